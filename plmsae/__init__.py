@@ -1,0 +1,3 @@
+"""plmsae: sparse autoencoders for protein language models, tracked and registered in MLflow."""
+
+__version__ = "0.1.0"

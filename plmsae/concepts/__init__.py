@@ -1,0 +1,1 @@
+"""What features mean: labels, association, enrichment, probes, calibration."""

@@ -1,0 +1,99 @@
+"""The errors users see: what is wrong, where, and what to do about it.
+
+Every class maps to one exit code (``exit_code``); the CLI prints ``str(error)`` on one line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class PlmsaeError(Exception):
+    """Base of all errors that plmsae raises on purpose.
+
+    Attributes
+    ----------
+    exit_code : int
+        What the process exits with when the error reaches the CLI.
+    """
+
+    exit_code = 1
+
+
+class InputError(PlmsaeError):
+    """The user's input or arguments are wrong.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong, without a full stop.
+    where : str or Path, optional
+        The file, or the argument, at fault.
+    record : str, optional
+        The record inside it (an accession, or ``record 3``).
+    line : int, optional
+        The 1-based line inside it.
+    value : str, optional
+        The value that was found; cut to 60 characters in the message.
+    hint : str, optional
+        What to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | Path | None = None,
+        record: str | None = None,
+        line: int | None = None,
+        value: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.record = record
+        self.line = line
+        self.value = value
+        self.hint = hint
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        place = [self.where] if self.where else []
+        if self.record:
+            place.append(self.record)
+        if self.line is not None:
+            place.append(f"line {self.line}")
+        message = f"{', '.join(place)}: {self.what}" if place else self.what
+        if self.value is not None:
+            shown = self.value if len(self.value) <= 60 else self.value[:57] + "..."
+            message += f" (found {shown!r})"
+        if self.hint:
+            message += f"; {self.hint}"
+        return message.replace("\n", " ")
+
+
+class UnsafeArtifactError(InputError):
+    """A checkpoint or model carries what plmsae will not open: pickle, code, a path outside."""
+
+
+class QualityError(PlmsaeError):
+    """A critical data-quality expectation failed.
+
+    Parameters
+    ----------
+    expected, found : str
+        What was expected and what was found instead.
+    report : str or Path, optional
+        Where the full report lies.
+    """
+
+    exit_code = 3
+
+    def __init__(self, expected: str, found: str, *, report: str | Path | None = None) -> None:
+        self.expected = expected
+        self.found = found
+        self.report = None if report is None else str(report)
+        tail = f"; report: {self.report}" if self.report else ""
+        super().__init__(f"quality gate failed: expected {expected}, found {found}{tail}")

@@ -1,0 +1,1 @@
+"""Protein language models: load, tokenize, run up to layer L."""

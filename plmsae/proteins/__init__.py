@@ -1,0 +1,1 @@
+"""Proteins in: FASTA, UniProt tables, ontologies, splits and simulated proteomes."""

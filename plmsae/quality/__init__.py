@@ -1,0 +1,1 @@
+"""Data-quality gates on inputs, annotations and proposals."""

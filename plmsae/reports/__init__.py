@@ -1,0 +1,1 @@
+"""Written reports on features, from evidence."""

@@ -1,0 +1,1 @@
+"""Sparse autoencoders: architectures, kernels, trainer, metrics, checkpoint formats."""

@@ -1,0 +1,1 @@
+"""Batch scoring of proteomes and filling of missing labels."""
