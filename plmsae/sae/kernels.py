@@ -18,8 +18,9 @@ from torch import Tensor
 
 from plmsae.sae.code import SparseCode
 
-# Pre-activations of one chunk should stay in the last-level cache between GEMM and selection.
-_CPU_CHUNK_BYTES = 8 << 20
+# Small enough to stay near the last-level cache between GEMM and selection, large enough that the
+# GEMM does not spend its time packing the same weights again for each chunk.
+_CPU_CHUNK_BYTES = 24 << 20
 _GPU_CHUNK_BYTES = 1 << 30
 _GROUP = 16
 
