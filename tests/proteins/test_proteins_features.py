@@ -153,7 +153,7 @@ def test_arbitrary_text_gives_features_or_an_input_error(cell):
     ],
 )
 def test_long_nonsense_takes_no_time(cell):
-    begun = time.perf_counter()
+    begun = time.process_time()
     with contextlib.suppress(InputError):
         parsed(cell)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
