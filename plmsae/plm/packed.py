@@ -1,9 +1,9 @@
 """ESM-2 over packed residues: many proteins in one flat tensor, no padding anywhere.
 
 The functions here run the modules of a Hugging Face ``EsmForMaskedLM`` or ``EsmModel`` on tokens
-laid end to end, so that linear layers see no pad and attention stays inside each protein. Parameters are
-the library's own; only the order of the work is ours. Equality with the library's padded forward is
-tested for every layer.
+laid end to end, so that linear layers see no pad and attention stays inside each protein. Parameters
+are the library's own; only the order of the work is ours. Equality with the library's padded forward
+is tested for every layer.
 
 Shapes: N tokens, D hidden size, H heads, S segments (proteins, special tokens included).
 """
@@ -122,7 +122,8 @@ def segment_attention(
             t.view(len(mask), -1, heads, size).transpose(1, 2) for t in (q_NHd, k_NHd, v_NHd)
         )
         out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-        return out.transpose(1, 2).reshape(n, heads * size)
+        rows: Tensor = out.transpose(1, 2).reshape(n, heads * size)
+        return rows
     parts: list[Tensor] = []
     row = index = 0
     while index < len(lengths):
