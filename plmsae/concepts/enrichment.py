@@ -7,7 +7,7 @@ any non-zero value; only over-representation counts; and the correction is Benja
 all latents × terms together.
 """
 
-# ruff: noqa: N815  (names carry the shape of the array: P proteins, F latents, C terms)
+# ruff: noqa: N802, N815  (names carry the shape of the array: P proteins, F latents, C terms)
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class TermTable:
     @property
     def information_C(self) -> npt.NDArray[np.float64]:
         """−log₂ of the share of proteins that carry each term."""
-        return -np.log2(self.count_C / self.carries_PC.shape[0])
+        bits: npt.NDArray[np.float64] = -np.log2(self.count_C / self.carries_PC.shape[0])
+        return bits
 
 
 def build_term_table(
@@ -158,7 +159,7 @@ def enrich(
         raise InputError(f"{latents_PF.shape[0]} rows of latents, {len(accessions)} accessions")
     known = pl.Series(accessions, dtype=pl.String).is_in(term_table["accession"].unique().implode())
     background = np.flatnonzero(known.to_numpy())
-    names = [accessions[i] for i in background]
+    names = [accessions[int(i)] for i in background]
     table = build_term_table(term_table, names, min_proteins=min_proteins)
     if max_activation is None:
         max_activation = max_activations([latents_PF], latents_PF.shape[1])
@@ -210,7 +211,7 @@ def shuffle_terms(term_table: pl.DataFrame, accessions: Sequence[str], seed: int
     """
     order = np.random.default_rng(seed).permutation(len(accessions))
     swap = pl.DataFrame(
-        {"accession": list(accessions), "other": [accessions[i] for i in order]},
+        {"accession": list(accessions), "other": [accessions[int(i)] for i in order]},
         schema={"accession": pl.String, "other": pl.String},
     )
     moved = term_table.join(swap, on="accession", maintain_order="left")

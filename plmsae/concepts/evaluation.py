@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from plmsae.concepts.association import INTERPLM_THRESHOLDS, Counts, associate
 from plmsae.concepts.calibration import call_precision
 from plmsae.concepts.calls import call_spans, span_rule
+from plmsae.concepts.evidence import Split, gather_evidence
 from plmsae.concepts.latents import (
     Float32,
     Int64,
@@ -31,6 +32,7 @@ from plmsae.concepts.latents import (
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
 from plmsae.concepts.selection import BestPairs, confirmed_pairs, score_pairs, select_pairs
+from plmsae.concepts.significance import residue_pair_q_values
 from plmsae.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,11 @@ class Evaluation:
     calls: pl.DataFrame
     """The calls on the report split: ``accession``, ``start``, ``end``, ``concept``, ``score``,
     ``latent``, ``right`` (overlaps a labelled instance), ``iou``."""
+    evidence: pl.DataFrame
+    """One row an evaluated concept: the columns of
+    :func:`plmsae.concepts.evidence.gather_evidence`, ``q`` (of the best pair on the report split,
+    corrected over all pairs) and ``n_latents`` (latents confirmed at F1 > 0.5 on both splits: more
+    than one, and the concept is split among them)."""
     skipped: pl.DataFrame
     """Concepts too rare to evaluate: ``concept``, ``n_select``, ``n_report`` (instances)."""
 
@@ -67,6 +74,9 @@ def evaluate_residue(
     min_instances: int = 10,
     max_activation: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
+    sequences: Sequence[str] | None = None,
+    bootstrap: int = 0,
+    seed: int = 0,
 ) -> Evaluation:
     """Find out what the latents of a residue-level SAE detect.
 
@@ -91,7 +101,14 @@ def evaluate_residue(
         The scale of each latent, from a larger reference set. By default the maximum over the
         ``select`` proteins, so that the report proteins have no say in it.
     clusters : array_like of int, optional, shape=(P,)
-        Homology clusters: checked against the split, and used in the precision interval of calls.
+        Homology clusters: checked against the split, used in the precision interval of calls, and
+        drawn whole in the bootstrap.
+    sequences : sequence of str, optional, shape=(P,)
+        The proteins themselves, for the control for residue identity.
+    bootstrap : int
+        Samples for the interval of F1 in ``evidence``; none by default.
+    seed : int
+        Of the bootstrap.
 
     Returns
     -------
@@ -126,8 +143,9 @@ def evaluate_residue(
     all_labels = build_residue_labels(labels, accessions, n_rows)
     all_labels, skipped = _common_enough(all_labels, select_P, report_P, min_instances)
     select_labels, report_labels = all_labels.take(select_P), all_labels.take(report_P)
-    select_latents = [latents[i] for i in select_P]
-    report_latents = [latents[i] for i in report_P]
+    select_latents = [latents[int(i)] for i in select_P]
+    report_latents = [latents[int(i)] for i in report_P]
+    report_sequences = None if sequences is None else [sequences[int(i)] for i in report_P]
     scale_F = (
         max_activations(select_latents, n_latents)
         if max_activation is None
@@ -142,17 +160,44 @@ def evaluate_residue(
     concepts = _with_span_rule(concepts, select_latents, select_labels, scale_F)
     calls = call_all(report_latents, concepts, scale_F)
     matches = match_calls(calls, report_labels)
+    report_clusters = None if cluster_P is None else cluster_P[report_P]
     cluster_K = None
-    if cluster_P is not None:
-        cluster_K = cluster_P[report_P][calls["protein"].to_numpy()]
+    if report_clusters is not None:
+        cluster_K = report_clusters[calls["protein"].to_numpy()]
     precision = call_precision(matches.right_K, matches.concept_K, concepts.height, cluster_K)
     concepts = pl.concat([concepts, precision], how="horizontal").select(CONCEPT_COLUMNS)
     pairs = confirmed_pairs(select, report, above=FOUND)
+    q_CF = residue_pair_q_values(select, report)
+    evidence = gather_evidence(
+        concepts,
+        Split(latents=select_latents, labels=select_labels),
+        Split(
+            latents=report_latents,
+            labels=report_labels,
+            clusters=report_clusters,
+            sequences=report_sequences,
+        ),
+        scale_F,
+        draws=bootstrap,
+        seed=seed,
+    )
+    has = (best.latent_C >= 0).tolist()
+    q_best = q_CF[np.arange(concepts.height), np.maximum(best.latent_C, 0)]
+    n_confirmed = np.bincount(pairs[:, 0], minlength=concepts.height)
+    evidence = evidence.with_columns(
+        pl.when(pl.Series(has)).then(pl.Series(q_best)).alias("q"),
+        pl.Series("n_latents", n_confirmed.astype(np.int64)),
+    )
     named = pl.Series("accession", list(report_labels.accessions), dtype=pl.String)
     return Evaluation(
         features=features,
         concepts=concepts,
-        summary=_summary(features, concepts, pairs, matches.instance_iou_I, skipped.height),
+        summary={
+            **_summary(features, concepts, pairs, matches.instance_iou_I, skipped.height),
+            "n_pairs_q_05": int((q_CF <= 0.05).sum()),
+            "n_features_q_05": int((q_CF <= 0.05).any(axis=0).sum()),
+        },
+        evidence=evidence,
         calls=calls.select(
             named.gather(calls["protein"]).alias("accession"),
             pl.exclude("protein"),

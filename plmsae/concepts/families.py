@@ -1,4 +1,4 @@
-"""Family specificity: does a latent fire in one family of homologues, and in all of it?
+"""Family specificity: latents that fire in one family of homologues, and in all of it.
 
 After InterProt (Adams et al., ICML 2025): a latent is specific to a family when the proteins it
 fires in and the members of one homology cluster are nearly the same set, F1 > 0.7.
