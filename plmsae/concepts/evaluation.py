@@ -18,21 +18,20 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.association import INTERPLM_THRESHOLDS, Counts, associate
 from plmsae.concepts.calibration import call_precision
-from plmsae.concepts.calls import call_spans, span_rule
+from plmsae.concepts.calls import call_all
 from plmsae.concepts.evidence import Split, gather_evidence
 from plmsae.concepts.latents import (
     Float32,
     Int64,
-    chunks_of_proteins,
     firing_rates,
     max_activations,
     same_width,
-    stack_rows,
 )
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
 from plmsae.concepts.selection import BestPairs, confirmed_pairs, score_pairs, select_pairs
 from plmsae.concepts.significance import residue_pair_q_values
+from plmsae.concepts.span_rules import with_span_rule
 from plmsae.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -157,7 +156,7 @@ def evaluate_residue(
 
     features = _features(best, report, scale_F, firing_rates(latents, n_latents))
     concepts = _concepts(best, report)
-    concepts = _with_span_rule(concepts, select_latents, select_labels, scale_F)
+    concepts = with_span_rule(concepts, select_latents, select_labels, scale_F)
     calls = call_all(report_latents, concepts, scale_F)
     matches = match_calls(calls, report_labels)
     report_clusters = None if cluster_P is None else cluster_P[report_P]
@@ -217,19 +216,6 @@ CONCEPT_COLUMNS = (
     "f1_select", "precision_residue", "recall", "f1", "call_precision", "call_precision_low",
     "call_precision_high", "n_calls", "min_length", "max_gap",
 )  # fmt: skip
-
-
-def call_all(
-    latents: Sequence[csr_array], concepts: pl.DataFrame, max_activation_F: npt.ArrayLike
-) -> pl.DataFrame:
-    """Apply :func:`~plmsae.concepts.calls.call_spans` to many proteins, a chunk at a time."""
-    parts = []
-    for first, last in chunks_of_proteins(latents):
-        chunk = latents[first:last]
-        offsets = np.concatenate([[0], np.cumsum([array.shape[0] for array in chunk])])
-        calls = call_spans(stack_rows(chunk), concepts, max_activation_F, offsets)
-        parts.append(calls.with_columns(pl.col("protein") + first))
-    return pl.concat(parts)
 
 
 def _proteins_of(
@@ -324,34 +310,6 @@ def _concepts(best: BestPairs, report: Counts) -> pl.DataFrame:
     judged = ["latent", "threshold", "f1_select", "precision_residue", "recall", "f1"]
     frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
-
-
-def _with_span_rule(
-    concepts: pl.DataFrame, latents: Sequence[csr_array], labels: ResidueLabels, scale_F: Float32
-) -> pl.DataFrame:
-    """Add min_length and max_gap, from the labels and the right calls of the select split."""
-    size = labels.end_I - labels.start_I
-    by_concept = np.argsort(labels.concept_I, kind="stable")
-    cuts = np.cumsum(labels.instances_C())[:-1]
-    labelled = np.split(size[by_concept], cuts)
-    nothing = np.zeros(0, dtype=np.int64)
-    gaps = [span_rule(n, nothing, kind=k)[1] for n, k in zip(labelled, labels.kinds, strict=True)]
-    draft = concepts.with_columns(
-        pl.lit(1, dtype=pl.Int32).alias("min_length"),
-        pl.Series("max_gap", gaps, dtype=pl.Int32),
-    )
-    calls = call_all(latents, draft, scale_F)
-    matches = match_calls(calls, labels)
-    length = (calls["end"] - calls["start"] + 1).to_numpy()[matches.right_K]
-    owner = matches.concept_K[matches.right_K]
-    order = np.argsort(owner, kind="stable")
-    n_right = np.bincount(owner, minlength=labels.n_concepts)
-    right = np.split(length[order], np.cumsum(n_right)[:-1])
-    shortest = [
-        span_rule(lengths, calls_of, kind=kind)[0]
-        for lengths, calls_of, kind in zip(labelled, right, labels.kinds, strict=True)
-    ]
-    return draft.with_columns(pl.Series("min_length", shortest, dtype=pl.Int32))
 
 
 def _shown(thresholds_T: Float32) -> npt.NDArray[np.float64]:

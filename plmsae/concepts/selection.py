@@ -95,6 +95,20 @@ def select_pairs(counts: Counts) -> BestPairs:
     )
 
 
+def top_latents(counts: Counts, n_top: int) -> Int64:
+    """Return the latents with the highest F1 of each concept, best first, shape=(C, n_top).
+
+    -1 where a concept has fewer latents that find anything.
+    """
+    n_top = min(n_top, counts.n_latents)
+    top = np.full((len(counts.concepts), n_top), -1, dtype=np.int64)
+    for block, f1_cft in f1_blocks(counts):
+        f1_cf = f1_cft.max(axis=2)
+        order = np.argsort(-f1_cf, axis=1, kind="stable")[:, :n_top]
+        top[block] = np.where(np.take_along_axis(f1_cf, order, axis=1) > 0, order, -1)
+    return top
+
+
 def score_pairs(
     counts: Counts,
     concept_Q: npt.ArrayLike,
