@@ -1,0 +1,232 @@
+"""Bytes of a source, decompressed, with every kind of damage turned into one clear error.
+
+The compression is found from the first bytes, never from the name. Memory is bounded: both
+decoders give out at most about a megabyte at a time (zstd: what 4 KiB of input can expand to).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from plmsae.errors import InputError
+
+Source = str | os.PathLike[str]
+"""A path, or ``"-"`` for standard input."""
+
+CHUNK = 1 << 20
+_ZSTD_INPUT = 1 << 12
+
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_UNREADABLE = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "zip",
+    b"7z\xbc\xaf": "7z",
+    b"PAR1": "Parquet",
+    b"%PDF": "PDF",
+}
+
+
+def source_name(source: Source) -> str:
+    """Return what messages call `source`: the path as given, or ``standard input``."""
+    return "standard input" if os.fspath(source) == "-" else os.fspath(source)
+
+
+def check_source(source: Source) -> None:
+    """Raise `InputError` if `source` is missing, a folder, empty or not readable."""
+    if os.fspath(source) == "-":
+        return
+    path = Path(source)
+    if not path.exists():
+        raise InputError("no such file", where=path)
+    if path.is_dir():
+        raise InputError("this is a folder, a file is needed", where=path)
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError("the file is empty", where=path)
+    if not os.access(path, os.R_OK):
+        raise InputError("the file cannot be read (permission denied)", where=path)
+
+
+def byte_chunks(source: Source) -> Iterator[bytes]:
+    """Yield the content of `source` in chunks, decompressed if it is gzip or zstd.
+
+    Parameters
+    ----------
+    source : str or Path
+        A path, or ``"-"`` for standard input.
+
+    Yields
+    ------
+    bytes
+        Never empty.
+
+    Raises
+    ------
+    InputError
+        If the source is missing, empty, compressed in another way, cut short or corrupt. For damage
+        in the middle, `line` is the first line that could not be read whole.
+    """
+    check_source(source)
+    name = source_name(source)
+    raw = _raw_chunks(source)
+    head = b""
+    for chunk in raw:
+        head += chunk
+        if len(head) >= 8:
+            break
+    if not head:
+        raise InputError("the input is empty", where=name)
+    whole = _chain(head, raw)
+    if head.startswith(_GZIP):
+        content = _decode(whole, _gunzip, "gzip", name)
+    elif head.startswith(_ZSTD) or (head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5):
+        content = _decode(whole, _unzstd, "zstd", name)
+    else:
+        for magic, kind in _UNREADABLE.items():
+            if head.startswith(magic):
+                raise InputError(
+                    f"this is a {kind} file", where=name, hint="give plain text, gzip or zstd"
+                )
+        content = whole
+    nothing = True
+    for chunk in content:
+        nothing = False
+        yield chunk
+    if nothing:
+        raise InputError("the input is empty once decompressed", where=name)
+
+
+def read_bytes(source: Source) -> bytes:
+    """Return the whole decompressed content of `source`; for tables that fit in memory."""
+    return b"".join(byte_chunks(source))
+
+
+def text_lines(name: str, chunks: Iterable[bytes], *, longest: int = 1 << 26) -> Iterator[str]:
+    """Yield the lines of UTF-8 `chunks` without their line ends; a byte-order mark is dropped.
+
+    Raises
+    ------
+    InputError
+        If a line is not UTF-8, or longer than `longest` bytes.
+    """
+    number, rest = 0, b""
+    for chunk in chunks:
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            number += 1
+            yield _decode_line(name, line, number)
+        if len(rest) > longest:
+            raise InputError(f"a line of over {longest:,} bytes", where=name, line=number + 1)
+    if rest:
+        yield _decode_line(name, rest, number + 1)
+
+
+def not_utf8(name: str, data: bytes, error: UnicodeDecodeError, first_line: int) -> InputError:
+    """Return the error for bytes that are not UTF-8; `first_line` is the line `data` starts at."""
+    line = first_line + data.count(b"\n", 0, error.start)
+    found = data[max(0, error.start - 8) : error.start + 8].decode("ascii", "backslashreplace")
+    return InputError("the text is not UTF-8", where=name, line=line, value=found)
+
+
+def _decode_line(name: str, line: bytes, number: int) -> str:
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise not_utf8(name, line, error, number) from None
+    return text.removesuffix("\r")
+
+
+def _raw_chunks(source: Source) -> Iterator[bytes]:
+    if os.fspath(source) == "-":
+        yield from iter(lambda: sys.stdin.buffer.read(CHUNK), b"")
+        return
+    try:
+        with Path(source).open("rb") as handle:
+            while chunk := handle.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise InputError(
+            f"the file cannot be read ({error.strerror})", where=Path(source)
+        ) from error
+
+
+def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from rest
+
+
+class _DamageError(Exception):
+    """What is wrong with compressed data, in words."""
+
+
+def _decode(
+    raw: Iterator[bytes],
+    decoder: Callable[[Iterator[bytes]], Iterator[bytes]],
+    kind: str,
+    name: str,
+) -> Iterator[bytes]:
+    """Run `decoder`; count the lines it gave out, so that damage is placed."""
+    line = 1
+    try:
+        for chunk in decoder(raw):
+            line += chunk.count(b"\n")
+            yield chunk
+    except _DamageError as error:
+        raise InputError(f"the {kind} data are {error}", where=name, line=line) from None
+
+
+def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
+    member = zlib.decompressobj(wbits=31)
+
+    def inflate(data: bytes) -> bytes:
+        try:
+            return member.decompress(data, CHUNK)
+        except zlib.error as error:
+            raise _DamageError(f"corrupt ({str(error).rpartition(': ')[2]})") from None
+
+    for chunk in raw:
+        data = chunk
+        while data:
+            if member.eof:  # another member follows, or the zero padding of tapes
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
+                member = zlib.decompressobj(wbits=31)
+            if out := inflate(data):
+                yield out
+            data = member.unused_data if member.eof else member.unconsumed_tail
+    while not member.eof:
+        if not (out := inflate(b"")):
+            raise _DamageError("cut short: was the download complete?")
+        yield out
+
+
+def _unzstd(raw: Iterator[bytes]) -> Iterator[bytes]:
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor()
+    frame = decompressor.decompressobj()
+    begun = False
+    for chunk in raw:
+        for start in range(0, len(chunk), _ZSTD_INPUT):
+            data = chunk[start : start + _ZSTD_INPUT]
+            while data:
+                try:
+                    out = frame.decompress(data)
+                except zstandard.ZstdError as error:
+                    raise _DamageError(f"corrupt ({str(error).rpartition(': ')[2]})") from None
+                begun = True
+                if out:
+                    yield out
+                data = b""
+                if frame.eof:
+                    data = frame.unused_data
+                    frame, begun = decompressor.decompressobj(), False
+    if begun:
+        raise _DamageError("cut short: was the download complete?")
