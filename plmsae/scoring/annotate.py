@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +55,7 @@ class Annotator:
 
         if not encoded.proteins or self.concepts.is_empty():
             return empty_frame(ANNOTATIONS)
-        latents, offsets_P = stack(encoded.latents)
+        latents, offsets_P = _stack(encoded, self.d_sae)
         calls = call_spans(latents, self.concepts, self.max_activation_F, offsets_P)
         if self.unit == "protein":
             # A row is a whole protein: the call covers all of it.
@@ -105,7 +104,7 @@ class Annotator:
 
         if not encoded.proteins:
             return FEATURES.empty_table()
-        latents, offsets_P = stack(encoded.latents)
+        latents, offsets_P = _stack(encoded, self.d_sae)
         by_latent = latents.tocsc()
         by_latent.sort_indices()
         rows_N = by_latent.indices
@@ -125,15 +124,13 @@ class Annotator:
         )
 
 
-def stack(latents: Sequence[csr_array]) -> tuple[csr_array, NDArray[np.int64]]:
-    """Stack arrays of rows: (N, F), and the offsets (P + 1) where each protein's rows begin."""
-    from scipy.sparse import csr_array, vstack
+def _stack(encoded: Encoded, d_sae: int) -> tuple[csr_array, NDArray[np.int64]]:
+    """Stack the latents: (N, F), and the offsets (P + 1) where each protein's rows begin."""
+    from plmsae.concepts.latents import stack_rows
 
-    offsets_P = np.zeros(len(latents) + 1, dtype=np.int64)
-    np.cumsum([array.shape[0] for array in latents], out=offsets_P[1:])
-    stacked = csr_array(vstack(latents, format="csr", dtype=np.float32))
-    stacked.sort_indices()
-    return stacked, offsets_P
+    offsets_P = np.zeros(len(encoded.latents) + 1, dtype=np.int64)
+    np.cumsum([array.shape[0] for array in encoded.latents], out=offsets_P[1:])
+    return stack_rows(encoded.latents, d_sae), offsets_P
 
 
 def _scale(features: pl.DataFrame, d_sae: int) -> NDArray[np.float32]:

@@ -9,15 +9,15 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 from urllib.parse import quote
 
 from plmsae.atomic import atomic_path
 from plmsae.errors import InputError
+from plmsae.proteins.features import Feature, render_features
 from plmsae.scoring.folder import ScoreFolder
-from plmsae.scoring.uniprot_names import FEATURE_TYPES, feature_type
+from plmsae.scoring.uniprot_names import SO_TERMS, as_feature, column_of
 
 ExportFormat = Literal["gff3", "tsv", "jsonl"]
 
@@ -96,7 +96,7 @@ def _gff3(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
 
 
 def _gff3_line(seqid: str, row: Row) -> str:
-    kind, _ = feature_type(row["concept"])
+    so_term = SO_TERMS[column_of(row["concept"])]
     attributes = {
         "Name": [row["concept"]],
         "Note": [_precision_in_words(row)],
@@ -111,7 +111,7 @@ def _gff3_line(seqid: str, row: Row) -> str:
         if values
     )
     # No strand and no phase: these are proteins.
-    cells = (seqid, "plmsae", kind.so_term, row["start"], row["end"], f"{row['score']:.4g}")
+    cells = (seqid, "plmsae", so_term, row["start"], row["end"], f"{row['score']:.4g}")
     return "\t".join(map(str, (*cells, ".", ".", text))) + "\n"
 
 
@@ -141,30 +141,19 @@ def _number(value: float | None) -> list[str]:
 
 # TSV in the columns of UniProt's export.
 
-_COLUMNS = list(dict.fromkeys(kind.column for kind in FEATURE_TYPES.values()))
-
 
 def _tsv(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
-    yield "\t".join(("Entry", "Length", *_COLUMNS)) + "\n", 0
+    yield "\t".join(("Entry", "Length", *SO_TERMS)) + "\n", 0
     for protein, rows in _proteins(folder):
-        cells: defaultdict[str, list[str]] = defaultdict(list)
+        cells: defaultdict[str, list[Feature]] = defaultdict(list)
         for row in rows:
-            kind, name = feature_type(row["concept"])
-            # Inferred by a model, not by a curator: UniProt's own code for that.
-            qualifiers = {"evidence": f"ECO:0000256|plmsae:{row['model_uri']}"}
-            if name is not None:
-                qualifiers = {kind.qualifier: name, **qualifiers}
-            place = row["start"] if row["start"] == row["end"] else f"{row['start']}..{row['end']}"
-            feature = [f"{kind.key} {place}"]
-            feature += [f'/{tag}="{_tsv_clean(value)}"' for tag, value in qualifiers.items()]
-            cells[kind.column].append("; ".join(feature))
-        values = (_tsv_clean(protein["accession"]), str(protein["length"]))
-        features = ("; ".join(cells.get(column, [])) for column in _COLUMNS)
-        yield "\t".join(chain(values, features)) + "\n", len(rows)
-
-
-def _tsv_clean(text: str) -> str:
-    return " ".join(text.replace('"', "'").split())
+            # Inferred by a model, not by a curator: ECO:0000256 is UniProt's own code for that.
+            evidence = f"ECO:0000256|plmsae:{row['model_uri']}"
+            feature = as_feature(row["concept"], row["start"], row["end"], evidence=evidence)
+            cells[column_of(row["concept"])].append(feature)
+        values = [protein["accession"], str(protein["length"])]
+        values += [render_features(cells.get(column, ())) for column in SO_TERMS]
+        yield "\t".join(" ".join(value.split()) for value in values) + "\n", len(rows)
 
 
 # JSON lines.

@@ -15,8 +15,8 @@ def check_against_truth(
     """Compare proposals with the labels that the table they were made from did not have.
 
     A hidden label is recovered when a proposal of its concept, or of a member of its class,
-    overlaps it. A proposal is correct when it overlaps a label of the truth, hidden or known, of its concept
-    or of a member of its class.
+    overlaps it. A proposal is correct when it overlaps a label of the truth, hidden or known, of
+    its concept or of a member of its class.
 
     Parameters
     ----------

@@ -2,70 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from plmsae.proteins.features import Feature
+from plmsae.proteins.uniprot import FEATURE_COLUMNS
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureType:
-    """One kind of UniProt feature."""
-
-    column: str
-    """Header of its column in the website's TSV export."""
-    key: str
-    """Feature key inside the cell."""
-    so_term: str
-    """Name of the Sequence Ontology term that fits it."""
-    qualifier: str = "note"
-    """Qualifier that carries the name."""
-
-
-_ROWS = (
-    ("Active site", "Active site", "ACT_SITE", "catalytic_residue"),
-    ("Binding site", "Binding site", "BINDING", "binding_site"),
-    ("Site", "Site", "SITE", "polypeptide_region"),
-    ("DNA binding", "DNA binding", "DNA_BIND", "DNA_binding_site"),
-    ("Disulfide bond", "Disulfide bond", "DISULFID", "disulfide_bond"),
-    ("Glycosylation", "Glycosylation", "CARBOHYD", "post_translationally_modified_region"),
-    ("Lipidation", "Lipidation", "LIPID", "post_translationally_modified_region"),
-    ("Modified residue", "Modified residue", "MOD_RES", "post_translationally_modified_region"),
-    ("Cross-link", "Cross-link", "CROSSLNK", "post_translationally_modified_region"),
-    ("Signal peptide", "Signal peptide", "SIGNAL", "signal_peptide"),
-    ("Transit peptide", "Transit peptide", "TRANSIT", "transit_peptide"),
-    ("Propeptide", "Propeptide", "PROPEP", "propeptide"),
-    ("Chain", "Chain", "CHAIN", "mature_protein_region"),
-    ("Peptide", "Peptide", "PEPTIDE", "active_peptide"),
-    ("Helix", "Helix", "HELIX", "peptide_helix"),
-    ("Beta strand", "Beta strand", "STRAND", "beta_strand"),
-    ("Turn", "Turn", "TURN", "polypeptide_turn_motif"),
-    ("Transmembrane", "Transmembrane", "TRANSMEM", "transmembrane_polypeptide_region"),
-    ("Intramembrane", "Intramembrane", "INTRAMEM", "intramembrane_polypeptide_region"),
-    ("Topological domain", "Topological domain", "TOPO_DOM", "extramembrane_polypeptide_region"),
-    ("Coiled coil", "Coiled coil", "COILED", "coiled_coil"),
-    (
-        "Compositional bias",
-        "Compositional bias",
-        "COMPBIAS",
-        "compositionally_biased_region_of_peptide",
-    ),
-    ("Domain", "Domain [FT]", "DOMAIN", "polypeptide_domain"),
-    ("Motif", "Motif", "MOTIF", "polypeptide_motif"),
-    ("Region", "Region", "REGION", "polypeptide_region"),
-    ("Repeat", "Repeat", "REPEAT", "polypeptide_repeat"),
-    ("Zinc finger", "Zinc finger", "ZN_FING", "polypeptide_structural_motif"),
-)
-
-FEATURE_TYPES: dict[str, FeatureType] = {
-    name: FeatureType(
-        column=column,
-        key=key,
-        so_term=so_term,
-        qualifier="ligand" if key == "BINDING" else "note",
-    )
-    for name, column, key, so_term in _ROWS
+SO_TERMS: dict[str, str] = {
+    "Active site": "catalytic_residue",
+    "Binding site": "binding_site",
+    "Site": "polypeptide_region",
+    "DNA binding": "DNA_binding_site",
+    "Disulfide bond": "disulfide_bond",
+    "Glycosylation": "post_translationally_modified_region",
+    "Lipidation": "post_translationally_modified_region",
+    "Modified residue": "post_translationally_modified_region",
+    "Cross-link": "post_translationally_modified_region",
+    "Signal peptide": "signal_peptide",
+    "Transit peptide": "transit_peptide",
+    "Propeptide": "propeptide",
+    "Peptide": "active_peptide",
+    "Chain": "mature_protein_region",
+    "Helix": "peptide_helix",
+    "Beta strand": "beta_strand",
+    "Turn": "polypeptide_turn_motif",
+    "Transmembrane": "transmembrane_polypeptide_region",
+    "Intramembrane": "intramembrane_polypeptide_region",
+    "Topological domain": "polypeptide_region",
+    "Coiled coil": "coiled_coil",
+    "Compositional bias": "compositionally_biased_region_of_peptide",
+    "Domain [FT]": "polypeptide_domain",
+    "Motif": "polypeptide_motif",
+    "Region": "polypeptide_region",
+    "Repeat": "polypeptide_repeat",
+    "Zinc finger": "polypeptide_structural_motif",
 }
-"""Class of a concept (what stands before the colon) to its kind of feature, in export order."""
+"""Column of UniProt's export to the name of the Sequence Ontology term that fits it best."""
 
-_OTHER = FEATURE_TYPES["Region"]
+# The class of a concept is the header of its column, without the mark that tells two apart.
+_COLUMN_OF = {column.removesuffix(" [FT]"): column for column in SO_TERMS}
 
 
 def split_concept(concept: str) -> tuple[str, str | None]:
@@ -82,12 +54,33 @@ def split_concept(concept: str) -> tuple[str, str | None]:
     return (kind, name) if colon else (concept, None)
 
 
-def feature_type(concept: str) -> tuple[FeatureType, str | None]:
-    """Return the kind of feature of a concept, and the name its qualifier should carry.
+def column_of(concept: str) -> str:
+    """Return the column of UniProt's export that holds such a concept.
 
-    A concept that UniProt has no feature for (from a table of one's own) becomes a region under its
-    full name.
+    A concept that UniProt has no feature for (from a table of one's own) is a region.
     """
+    return _COLUMN_OF.get(split_concept(concept)[0], "Region")
+
+
+def as_feature(concept: str, start: int, end: int, *, evidence: str) -> Feature:
+    """Return the UniProt feature of a call, named so that it reads back as the same concept.
+
+    Parameters
+    ----------
+    concept : str
+        ``Domain: SH3`` becomes a ``DOMAIN`` with that note; ``Binding site: ATP`` has a ligand; a
+        concept that UniProt does not know becomes a ``REGION`` under its full name.
+    start, end : int
+        1-based inclusive.
+    evidence : str
+        Where it comes from, in UniProt's form ``ECO:0000256|…``.
+    """
+    column = column_of(concept)
     kind, name = split_concept(concept)
-    known = FEATURE_TYPES.get(kind)
-    return (known, name) if known is not None else (_OTHER, concept)
+    if kind not in _COLUMN_OF:
+        name = concept
+    key = FEATURE_COLUMNS[column]
+    qualifiers = {"evidence": evidence}
+    if name is not None:
+        qualifiers = {"ligand" if key == "BINDING" else "note": name, **qualifiers}
+    return Feature(key=key, start=start, end=end, qualifiers=qualifiers)
