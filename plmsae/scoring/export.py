@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
-from urllib.parse import quote
 
 from plmsae.atomic import atomic_path
 from plmsae.errors import InputError
@@ -116,7 +115,8 @@ def _gff3_line(seqid: str, row: Row) -> str:
 
 
 def _gff3_seqid(accession: str) -> str:
-    return "".join(c if c in _SEQID_SAFE else quote(c, safe="") for c in accession)
+    raw = accession.encode("utf-8", "backslashreplace")
+    return "".join(chr(byte) if chr(byte) in _SEQID_SAFE else f"%{byte:02X}" for byte in raw)
 
 
 def _gff3_escape(text: str) -> str:

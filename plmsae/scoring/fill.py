@@ -74,7 +74,9 @@ def fill(
 
     A call is proposed if its concept's precision was measured (and is high enough), and the table
     has no label there of the same concept, of its class (``Domain`` for ``Domain: SH3``) or of a
-    member of it. Ranked by precision, then by score.
+    member of it. As every label also stands for its class, ``Domain: SH3`` is not proposed where
+    the table has ``Domain: PH``: that would be a doubt and not a gap. Ranked by precision, then by
+    score.
 
     Parameters
     ----------

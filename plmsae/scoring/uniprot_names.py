@@ -38,6 +38,7 @@ SO_TERMS: dict[str, str] = {
 
 # The class of a concept is the header of its column, without the mark that tells two apart.
 _COLUMN_OF = {column.removesuffix(" [FT]"): column for column in SO_TERMS}
+_COLUMN_OF["Cofactor"] = "Binding site"  # a binding site whose ligand is a cofactor
 
 
 def split_concept(concept: str) -> tuple[str, str | None]:

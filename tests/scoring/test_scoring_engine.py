@@ -224,7 +224,7 @@ def test_latents_that_are_not_finite_reject_their_protein(tmp_path: Path) -> Non
 
 def test_when_nothing_can_be_encoded_the_run_stops_instead_of_rejecting_all(tmp_path: Path) -> None:
     fasta = write_fasta(tmp_path / "x.fasta", [(f"P{i}", "AZA") for i in range(8)])
-    with pytest.raises(InputError, match="no protein could be encoded.*lacks Z"):
+    with pytest.raises(InputError, match=r"no protein could be encoded.*lacks Z"):
         run(fasta, tmp_path / "out")
 
 
