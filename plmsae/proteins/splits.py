@@ -1,0 +1,250 @@
+"""Homology clusters, and splits that no cluster spans.
+
+A split by proteins at random puts one member of a family in the training half and its sister in the
+test half: what is then measured is memory. Here whole clusters go to one split.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from plmsae.errors import InputError
+from plmsae.proteins.homology import homologous_pairs
+
+_log = logging.getLogger(__name__)
+
+Ints = NDArray[np.int64]
+Method = Literal["auto", "mmseqs", "kmer"]
+
+
+def resolve_method(method: Method) -> Literal["mmseqs", "kmer"]:
+    """Return what ``auto`` stands for here: MMseqs2 where it is on the PATH, else the built-in way.
+
+    Raises
+    ------
+    InputError
+        If ``mmseqs`` is asked for and is not on the PATH.
+    """
+    installed = shutil.which("mmseqs") is not None
+    if method == "mmseqs" and not installed:
+        raise InputError(
+            "MMseqs2 is not on the PATH", where="method", hint="install it, or use 'kmer'"
+        )
+    return "mmseqs" if installed and method != "kmer" else "kmer"
+
+
+def cluster(
+    sequences: Sequence[str],
+    *,
+    method: Method = "auto",
+    identity: float = 0.3,
+    coverage: float = 0.0,
+    evalue: float = 1e-3,
+) -> Ints:
+    """Cluster proteins by homology, by single linkage: what is linked in any way is one cluster.
+
+    Single linkage, because a split must separate *every* homologous pair that is known, not only
+    members from a representative.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        Upper-case amino-acid letters.
+    method : {"auto", "mmseqs", "kmer"}
+        MMseqs2; the built-in seed-and-extend search of `plmsae.proteins.homology`; or the first if
+        it is installed.
+    identity : float
+        Least share of identical residues in the aligned part for a link, in [0, 1].
+    coverage : float
+        Least share of a protein that the aligned part covers, in [0, 1]: of the shorter protein
+        (``kmer``; its segments have no gaps and are shorter than alignments) or of the target
+        (``mmseqs``). 0, the default, also joins proteins that share one domain, which matters where
+        labels are domains.
+    evalue : float
+        Greatest E-value of a link.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_sequences,)
+        Cluster numbers from 0, in the order in which clusters first occur.
+
+    Raises
+    ------
+    InputError
+        If a share is not in [0, 1], or MMseqs2 is asked for and missing, or it fails.
+
+    Notes
+    -----
+    The numbers of ``kmer`` depend on the sequences alone. 11,000 proteins take about 7 seconds.
+    """
+    for name, share in (("identity", identity), ("coverage", coverage)):
+        if not 0 <= share <= 1:
+            raise InputError("a share must lie in [0, 1]", where=name, value=str(share))
+    first_of: dict[str, int] = {}
+    same = np.array([first_of.setdefault(text, at) for at, text in enumerate(sequences)], np.int64)
+    if resolve_method(method) == "mmseqs":
+        first, second = _mmseqs_links(sequences, identity, coverage, evalue)
+    else:
+        pairs = homologous_pairs(sequences, evalue=evalue)
+        linked = (pairs.identity >= identity) & (pairs.coverage >= coverage)
+        first, second = pairs.first[linked], pairs.second[linked]
+    # Equal sequences belong together even where they are too short to be significant.
+    everyone = np.arange(len(sequences))
+    return _components(
+        len(sequences), np.concatenate([first, everyone]), np.concatenate([second, same])
+    )
+
+
+def cluster_table(table: pl.DataFrame, *, method: Method = "auto", identity: float = 0.3) -> Ints:
+    """Return the cluster of each row of a `read_table` frame.
+
+    The clusters that the table names (UniRef50) are used if every row has one; else the sequences
+    are clustered.
+    """
+    if table.height and table["cluster"].null_count() == 0:
+        _, numbers = np.unique(table["cluster"].to_numpy(), return_inverse=True)
+        return _in_order_of_occurrence(numbers)
+    return cluster(table["sequence"].to_list(), method=method, identity=identity)
+
+
+def split(
+    clusters: NDArray[np.integer], fractions: Mapping[str, float] | Sequence[float], seed: int
+) -> Ints:
+    """Give every cluster, whole, to one split.
+
+    Parameters
+    ----------
+    clusters : ndarray of int, shape (n,)
+        Cluster of each protein.
+    fractions : mapping of str to float, or sequence of float
+        Share of proteins wanted in each split; positive, together 1.
+    seed : int
+        Another seed gives another split.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Number of the split, in the order of `fractions`.
+
+    Raises
+    ------
+    InputError
+        If the fractions are not positive or do not sum to 1, or a split would stay empty.
+
+    Notes
+    -----
+    Clusters come in random order, large ones first, and each draws its split with a chance in
+    proportion to what the split still lacks, among those with room for it. So every split gets
+    families of every size, and shares are met to within a small cluster.
+    """
+    names = list(fractions) if isinstance(fractions, Mapping) else None
+    shares = np.array(list(fractions.values() if isinstance(fractions, Mapping) else fractions))
+    if not len(shares) or (shares <= 0).any() or not math.isclose(shares.sum(), 1, abs_tol=1e-6):
+        raise InputError(
+            "fractions must be positive and sum to 1",
+            where="fractions",
+            value=", ".join(map(str, shares)),
+        )
+    _, member, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    if len(sizes) < len(shares):
+        raise InputError(
+            f"{len(sizes)} homology clusters cannot fill {len(shares)} splits",
+            hint="give more proteins, or fewer splits",
+        )
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    draws = rng.random(len(sizes))
+    lacking = shares * len(clusters)
+    split_of = np.empty(len(sizes), np.int64)
+    for place, number in enumerate(order):
+        room = np.where(lacking >= sizes[number], lacking, 0.0)
+        if not room.any():  # it fits nowhere: it goes where most is lacking
+            choice = int(np.argmax(lacking))
+        else:
+            choice = int(np.searchsorted(np.cumsum(room), draws[place] * room.sum(), "right"))
+        split_of[number] = choice
+        lacking[choice] -= sizes[number]
+    empty = np.setdiff1d(np.arange(len(shares)), split_of)
+    if len(empty):
+        shown = names[empty[0]] if names else f"number {empty[0]}"
+        raise InputError(
+            f"the split {shown} would be empty: the homology clusters are too large for its share",
+            hint="give more proteins, or raise its fraction",
+        )
+    return split_of[member]
+
+
+def nearest_identity(queries: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
+    """Return how near each query is to its nearest homologue among the references.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_queries,)
+        Share of identical residues in the most identical significant segment that covers at least
+        half as much as the best one does; 1.0 for an equal sequence; 0.0 where there is no
+        significant segment.
+    """
+    n = len(queries)
+    pairs = homologous_pairs([*queries, *references], queries=n)
+    widest = np.zeros(n)
+    np.maximum.at(widest, pairs.first, pairs.coverage)
+    # A short piece is easily identical: it does not speak for the protein if a longer one is there.
+    long = pairs.coverage >= widest[pairs.first] / 2
+    nearest = np.zeros(n)
+    np.maximum.at(nearest, pairs.first[long], pairs.identity[long])
+    known = set(references)
+    return np.where([text in known for text in queries], 1.0, nearest)
+
+
+def _components(n: int, first: Ints, second: Ints) -> Ints:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(n, n))
+    _, labels = connected_components(graph, directed=False)
+    return _in_order_of_occurrence(labels)
+
+
+def _in_order_of_occurrence(labels: NDArray[np.integer]) -> Ints:
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
+
+
+def _mmseqs_links(
+    sequences: Sequence[str], identity: float, coverage: float, evalue: float
+) -> tuple[Ints, Ints]:
+    """Return (representative, member) of every sequence from ``mmseqs easy-cluster``."""
+    with tempfile.TemporaryDirectory(prefix="plmsae-mmseqs-") as text:
+        folder = Path(text)
+        fasta = folder / "in.fasta"
+        fasta.write_text("".join(f">{at}\n{seq}\n" for at, seq in enumerate(sequences)))
+        command: list[str | Path] = [
+            *(shutil.which("mmseqs") or "mmseqs", "easy-cluster", fasta, folder / "out"),
+            *(folder / "tmp", "--min-seq-id", str(identity), "-c", str(coverage)),
+            *("--cov-mode", "1", "-e", str(evalue), "--cluster-mode", "1", "-v", "1"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- our own arguments, no shell
+        if done.returncode:
+            lines = (done.stderr or done.stdout).strip().splitlines()
+            raise InputError(
+                f"mmseqs failed with exit code {done.returncode}",
+                value=lines[-1] if lines else "no message",
+                hint="use the method 'kmer' instead",
+            )
+        rows = [line.split("\t") for line in (folder / "out_cluster.tsv").read_text().splitlines()]
+    links = np.array(rows, np.int64).reshape(-1, 2)
+    return links[:, 0], links[:, 1]
