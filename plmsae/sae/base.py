@@ -1,0 +1,174 @@
+"""The base of all architectures: weights, encode, decode, save.
+
+Shapes: N rows (any number), B rows (one chunk), D d_in, F d_sae.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from scipy.sparse import csr_array, vstack
+from torch import Tensor, nn
+
+from plmsae.errors import InputError
+from plmsae.sae import formats, kernels
+from plmsae.sae.code import SparseCode
+from plmsae.sae.config import SaeConfig
+
+_ROWS_AT_ONCE = 4096
+
+
+class Sae(nn.Module, ABC):
+    """A sparse autoencoder: x ≈ decode(encode(x)) with few of F latents active.
+
+    An architecture is a subclass that says which latents are active (`select`), which are while
+    training if that differs (`select_for_training`), and what it must store beyond the common
+    weights (`extra_names`).
+
+    Parameters
+    ----------
+    config : SaeConfig
+        What to build.
+    seed : int
+        Seed of the initial weights: unit-norm decoder rows, the encoder tied to them, biases zero.
+
+    Attributes
+    ----------
+    W_enc_FD, W_dec_FD : Parameter, shape (F, D)
+        One row a latent in both. (On disk the encoder is (D, F), as SAELens has it.)
+    b_enc_F, b_dec_D : Parameter
+        Biases.
+    """
+
+    extra_names: ClassVar[tuple[str, ...]] = ()
+    """Buffers and parameters stored beside the four common ones."""
+
+    def __init__(self, config: SaeConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        generator = torch.Generator().manual_seed(seed)
+        weights = torch.randn((config.d_sae, config.d_in), generator=generator)
+        weights /= torch.linalg.vector_norm(weights, dim=1, keepdim=True)
+        self.W_dec_FD = nn.Parameter(weights)
+        self.W_enc_FD = nn.Parameter(weights.clone())
+        self.b_enc_F = nn.Parameter(torch.zeros(config.d_sae))
+        self.b_dec_D = nn.Parameter(torch.zeros(config.d_in))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.W_enc_FD.device
+
+    @abstractmethod
+    def select(self, x_BD: Tensor) -> SparseCode:
+        """Return the active latents of centred rows; each row's depend on that row alone."""
+
+    def select_for_training(self, x_BD: Tensor) -> SparseCode:
+        """Return the active latents of a training batch; may update running statistics."""
+        return self.select(x_BD)
+
+    @abstractmethod
+    def rescale_extras(self, factor: float) -> None:
+        """Multiply what is stored beyond the weights in the unit of activations by `factor`."""
+
+    def centre(self, x_ND: Tensor) -> Tensor:
+        """Return what the encoder sees of raw rows."""
+        return x_ND - self.b_dec_D if self.config.apply_b_dec_to_input else x_ND
+
+    @torch.no_grad()
+    def encode(self, x_ND: Tensor) -> SparseCode:
+        """Encode raw activations.
+
+        Parameters
+        ----------
+        x_ND : Tensor, shape (N, d_in)
+            Raw activations, any float type, on any device.
+
+        Returns
+        -------
+        SparseCode
+            The active latents, on the device of this SAE.
+        """
+        if x_ND.ndim != 2 or x_ND.shape[1] != self.config.d_in:
+            raise InputError(
+                f"activations must have shape (n, {self.config.d_in})", value=str(tuple(x_ND.shape))
+            )
+        return self.select(self.centre(x_ND.to(self.W_enc_FD)))
+
+    @torch.no_grad()
+    def decode(self, code: SparseCode) -> Tensor:
+        """Return the reconstruction, float32 (N, d_in), of a code."""
+        return kernels.decode(code, self.W_dec_FD) + self.b_dec_D
+
+    def encode_csr(self, x_ND: Tensor) -> csr_array:
+        """Encode raw activations in chunks, in bounded memory.
+
+        Returns
+        -------
+        csr_array, float32, shape (N, d_sae)
+            Sorted indices, no explicit zeros.
+        """
+        chunks = [
+            self.encode(x).to_csr(self.config.d_sae) for x in torch.split(x_ND, _ROWS_AT_ONCE)
+        ]
+        return chunks[0] if len(chunks) == 1 else csr_array(vstack(chunks, format="csr"))
+
+    def reconstruct(self, x_ND: Tensor) -> Tensor:
+        """Return decode(encode(x)) of raw activations, in chunks: float32 (N, d_in)."""
+        parts = [self.decode(self.encode(x)) for x in torch.split(x_ND, _ROWS_AT_ONCE)]
+        return torch.cat(parts)
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Return the reconstruction of raw activations (no gradient flows; see `step.py`)."""
+        return self.reconstruct(x_ND)
+
+    @torch.no_grad()
+    def fold_scaling(self, mean_D: Tensor, factor: float) -> None:
+        """Make an SAE of ``(x - mean) * factor`` one of raw x, in place and exactly equivalent.
+
+        Weights stay as they are (the decoder keeps its unit norm); biases and latents take the
+        unit of raw activations, that is, are divided by `factor`.
+        """
+        if not self.config.apply_b_dec_to_input:
+            # Without a bias on its input, the encoder must itself take the mean away.
+            self.b_enc_F.sub_(factor * (self.W_enc_FD @ mean_D))
+        self.b_enc_F.div_(factor)
+        self.b_dec_D.div_(factor).add_(mean_D)
+        self.rescale_extras(1 / factor)
+
+    def save(self, folder: Path) -> None:
+        """Write ``cfg.json`` and ``sae_weights.safetensors``, as SAELens does, atomically."""
+        formats.write_sae(Path(folder), self.config, self.stored_tensors())
+
+    def stored_tensors(self) -> dict[str, Tensor]:
+        """Return what is stored, under SAELens's names and in its layout."""
+        tensors = {
+            "W_enc": self.W_enc_FD.detach().t(),
+            "W_dec": self.W_dec_FD.detach(),
+            "b_enc": self.b_enc_F.detach(),
+            "b_dec": self.b_dec_D.detach(),
+        }
+        for name in self.extra_names:
+            tensors[name] = self.extra_to_stored(name)
+        return {name: t.float().cpu().contiguous() for name, t in tensors.items()}
+
+    @torch.no_grad()
+    def take_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over stored weights (checked by `formats.read_sae`)."""
+        self.W_enc_FD.copy_(tensors["W_enc"].t())
+        self.W_dec_FD.copy_(tensors["W_dec"])
+        self.b_enc_F.copy_(tensors["b_enc"])
+        self.b_dec_D.copy_(tensors["b_dec"])
+        for name in self.extra_names:
+            self.extra_from_stored(name, tensors[name])
+
+    def extra_to_stored(self, name: str) -> Tensor:
+        """Return the stored form, shape (F,), of one of `extra_names`."""
+        raise NotImplementedError(name)
+
+    def extra_from_stored(self, name: str, value_F: Tensor) -> None:
+        """Take over one of `extra_names` from its stored form, shape (F,)."""
+        raise NotImplementedError(name)

@@ -1,0 +1,67 @@
+"""The sparse code of a batch: which latents are active in which row, and how strongly."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+
+class SparseCode(NamedTuple):
+    """Active latents of B rows in compressed rows; S entries in all.
+
+    The entries of row b are ``offsets[b]:offsets[b + 1]``. Within a row their order is free,
+    no latent comes twice, and a value may be zero (a TopK row with fewer than k positive latents).
+    """
+
+    values: Tensor
+    """Activation of each entry, float, shape (S,), never negative."""
+    indices: Tensor
+    """Latent of each entry, int64, shape (S,)."""
+    offsets: Tensor
+    """Where each row begins, int64, shape (B + 1,); the last is S."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, B."""
+        return int(self.offsets.numel()) - 1
+
+    def rows(self) -> Tensor:
+        """Row of each entry, int64, shape (S,)."""
+        counts = self.offsets.diff()
+        rows = torch.arange(self.n_rows, device=counts.device)
+        return rows.repeat_interleave(counts, output_size=int(self.indices.numel()))
+
+    def to_csr(self, d_sae: int) -> csr_array:
+        """Return the code as float32 ``csr_array`` (B, d_sae): sorted indices, no stored zeros."""
+        # A copy: scipy would otherwise drop the zeros in the memory of these very tensors.
+        code = csr_array(
+            (
+                self.values.detach().float().cpu().numpy().copy(),
+                self.indices.cpu().numpy().astype(np.int32),
+                self.offsets.cpu().numpy().astype(np.int64),
+            ),
+            shape=(self.n_rows, d_sae),
+        )
+        code.eliminate_zeros()
+        code.sort_indices()
+        return code
+
+    @staticmethod
+    def from_topk(values_BK: Tensor, indices_BK: Tensor) -> SparseCode:
+        """Build the code of rows with K entries each."""
+        n_rows, k = values_BK.shape
+        offsets = torch.arange(0, n_rows * k + 1, k, device=values_BK.device)
+        return SparseCode(values_BK.reshape(-1), indices_BK.reshape(-1), offsets)
+
+    @staticmethod
+    def from_csr(csr: csr_array, device: torch.device | str = "cpu") -> SparseCode:
+        """Build the code from a scipy array."""
+        return SparseCode(
+            torch.from_numpy(np.asarray(csr.data, dtype=np.float32)).to(device),
+            torch.from_numpy(csr.indices.astype(np.int64)).to(device),
+            torch.from_numpy(csr.indptr.astype(np.int64)).to(device),
+        )

@@ -1,0 +1,155 @@
+"""What an SAE is (`SaeConfig`) and how it is trained (`TrainConfig`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from plmsae.errors import InputError
+
+Arch = Literal["topk", "batchtopk", "relu", "jumprelu", "matryoshka", "hierarchical"]
+ARCHS: tuple[str, ...] = get_args(Arch)
+
+# One learning rate does not fit all widths: Adam's best one falls with the square root of d_sae
+# (Gao et al. 2024, "Scaling and evaluating sparse autoencoders", section A.3). The constant is for
+# protein budgets of 10^6 to 10^8 vectors and activations of unit mean square.
+_LR_AT_16K = 4e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaeConfig:
+    """The function an SAE computes; all that is needed to run a stored one.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range, or `k` is missing where the architecture needs it.
+    """
+
+    arch: Arch = "topk"
+    """Which activation function selects the active latents."""
+    d_in: int
+    """Width of the activations that go in."""
+    d_sae: int
+    """Number of latents."""
+    k: int | None = 32
+    """Active latents a vector (on average over a batch for `batchtopk`)."""
+    apply_b_dec_to_input: bool = True
+    """Whether the decoder bias is subtracted before the encoder."""
+
+    def __post_init__(self) -> None:
+        if self.arch not in ARCHS:
+            raise InputError(
+                "unknown SAE architecture", value=str(self.arch), hint=f"one of {', '.join(ARCHS)}"
+            )
+        _positive("d_in", self.d_in)
+        _positive("d_sae", self.d_sae)
+        if self.k is not None:
+            _positive("k", self.k)
+            if self.k > self.d_sae:
+                raise InputError(f"k ({self.k}) must not exceed d_sae ({self.d_sae})")
+        elif self.arch in ("topk", "batchtopk"):
+            raise InputError(f"architecture {self.arch} needs k")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How an SAE is trained. The defaults suit protein budgets (10^6 to 10^8 vectors).
+
+    Raises
+    ------
+    InputError
+        If a value is out of range, or not exactly one of `steps` and `n_vectors` is given.
+    """
+
+    steps: int | None = None
+    """Number of optimiser steps; give this or `n_vectors`."""
+    n_vectors: int | None = None
+    """Number of vectors to train on, counted over all epochs; rounded down to whole batches."""
+    batch_size: int = 2048
+    """Vectors a step."""
+    lr: float | Literal["auto"] = "auto"
+    """Peak learning rate; `auto` is 4e-4 · sqrt(16384 / d_sae), at most 3e-3."""
+    warmup_share: float = 0.02
+    """Share of the run over which the learning rate rises linearly from zero."""
+    decay_share: float = 0.2
+    """Share of the run, at its end, over which the learning rate falls linearly to zero."""
+    auxk_coefficient: float = 1.0
+    """Weight of the loss by which dead latents learn the residual; 0 turns revival off."""
+    auxk_k: int | None = None
+    """Dead latents a vector that take part in revival; default d_in / 2."""
+    dead_window_share: float = 0.02
+    """A latent that fired for no vector of this share of the run counts as dead."""
+    grad_clip: float | None = 1.0
+    """Largest global norm of the gradient; None for no limit."""
+    scale_batches: int = 16
+    """Batches looked at, before the first step, to find the mean and the scale of activations."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints; 0 writes one after every step."""
+    log_every: int = 50
+    """Steps between two calls of `on_metrics`."""
+    seed: int = 0
+    """Seed of the initial weights."""
+    device: str = "auto"
+    """Torch device; `auto` is cuda where there is one, else cpu."""
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.n_vectors is None):
+            raise InputError("give exactly one of steps and n_vectors")
+        for name in ("steps", "n_vectors", "batch_size", "auxk_k", "scale_batches", "log_every"):
+            value = getattr(self, name)
+            if value is not None:
+                _positive(name, value)
+        for name in ("warmup_share", "decay_share", "dead_window_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be between 0 and 1", value=str(getattr(self, name)))
+        if self.warmup_share + self.decay_share > 1:
+            raise InputError("warmup_share and decay_share must not add up to more than 1")
+        if self.lr != "auto" and not (isinstance(self.lr, (int, float)) and 0 < self.lr < 1):
+            raise InputError("lr must be 'auto' or between 0 and 1", value=str(self.lr))
+        if self.auxk_coefficient < 0:
+            raise InputError("auxk_coefficient must not be negative")
+        if self.checkpoint_minutes < 0:
+            raise InputError("checkpoint_minutes must not be negative")
+        if self.grad_clip is not None and self.grad_clip <= 0:
+            raise InputError("grad_clip must be positive, or None")
+        if self.total_steps < 1:
+            raise InputError(
+                f"n_vectors ({self.n_vectors}) is less than one batch ({self.batch_size})"
+            )
+
+    @property
+    def total_steps(self) -> int:
+        """Number of optimiser steps of the whole run."""
+        if self.steps is not None:
+            return self.steps
+        assert self.n_vectors is not None  # noqa: S101 (for the type checker; checked above)
+        return self.n_vectors // self.batch_size
+
+    def peak_lr(self, d_sae: int) -> float:
+        """Return the learning rate after warm-up for an SAE of `d_sae` latents."""
+        if self.lr != "auto":
+            return float(self.lr)
+        return float(min(3e-3, _LR_AT_16K * (16384 / d_sae) ** 0.5))
+
+    def lr_at(self, step: int, d_sae: int) -> float:
+        """Return the learning rate of 0-based `step`: a rise, a plateau, a fall to nearly zero."""
+        total = self.total_steps
+        share = 1.0
+        warmup = self.warmup_share * total
+        decay = self.decay_share * total
+        if step < warmup:
+            share = (step + 1) / (warmup + 1)
+        if total - step <= decay:
+            share = min(share, (total - step) / (decay + 1))
+        return self.peak_lr(d_sae) * share
+
+
+def differing_fields(ours: SaeConfig | TrainConfig, stored: dict[str, Any]) -> list[str]:
+    """Name the fields of `ours` whose values differ from those of a stored configuration."""
+    return [name for name, value in asdict(ours).items() if stored.get(name) != value]
+
+
+def _positive(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{name} must be a positive whole number", value=str(value))

@@ -1,0 +1,134 @@
+"""The state of one SAE in training and its update; where batches come from is not its business."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plmsae.sae.base import Sae
+from plmsae.sae.config import SaeConfig, TrainConfig
+from plmsae.sae.model import build_sae
+from plmsae.sae.scaling import Scaling
+from plmsae.sae.step import Revival, StepResult, set_gradients
+
+_ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Trainer:
+    """One SAE, its optimiser, schedule, dead-latent counters and scaling.
+
+    Parameters
+    ----------
+    config, train_config
+        What is trained and how.
+    scaling : Scaling
+        Centring and scaling of the raw activations.
+    device : torch.device
+        Where to train.
+
+    Attributes
+    ----------
+    sae : Sae
+        The SAE of *scaled* activations; `finished_sae` gives that of raw ones.
+    step_count : int
+        Steps done.
+    """
+
+    def __init__(
+        self,
+        config: SaeConfig,
+        train_config: TrainConfig,
+        scaling: Scaling,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.train_config = train_config
+        self.scaling = Scaling(scaling.mean.to(device), scaling.factor, scaling.gamma)
+        self.sae: Sae = build_sae(config, seed=train_config.seed).to(device)
+        self.step_count = 0
+        self._optimizer = torch.optim.Adam(self.sae.parameters(), fused=True)
+        self._since_fired_F = torch.zeros(config.d_sae, dtype=torch.int64, device=device)
+        self._dead_after = max(1, round(train_config.dead_window_share * train_config.total_steps))
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        return self.train_config.lr_at(self.step_count, self.config.d_sae)
+
+    @property
+    def dead_share(self) -> float:
+        """Share of latents that fired for no vector of the dead window."""
+        return float((self._since_fired_F >= self._dead_after).float().mean())
+
+    def step(self, raw_BD: Tensor) -> tuple[StepResult, Tensor]:
+        """Take one optimiser step on raw activations; return its result and the scaled batch."""
+        x_BD = self.scaling.apply(raw_BD)
+        result = set_gradients(self.sae, x_BD, self._revival())
+        if self.train_config.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.sae.parameters(), self.train_config.grad_clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.lr
+        self._optimizer.step()
+        with torch.no_grad():
+            decoder = self.sae.W_dec_FD
+            decoder.div_(torch.linalg.vector_norm(decoder, dim=1, keepdim=True))
+        self._since_fired_F.add_(1).masked_fill_(result.fired, 0)
+        self.step_count += 1
+        return result, x_BD
+
+    def finished_sae(self) -> Sae:
+        """Return a copy of the SAE, for raw activations, on the CPU."""
+        sae = copy.deepcopy(self.sae)
+        for parameter in sae.parameters():
+            parameter.grad = None
+        sae.fold_scaling(self.scaling.mean, self.scaling.factor)
+        return sae.cpu().eval()
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that the next step depends on, by name, on the CPU."""
+        tensors = {f"sae.{name}": t for name, t in self.sae.state_dict().items()}
+        for name, parameter in self.sae.named_parameters():
+            for key in _ADAM_STATE:
+                if parameter in self._optimizer.state:
+                    tensors[f"adam.{name}.{key}"] = self._optimizer.state[parameter][key]
+        tensors["since_fired"] = self._since_fired_F
+        tensors["mean"] = self.scaling.mean
+        return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+
+    def state_scalars(self) -> dict[str, Any]:
+        """Return every number that the next step depends on (JSON-ready)."""
+        return {
+            "step": self.step_count,
+            "factor": self.scaling.factor,
+            "gamma": self.scaling.gamma,
+        }
+
+    def take_state(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+        """Continue from what `state_tensors` and `state_scalars` returned.
+
+        Raises
+        ------
+        KeyError, RuntimeError
+            If a tensor is missing or has the wrong shape.
+        """
+        device = self.sae.device
+        self.sae.load_state_dict({n: tensors[f"sae.{n}"] for n in self.sae.state_dict()})
+        for name, parameter in self.sae.named_parameters():
+            state = {key: tensors[f"adam.{name}.{key}"] for key in _ADAM_STATE}
+            if any(state[key].shape != parameter.shape for key in _ADAM_STATE[1:]):
+                raise RuntimeError(f"adam.{name} has the wrong shape")
+            self._optimizer.state[parameter] = {k: t.to(device) for k, t in state.items()}
+        if tensors["since_fired"].shape != self._since_fired_F.shape:
+            raise RuntimeError("since_fired has the wrong shape")
+        self._since_fired_F.copy_(tensors["since_fired"])
+        self.step_count = int(scalars["step"])
+
+    def _revival(self) -> Revival | None:
+        if self.train_config.auxk_coefficient == 0:
+            return None
+        dead_M = (self._since_fired_F >= self._dead_after).nonzero().squeeze(1)
+        k = self.train_config.auxk_k or max(1, self.config.d_in // 2)
+        return Revival(dead_M, self.train_config.auxk_coefficient, k)

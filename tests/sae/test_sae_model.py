@@ -1,0 +1,140 @@
+"""What an SAE promises: raw activations in and out, sparse codes, independent rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from plmsae.errors import InputError
+from plmsae.sae.config import SaeConfig, TrainConfig
+from plmsae.sae.model import Sae, build_sae
+
+ARCHS = ["topk", "batchtopk"]
+
+
+def trained_like(arch: str, *, apply_b_dec: bool = True) -> Sae:
+    config = SaeConfig(arch=arch, d_in=12, d_sae=70, k=5, apply_b_dec_to_input=apply_b_dec)
+    sae = build_sae(config, seed=4)
+    g = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        sae.b_enc_F.copy_(0.2 * torch.randn(70, generator=g))
+        sae.b_dec_D.copy_(torch.randn(12, generator=g))
+        if arch == "batchtopk":
+            sae.threshold.fill_(0.8)
+    return sae
+
+
+def rows(n: int = 50) -> torch.Tensor:
+    return torch.randn(n, 12, generator=torch.Generator().manual_seed(6)) * 2 + 1
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("apply_b_dec", [True, False])
+def test_folding_the_scaling_gives_the_same_function_of_raw_activations(
+    arch: str, apply_b_dec: bool
+) -> None:
+    sae, raw = trained_like(arch, apply_b_dec=apply_b_dec), rows()
+    mean, factor = torch.linspace(-3, 3, 12), 0.25
+    codes = sae.encode_csr((raw - mean) * factor).toarray()
+    rebuilt = sae.reconstruct((raw - mean) * factor) / factor + mean
+    sae.fold_scaling(mean, factor)
+    assert np.allclose(sae.encode_csr(raw).toarray(), codes / factor, atol=1e-4)
+    assert torch.allclose(sae.reconstruct(raw), rebuilt, atol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_code_never_depends_on_the_other_rows(arch: str) -> None:
+    sae, x = trained_like(arch), rows()
+    together = sae.encode_csr(x).toarray()
+    alone = np.concatenate([sae.encode_csr(row[None]).toarray() for row in x])
+    assert np.allclose(together, alone, atol=1e-5)
+    assert ((together > 0) == (alone > 0)).all()
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_encode_csr_in_chunks_is_sorted_sparse_float32(
+    arch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sae, x = trained_like(arch), rows()
+    whole = sae.encode_csr(x)
+    monkeypatch.setattr("plmsae.sae.base._ROWS_AT_ONCE", 7)
+    chunked = sae.encode_csr(x)
+    assert whole.shape == chunked.shape == (50, 70)
+    assert np.allclose(whole.toarray(), chunked.toarray(), atol=1e-5)
+    for csr in (whole, chunked):
+        assert csr.dtype == np.float32
+        assert csr.has_sorted_indices
+        assert (csr.data > 0).all()
+
+
+def test_no_rows_give_an_empty_code_and_reconstruction() -> None:
+    sae = trained_like("topk")
+    assert sae.encode_csr(torch.empty(0, 12)).shape == (0, 70)
+    assert sae.reconstruct(torch.empty(0, 12)).shape == (0, 12)
+
+
+def test_half_precision_activations_are_taken() -> None:
+    sae = trained_like("topk")
+    assert sae.reconstruct(rows().bfloat16()).dtype == torch.float32
+
+
+def test_activations_of_another_width_are_refused() -> None:
+    with pytest.raises(InputError, match=r"shape \(n, 12\)"):
+        trained_like("topk").encode(torch.zeros(3, 11))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    config = SaeConfig(d_in=4, d_sae=8, k=2)
+    assert torch.equal(build_sae(config, seed=1).W_enc_FD, build_sae(config, seed=1).W_enc_FD)
+    assert not torch.equal(build_sae(config, seed=1).W_enc_FD, build_sae(config, seed=2).W_enc_FD)
+
+
+def test_a_new_sae_is_tied_and_has_a_unit_norm_decoder() -> None:
+    sae = build_sae(SaeConfig(d_in=4, d_sae=8, k=2))
+    assert torch.equal(sae.W_enc_FD, sae.W_dec_FD)
+    assert torch.allclose(sae.W_dec_FD.norm(dim=1), torch.ones(8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k": 9}, r"k \(9\) must not exceed d_sae \(8\)"),
+        ({"k": None}, "needs k"),
+        ({"d_in": 0}, "d_in must be a positive whole number"),
+        ({"arch": "gated"}, "unknown SAE architecture"),
+    ],
+)
+def test_a_wrong_configuration_says_what_is_wrong(changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SaeConfig(**({"d_in": 4, "d_sae": 8, "k": 2} | changes))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "exactly one of steps and n_vectors"),
+        ({"steps": 1, "n_vectors": 1}, "exactly one of steps and n_vectors"),
+        ({"n_vectors": 100}, "less than one batch"),
+        ({"steps": 5, "lr": "fast"}, "lr must be"),
+        ({"steps": 5, "warmup_share": 0.9}, "add up"),
+        ({"steps": 5, "batch_size": 0}, "batch_size must be a positive"),
+    ],
+)
+def test_a_wrong_training_configuration_says_what_is_wrong(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**settings)
+
+
+def test_the_learning_rate_rises_stays_and_falls_over_the_last_fifth() -> None:
+    config = TrainConfig(steps=1000, lr=0.01, warmup_share=0.05)
+    rates = [config.lr_at(step, 512) for step in range(1000)]
+    assert rates[0] < 0.0003
+    assert rates[51:800] == [0.01] * 749
+    assert rates[800:] == sorted(rates[800:], reverse=True)
+    assert 0 < rates[-1] < 0.0001
+
+
+def test_the_automatic_learning_rate_falls_with_the_root_of_the_width() -> None:
+    config = TrainConfig(steps=1)
+    assert config.peak_lr(16384) == pytest.approx(2 * config.peak_lr(65536))

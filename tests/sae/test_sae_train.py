@@ -1,0 +1,270 @@
+"""Training: it learns, it says what it does, and a killed run ends as one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from sae_planted import Planted
+
+from plmsae.errors import InputError
+from plmsae.sae.checkpoints import latest_checkpoint
+from plmsae.sae.config import SaeConfig, TrainConfig
+from plmsae.sae.evaluate import evaluate_sae
+from plmsae.sae.model import Sae, load_sae
+from plmsae.sae.scaling import measure_scaling
+from plmsae.sae.train import train
+from plmsae.sae.trainer import Trainer
+
+METRICS = {
+    "fvu",
+    "explained_variance",
+    "loss",
+    "l0",
+    "dead_share",
+    "lr",
+    "gamma",
+    "vectors_per_second",
+    "stall_share",
+}
+
+
+class BrokenOffError(Exception):
+    """Stands for whatever ends a run."""
+
+
+def config(arch: str = "topk") -> SaeConfig:
+    return SaeConfig(arch=arch, d_in=16, d_sae=32, k=2)
+
+
+def same_weights(a: Sae, b: Sae) -> bool:
+    left, right = a.state_dict(), b.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
+
+
+@pytest.mark.parametrize("arch", ["topk", "batchtopk"])
+def test_planted_features_far_off_centre_are_recovered(arch: str) -> None:
+    planted = Planted(gamma=10.0)
+    sae = train(planted, config(arch), TrainConfig(steps=1200, batch_size=256)).sae
+    found = evaluate_sae(sae, [planted.batch(10**6 + i) for i in range(8)])
+    nearest = (planted.features @ sae.W_dec_FD.detach().t()).amax(dim=1)
+    assert (nearest > 0.9).float().mean() > 0.9
+    assert found["fvu"] < 0.25
+    assert found["l0"] == pytest.approx(2, rel=0.1)
+    assert torch.allclose(sae.W_dec_FD.norm(dim=1), torch.ones(32), atol=1e-5)
+
+
+def test_metrics_are_reported_every_so_many_steps_and_after_the_last(planted: Planted) -> None:
+    calls = []
+    settings = TrainConfig(steps=25, batch_size=256, log_every=10)
+    result = train(planted, config(), settings, on_metrics=lambda *call: calls.append(call))
+    assert [step for step, _ in calls] == [10, 20, 25]
+    assert all(set(metrics) == METRICS for _, metrics in calls)
+    assert result.metrics == calls[-1][1]
+    assert result.steps == 25
+    # The planted offset, γ, is measured from the data.
+    assert result.metrics["gamma"] == pytest.approx(
+        evaluate_sae(result.sae, [planted.batch(i) for i in range(16)])["gamma"], rel=1e-3
+    )
+
+
+def test_dead_latents_come_back_to_life(planted: Planted) -> None:
+    def dead_share_after(coefficient: float) -> float:
+        settings = TrainConfig(
+            steps=300, batch_size=256, auxk_coefficient=coefficient, dead_window_share=0.05
+        )
+        scaling = measure_scaling([planted.batch(i) for i in range(8)])
+        trainer = Trainer(config(), settings, scaling, torch.device("cpu"))
+        with torch.no_grad():
+            trainer.sae.b_enc_F[8:] = -5.0
+        for i in range(300):
+            trainer.step(planted.batch(i))
+        return trainer.dead_share
+
+    assert dead_share_after(0.0) > 0.5
+    assert dead_share_after(1.0) < 0.25
+
+
+@pytest.mark.parametrize("arch", ["topk", "batchtopk"])
+def test_a_run_broken_off_and_resumed_has_the_same_weights_bit_for_bit(
+    arch: str, planted: Planted, tmp_path: Path
+) -> None:
+    settings = TrainConfig(steps=60, batch_size=256, checkpoint_minutes=0, log_every=1)
+    straight = train(planted, config(arch), settings)
+
+    def run_until(stop: int) -> None:
+        def break_off(step: int, metrics: dict[str, float]) -> None:
+            if step == stop:
+                raise BrokenOffError
+
+        with pytest.raises(BrokenOffError):
+            train(
+                planted,
+                config(arch),
+                settings,
+                on_metrics=break_off,
+                checkpoint_dir=tmp_path,
+                resume=True,
+            )
+
+    run_until(1)
+    assert latest_checkpoint(tmp_path) is None
+    for stop in (17, 43):
+        run_until(stop)
+        assert latest_checkpoint(tmp_path) == tmp_path / f"step-{stop - 1:09d}"
+    resumed = train(planted, config(arch), settings, checkpoint_dir=tmp_path, resume=True)
+    assert same_weights(resumed.sae, straight.sae)
+
+
+def test_a_killed_process_resumes_to_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from sae_planted import Planted
+from plmsae.sae.config import SaeConfig, TrainConfig
+from plmsae.sae.scaling import measure_scaling
+from plmsae.sae.train import train
+from plmsae.sae.trainer import Trainer
+result = train(
+    Planted(), SaeConfig(arch="batchtopk", d_in=16, d_sae=32, k=2),
+    TrainConfig(steps=200, batch_size=256, checkpoint_minutes=0.001),
+    checkpoint_dir=Path(sys.argv[1]), resume=True,
+)
+result.sae.save(Path(sys.argv[2]))
+"""
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+
+    def start(checkpoints: str, out: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", script, str(tmp_path / checkpoints), str(tmp_path / out)]
+        return subprocess.Popen(command, env=environment)
+
+    assert start("straight", "straight-sae").wait() == 0
+    victim = start("killed", "killed-sae")
+    while (
+        newest := latest_checkpoint(tmp_path / "killed")
+    ) is None or newest.name < "step-000000020":
+        assert victim.poll() is None, "ended before it could be killed"
+        time.sleep(0.005)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert not (tmp_path / "killed-sae").exists()
+    assert start("killed", "killed-sae").wait() == 0
+    assert same_weights(load_sae(tmp_path / "killed-sae"), load_sae(tmp_path / "straight-sae"))
+    assert [p.name for p in (tmp_path / "killed").iterdir()] == ["step-000000200"]
+
+
+def test_resuming_a_finished_run_returns_it_without_a_step(
+    planted: Planted, tmp_path: Path
+) -> None:
+    settings = TrainConfig(steps=20, batch_size=256)
+    done = train(planted, config(), settings, checkpoint_dir=tmp_path)
+    again = train(planted, config(), settings, checkpoint_dir=tmp_path, resume=True)
+    assert same_weights(done.sae, again.sae)
+    assert again.metrics == done.metrics
+
+
+def test_the_latest_checkpoint_is_the_one_with_the_most_steps(tmp_path: Path) -> None:
+    for name in ("step-9000", "step-10000", "step-x", ".step-20000.a.tmp"):
+        (tmp_path / name).mkdir()
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-10000"
+
+
+def test_resuming_under_another_configuration_names_what_differs(
+    planted: Planted, tmp_path: Path
+) -> None:
+    train(planted, config(), TrainConfig(steps=5, batch_size=256), checkpoint_dir=tmp_path)
+    with pytest.raises(InputError, match="another configuration: lr, seed"):
+        train(
+            planted,
+            config(),
+            TrainConfig(steps=5, batch_size=256, lr=1e-3, seed=4),
+            checkpoint_dir=tmp_path,
+            resume=True,
+        )
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "json", "other"])
+def test_a_damaged_checkpoint_is_refused(damage: str, planted: Planted, tmp_path: Path) -> None:
+    settings = TrainConfig(steps=5, batch_size=256)
+    train(planted, config(), settings, checkpoint_dir=tmp_path)
+    folder = latest_checkpoint(tmp_path)
+    assert folder is not None
+    tensors, state = folder / "state.safetensors", folder / "state.json"
+    if damage == "truncate":
+        tensors.write_bytes(tensors.read_bytes()[:-100])
+    elif damage == "empty":
+        tensors.write_bytes(b"")
+    elif damage == "json":
+        state.write_text(state.read_text()[:-5])
+    else:
+        state.write_text('{"version": 7}')
+    with pytest.raises(InputError) as caught:
+        train(planted, config(), settings, checkpoint_dir=tmp_path, resume=True)
+    assert folder.name in str(caught.value)
+
+
+def test_activations_that_are_not_finite_end_the_run_and_keep_the_checkpoint(
+    planted: Planted, tmp_path: Path
+) -> None:
+    batches = [planted.batch(i) for i in range(30)]
+    batches[20][3, 3] = torch.inf
+    settings = TrainConfig(steps=30, batch_size=256, checkpoint_minutes=0)
+    with pytest.raises(InputError, match="activations of step 21 hold values that are not finite"):
+        train(batches, config(), settings, checkpoint_dir=tmp_path)
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == "step-000000020"
+
+
+def test_activations_not_finite_from_the_start_are_named_before_the_first_step(
+    planted: Planted,
+) -> None:
+    with pytest.raises(InputError, match="not finite"):
+        train([planted.batch(0) * torch.nan], config(), TrainConfig(steps=3, batch_size=256))
+
+
+def test_divergence_ends_with_what_to_change(planted: Planted, tmp_path: Path) -> None:
+    settings = TrainConfig(steps=400, batch_size=256, lr=0.9, grad_clip=None, log_every=1)
+    wild = [planted.batch(i) * (1 if i < 16 else 1e4) for i in range(400)]
+    with pytest.raises(InputError, match=r"diverged.*lower lr") as caught:
+        train(wild[::-1], config(), settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_batches_that_end_too_early_are_an_error_unless_they_can_start_again(
+    planted: Planted,
+) -> None:
+    batches = [planted.batch(i) for i in range(4)]
+    settings = TrainConfig(steps=10, batch_size=256)
+    with pytest.raises(InputError, match="ended after 4 of 10 steps"):
+        train(iter(batches), config(), settings)
+    assert train(batches, config(), settings).steps == 10
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ([], "no batches"),
+        ([torch.randn(8, 15)], r"shape \(n, 16\)"),
+        ([torch.randn(16)], r"shape \(n, 16\)"),
+        ([torch.ones(8, 16)], "all equal"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(batches: list[torch.Tensor], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(batches, config(), TrainConfig(steps=3, batch_size=8))
+
+
+def test_an_unknown_device_is_an_error(planted: Planted) -> None:
+    with pytest.raises(InputError, match="unknown device"):
+        train(planted, config(), TrainConfig(steps=3, device="abacus"))
