@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,12 +173,26 @@ def _proposals(
     )
     places = ranked.select("accession", "start", "end").iter_rows()
     stretches = [sequences[accession][start - 1 : end] for accession, start, end in places]
-    claims = ranked.select("concept", "latents", "accession").iter_rows()
-    evidence = [witnesses.closest(*claim) for claim in claims]
     return ranked.with_columns(
         sequence_stretch=pl.Series(stretches, dtype=pl.String),
-        evidence=pl.Series(evidence, dtype=pl.List(pl.String)),
+        evidence=pl.Series(_evidence(ranked, witnesses), dtype=pl.List(pl.String)),
     ).select(PROPOSALS.names)
+
+
+def _evidence(ranked: pl.DataFrame, witnesses: Witnesses) -> list[list[str]]:
+    """Return the witnesses of each row; rows of one concept and latent are looked up together."""
+    claims = defaultdict(list)
+    columns = ranked.select("concept", "latents", "accession").iter_rows()
+    for row, (concept, latents, accession) in enumerate(columns):
+        claims[concept, tuple(latents)].append((row, accession))
+    evidence: list[list[str]] = [[] for _ in range(ranked.height)]
+    for (concept, latents), askers in claims.items():
+        accessions = sorted({accession for _, accession in askers})
+        found = witnesses.closest(concept, latents, accessions)
+        by_accession = dict(zip(accessions, found, strict=True))
+        for row, accession in askers:
+            evidence[row] = by_accession[accession]
+    return evidence
 
 
 def _abstained(

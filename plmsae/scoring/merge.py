@@ -18,7 +18,8 @@ def merge_calls(calls: pl.DataFrame) -> pl.DataFrame:
     ----------
     calls : DataFrame
         protein, start, end (inclusive), concept, score, latent (i32), precision, precision_low
-        (f64, null where unmeasured).
+        (f64, null where unmeasured). Calls of one latent for one concept do not overlap, as
+        `plmsae.concepts.calls.call_spans` makes them.
 
     Returns
     -------
@@ -31,6 +32,10 @@ def merge_calls(calls: pl.DataFrame) -> pl.DataFrame:
         pl.col("precision").fill_null(-1.0),
         pl.col("score"),
     ]
+    # Calls of one latent never overlap: most concepts, with one latent each, are done.
+    single = pl.col("latent").n_unique().over("concept") == 1
+    lone = calls.filter(single).with_columns(latents=pl.concat_list("latent")).drop("latent")
+    calls = calls.filter(~single)
     # A new group starts where nothing before, in this protein and concept, reaches.
     reach = pl.col("end").cum_max().shift(1).over(_PLACE)
     grouped = calls.sort(*_PLACE, "start", "end", "latent").with_columns(
@@ -43,7 +48,8 @@ def merge_calls(calls: pl.DataFrame) -> pl.DataFrame:
     crowd = grouped.filter(pl.col("size") > 1).sort(
         "group", *trust, "start", "end", "latent", descending=[False] + [True] * 3 + [False] * 3
     )
-    return pl.concat([alone, _keep_most_trusted(crowd)]).drop("latent", "group", "size")
+    merged = pl.concat([alone, _keep_most_trusted(crowd)]).drop("latent", "group", "size")
+    return pl.concat([lone, merged])
 
 
 def _keep_most_trusted(crowd: pl.DataFrame) -> pl.DataFrame:

@@ -261,10 +261,34 @@ def test_the_most_similar_witnesses_come_first_and_a_protein_is_not_its_own() ->
     witnesses = Witnesses(sequences)
     for accession, value in (("far", 1.0), ("half", 0.2), ("near", 0.1), ("Q", 1.0)):
         witnesses.add("Domain", [7], accession, value)
-    assert witnesses.closest("Domain", [7], "Q") == ["near", "half", "far"]
-    assert witnesses.closest("Domain", [7], "Q", n=1) == ["near"]
-    assert witnesses.closest("Domain", [8], "Q") == []
-    assert witnesses.closest("Other", [7], "Q") == []
+    assert witnesses.closest("Domain", [7], ["Q", "far"]) == [
+        ["near", "half", "far"],
+        ["half", "Q", "near"],
+    ]
+    assert witnesses.closest("Domain", [7], ["Q"], n=1) == [["near"]]
+    assert witnesses.closest("Domain", [8], ["Q"]) == [[]]
+    assert witnesses.closest("Other", [7], []) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text("ABZ", min_size=1, max_size=12), min_size=1, max_size=8))
+def test_similarity_is_the_share_of_words_in_common(sequences: list[str]) -> None:
+    named = {f"P{i}": sequence for i, sequence in enumerate(sequences)}
+    witnesses = Witnesses(named)
+    for accession in named:
+        witnesses.add("Domain", [0], accession, 0.5)
+
+    def words(sequence: str) -> set[str]:
+        return {sequence[i : i + 4] for i in range(len(sequence) - 3)}
+
+    def similarity(one: str, other: str) -> float:
+        mine, theirs = words(named[one]), words(named[other])
+        return len(mine & theirs) / max(1, len(mine | theirs))
+
+    found = witnesses.closest("Domain", [0], list(named), n=9)
+    for one, ranked in zip(named, found, strict=True):
+        others = [other for other in named if other != one]
+        assert ranked == sorted(others, key=lambda other: (-similarity(one, other), other))
 
 
 @settings(max_examples=30, deadline=None)
@@ -276,7 +300,7 @@ def test_witnesses_are_bounded_and_do_not_depend_on_the_order_they_come_in(
     witnesses = Witnesses(sequences, per_pair=5)
     for i in order:
         witnesses.add("Domain", [0], f"P{i:02d}", float(i // 2))
-    assert witnesses.closest("Domain", [0], "P00", n=9) == ["P24", "P22", "P23", "P20", "P21"]
+    assert witnesses.closest("Domain", [0], ["P00"], n=9) == [["P24", "P22", "P23", "P20", "P21"]]
 
 
 # Against the truth.
