@@ -1,0 +1,156 @@
+"""Promotion gates, and the log of who became champion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_bundle import METRICS
+
+from plmsae.bundle import Bundle
+from plmsae.errors import InputError, QualityError
+from plmsae.gates import Gate, check_gates, load_gates
+from plmsae.mlflow_store import client
+from plmsae.promotion import promote, promotion_log
+from plmsae.registry import register, resolve
+
+Make = Callable[..., Bundle]
+NAME = "plmsae.plmsae-mini.L4.residue"
+
+
+def test_a_good_first_candidate_becomes_champion(make_bundle: Make, store_uri: str) -> None:
+    register(make_bundle())
+    result = promote(f"{NAME}@challenger")
+    assert (result.promoted, result.previous, result.forced) == (True, None, False)
+    assert all(gate.passed for gate in result.gates)
+    assert len(result.gates) == len(load_gates())
+    assert resolve(NAME, tracking_uri=store_uri).meta.seed == 0
+
+
+def test_a_name_alone_means_its_challenger(make_bundle: Make, store_uri: str) -> None:
+    register(make_bundle())
+    assert promote(NAME).ref.version == "1"
+
+
+def test_a_failing_gate_is_named_and_the_champion_stays(make_bundle: Make, store_uri: str) -> None:
+    register(make_bundle())
+    promote(f"{NAME}/1")
+    register(make_bundle(metrics={**METRICS, "dead_share": 0.5, "loss_recovered": 0.1}))
+    with pytest.raises(QualityError) as caught:
+        promote(f"{NAME}/2")
+    message = str(caught.value)
+    assert "expected dead_share <= 0.3, found 0.5" in message
+    assert "never fire" in message
+    assert "loss_recovered >= 0.7" in message
+    assert caught.value.exit_code == 3
+    assert resolve(NAME).meta.metrics["dead_share"] == 0.02
+    assert promotion_log(NAME).height == 1
+
+
+def test_a_metric_nobody_measured_fails_its_gate(make_bundle: Make, store_uri: str) -> None:
+    register(make_bundle(metrics={}))
+    with pytest.raises(QualityError, match="explained_variance was not measured"):
+        promote(f"{NAME}/1")
+
+
+def test_a_clearly_worse_model_does_not_replace_the_champion(
+    make_bundle: Make, store_uri: str
+) -> None:
+    register(make_bundle())
+    promote(f"{NAME}/1")
+    register(make_bundle(metrics={**METRICS, "n_concepts_f1_50": 5.0}))
+    with pytest.raises(QualityError, match=r"n_concepts_f1_50 >= 6 .*champion -2.*, found 5"):
+        promote(f"{NAME}/2")
+
+
+def test_features_that_find_less_than_neurons_are_not_promoted(
+    make_bundle: Make, store_uri: str
+) -> None:
+    register(make_bundle(metrics={**METRICS, "neuron_concepts_f1_50": 20.0}))
+    with pytest.raises(QualityError, match="neuron_concepts_f1_50"):
+        promote(f"{NAME}/1")
+
+
+def test_force_promotes_and_the_log_says_so(make_bundle: Make, store_uri: str) -> None:
+    register(make_bundle())
+    promote(f"{NAME}/1")
+    register(make_bundle(metrics={}))
+    assert promote(f"{NAME}/2", force=True).forced
+    promote(f"{NAME}/1")
+    log = promotion_log(NAME)
+    assert log.select("from", "to", "forced").rows() == [
+        (None, "1", False),
+        ("1", "2", True),
+        ("2", "1", False),
+    ]
+    assert log["by"].null_count() == 0
+    failed = [gate for gate in json.loads(log["gates"][1]) if not gate["passed"]]
+    assert failed[0]["found"] == "explained_variance was not measured"
+
+
+def test_promoting_the_champion_again_changes_and_logs_nothing(
+    make_bundle: Make, store_uri: str
+) -> None:
+    register(make_bundle())
+    promote(f"{NAME}/1")
+    assert not promote(f"{NAME}/1").promoted
+    assert promotion_log(NAME).height == 1
+
+
+def test_edited_tags_do_not_fool_the_gates(make_bundle: Make, store_uri: str) -> None:
+    register(make_bundle(metrics={**METRICS, "dead_share": 0.9}))
+    client(store_uri).set_model_version_tag(NAME, "1", "dead_share", "0.0")
+    with pytest.raises(QualityError, match=r"found 0\.9"):
+        promote(f"{NAME}/1")
+
+
+def test_only_registered_versions_can_be_promoted(make_bundle: Make, store_uri: str) -> None:
+    ref = register(make_bundle())
+    for text in (f"models:/{ref.model_id}", "./folder", f"{NAME}/9", "plmsae.x.L1.residue"):
+        with pytest.raises(InputError):
+            promote(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "list called 'gates'"),
+        ("gates: []", "list called 'gates'"),
+        ("gates: [5]", "gate 1"),
+        ("gates: [{metric: a, op: '>', value: 1}]", "gate 1.*'op'"),
+        ("gates: [{metric: a, op: '>=', value: high}]", "'value'"),
+        ("gates: [{metric: a, op: '>=', value: 1, relative_to: best}]", "'relative_to'"),
+        ("gates: [{metric: a, op: '>=', value: 1, because: x}]", "because"),
+        ("gates: !!python/object/apply:os.getcwd []", "YAML"),
+        ("gates: [", "YAML"),
+    ],
+)
+def test_a_wrong_gates_file_is_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "promotion.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said) as caught:
+        load_gates(path)
+    assert "promotion.yaml" in str(caught.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    found=st.floats(-1e6, 1e6),
+    bound=st.floats(-1e6, 1e6),
+    op=st.sampled_from([">=", "<="]),
+)
+def test_a_plain_gate_is_the_comparison_it_says(found: float, bound: float, op: str) -> None:
+    (result,) = check_gates((Gate(metric="m", op=op, value=bound),), {"m": found}, None)
+    near = abs(found - bound) <= 1e-9 * max(1, abs(bound))
+    assert result.passed == (near or (found >= bound if op == ">=" else found <= bound))
+
+
+def test_rounding_in_the_last_digit_does_not_decide() -> None:
+    gate = Gate(metric="ev", op=">=", value=-0.02, relative_to="champion")
+    # 0.3 - 0.02 is 0.27999999999999997 or 0.28, depending on who computes it.
+    (result,) = check_gates((gate,), {"ev": 0.28}, {"ev": 0.1 + 0.2})
+    assert result.passed
