@@ -1,0 +1,297 @@
+"""Train an ESM-2-architecture masked language model from scratch.
+
+A run is a folder: ``checkpoint/`` (weights, averaged weights and optimiser state as safetensors, and
+the step) and ``model/``, a Hugging Face folder of the averaged weights. It stops and resumes at any
+step with the same result bit for bit, because batches and masks are functions of (seed, step).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from plmsae.atomic import atomic_folder, write_json
+from plmsae.errors import InputError
+from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
+from plmsae.plm.packed import masked_logits
+from plmsae.plm.pretrain_config import PretrainConfig
+from plmsae.plm.vocabulary import MASK, PAD, STANDARD, TOKENS
+
+logger = logging.getLogger(__name__)
+
+OnMetrics = Callable[[int, dict[str, float]], None]
+
+
+def new_model(config: PretrainConfig, max_residues: int = 1022) -> Any:
+    """Return a freshly initialised ``EsmForMaskedLM`` of the configured shape.
+
+    Token dropout is off: a mask then has an embedding of its own, and inputs without masks are
+    seen as they are.
+    """
+    from transformers import EsmConfig, EsmForMaskedLM
+
+    torch.manual_seed(config.seed)
+    return EsmForMaskedLM(
+        EsmConfig(
+            vocab_size=len(TOKENS),
+            mask_token_id=MASK,
+            pad_token_id=PAD,
+            hidden_size=config.d_model,
+            num_hidden_layers=config.n_layers,
+            num_attention_heads=config.n_heads,
+            intermediate_size=4 * config.d_model,
+            max_position_embeddings=max_residues + 4,
+            position_embedding_type="rotary",
+            emb_layer_norm_before=False,
+            token_dropout=False,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            layer_norm_eps=1e-5,
+        )
+    )
+
+
+def mask_batch(
+    batch: PackedBatch, config: PretrainConfig, step: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return corrupted ids (N,), the indices to predict (M,) and their true ids (M,)."""
+    rng = np.random.default_rng((config.seed, 1, step))
+    standard = np.flatnonzero(np.isin(batch.ids, STANDARD))
+    chosen = np.sort(rng.permutation(standard)[: max(1, round(config.mask_share * len(standard)))])
+    ids = batch.ids.copy()
+    fate = rng.random(len(chosen))
+    ids[chosen[fate < 0.8]] = MASK
+    replaced = chosen[(fate >= 0.8) & (fate < 0.9)]
+    ids[replaced] = rng.choice(STANDARD, size=len(replaced))
+    return (
+        torch.from_numpy(ids),
+        torch.from_numpy(chosen),
+        torch.from_numpy(batch.ids[chosen]),
+    )
+
+
+def make_optimizers(model: Any, config: PretrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all."""
+    matrices, others = [], []
+    seen: set[int] = set()
+    for name, parameter in model.named_parameters():
+        if id(parameter) in seen or "contact_head" in name:
+            continue
+        seen.add(id(parameter))
+        in_block = ".layer." in name and parameter.ndim == 2
+        (matrices if in_block else others).append(parameter)
+    adam: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-8, "fused": True}
+    if config.optimizer == "adamw":
+        groups = [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        return [torch.optim.AdamW(groups, lr=config.other_lr, **adam)]
+    return [
+        torch.optim.Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay),
+        torch.optim.AdamW(others, lr=config.other_lr, weight_decay=0.0, **adam),
+    ]
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Say whether `device` multiplies bf16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return False
+
+
+class Pretrainer:
+    """One pretraining run in one folder.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+    corpus : Corpus
+    folder : Path
+        Continued if it holds a checkpoint of the same config (the number of steps may differ) and
+        the same corpus.
+    device : str
+        ``cpu``, ``cuda`` or ``mps``.
+    """
+
+    def __init__(
+        self, config: PretrainConfig, corpus: Corpus, folder: Path, *, device: str = "cpu"
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.corpus = corpus
+        self.device = torch.device(device)
+        wants_bf16 = config.precision == "bf16" or (
+            config.precision == "auto" and native_bf16(self.device)
+        )
+        self.dtype = torch.bfloat16 if wants_bf16 else torch.float32
+        self.stream = PackedStream(
+            corpus,
+            tokens_per_batch=config.tokens_per_step,
+            row=config.row,
+            seed=config.seed,
+        )
+        self.model = new_model(config).to(self.device)
+        self.average = {
+            name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
+        }
+        self.optimizers = make_optimizers(self.model, config)
+        self.step = 0
+        if (folder / "checkpoint" / "state.json").exists():
+            self._resume()
+
+    def train(
+        self,
+        *,
+        on_metrics: OnMetrics | None = None,
+        log_every: int = 20,
+        checkpoint_minutes: float = 10.0,
+        max_minutes: float | None = None,
+    ) -> None:
+        """Run until `config.steps`, or for `max_minutes`; a checkpoint is written either way."""
+        started = last_saved = time.monotonic()
+        window, loss_sum = time.monotonic(), torch.zeros((), device=self.device)
+        while self.step < self.config.steps:
+            loss_sum += self._one_step()
+            if self.step % log_every == 0:
+                loss = float(loss_sum) / log_every
+                now = time.monotonic()
+                if not np.isfinite(loss):
+                    raise InputError(
+                        f"the loss became {loss} at step {self.step}; the last checkpoint stays",
+                        where=self.folder,
+                        hint="lower matrix_lr and other_lr, or raise warmup_share",
+                    )
+                speed = log_every * self.config.tokens_per_step / (now - window)
+                if on_metrics:
+                    on_metrics(
+                        self.step,
+                        {
+                            "train_loss": loss,
+                            "tokens_per_second": speed,
+                            "lr_factor": self.config.rate(self.step - 1),
+                            "residues_seen": float(self.step * self.config.tokens_per_step),
+                        },
+                    )
+                window, loss_sum = now, torch.zeros((), device=self.device)
+            now = time.monotonic()
+            if now - last_saved > 60 * checkpoint_minutes:
+                self.save()
+                last_saved = now
+            if max_minutes is not None and now - started > 60 * max_minutes:
+                break
+        self.save()
+
+    def _one_step(self) -> Tensor:
+        config = self.config
+        batch = self.stream.batch(self.step)
+        ids, where, target = mask_batch(batch, config, self.step)
+        factor = config.rate(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group.setdefault("base_lr", group["lr"])
+                group["lr"] = group["base_lr"] * factor
+        self.model.train()
+        logits = masked_logits(
+            self.model,
+            ids.to(self.device),
+            batch.lengths,
+            where.to(self.device),
+            dtype=self.dtype,
+            row=config.row,
+        )
+        loss = functional.cross_entropy(logits.float(), target.to(self.device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        # The average starts short, so that early steps do not weigh on it.
+        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            averages, currents = [], []
+            for name, tensor in self.model.state_dict().items():
+                if tensor.is_floating_point():
+                    averages.append(self.average[name])
+                    currents.append(tensor)
+            torch._foreach_lerp_(averages, currents, 1 - decay)
+        return loss.detach()
+
+    def averaged_model(self) -> Any:
+        """Return a copy of the model with the averaged weights."""
+        model = new_model(self.config).to(self.device)
+        model.load_state_dict(self.average)
+        return model.eval()
+
+    def save(self) -> None:
+        """Write ``checkpoint/`` atomically."""
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in self.model.state_dict().items():
+            tensors[f"model.{name}"] = tensor
+        for name, tensor in self.average.items():
+            tensors[f"average.{name}"] = tensor
+        for index, key, slot, tensor in self._optimizer_tensors():
+            tensors[f"optimizer.{index}.{key}.{slot}"] = tensor
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+        with atomic_folder(self.folder / "checkpoint") as temporary:
+            save_file(tensors, temporary / "state.safetensors")
+            write_json(
+                temporary / "state.json",
+                {
+                    "step": self.step,
+                    "corpus": self.corpus.fingerprint,
+                    "config": dataclasses.asdict(self.config),
+                },
+            )
+
+    def _optimizer_tensors(self) -> Iterator[tuple[int, int, str, Tensor]]:
+        for index, optimizer in enumerate(self.optimizers):
+            for key, slots in optimizer.state_dict()["state"].items():
+                for slot, tensor in slots.items():
+                    yield index, key, slot, tensor
+
+    def _resume(self) -> None:
+        folder = self.folder / "checkpoint"
+        state = json.loads((folder / "state.json").read_text())
+        ours = dataclasses.asdict(self.config)
+        # A longer or shorter run may continue the same weights: only the schedule's end moves.
+        free = {"steps", "decay_share", "warmup_share", "precision"}
+        different = sorted(k for k in ours if k not in free and ours[k] != state["config"].get(k))
+        if different:
+            raise InputError(
+                f"the checkpoint was made with other settings ({', '.join(different)})",
+                where=folder,
+                hint="give the same settings, or another folder",
+            )
+        if state["corpus"] != self.corpus.fingerprint:
+            raise InputError("the checkpoint was made with another corpus", where=folder)
+        tensors = load_file(folder / "state.safetensors", device=str(self.device))
+        self.model.load_state_dict(_under(tensors, "model."))
+        self.average = _under(tensors, "average.")
+        for index, optimizer in enumerate(self.optimizers):
+            states: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _under(tensors, f"optimizer.{index}.").items():
+                key, slot = name.split(".", 1)
+                states.setdefault(int(key), {})[slot] = tensor
+            fresh = optimizer.state_dict()
+            optimizer.load_state_dict({"state": states, "param_groups": fresh["param_groups"]})
+        self.step = int(state["step"])
+        logger.info("resumed %s at step %d", self.folder, self.step)
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -1,0 +1,72 @@
+"""Settings of a pretraining run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plmsae.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """How an ESM-2-architecture masked language model is trained."""
+
+    n_layers: int = 6
+    """Transformer blocks."""
+    d_model: int = 256
+    """Width of the residual stream."""
+    n_heads: int = 4
+    """Attention heads; on CPUs few wide heads are much faster than many narrow ones."""
+    tokens_per_step: int = 8192
+    """Packed tokens in one optimiser step, special tokens included."""
+    row: int = 512
+    """Packed tokens in a row; longer proteins give a random window of this length."""
+    steps: int = 10_000
+    """Optimiser steps of the whole run, cool-down included."""
+    warmup_share: float = 0.01
+    """Share of the steps over which the learning rates rise from zero."""
+    decay_share: float = 0.3
+    """Share of the steps, at the end, over which they fall linearly to zero."""
+    matrix_lr: float = 0.02
+    """Learning rate of Muon, for the matrices of the blocks."""
+    other_lr: float = 0.002
+    """Learning rate of AdamW, for embeddings, norms, biases and the head."""
+    optimizer: str = "muon"
+    """``muon`` (matrices by Muon, the rest by AdamW) or ``adamw`` (everything, at `other_lr`)."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of matrices."""
+    mask_share: float = 0.15
+    """Share of residues to predict: 80 % masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
+    clip: float = 1.0
+    """Gradient norm at which the gradient is clipped."""
+    ema: float = 0.998
+    """Decay a step of the averaged weights, which are what is evaluated and exported."""
+    precision: str = "auto"
+    """``fp32``, ``bf16``, or ``auto``: bf16 where the machine multiplies it natively."""
+    seed: int = 0
+    """Of initial weights, batches and masks."""
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
+            raise InputError(
+                f"d_model ({self.d_model}) must be n_heads ({self.n_heads}) times an even number"
+            )
+        if self.optimizer not in ("muon", "adamw"):
+            raise InputError("optimizer must be muon or adamw", value=self.optimizer)
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise InputError("precision must be auto, fp32 or bf16", value=self.precision)
+        if not 0 < self.mask_share < 1:
+            raise InputError("mask_share must lie between 0 and 1", value=str(self.mask_share))
+        if self.steps < 1 or self.tokens_per_step < 64:
+            raise InputError("steps must be at least 1 and tokens_per_step at least 64")
+
+        if self.tokens_per_step % self.row:
+            raise InputError(
+                f"tokens_per_step ({self.tokens_per_step}) must be a multiple of row ({self.row})"
+            )
+
+    def rate(self, step: int) -> float:
+        """Return the factor on both learning rates at `step` (0-based): up, flat, down to zero."""
+        warmup = max(1, round(self.warmup_share * self.steps))
+        decay = max(1, round(self.decay_share * self.steps))
+        return max(0.0, min((step + 1) / warmup, 1.0, (self.steps - step) / decay))
