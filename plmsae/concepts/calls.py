@@ -10,17 +10,20 @@ Calibration measures this rule and scoring applies it, so there is one function.
    residues.
 4. The score is the highest scaled activation in the call, at most 1.
 
-`min_length` and `max_gap` come from the split on which the pair was chosen (:func:`span_rule`).
+`min_length` and `max_gap` come from the split on which the pair was chosen
+(:mod:`plmsae.concepts.span_rules`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.latents import Int64
+from plmsae.concepts.latents import Int64, chunks_of_proteins, stack_rows
 from plmsae.errors import InputError
 
 CALL_SCHEMA = {
@@ -31,7 +34,6 @@ CALL_SCHEMA = {
     "score": pl.Float32,
     "latent": pl.Int32,
 }
-MAX_GAP = 10
 
 
 def call_spans(
@@ -109,34 +111,17 @@ def call_spans(
     return calls.sort("protein", "start", "end", "concept", maintain_order=True)
 
 
-def span_rule(labelled_lengths: Int64, right_call_lengths: Int64, *, kind: str) -> tuple[int, int]:
-    """Derive the shortest call and the widest gap of a concept from the split that chose its pair.
-
-    Parameters
-    ----------
-    labelled_lengths : ndarray
-        Residues of each labelled instance.
-    right_call_lengths : ndarray
-        Lengths of the calls, made without a minimum, that overlap a labelled instance.
-    kind : str
-        ``site`` or ``span``.
-
-    Returns
-    -------
-    min_length, max_gap : int
-        With q the 10 % quantile of the labelled lengths: gaps up to q / 4, at most 10 residues, are
-        closed, so that two short instances with a linker stay two; and a call must be as long as
-        the 5 % quantile of the right calls, but never longer than q / 2, so that a latent that
-        marks a point of a long domain keeps its calls. 1 and 0 for sites.
-    """
-    if kind == "site" or not len(labelled_lengths):
-        return 1, 0
-    short = float(np.quantile(labelled_lengths, 0.1))
-    max_gap = min(int(short // 4), MAX_GAP)
-    if not len(right_call_lengths):
-        return 1, max_gap
-    right = float(np.quantile(right_call_lengths, 0.05, method="lower"))
-    return max(1, int(min(right, short // 2))), max_gap
+def call_all(
+    latents: Sequence[csr_array], concepts: pl.DataFrame, max_activation_F: npt.ArrayLike
+) -> pl.DataFrame:
+    """Apply :func:`call_spans` to many proteins, a chunk at a time."""
+    parts = []
+    for first, last in chunks_of_proteins(latents):
+        chunk = latents[first:last]
+        offsets = np.concatenate([[0], np.cumsum([array.shape[0] for array in chunk])])
+        calls = call_spans(stack_rows(chunk), concepts, max_activation_F, offsets)
+        parts.append(calls.with_columns(pl.col("protein") + first))
+    return pl.concat(parts)
 
 
 def _firing(

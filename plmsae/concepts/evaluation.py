@@ -18,19 +18,20 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.association import INTERPLM_THRESHOLDS, Counts, associate
 from plmsae.concepts.calibration import call_precision
-from plmsae.concepts.calls import call_spans, span_rule
+from plmsae.concepts.calls import call_all
+from plmsae.concepts.evidence import Split, gather_evidence
 from plmsae.concepts.latents import (
     Float32,
     Int64,
-    chunks_of_proteins,
     firing_rates,
     max_activations,
     same_width,
-    stack_rows,
 )
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
 from plmsae.concepts.selection import BestPairs, confirmed_pairs, score_pairs, select_pairs
+from plmsae.concepts.significance import residue_pair_q_values
+from plmsae.concepts.span_rules import with_span_rule
 from plmsae.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,11 @@ class Evaluation:
     calls: pl.DataFrame
     """The calls on the report split: ``accession``, ``start``, ``end``, ``concept``, ``score``,
     ``latent``, ``right`` (overlaps a labelled instance), ``iou``."""
+    evidence: pl.DataFrame
+    """One row an evaluated concept: the columns of
+    :func:`plmsae.concepts.evidence.gather_evidence`, ``q`` (of the best pair on the report split,
+    corrected over all pairs) and ``n_latents`` (latents confirmed at F1 > 0.5 on both splits: more
+    than one, and the concept is split among them)."""
     skipped: pl.DataFrame
     """Concepts too rare to evaluate: ``concept``, ``n_select``, ``n_report`` (instances)."""
 
@@ -67,6 +73,9 @@ def evaluate_residue(
     min_instances: int = 10,
     max_activation: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
+    sequences: Sequence[str] | None = None,
+    bootstrap: int = 0,
+    seed: int = 0,
 ) -> Evaluation:
     """Find out what the latents of a residue-level SAE detect.
 
@@ -91,7 +100,14 @@ def evaluate_residue(
         The scale of each latent, from a larger reference set. By default the maximum over the
         ``select`` proteins, so that the report proteins have no say in it.
     clusters : array_like of int, optional, shape=(P,)
-        Homology clusters: checked against the split, and used in the precision interval of calls.
+        Homology clusters: checked against the split, used in the precision interval of calls, and
+        drawn whole in the bootstrap.
+    sequences : sequence of str, optional, shape=(P,)
+        The proteins themselves, for the control for residue identity.
+    bootstrap : int
+        Samples for the interval of F1 in ``evidence``; none by default.
+    seed : int
+        Of the bootstrap.
 
     Returns
     -------
@@ -126,8 +142,9 @@ def evaluate_residue(
     all_labels = build_residue_labels(labels, accessions, n_rows)
     all_labels, skipped = _common_enough(all_labels, select_P, report_P, min_instances)
     select_labels, report_labels = all_labels.take(select_P), all_labels.take(report_P)
-    select_latents = [latents[i] for i in select_P]
-    report_latents = [latents[i] for i in report_P]
+    select_latents = [latents[int(i)] for i in select_P]
+    report_latents = [latents[int(i)] for i in report_P]
+    report_sequences = None if sequences is None else [sequences[int(i)] for i in report_P]
     scale_F = (
         max_activations(select_latents, n_latents)
         if max_activation is None
@@ -139,20 +156,47 @@ def evaluate_residue(
 
     features = _features(best, report, scale_F, firing_rates(latents, n_latents))
     concepts = _concepts(best, report)
-    concepts = _with_span_rule(concepts, select_latents, select_labels, scale_F)
+    concepts = with_span_rule(concepts, select_latents, select_labels, scale_F)
     calls = call_all(report_latents, concepts, scale_F)
     matches = match_calls(calls, report_labels)
+    report_clusters = None if cluster_P is None else cluster_P[report_P]
     cluster_K = None
-    if cluster_P is not None:
-        cluster_K = cluster_P[report_P][calls["protein"].to_numpy()]
+    if report_clusters is not None:
+        cluster_K = report_clusters[calls["protein"].to_numpy()]
     precision = call_precision(matches.right_K, matches.concept_K, concepts.height, cluster_K)
     concepts = pl.concat([concepts, precision], how="horizontal").select(CONCEPT_COLUMNS)
     pairs = confirmed_pairs(select, report, above=FOUND)
+    q_CF = residue_pair_q_values(select, report)
+    evidence = gather_evidence(
+        concepts,
+        Split(latents=select_latents, labels=select_labels),
+        Split(
+            latents=report_latents,
+            labels=report_labels,
+            clusters=report_clusters,
+            sequences=report_sequences,
+        ),
+        scale_F,
+        draws=bootstrap,
+        seed=seed,
+    )
+    has = (best.latent_C >= 0).tolist()
+    q_best = q_CF[np.arange(concepts.height), np.maximum(best.latent_C, 0)]
+    n_confirmed = np.bincount(pairs[:, 0], minlength=concepts.height)
+    evidence = evidence.with_columns(
+        pl.when(pl.Series(has)).then(pl.Series(q_best)).alias("q"),
+        pl.Series("n_latents", n_confirmed.astype(np.int64)),
+    )
     named = pl.Series("accession", list(report_labels.accessions), dtype=pl.String)
     return Evaluation(
         features=features,
         concepts=concepts,
-        summary=_summary(features, concepts, pairs, matches.instance_iou_I, skipped.height),
+        summary={
+            **_summary(features, concepts, pairs, matches.instance_iou_I, skipped.height),
+            "n_pairs_q_05": int((q_CF <= 0.05).sum()),
+            "n_features_q_05": int((q_CF <= 0.05).any(axis=0).sum()),
+        },
+        evidence=evidence,
         calls=calls.select(
             named.gather(calls["protein"]).alias("accession"),
             pl.exclude("protein"),
@@ -172,19 +216,6 @@ CONCEPT_COLUMNS = (
     "f1_select", "precision_residue", "recall", "f1", "call_precision", "call_precision_low",
     "call_precision_high", "n_calls", "min_length", "max_gap",
 )  # fmt: skip
-
-
-def call_all(
-    latents: Sequence[csr_array], concepts: pl.DataFrame, max_activation_F: npt.ArrayLike
-) -> pl.DataFrame:
-    """Apply :func:`~plmsae.concepts.calls.call_spans` to many proteins, a chunk at a time."""
-    parts = []
-    for first, last in chunks_of_proteins(latents):
-        chunk = latents[first:last]
-        offsets = np.concatenate([[0], np.cumsum([array.shape[0] for array in chunk])])
-        calls = call_spans(stack_rows(chunk), concepts, max_activation_F, offsets)
-        parts.append(calls.with_columns(pl.col("protein") + first))
-    return pl.concat(parts)
 
 
 def _proteins_of(
@@ -279,34 +310,6 @@ def _concepts(best: BestPairs, report: Counts) -> pl.DataFrame:
     judged = ["latent", "threshold", "f1_select", "precision_residue", "recall", "f1"]
     frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
-
-
-def _with_span_rule(
-    concepts: pl.DataFrame, latents: Sequence[csr_array], labels: ResidueLabels, scale_F: Float32
-) -> pl.DataFrame:
-    """Add min_length and max_gap, from the labels and the right calls of the select split."""
-    size = labels.end_I - labels.start_I
-    by_concept = np.argsort(labels.concept_I, kind="stable")
-    cuts = np.cumsum(labels.instances_C())[:-1]
-    labelled = np.split(size[by_concept], cuts)
-    nothing = np.zeros(0, dtype=np.int64)
-    gaps = [span_rule(n, nothing, kind=k)[1] for n, k in zip(labelled, labels.kinds, strict=True)]
-    draft = concepts.with_columns(
-        pl.lit(1, dtype=pl.Int32).alias("min_length"),
-        pl.Series("max_gap", gaps, dtype=pl.Int32),
-    )
-    calls = call_all(latents, draft, scale_F)
-    matches = match_calls(calls, labels)
-    length = (calls["end"] - calls["start"] + 1).to_numpy()[matches.right_K]
-    owner = matches.concept_K[matches.right_K]
-    order = np.argsort(owner, kind="stable")
-    n_right = np.bincount(owner, minlength=labels.n_concepts)
-    right = np.split(length[order], np.cumsum(n_right)[:-1])
-    shortest = [
-        span_rule(lengths, calls_of, kind=kind)[0]
-        for lengths, calls_of, kind in zip(labelled, right, labels.kinds, strict=True)
-    ]
-    return draft.with_columns(pl.Series("min_length", shortest, dtype=pl.Int32))
 
 
 def _shown(thresholds_T: Float32) -> npt.NDArray[np.float64]:

@@ -172,7 +172,10 @@ def threshold_bins(scaled: Float32, thresholds_T: Float32) -> npt.NDArray[np.int
     thresholds_T : ndarray, dtype=float32, shape=(T,)
         Ascending.
     """
-    return (np.searchsorted(thresholds_T, scaled, side="left") - 1).astype(np.int8)
+    bins = np.full(scaled.shape, -1, dtype=np.int8)
+    for threshold in thresholds_T:  # five passes of a comparison beat one binary search
+        bins += scaled > threshold
+    return bins
 
 
 def check_thresholds(thresholds: Sequence[float]) -> Float32:

@@ -84,17 +84,16 @@ class ResidueLabels:
     def merged(self) -> tuple[Int64, Int64, Int64]:
         """Return concept, start and end of the union of each concept's instances, by concept.
 
-        Instances that touch or overlap become one stretch.
+        Instances that overlap become one stretch; a stretch never leaves its protein.
         """
-        # Concepts are laid end to end on one long line, so that a single running maximum merges
-        # all of them; one spare row keeps neighbours on that line from touching.
+        # Concepts are laid end to end on one long line: one running maximum merges them all.
         line = self.concept_I * (self.n_rows + 1)
         order = np.argsort(line + self.start_I, kind="stable")
         start, end = (line + self.start_I)[order], (line + self.end_I)[order]
         if not len(start):
             return self.concept_I, self.start_I, self.end_I
         reach = np.maximum.accumulate(end)
-        first = np.flatnonzero(np.concatenate([[True], start[1:] > reach[:-1]]))
+        first = np.flatnonzero(np.concatenate([[True], start[1:] >= reach[:-1]]))
         concept = self.concept_I[order][first]
         shift = concept * (self.n_rows + 1)
         last = np.append(first[1:], len(start)) - 1

@@ -72,7 +72,7 @@ def select_pairs(counts: Counts) -> BestPairs:
     concept_F = np.full(n_latents, -1, dtype=np.int64)
     threshold_F = np.zeros(n_latents, dtype=np.int64)
     f1_F = np.zeros(n_latents)
-    for block, f1_cft in _f1_blocks(counts):
+    for block, f1_cft in f1_blocks(counts):
         threshold_cf = f1_cft.argmax(axis=2)
         f1_cf = np.take_along_axis(f1_cft, threshold_cf[:, :, None], axis=2)[:, :, 0]
         here = np.arange(f1_cf.shape[0])
@@ -93,6 +93,20 @@ def select_pairs(counts: Counts) -> BestPairs:
         threshold_F=threshold_F,
         f1_F=f1_F,
     )
+
+
+def top_latents(counts: Counts, n_top: int) -> Int64:
+    """Return the latents with the highest F1 of each concept, best first, shape=(C, n_top).
+
+    -1 where a concept has fewer latents that find anything.
+    """
+    n_top = min(n_top, counts.n_latents)
+    top = np.full((len(counts.concepts), n_top), -1, dtype=np.int64)
+    for block, f1_cft in f1_blocks(counts):
+        f1_cf = f1_cft.max(axis=2)
+        order = np.argsort(-f1_cf, axis=1, kind="stable")[:, :n_top]
+        top[block] = np.where(np.take_along_axis(f1_cf, order, axis=1) > 0, order, -1)
+    return top
 
 
 def score_pairs(
@@ -126,7 +140,7 @@ def confirmed_pairs(select: Counts, report: Counts, *, above: float = 0.5) -> np
     if (select.concepts, select.n_latents) != (report.concepts, report.n_latents):
         raise InputError("the two splits were counted for different concepts or latents")
     found = []
-    for block, f1_cft in _f1_blocks(select):
+    for block, f1_cft in f1_blocks(select):
         threshold_cf = f1_cft.argmax(axis=2)
         f1_cf = np.take_along_axis(f1_cft, threshold_cf[:, :, None], axis=2)[:, :, 0]
         concept, latent = np.nonzero(f1_cf > above)
@@ -137,7 +151,7 @@ def confirmed_pairs(select: Counts, report: Counts, *, above: float = 0.5) -> np
     return np.concatenate(found) if found else np.zeros((0, 3), dtype=np.int64)
 
 
-def _f1_blocks(counts: Counts) -> Iterator[tuple[slice, Float64]]:
+def f1_blocks(counts: Counts) -> Iterator[tuple[slice, Float64]]:
     """Yield F1 of all latents and thresholds for a few concepts at a time."""
     fires_FT = counts.fires_FT()
     step = max(1, _BLOCK // max(fires_FT.size, 1))

@@ -4,9 +4,11 @@ import pytest
 from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
+from plmsae.concepts.baselines import shuffle_labels
 from plmsae.concepts.calls import call_spans
 from plmsae.concepts.evaluation import CONCEPT_COLUMNS, FEATURE_COLUMNS, evaluate_residue
 from plmsae.concepts.latents import stack_rows
+from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.errors import InputError
 
 LENGTH = 60
@@ -133,3 +135,32 @@ def test_proteins_of_neither_split_are_left_out(planted, evaluation):
         clusters=np.append(clusters, clusters[0]),
     )  # fmt: skip
     assert more.concepts.equals(evaluation.concepts)
+
+
+def test_the_evidence_says_how_sure_each_pair_is(planted):
+    latents, accessions, table, split, clusters = planted
+    rng = np.random.default_rng(0)
+    sequences = ["".join(rng.choice(list("ACDE"), LENGTH)) for _ in accessions]
+    evaluation = evaluate_residue(
+        latents, accessions, table, split,
+        clusters=clusters, sequences=sequences, bootstrap=200, seed=1,
+    )  # fmt: skip
+    assert evaluation.evidence["concept"].equals(evaluation.concepts["concept"])
+    f1 = evaluation.concepts["f1"]
+    assert (evaluation.evidence["f1_low"] <= f1).all()
+    assert (evaluation.evidence["f1_high"] >= f1).all()
+    assert (evaluation.evidence["q"] < 0.05).all()
+    assert (evaluation.evidence["auroc"] > 0.9).all()
+    assert evaluation.evidence["n_latents"].to_list() == [1, 1]
+    assert (evaluation.evidence["exact_f1"] > 0.9).all()
+    assert (evaluation.evidence["auroc_same_residue"] > 0.9).all()
+    assert evaluation.summary["n_features_q_05"] == 2
+
+
+def test_shuffled_labels_have_no_features(planted):
+    latents, accessions, table, split, clusters = planted
+    labels = build_residue_labels(table, accessions, [LENGTH] * 40)
+    shuffled = shuffle_labels(labels, 0, split)
+    evaluation = evaluate_residue(latents, accessions, shuffled, split, clusters=clusters)
+    assert evaluation.summary["n_features_f1_50"] == 0
+    assert evaluation.summary["n_pairs_q_05"] == 0
