@@ -271,7 +271,7 @@ def _cofactors(table: pl.DataFrame) -> dict[str, frozenset[str]]:
 def _read_frame(path: Source, where: str) -> pl.DataFrame:
     try:
         if where != "standard input" and _is_parquet(Path(path)):
-            return pl.read_parquet(path)
+            return pl.read_parquet(Path(path))
         data = read_bytes(path)
         try:
             header = data.partition(b"\n")[0].decode("utf-8-sig")

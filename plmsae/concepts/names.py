@@ -47,8 +47,10 @@ CLASS_OF_KEY: dict[str, str] = {
 record or an experiment, not what the residues are."""
 
 SITE_KEYS = frozenset(
-    ("ACT_SITE", "BINDING", "METAL", "NP_BIND", "CA_BIND", "SITE", "DISULFID", "CARBOHYD")
-    + ("LIPID", "MOD_RES", "CROSSLNK", "NON_STD", "INIT_MET")
+    (
+        *("ACT_SITE", "BINDING", "METAL", "NP_BIND", "CA_BIND", "SITE", "DISULFID", "CARBOHYD"),
+        *("LIPID", "MOD_RES", "CROSSLNK", "NON_STD", "INIT_MET"),
+    )
 )
 """Keys whose concepts are of kind ``site`` (each residue counts); all others are ``span``."""
 

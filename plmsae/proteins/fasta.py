@@ -6,7 +6,6 @@ between records, and the lines of each record are counted here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -73,7 +72,7 @@ def fasta_records(name: str, chunks: Iterable[bytes]) -> Iterator[RawRecord]:
     name : str
         What messages call the source.
     chunks : iterable of bytes
-        Decompressed content; blank lines and a byte-order mark may stand before the first ``>``.
+        Decompressed content; blank lines may stand before the first ``>``.
 
     Raises
     ------
@@ -104,7 +103,7 @@ def _blocks(name: str, chunks: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
     for chunk in chunks:
         data = rest + chunk
         if not begun:
-            content = re.sub(rb"\A(?:\xef\xbb\xbf)?\s*", b"", data)
+            content = data.lstrip()
             line += data.count(b"\n", 0, len(data) - len(content))
             data, begun = content, bool(content)
         cut = data.rfind(b"\n>", max(0, len(rest) - 1)) + 1

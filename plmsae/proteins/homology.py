@@ -124,7 +124,7 @@ def _mask(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     gain[2:] = [c * np.log2(c) / _MASK_WINDOW for c in range(2, _MASK_WINDOW + 1)]
     gain = gain.astype(np.float32)
     total = np.zeros(len(codes) - _MASK_WINDOW + 1, np.float32)
-    for code in range(_UNKNOWN + 1):
+    for code in range(_UNKNOWN):  # unknowns never repeat: what is beside a gap is not masked
         seen = np.zeros(len(codes) + 1, np.int32)
         np.cumsum(codes == code, out=seen[1:])
         total += gain[seen[_MASK_WINDOW:] - seen[:-_MASK_WINDOW]]

@@ -67,7 +67,7 @@ def read_proteins(
 
 
 def count_proteins(source: Source) -> int | None:
-    """Count the records of `source` without parsing them, for a progress bar.
+    """Count the records of `source` without checking them, for a progress bar.
 
     Returns
     -------
@@ -89,11 +89,16 @@ def count_proteins(source: Source) -> int | None:
     for chunk in chunks:
         count += chunk.count(b"\n>") + (last == b"\n" and chunk.startswith(b">"))
         last = chunk[-1:]
-    return max(1, count)  # a byte-order mark hides the first
+    return count
 
 
 def sniff(name: str, chunks: Iterator[bytes]) -> tuple[Format, Iterator[bytes]]:
-    """Tell FASTA from a table by the first line that is not blank; return the chunks unspent.
+    """Tell FASTA from a table by the first line that is not blank.
+
+    Returns
+    -------
+    format, chunks
+        The chunks are all there, without a byte-order mark.
 
     Raises
     ------
@@ -107,11 +112,14 @@ def sniff(name: str, chunks: Iterator[bytes]) -> tuple[Format, Iterator[bytes]]:
         head = (head + chunk).removeprefix(b"\xef\xbb\xbf").lstrip()
         if len(head) >= _SNIFF or b"\n" in head:
             break
-    unspent = itertools.chain(taken, chunks)
+    begun = b"".join(taken).removeprefix(b"\xef\xbb\xbf")
+    unspent = itertools.chain([begun], chunks)
     if not head:
         raise InputError("no records, only blank lines", where=name)
-    line = 1 + b"".join(taken).partition(head[:1])[0].count(b"\n")
+    line = 1 + begun.partition(head[:1])[0].count(b"\n")
     first = head.partition(b"\n")[0]
+    if first[:2] in (b"\x1f\x8b", b"\x28\xb5"):
+        raise InputError("the file is compressed twice", where=name, hint="decompress it once")
     if b"\0" in head[:_SNIFF]:
         raise InputError("this is a binary file, not FASTA or a table", where=name, line=line)
     if b"\r" in first.rstrip(b"\r"):
@@ -125,8 +133,6 @@ def sniff(name: str, chunks: Iterator[bytes]) -> tuple[Format, Iterator[bytes]]:
         what = "this looks like FASTQ (reads), not proteins"
     elif first.startswith((b"<", b"{", b"[")):
         what = "this looks like a web page, XML or JSON, not FASTA or a table"
-    elif first[:2] in (b"\x1f\x8b", b"\x28\xb5"):
-        what, hint = "the file is compressed twice", "decompress it once"
     elif b"," in first and b"entry" in first.lower():
         what, hint = "this looks like a CSV table", "export it as TSV (tab-separated)"
     else:
@@ -143,7 +149,7 @@ class SeenAccessions:
     """
 
     def __init__(self) -> None:
-        self._slots = array.array("Q", bytes(8 * 1024))
+        self._slots = array.array("Q", [0]) * 1024
         self._count = 0
 
     def __len__(self) -> int:
@@ -158,7 +164,7 @@ class SeenAccessions:
         self._count += 1
         if 4 * self._count > 3 * len(self._slots):
             old = self._slots
-            self._slots = array.array("Q", bytes(8 * 2 * len(old)))
+            self._slots = array.array("Q", [0]) * (2 * len(old))
             for known in old:
                 if known:
                     self._insert(known)
