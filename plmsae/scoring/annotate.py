@@ -1,0 +1,145 @@
+"""From the latents of one part to the rows of its tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from plmsae.errors import InputError
+from plmsae.scoring.encoding import Encoded, ModelBundle
+from plmsae.scoring.merge import merge_calls
+from plmsae.scoring.schema import ANNOTATIONS, FEATURES, PROTEINS, empty_frame
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+
+class Annotator:
+    """What a bundle says about concepts, ready to be applied to many parts.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        Where ``features.parquet`` and ``concepts.parquet`` come from.
+    model_uri : str
+        Written into every row.
+    min_precision : float
+        Pairs of concept and latent whose ``call_precision_low`` is less, or was never measured, are
+        not called; 0 calls all.
+    """
+
+    def __init__(self, bundle: ModelBundle, *, model_uri: str, min_precision: float) -> None:
+        features, concepts = bundle.features, bundle.concepts
+        if min_precision > 0:
+            low = pl.col("call_precision_low").fill_nan(None)  # polars holds NaN above all numbers
+            concepts = concepts.filter(low >= min_precision)
+        self.concepts = concepts
+        self.unit = bundle.meta.unit
+        self.d_sae = bundle.meta.d_sae
+        self.model_uri = model_uri
+        self.max_activation_F = _scale(features, self.d_sae)
+        self._precision = concepts.select(
+            "concept",
+            pl.col("latent").cast(pl.Int32),
+            precision=pl.col("call_precision").cast(pl.Float64).fill_nan(None),
+            precision_low=pl.col("call_precision_low").cast(pl.Float64).fill_nan(None),
+        ).unique(["concept", "latent"], keep="first", maintain_order=True)
+
+    def annotations(self, encoded: Encoded) -> pl.DataFrame:
+        """Return the rows of ``annotations/``, by protein in input order, then by place."""
+        from plmsae.concepts.calls import call_spans
+
+        if not encoded.proteins or self.concepts.is_empty():
+            return empty_frame(ANNOTATIONS)
+        latents, offsets_P = _stack(encoded, self.d_sae)
+        calls = call_spans(latents, self.concepts, self.max_activation_F, offsets_P)
+        if self.unit == "protein":
+            # A row is a whole protein: the call covers all of it.
+            lengths = pl.Series([len(protein.sequence) for protein in encoded.proteins])
+            calls = calls.with_columns(start=pl.lit(1), end=lengths.gather(calls["protein"]))
+        calls = calls.with_columns(pl.col("latent").cast(pl.Int32)).join(
+            self._precision, on=["concept", "latent"], how="left"
+        )
+        merged = merge_calls(calls).sort("protein", "start", "end", "concept")
+        names = pl.Series([protein.accession for protein in encoded.proteins], dtype=pl.String)
+        return merged.select(
+            accession=names.gather(merged["protein"]),
+            start=pl.col("start").cast(pl.Int32),
+            end=pl.col("end").cast(pl.Int32),
+            concept="concept",
+            score=pl.col("score").cast(pl.Float32),
+            precision="precision",
+            precision_low="precision_low",
+            latents="latents",
+            model_uri=pl.lit(self.model_uri),
+        )
+
+    def proteins(
+        self, encoded: Encoded, annotations: pl.DataFrame, *, window: int | None
+    ) -> pl.DataFrame:
+        """Return the rows of ``proteins/``; `window` is the longest the PLM reads at once."""
+        counts = dict(annotations.group_by("accession").len().iter_rows())
+        rows = [
+            (
+                protein.accession,
+                len(protein.sequence),
+                protein.sha256,
+                "windowed" if window is not None and len(protein.sequence) > window else "scored",
+                counts.get(protein.accession, 0),
+            )
+            for protein in encoded.proteins
+        ]
+        return pl.DataFrame(rows, schema=empty_frame(PROTEINS).schema, orient="row")
+
+    def features(self, encoded: Encoded) -> pa.Table:
+        """Return the rows of ``features/``, by latent, then by protein and position.
+
+        Sorted by latent so that a reader who wants one latent skips the other row groups.
+        """
+        import pyarrow as pa
+
+        if not encoded.proteins:
+            return FEATURES.empty_table()
+        latents, offsets_P = _stack(encoded, self.d_sae)
+        by_latent = latents.tocsc()
+        by_latent.sort_indices()
+        rows_N = by_latent.indices
+        protein_N = np.searchsorted(offsets_P, rows_N, side="right") - 1
+        names = pa.array([protein.accession for protein in encoded.proteins], pa.string())
+        position_N = (rows_N - offsets_P[protein_N] + 1).astype(np.int32)
+        residues = self.unit == "residue"
+        return pa.table(
+            {
+                "accession": names.take(pa.array(protein_N)),
+                "position": pa.array(position_N) if residues else pa.nulls(len(rows_N), pa.int32()),
+                "latent": np.repeat(
+                    np.arange(self.d_sae, dtype=np.int32), np.diff(by_latent.indptr)
+                ),
+                "activation": by_latent.data.astype(np.float32),
+            }
+        )
+
+
+def _stack(encoded: Encoded, d_sae: int) -> tuple[csr_array, NDArray[np.int64]]:
+    """Stack the latents: (N, F), and the offsets (P + 1) where each protein's rows begin."""
+    from plmsae.concepts.latents import stack_rows
+
+    offsets_P = np.zeros(len(encoded.latents) + 1, dtype=np.int64)
+    np.cumsum([array.shape[0] for array in encoded.latents], out=offsets_P[1:])
+    return stack_rows(encoded.latents, d_sae), offsets_P
+
+
+def _scale(features: pl.DataFrame, d_sae: int) -> NDArray[np.float32]:
+    """Return max_activation by latent; a latent the table leaves out counts as dead (0)."""
+    scale_F = np.zeros(d_sae, dtype=np.float32)
+    latent = features["latent"].to_numpy()
+    if len(latent) and (latent.min() < 0 or latent.max() >= d_sae):
+        raise InputError(
+            f"features.parquet names latents outside 0..{d_sae - 1}", value=str(latent.max())
+        )
+    scale_F[latent] = features["max_activation"].fill_null(0.0).fill_nan(0.0).to_numpy()
+    return scale_F

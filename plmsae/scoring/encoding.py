@@ -1,0 +1,253 @@
+"""From the proteins of one part to sparse latents, losing only proteins that cannot be encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from plmsae.errors import InputError, PlmsaeError
+from plmsae.proteins.records import Protein, Rejected
+
+if TYPE_CHECKING:
+    import polars as pl
+    from scipy.sparse import csr_array
+
+    from plmsae.encode import Encoder
+
+
+class SequenceEncoder(Protocol):
+    """What scoring needs of `plmsae.encode.Encoder`."""
+
+    def encode(self, sequences: Sequence[str]) -> list[csr_array]:
+        """Return one sparse array a sequence, in input order."""
+        ...
+
+
+class ModelMeta(Protocol):
+    """What scoring needs of `plmsae.bundle.BundleMeta`."""
+
+    @property
+    def plm(self) -> str:
+        """Catalogue name or hub id of the PLM."""
+        ...
+
+    @property
+    def plm_revision(self) -> str:
+        """Exact revision of its weights."""
+        ...
+
+    @property
+    def layer(self) -> int:
+        """Layer the SAE reads, 1-based."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """``residue`` or ``protein``."""
+        ...
+
+    @property
+    def d_sae(self) -> int:
+        """F, the number of latents."""
+        ...
+
+    @property
+    def min_precision(self) -> float:
+        """Precision below which the model makes no calls unless asked to."""
+        ...
+
+
+class ModelBundle(Protocol):
+    """What scoring needs of `plmsae.bundle.Bundle`."""
+
+    @property
+    def path(self) -> Path:
+        """Folder of the bundle."""
+        ...
+
+    @property
+    def meta(self) -> ModelMeta:
+        """Content of ``model.json``."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that covers every file of the bundle."""
+        ...
+
+    @property
+    def features(self) -> pl.DataFrame:
+        """Content of ``features.parquet``."""
+        ...
+
+    @property
+    def concepts(self) -> pl.DataFrame:
+        """Content of ``concepts.parquet``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """Latents of the proteins that could be encoded."""
+
+    proteins: tuple[Protein, ...]
+    """In input order."""
+    latents: tuple[csr_array, ...]
+    """One a protein: (length, F), or (1, F) where the unit is the protein."""
+    rejected: tuple[Rejected, ...]
+    """Proteins that could not be encoded, in input order, each with its reason."""
+
+
+def load_encoder(bundle: ModelBundle, *, device: str = "auto", dtype: str = "auto") -> Encoder:
+    """Return the `plmsae.encode.Encoder` that a bundle describes: its PLM, layer and SAE."""
+    from plmsae.encode import Encoder
+    from plmsae.plm import load_plm
+    from plmsae.sae import load_sae
+
+    meta = bundle.meta
+    revision = meta.plm_revision or None
+    plm = load_plm(meta.plm, revision=revision, device=device, dtype=dtype, max_layer=meta.layer)
+    sae = load_sae(bundle.path / "sae")
+    return Encoder(plm, meta.layer, sae, unit=meta.unit)
+
+
+def encode_part(
+    encoder: SequenceEncoder,
+    proteins: Sequence[Protein],
+    *,
+    unit: str,
+    d_sae: int,
+    chunk_residues: int,
+    strict: bool,
+    on_chunk: Callable[[int, int], None],
+) -> Encoded:
+    """Encode proteins in chunks of like length; set aside those the PLM cannot take.
+
+    A chunk that fails is halved until the protein at fault stands alone, so that one bad protein
+    costs itself only. Chunks follow from the proteins alone: the same part always gives the same
+    numbers.
+
+    Parameters
+    ----------
+    encoder : SequenceEncoder
+        The PLM and SAE.
+    proteins : sequence of Protein
+        One part, in input order.
+    unit : {"residue", "protein"}
+        What a row of latents is.
+    d_sae : int
+        F, the number of latents to expect.
+    chunk_residues : int
+        Residues after which a chunk is closed.
+    strict : bool
+        Raise instead of setting aside.
+    on_chunk : callable
+        Called after each chunk with the proteins and residues it held.
+
+    Raises
+    ------
+    InputError
+        Under `strict`, for the first protein that cannot be encoded; otherwise when none of eight
+        or more proteins can be: then it is the model or the machine that is wrong.
+    """
+    order = sorted(range(len(proteins)), key=lambda i: (len(proteins[i].sequence), i))
+    latents: dict[int, csr_array] = {}
+    refused: dict[int, Exception] = {}
+    for chunk in _chunks(order, proteins, chunk_residues):
+        _encode_or_halve(encoder, proteins, chunk, latents, refused, strict=strict)
+        on_chunk(len(chunk), sum(len(proteins[i].sequence) for i in chunk))
+    if len(refused) >= 8 and len(refused) == len(proteins):
+        first = refused[min(refused)]
+        raise InputError(f"no protein could be encoded; the first fails with: {_reason(first)}")
+    kept = sorted(latents)
+    for i in kept:
+        rows = len(proteins[i].sequence) if unit == "residue" else 1
+        if latents[i].shape != (rows, d_sae):
+            raise PlmsaeError(
+                f"latents of {proteins[i].accession} have shape {latents[i].shape}, "
+                f"expected {(rows, d_sae)}: the SAE does not fit its features.parquet"
+            )
+    return Encoded(
+        proteins=tuple(proteins[i] for i in kept),
+        latents=tuple(latents[i] for i in kept),
+        rejected=tuple(
+            Rejected(
+                accession=proteins[i].accession,
+                where=proteins[i].where,
+                reason=_reason(refused[i]),
+            )
+            for i in sorted(refused)
+        ),
+    )
+
+
+def _chunks(
+    order: Sequence[int], proteins: Sequence[Protein], chunk_residues: int
+) -> Iterator[list[int]]:
+    chunk: list[int] = []
+    residues = 0
+    for i in order:
+        chunk.append(i)
+        residues += len(proteins[i].sequence)
+        if residues >= chunk_residues:
+            yield chunk
+            chunk, residues = [], 0
+    if chunk:
+        yield chunk
+
+
+def _encode_or_halve(
+    encoder: SequenceEncoder,
+    proteins: Sequence[Protein],
+    chunk: list[int],
+    latents: dict[int, csr_array],
+    refused: dict[int, Exception],
+    *,
+    strict: bool,
+) -> None:
+    try:
+        arrays = encoder.encode([proteins[i].sequence for i in chunk])
+    except Exception as error:
+        if not _is_about_proteins(error):
+            raise
+        if len(chunk) == 1:
+            protein = proteins[chunk[0]]
+            if strict:
+                raise InputError(
+                    _reason(error), where=protein.where or None, record=protein.accession
+                ) from error
+            refused[chunk[0]] = error
+            return
+        middle = len(chunk) // 2
+        for half in (chunk[:middle], chunk[middle:]):
+            _encode_or_halve(encoder, proteins, half, latents, refused, strict=strict)
+        return
+    if len(arrays) != len(chunk):
+        raise PlmsaeError(f"the encoder returned {len(arrays)} arrays for {len(chunk)} sequences")
+    for i, array in zip(chunk, arrays, strict=True):
+        if np.isfinite(array.data).all():
+            latents[i] = array
+        elif strict:
+            raise InputError(
+                "its latents are not finite",
+                where=proteins[i].where or None,
+                record=proteins[i].accession,
+            )
+        else:
+            refused[i] = ValueError("its latents are not finite")
+
+
+def _is_about_proteins(error: Exception) -> bool:
+    # torch.OutOfMemoryError is told by its name, so that scoring can be imported without torch.
+    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return memory or isinstance(error, InputError | ValueError)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, InputError | ValueError):
+        return " ".join(str(error).split()) or type(error).__name__
+    return "it does not fit into memory"

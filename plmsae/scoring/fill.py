@@ -1,0 +1,241 @@
+"""Labels that a table lacks, proposed where a feature of known precision fires."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from plmsae.atomic import atomic_path
+from plmsae.errors import InputError
+from plmsae.scoring.encoding import ModelBundle
+from plmsae.scoring.engine import EncoderSource, OnProgress, score
+from plmsae.scoring.folder import ScoreFolder
+from plmsae.scoring.manifest import Manifest
+from plmsae.scoring.overlap import overlaps
+from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame, write_table
+from plmsae.scoring.similar import Witnesses
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillResult:
+    """What a fill run found; every call of the model is in exactly one of the last three counts."""
+
+    path: Path
+    """The output folder: ``proposals/``, ``proposals.tsv``, ``abstained.parquet``, ``scores/``."""
+    manifest: Manifest
+    """Of the score run beneath, in ``scores/``."""
+    n_labels: int
+    """Labels in the table."""
+    n_calls: int
+    """Calls of the model on the table's proteins."""
+    n_known: int
+    """Calls where the table has a label of that concept, of its class, or of a member of it."""
+    n_withheld: int
+    """Other calls of concepts that abstain."""
+    n_proposed: int
+    """Rows of ``proposals/``."""
+
+    @property
+    def proposals_path(self) -> Path:
+        """Folder of the proposals' Parquet."""
+        return self.path / "proposals"
+
+    @property
+    def abstained_path(self) -> Path:
+        """Concepts that propose nothing, each with its reason."""
+        return self.path / "abstained.parquet"
+
+    def proposals(self) -> pl.DataFrame:
+        """Return all proposals, best first."""
+        return pl.read_parquet(self.proposals_path / "part-00000.parquet", glob=False)
+
+
+def fill(
+    table_path: str | Path,
+    bundle: ModelBundle,
+    out: str | Path,
+    *,
+    model_uri: str,
+    encoder: EncoderSource | None = None,
+    min_precision: float | None = None,
+    part_residues: int = 200_000,
+    strict: bool = False,
+    progress: OnProgress | None = None,
+    resume: bool = True,
+    settings: Mapping[str, str] | None = None,
+) -> FillResult:
+    """Propose labels that a UniProt table lacks.
+
+    A call is proposed if its concept's precision was measured (and is high enough), and the table
+    has no label there of the same concept, of its class (``Domain`` for ``Domain: SH3``) or of a
+    member of it. As every label also stands for its class, ``Domain: SH3`` is not proposed where
+    the table has ``Domain: PH``: that would be a doubt and not a gap. Ranked by precision, then by
+    score.
+
+    Parameters
+    ----------
+    table_path : str or Path
+        A UniProt TSV export; a file, because it is read twice.
+    bundle : ModelBundle
+        The registered model.
+    out : str or Path
+        Output folder. The score run in ``scores/`` resumes; proposals are always made anew.
+    model_uri, encoder, part_residues, strict, progress, resume, settings
+        As for `plmsae.scoring.engine.score`.
+    min_precision : float, optional
+        Concepts whose measured ``precision_low`` is less abstain; by default the bundle's own.
+
+    Raises
+    ------
+    InputError
+        If the table or an argument is wrong.
+    """
+    from plmsae.concepts.labels import labels_from_uniprot
+    from plmsae.proteins.uniprot import read_table
+
+    if str(table_path) == "-":
+        raise InputError("fill reads its table twice and needs a file", value="-")
+    if min_precision is None:
+        min_precision = bundle.meta.min_precision
+    out = Path(out)
+    table = read_table(Path(table_path))
+    labels = labels_from_uniprot(table)
+    manifest = score(
+        table_path,
+        bundle,
+        out / "scores",
+        model_uri=model_uri,
+        encoder=encoder,
+        part_residues=part_residues,
+        strict=strict,
+        min_precision=0.0,  # so that what is withheld can be counted
+        progress=progress,
+        resume=resume,
+        settings=settings,
+    )
+    sequences = dict(table.select("accession", "sequence").iter_rows())
+    witnesses = Witnesses(sequences)
+    folder = ScoreFolder(out / "scores")
+    lacking = [
+        _calls_the_table_lacks(folder.read("annotations", index), labels, witnesses)
+        for index in range(manifest.n_parts)
+    ]
+    new = pl.concat([empty_frame(ANNOTATIONS), *lacking])
+    trusted = is_trusted(min_precision)
+    proposals = _proposals(new.filter(trusted), sequences, witnesses)
+    withheld = new.filter(~trusted)
+    write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
+    _write_tsv(out / "proposals.tsv", proposals)
+    abstained = _abstained(bundle.concepts, withheld, min_precision)
+    write_table(out / "abstained.parquet", abstained, ABSTAINED)
+    return FillResult(
+        path=out,
+        manifest=manifest,
+        n_labels=labels.height,
+        n_calls=manifest.n_annotations,
+        n_known=manifest.n_annotations - new.height,
+        n_withheld=withheld.height,
+        n_proposed=proposals.height,
+    )
+
+
+def is_trusted(min_precision: float) -> pl.Expr:
+    """Return whether a call's precision was measured and is high enough; never null."""
+    measured = pl.col("precision").is_not_null() & pl.col("precision_low").is_not_null()
+    return measured & (pl.col("precision_low") >= min_precision).fill_null(False)
+
+
+def _calls_the_table_lacks(
+    calls: pl.DataFrame, labels: pl.DataFrame, witnesses: Witnesses
+) -> pl.DataFrame:
+    """Return the calls of one part that repeat no label; those that confirm one are witnesses."""
+    here = labels.join(calls.select("accession").unique(), on="accession", how="semi")
+    confirmed = calls.filter(overlaps(calls, here, relation="covers"))
+    columns = ("concept", "latents", "accession", "score")
+    for concept, latents, accession, value in confirmed.select(columns).iter_rows():
+        witnesses.add(concept, latents, accession, value)
+    return calls.filter(~overlaps(calls, here, relation="related"))
+
+
+def _proposals(
+    calls: pl.DataFrame, sequences: Mapping[str, str], witnesses: Witnesses
+) -> pl.DataFrame:
+    ranked = calls.sort(
+        ["precision", "precision_low", "score", "accession", "start", "end", "concept"],
+        descending=[True, True, True, False, False, False, False],
+    )
+    places = ranked.select("accession", "start", "end").iter_rows()
+    stretches = [sequences[accession][start - 1 : end] for accession, start, end in places]
+    return ranked.with_columns(
+        sequence_stretch=pl.Series(stretches, dtype=pl.String),
+        evidence=pl.Series(_evidence(ranked, witnesses), dtype=pl.List(pl.String)),
+    ).select(PROPOSALS.names)
+
+
+def _evidence(ranked: pl.DataFrame, witnesses: Witnesses) -> list[list[str]]:
+    """Return the witnesses of each row; rows of one concept and latent are looked up together."""
+    claims = defaultdict(list)
+    columns = ranked.select("concept", "latents", "accession").iter_rows()
+    for row, (concept, latents, accession) in enumerate(columns):
+        claims[concept, tuple(latents)].append((row, accession))
+    evidence: list[list[str]] = [[] for _ in range(ranked.height)]
+    for (concept, latents), askers in claims.items():
+        accessions = sorted({accession for _, accession in askers})
+        found = witnesses.closest(concept, latents, accessions)
+        by_accession = dict(zip(accessions, found, strict=True))
+        for row, accession in askers:
+            evidence[row] = by_accession[accession]
+    return evidence
+
+
+def _abstained(
+    concepts: pl.DataFrame, withheld: pl.DataFrame, min_precision: float
+) -> pl.DataFrame:
+    """Return the concepts of which no pair is trusted, with the reason and what it cost."""
+    measured = concepts.select(
+        "concept",
+        fires=pl.col("latent").is_not_null() & pl.col("threshold").is_not_null(),
+        precision=pl.col("call_precision").fill_nan(None),
+        precision_low=pl.col("call_precision_low").fill_nan(None),
+    )
+    best = measured.group_by("concept").agg(
+        pl.col("fires").any(),
+        (pl.col("fires") & is_trusted(min_precision)).any().alias("trusted"),
+        pl.col("precision_low").filter(pl.col("fires") & pl.col("precision").is_not_null()).max(),
+    )
+    counts = withheld.group_by("concept").agg(n_withheld=pl.len().cast(pl.Int64))
+    too_low = pl.format(
+        "precision is surely above {} only, {} is asked for",
+        pl.col("precision_low").round(3),
+        pl.lit(min_precision),
+    )
+    return (
+        best.filter(~pl.col("trusted"))
+        .with_columns(
+            reason=pl.when(~pl.col("fires"))
+            .then(pl.lit("no latent detects it"))
+            .when(pl.col("precision_low").is_null())
+            .then(pl.lit("its precision was never measured"))
+            .otherwise(too_low)
+        )
+        .join(counts, on="concept", how="left")
+        .with_columns(pl.col("n_withheld").fill_null(0))
+        .select(ABSTAINED.names)
+        .sort("concept")
+    )
+
+
+def _write_tsv(target: Path, proposals: pl.DataFrame) -> None:
+    lists = [
+        pl.col("latents").cast(pl.List(pl.String)).list.join(";"),
+        pl.col("evidence").list.join(";"),
+    ]
+    with atomic_path(target) as temporary:
+        proposals.with_columns(lists).write_csv(temporary, separator="\t", float_precision=4)

@@ -1,0 +1,131 @@
+"""What a score run says about itself once it is complete."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from plmsae import __version__
+from plmsae.atomic import write_json
+from plmsae.errors import InputError
+from plmsae.scoring.schema import FORMAT_VERSION
+
+_LIBRARIES = ("numpy", "polars", "pyarrow", "scipy", "torch", "transformers")
+
+
+def versions() -> dict[str, str]:
+    """Return the version of plmsae and of each library that the numbers or bytes depend on."""
+    found = {"plmsae": __version__}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """Everything, beside the input, that decides what a run writes.
+
+    Two runs may share a folder only when their identities are equal.
+    """
+
+    model_uri: str
+    """The model as it is named in every row; pinned to a version by the caller."""
+    model_sha256: str
+    """Digest of the bundle, covering every file of it."""
+    plm: str
+    """Hub id, catalogue name or folder of the protein language model."""
+    plm_revision: str
+    """Its exact revision; empty where the model records none."""
+    layer: int
+    """Layer the SAE reads, 1-based."""
+    unit: str
+    """``residue`` or ``protein``."""
+    part_residues: int
+    """Residues after which a part of the input is closed."""
+    write_features: bool
+    """Whether ``features/`` is written."""
+    min_precision: float
+    """Annotations whose ``precision_low`` is less are left out; 0 keeps all."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What else the caller says the numbers depend on: device, dtype, token budget."""
+    versions: Mapping[str, str] = field(default_factory=versions)
+    """Versions of plmsae and of the libraries beneath."""
+    format: int = FORMAT_VERSION
+    """Version of the output contract."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain JSON values."""
+        return _plain(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What ran, on what, with which model, and what came of it; holds no time and no host.
+
+    ``n_scored + n_rejected == n_read`` always.
+    """
+
+    identity: Mapping[str, object]
+    """The fields of `RunIdentity`."""
+    input: str
+    """File name of the input, ``-`` for standard input."""
+    input_sha256: str
+    """Fingerprint of all records in input order."""
+    n_read: int
+    """Records in the input."""
+    n_scored: int
+    """Proteins that were scored: rows of ``proteins/``."""
+    n_rejected: int
+    """Records that were not: rows of ``rejected/``."""
+    n_residues: int
+    """Residues scored."""
+    n_annotations: int
+    """Rows of ``annotations/``."""
+    n_features: int | None
+    """Rows of ``features/``; None where it is not written."""
+    n_parts: int
+    """Files in each table's folder."""
+    outputs_sha256: str
+    """Fingerprint over the path and SHA-256 of every Parquet file."""
+
+    @property
+    def model_uri(self) -> str:
+        """The model that scored."""
+        return str(self.identity["model_uri"])
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, atomically."""
+        write_json(path, _plain(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read a manifest.
+
+        Raises
+        ------
+        InputError
+            If the file is not a manifest, or one of another format.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            manifest = cls(**value)
+            found = manifest.identity["format"]
+        except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
+            raise InputError(f"not a score manifest: {error}", where=path) from error
+        if found != FORMAT_VERSION:
+            raise InputError(
+                f"written in score format {found}, this plmsae reads {FORMAT_VERSION}", where=path
+            )
+        return manifest
+
+
+def _plain(value: RunIdentity | Manifest) -> dict[str, object]:
+    found = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in found.items()}

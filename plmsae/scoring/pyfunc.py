@@ -1,0 +1,139 @@
+"""MLflow loader module: a registered bundle as a model that takes sequences and gives annotations.
+
+With ``loader_module="plmsae.scoring.pyfunc"``, MLflow calls `_load_pyfunc` with the folder of the
+bundle. No code and no pickle come with the model: what runs is the installed plmsae.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plmsae.errors import InputError
+from plmsae.scoring.encoding import ModelBundle, SequenceEncoder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    *("accession", "start", "end", "concept", "score", "precision", "precision_low", "latents"),
+)
+"""Columns of what `PyfuncModel.predict` returns."""
+
+_PARAMS = ("min_precision",)
+
+
+def _load_pyfunc(data_path: str) -> PyfuncModel:
+    """Return the model of a bundle folder; MLflow's entry point."""
+    from plmsae.bundle import read_bundle
+
+    return PyfuncModel(read_bundle(Path(data_path)))
+
+
+class PyfuncModel:
+    """What MLflow wraps. The PLM and the SAE are loaded at the first prediction.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        The registered model.
+    encoder : SequenceEncoder, optional
+        Instead of the bundle's own PLM and SAE.
+    """
+
+    def __init__(self, bundle: ModelBundle, encoder: SequenceEncoder | None = None) -> None:
+        self._bundle = bundle
+        self._encoder = encoder
+
+    def predict(
+        self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Annotate sequences.
+
+        Parameters
+        ----------
+        model_input : pandas.DataFrame
+            Column ``sequence``; column ``accession`` if there is one, else the 1-based row names
+            the protein.
+        params : mapping, optional
+            ``min_precision`` (float): leave out annotations whose ``precision_low`` is less, or was
+            never measured; 0 keeps all; by default the bundle's own.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `COLUMNS`, one row an annotation, in the order of the input; positions are 1-based
+            inclusive.
+
+        Raises
+        ------
+        InputError
+            If the column is missing, a sequence cannot be scored, or a parameter is unknown.
+        """
+        from plmsae.scoring.annotate import Annotator
+        from plmsae.scoring.encoding import encode_part, load_encoder
+
+        annotator = Annotator(
+            self._bundle, model_uri="", min_precision=self._min_precision(params or {})
+        )
+        proteins = _read_input(model_input)
+        if self._encoder is None:
+            self._encoder = load_encoder(self._bundle)
+        encoded = encode_part(
+            self._encoder,
+            proteins,
+            unit=annotator.unit,
+            d_sae=annotator.d_sae,
+            chunk_residues=25_000,
+            strict=True,
+            on_chunk=lambda proteins, residues: None,
+        )
+        # By way of plain lists: pandas would otherwise hold arrays in the cells of `latents`.
+        rows = annotator.annotations(encoded).select(COLUMNS)
+        return _to_pandas(rows.to_dict(as_series=False))
+
+    def _min_precision(self, params: Mapping[str, Any]) -> float:
+        if unknown := sorted(set(params) - set(_PARAMS)):
+            raise InputError(
+                "unknown parameter", value=unknown[0], hint=f"known: {', '.join(_PARAMS)}"
+            )
+        value = params.get("min_precision")
+        if value is None:
+            return self._bundle.meta.min_precision
+        if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+            raise InputError("min_precision must lie between 0 and 1", value=str(value))
+        return float(value)
+
+
+def _read_input(model_input: pd.DataFrame) -> list[Any]:
+    from plmsae.proteins.alphabet import Alphabet, tidy
+    from plmsae.proteins.records import Protein
+
+    if "sequence" not in model_input.columns:
+        raise InputError(
+            "the input has no column 'sequence'", value=", ".join(map(str, model_input.columns))
+        )
+    alphabet = Alphabet()
+    names = model_input["accession"] if "accession" in model_input.columns else None
+    proteins = []
+    for row, raw in enumerate(model_input["sequence"]):
+        accession = str(row + 1) if names is None else str(names.iloc[row])
+        if not isinstance(raw, str) or not (sequence := tidy(raw)):
+            raise InputError("a sequence is empty or not text", record=f"row {row + 1}")
+        if (illegal := alphabet.first_illegal(sequence)) is not None:
+            raise InputError(
+                f"illegal character at position {illegal + 1}",
+                record=f"row {row + 1}",
+                value=sequence[illegal],
+            )
+        proteins.append(Protein(accession=accession, sequence=sequence, where=f"row {row + 1}"))
+    return proteins
+
+
+def _to_pandas(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    dtypes = {"start": "int32", "end": "int32", "score": "float32"}
+    dtypes |= {"precision": "float64", "precision_low": "float64"}
+    return pd.DataFrame(columns).astype(dtypes)

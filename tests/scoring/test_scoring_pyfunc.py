@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scoring_fakes import FakeBundle, FakeEncoder, FakeMeta, proteome, table, write_fasta
+
+from plmsae.errors import InputError
+from plmsae.scoring.engine import score
+from plmsae.scoring.pyfunc import COLUMNS, PyfuncModel
+
+
+def model(**changed: float) -> PyfuncModel:
+    return PyfuncModel(FakeBundle(meta=FakeMeta(**changed)), FakeEncoder())  # type: ignore[arg-type]
+
+
+def test_predictions_are_the_annotations_that_scoring_writes(tmp_path: Path) -> None:
+    proteins = proteome(bad=False)
+    fasta = write_fasta(tmp_path / "x.fasta", proteins)
+    score(fasta, FakeBundle(), tmp_path / "out", model_uri="m/1", encoder=FakeEncoder())
+    frame = pd.DataFrame(proteins, columns=["accession", "sequence"])
+    found = model().predict(frame)
+    assert tuple(found.columns) == COLUMNS
+    expected = table(tmp_path / "out", "annotations").select(COLUMNS).to_dicts()
+    found = found.astype(object).where(found.notna(), None)
+    assert found.to_dict("records") == expected
+
+
+def test_without_accessions_the_row_names_the_protein() -> None:
+    found = model().predict(pd.DataFrame({"sequence": ["AAA", "aw*"]}, index=[7, 8]))
+    assert set(found["accession"]) == {"2"}
+    assert found["start"].tolist() == [2, 2]
+
+
+def test_no_call_gives_an_empty_table_with_all_columns() -> None:
+    found = model().predict(pd.DataFrame({"sequence": ["AAA"]}))
+    assert found.empty
+    assert tuple(found.columns) == COLUMNS
+    assert str(found["start"].dtype) == "int32"
+    empty = model().predict(pd.DataFrame({"sequence": []}))
+    assert empty.empty
+
+
+def test_min_precision_is_the_bundle_s_own_unless_given() -> None:
+    frame = pd.DataFrame({"sequence": ["AWWAK"]})
+    assert set(model(min_precision=0.6).predict(frame)["concept"]) == {"Domain", "Domain: W-rich"}
+    found = model(min_precision=0.6).predict(frame, {"min_precision": 0.9})
+    assert set(found["concept"]) == {"Domain: W-rich"}
+    assert len(model(min_precision=0.6).predict(frame, {"min_precision": 0})) == 3
+
+
+@pytest.mark.parametrize(
+    ("frame", "params", "message"),
+    [
+        ({"seq": ["AAA"]}, None, "no column 'sequence'"),
+        ({"sequence": ["AAA", ""]}, None, "row 2"),
+        ({"sequence": [None]}, None, "row 1"),
+        ({"sequence": ["AA", "A-A"]}, None, "row 2: illegal character at position 2"),
+        ({"sequence": ["AA", "AZA"]}, None, "lacks Z"),
+        ({"sequence": ["AA"]}, {"min_precison": 0.5}, "unknown parameter"),
+        ({"sequence": ["AA"]}, {"min_precision": 5}, "between 0 and 1"),
+    ],
+)
+def test_a_wrong_input_gets_one_clear_line(
+    frame: dict[str, list[str]], params: dict[str, float] | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        model().predict(pd.DataFrame(frame), params)
