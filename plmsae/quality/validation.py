@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+import plmsae
 from plmsae.atomic import atomic_folder
 from plmsae.quality.context import Context
 from plmsae.quality.derived import DERIVED
@@ -105,7 +106,10 @@ def validate(
         success=not any(result.state == "failed" for result in results),
         results=results,
         description=suite.description,
-        versions={name: _version(name) for name in ("plmsae", "great-expectations")},
+        versions={
+            "plmsae": plmsae.__version__,
+            "great-expectations": version("great-expectations"),
+        },
         docs_path=docs / "index.html",
         summary_path=out_dir / "summary.html",
         json_path=out_dir / "validation.json",
@@ -186,13 +190,6 @@ def _number(value: Any) -> str:
     if isinstance(value, bool | str):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a checkout that was not installed
-        return "unknown"
 
 
 def _log(report: ValidationReport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -421,8 +422,6 @@ assert not report.success
 
 
 def test_no_connection_is_made_and_nothing_is_printed(tmp_path: Path) -> None:
-    import os
-
     environment = {**os.environ, "GX_ANALYTICS_ENABLED": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", GUARDED, str(tmp_path / "out")],
@@ -435,3 +434,19 @@ def test_no_connection_is_made_and_nothing_is_printed(tmp_path: Path) -> None:
     assert done.stdout == ""
     # Only the warnings of plmsae itself, by logging's handler of last resort.
     assert all(line.startswith("labels: ") for line in done.stderr.splitlines()), done.stderr
+
+
+def test_importing_the_module_does_not_import_what_is_slow() -> None:
+    code = (
+        "import sys, plmsae.quality.validation, plmsae.reports.render, plmsae.reports.plots;"
+        "print({'great_expectations', 'pandas', 'anthropic', 'matplotlib', 'jinja2', 'torch', "
+        "'mlflow'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,182 @@
+"""Putting a feature into words: by Claude where a key is set, from the evidence alone where not."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from plmsae.reports.claude import (
+    LlmSettings,
+    UnavailableError,
+    Usage,
+    ask,
+    llm_settings,
+    make_client,
+)
+from plmsae.reports.evidence import FeatureEvidence
+from plmsae.reports.prompt import request
+from plmsae.reports.verify import unsupported
+from plmsae.reports.words import description_of, summary_of, title_of
+
+if TYPE_CHECKING:
+    import anthropic
+
+    Client = anthropic.Anthropic | Literal["auto"] | None
+
+EVIDENCE_ONLY = "evidence only"
+"""Author of a text that no language model wrote."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureReport:
+    """A feature in words, with what the words rest on."""
+
+    evidence: FeatureEvidence
+    """What was measured."""
+    title: str
+    """A name for it."""
+    summary: str
+    """One sentence."""
+    description: str
+    """A paragraph."""
+    author: str
+    """The Claude model that wrote the words, or ``evidence only``."""
+    confidence: Literal["high", "medium", "low"] | None
+    """What Claude said of its own answer; None without it."""
+    verified: bool
+    """Whether every concept, protein and residue that the words name is in the evidence."""
+    reasons: tuple[str, ...]
+    """Why not, if not."""
+    note: str
+    """Why Claude did not write it although it was to; empty otherwise."""
+    usage: Usage | None
+    """What Claude's answer took."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, in types that JSON has."""
+        return dataclasses.asdict(self)
+
+
+def describe(
+    evidence: FeatureEvidence,
+    *,
+    client: Client = "auto",
+    model: str | None = None,
+    cache_dir: Path | None = None,
+) -> FeatureReport:
+    """Put one feature into words.
+
+    Parameters
+    ----------
+    evidence : FeatureEvidence
+        What is known about it.
+    client : anthropic.Anthropic, "auto" or None
+        ``"auto"`` asks Claude if ``ANTHROPIC_API_KEY`` is set; None never does.
+    model : str, optional
+        A name from ``registry/llm.yaml``; its default if not given.
+    cache_dir : Path, optional
+        Where answers are kept.
+
+    Returns
+    -------
+    FeatureReport
+        If Claude cannot be reached or answers nothing usable, the words are made from the evidence
+        and `note` says why: a report is never lost to a language model.
+
+    Raises
+    ------
+    InputError
+        If ``registry/llm.yaml`` does not name the model.
+    """
+    settings = llm_settings(model)
+    asked = make_client(settings) if client == "auto" else client
+    return _describe(evidence, asked, settings, cache_dir)
+
+
+def describe_all(
+    evidence: Sequence[FeatureEvidence],
+    *,
+    client: Client = "auto",
+    model: str | None = None,
+    cache_dir: Path | None = None,
+    jobs: int = 4,
+    on_done: Callable[[FeatureReport], None] | None = None,
+) -> list[FeatureReport]:
+    """Put several features into words, a few requests at a time; see `describe`.
+
+    Parameters
+    ----------
+    evidence : sequence of FeatureEvidence
+        What is known about each.
+    jobs : int
+        Requests under way at once.
+    on_done : callable, optional
+        Called with each report, in order, for a progress bar.
+
+    Returns
+    -------
+    list of FeatureReport
+        In the order of `evidence`.
+    """
+    settings = llm_settings(model)
+    asked = make_client(settings) if client == "auto" else client
+    reports = []
+    with ThreadPoolExecutor(max_workers=jobs if asked is not None else 1) as pool:
+        for report in pool.map(lambda one: _describe(one, asked, settings, cache_dir), evidence):
+            reports.append(report)
+            if on_done is not None:
+                on_done(report)
+    return reports
+
+
+def _describe(
+    evidence: FeatureEvidence,
+    client: anthropic.Anthropic | None,
+    settings: LlmSettings,
+    cache_dir: Path | None,
+) -> FeatureReport:
+    if client is None:
+        return _from_evidence(evidence, note="")
+    arguments = request(evidence, model=settings.model, max_tokens=settings.max_tokens)
+    try:
+        answer, usage = ask(client, arguments, settings, cache_dir)
+    except UnavailableError as error:
+        logger.warning("feature %d: Claude wrote nothing: %s", evidence.latent, error)
+        return _from_evidence(evidence, note=f"{settings.model} wrote nothing: {error}")
+    reasons = unsupported(answer, evidence)
+    if reasons:
+        logger.warning("feature %d: not in the evidence: %s", evidence.latent, "; ".join(reasons))
+    return FeatureReport(
+        evidence=evidence,
+        title=" ".join(answer["title"].split()),
+        summary=" ".join(answer["summary"].split()),
+        description=answer["description"].strip(),
+        author=settings.model,
+        confidence=answer["confidence"],
+        verified=not reasons,
+        reasons=reasons,
+        note="",
+        usage=usage,
+    )
+
+
+def _from_evidence(evidence: FeatureEvidence, *, note: str) -> FeatureReport:
+    return FeatureReport(
+        evidence=evidence,
+        title=title_of(evidence),
+        summary=summary_of(evidence),
+        description=description_of(evidence),
+        author=EVIDENCE_ONLY,
+        confidence=None,
+        verified=True,
+        reasons=(),
+        note=note,
+        usage=None,
+    )

@@ -1,0 +1,207 @@
+"""Rendered reports: complete, escaped, self-contained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.sparse import csr_array
+
+from plmsae.errors import InputError
+from plmsae.reports import drawing
+from plmsae.reports.describe import FeatureReport, describe
+from plmsae.reports.evidence import build_evidence
+from plmsae.reports.plots import plot_calibration, plot_density_histogram, plot_f1_histogram
+from plmsae.reports.render import ReportPaths, render_reports
+
+EVIL = '<script>alert("x")</script>|`[a](http://e.invalid)'
+
+
+def some_reports(concept: str = "Motif: P-loop", description: str = "name") -> list[FeatureReport]:
+    sequence = "MKTAYIAKQRGNSGVGKSCLLLRFSDDTYTNDWWWW"
+    dense = np.zeros((len(sequence), 3), dtype=np.float32)
+    dense[10:18, 0] = [2, 1, 1, 1, 1, 3, 4, 2]
+    dense[3, 1] = 1.0
+    features = pl.DataFrame(
+        {
+            "latent": [0, 1, 2],
+            "density": [0.01, 0.2, 0.0],
+            "max_activation": [4.0, 2.0, 1.0],
+            "concept": [concept, None, None],
+            "threshold": [0.15, None, None],
+            "precision": [0.9, None, None],
+            "recall": [0.8, None, None],
+            "f1": [0.85, None, None],
+        }
+    )
+    concepts = features.filter(pl.col("concept").is_not_null()).select(
+        "concept", "latent", "threshold", "f1"
+    )
+    labels = pl.DataFrame({"accession": ["P1"], "start": [11], "end": [18], "concept": [concept]})
+    found = build_evidence(
+        features, concepts, [csr_array(dense)], ["P1"], [sequence], labels,
+        latents_to_report=3, descriptions={"P1": description},
+    )  # fmt: skip
+    return [describe(evidence, client=None) for evidence in found]
+
+
+def rendered(folder: Path, reports: list[FeatureReport]) -> ReportPaths:
+    return render_reports(reports, folder, about={"model": "plmsae.mini.L4.residue/3"})
+
+
+class Collector(HTMLParser):
+    """Tags that are open at the end, and ids and links seen."""
+
+    void = frozenset({"meta", "rect", "line", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(attrs)
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.void:
+            assert self.open.pop() == tag
+        elif tag == "rect":
+            pass
+
+    def _note(self, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(str(value))
+            if name == "href":
+                self.links.append(str(value))
+
+
+def test_the_page_is_whole_and_every_link_leads_somewhere(tmp_path: Path) -> None:
+    paths = rendered(tmp_path, some_reports())
+    collector = Collector()
+    collector.feed(paths.html.read_text())
+    assert collector.open == []
+    assert collector.links == ["#feature-0", "#feature-1", "#feature-2"]
+    assert [link[1:] for link in collector.links] == collector.ids
+
+
+def test_the_page_needs_no_script_and_nothing_from_outside(tmp_path: Path) -> None:
+    text = rendered(tmp_path, some_reports()).html.read_text()
+    assert "<script" not in text
+    assert "http" not in text
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
+    reports = some_reports(concept=EVIL, description=EVIL)
+    reports[0] = dataclasses.replace(
+        reports[0], title=EVIL, author="claude-x", verified=False, reasons=(EVIL,)
+    )
+    paths = rendered(tmp_path, reports)
+    page = paths.html.read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    collector = Collector()
+    collector.feed(page)
+    assert collector.open == []
+    assert all(link.startswith("#feature-") for link in collector.links)
+    text = paths.markdown.read_text()
+    assert "<script" not in text
+    assert "](http" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| [0]")]
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7
+
+
+def test_all_three_say_who_wrote_what(tmp_path: Path) -> None:
+    reports = some_reports()
+    reports[1] = dataclasses.replace(
+        reports[1], author="claude-x", verified=False, reasons=("concept Q is not in the evidence",)
+    )
+    paths = rendered(tmp_path, reports)
+    page, text = paths.html.read_text(), paths.markdown.read_text()
+    stored = json.loads(paths.json.read_text())
+    assert "2 from evidence only" in " ".join(page.split())
+    assert "1 written by claude-x" in " ".join(page.split())
+    assert page.count(">not verified<") == 2
+    assert "not verified: concept Q is not in the evidence" in text
+    assert stored["authors"] == {"evidence only": 2, "claude-x": 1}
+    assert [entry["author"] for entry in stored["features"]] == [r.author for r in reports]
+    assert stored["features"][0]["evidence"]["examples"][0]["accession"] == "P1"
+
+
+def test_markdown_shows_active_residues_as_capitals(tmp_path: Path) -> None:
+    text = rendered(tmp_path, some_reports()).markdown.read_text()
+    assert "`taiak" not in text
+    assert "`ktayiakqrGNSGVGKSclllrfsddtytnd`" in text
+
+
+def test_no_feature_at_all_still_makes_a_page(tmp_path: Path) -> None:
+    paths = rendered(tmp_path, [])
+    assert "0 features" in paths.html.read_text()
+
+
+def test_rendering_twice_gives_the_same_files(tmp_path: Path) -> None:
+    one, two = rendered(tmp_path / "a", some_reports()), rendered(tmp_path / "b", some_reports())
+    for path in ("html", "markdown", "json"):
+        assert getattr(one, path).read_bytes() == getattr(two, path).read_bytes()
+
+
+def test_a_logo_column_is_as_high_as_its_information() -> None:
+    (sure,) = drawing.logo([{"K": 1.0}], 10_000)
+    assert sure.scale == pytest.approx(drawing.LOGO_HEIGHT / 7.3, rel=0.01)
+    assert sure.kind == "positive"
+    assert drawing.logo([dict.fromkeys("ACDEFGHIKLMNPQRSTVWY", 0.05)], 10_000) == []
+    assert drawing.logo([{"K": 1.0}], 2) == []  # two sequences say nothing
+    low, high = drawing.logo([{"K": 0.75, "R": 0.25}], 10_000)
+    assert (low.letter, high.letter) == ("R", "K")
+    assert high.scale == pytest.approx(3 * low.scale, rel=0.01)
+    assert low.y > high.y
+
+
+def test_windows_near_the_start_are_indented_so_that_peaks_line_up() -> None:
+    (first, second, _) = some_reports()
+    for report in (first, second):
+        example = report.evidence.examples[0]
+        place = drawing.indent(example) + [c.peak for c in drawing.cells(example)].index(True)
+        assert place == 15
+
+
+def test_figures_are_png_and_the_same_each_time(tmp_path: Path) -> None:
+    features = pl.DataFrame(
+        {"f1": [0.1, None, 0.9, float("nan")], "density": [0.1, 0.0, 1e-9, 0.5]}
+    )
+    calibration = pl.DataFrame(
+        {"promised": [0.5, 0.9], "observed": [0.4, 1.0], "n": [10, 0], "low": [0.2, 0.9],
+         "high": [0.6, 1.0]}
+    )  # fmt: skip
+    for i in range(2):
+        plot_f1_histogram(features, tmp_path / f"f1-{i}.png")
+        plot_density_histogram(features, tmp_path / f"density-{i}.png")
+        plot_calibration(calibration, tmp_path / f"calibration-{i}.png")
+    assert len(list(tmp_path.iterdir())) == 6
+    for name in ("f1", "density", "calibration"):
+        data = (tmp_path / f"{name}-0.png").read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert data == (tmp_path / f"{name}-1.png").read_bytes()
+
+
+def test_figures_of_nothing_are_drawn_and_of_the_wrong_table_refused(tmp_path: Path) -> None:
+    empty = pl.DataFrame(schema={"f1": pl.Float64, "density": pl.Float64, "dead": pl.Boolean})
+    plot_f1_histogram(empty, tmp_path / "a.png")
+    plot_density_histogram(empty, tmp_path / "b.png")
+    with pytest.raises(InputError, match="lacks a column"):
+        plot_calibration(empty, tmp_path / "c.png")
+    assert not (tmp_path / "c.png").exists()
