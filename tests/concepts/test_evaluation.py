@@ -6,9 +6,10 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.baselines import shuffle_labels
 from plmsae.concepts.calls import call_spans
-from plmsae.concepts.evaluation import CONCEPT_COLUMNS, FEATURE_COLUMNS, evaluate_residue
+from plmsae.concepts.evaluation import evaluate_residue
 from plmsae.concepts.latents import stack_rows
 from plmsae.concepts.residue_labels import build_residue_labels
+from plmsae.concepts.tables import CONCEPT_COLUMNS, FEATURE_COLUMNS
 from plmsae.errors import InputError
 
 LENGTH = 60
