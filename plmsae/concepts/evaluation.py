@@ -70,6 +70,7 @@ def evaluate_residue(
     lengths: Sequence[int] | None = None,
     thresholds: Sequence[float] = INTERPLM_THRESHOLDS,
     min_instances: int = 10,
+    min_report: int = 5,
     max_activation: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     sequences: Sequence[str] | None = None,
@@ -93,8 +94,9 @@ def evaluate_residue(
         labels of a whole protein do not fit the activations of a part.
     thresholds : sequence of float
         Shares of a latent's maximum to try.
-    min_instances : int
-        A concept needs that many instances on ``select``, and one on ``report``.
+    min_instances, min_report : int
+        Instances a concept needs on ``select`` to be given a pair, and on ``report`` to be judged;
+        one at least.
     max_activation : array_like, optional, shape=(F,)
         The scale of each latent, from a larger reference set. By default the maximum over the
         ``select`` proteins, so that the report proteins have no say in it.
@@ -139,7 +141,9 @@ def evaluate_residue(
     cluster_P = None if clusters is None else np.asarray(clusters)
     select_P, report_P = _proteins_of(names, cluster_P)
     all_labels = build_residue_labels(labels, accessions, n_rows)
-    all_labels, skipped = _common_enough(all_labels, select_P, report_P, min_instances)
+    all_labels, skipped = _common_enough(
+        all_labels, select_P, report_P, (min_instances, min_report)
+    )
     select_labels, report_labels = all_labels.take(select_P), all_labels.take(report_P)
     select_latents = [latents[int(i)] for i in select_P]
     report_latents = [latents[int(i)] for i in report_P]
@@ -227,12 +231,12 @@ def _proteins_of(
 
 
 def _common_enough(
-    labels: ResidueLabels, select_P: Int64, report_P: Int64, min_instances: int
+    labels: ResidueLabels, select_P: Int64, report_P: Int64, least: tuple[int, int]
 ) -> tuple[ResidueLabels, pl.DataFrame]:
     """Drop concepts too rare to choose a pair for or to report on."""
     n_select = labels.take(select_P).instances_C()
     n_report = labels.take(report_P).instances_C()
-    kept = (n_select >= max(min_instances, 1)) & (n_report >= 1)
+    kept = (n_select >= max(least[0], 1)) & (n_report >= max(least[1], 1))
     skipped = pl.DataFrame(
         {"concept": list(labels.concepts), "n_select": n_select, "n_report": n_report},
         schema={"concept": pl.String, "n_select": pl.Int64, "n_report": pl.Int64},
@@ -240,7 +244,7 @@ def _common_enough(
     if not kept.any():
         most = f"{int(n_select.max())} and {int(n_report.max())}" if len(n_select) else "no label"
         raise InputError(
-            f"no concept has {min_instances} instances on select proteins and one on report",
+            f"no concept has {least[0]} instances on select proteins and {least[1]} on report",
             value=f"at most {most}",
             hint="use more proteins, or a lower minimum of instances",
         )
