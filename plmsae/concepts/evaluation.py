@@ -16,12 +16,11 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association import INTERPLM_THRESHOLDS, Counts, associate
+from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate
 from plmsae.concepts.calibration import call_precision
 from plmsae.concepts.calls import call_all
 from plmsae.concepts.evidence import Split, gather_evidence
 from plmsae.concepts.latents import (
-    Float32,
     Int64,
     firing_rates,
     max_activations,
@@ -29,15 +28,15 @@ from plmsae.concepts.latents import (
 )
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
-from plmsae.concepts.selection import BestPairs, confirmed_pairs, score_pairs, select_pairs
+from plmsae.concepts.selection import confirmed_pairs, select_pairs
 from plmsae.concepts.significance import residue_pair_q_values
 from plmsae.concepts.span_rules import with_span_rule
+from plmsae.concepts.tables import CONCEPT_COLUMNS, FOUND, concept_table, feature_table, headline
 from plmsae.errors import InputError
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("select", "report")
-FOUND = 0.5  # F1 above which a pair counts, on both splits (InterPLM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +70,7 @@ def evaluate_residue(
     lengths: Sequence[int] | None = None,
     thresholds: Sequence[float] = INTERPLM_THRESHOLDS,
     min_instances: int = 10,
+    min_report: int = 5,
     max_activation: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     sequences: Sequence[str] | None = None,
@@ -94,8 +94,9 @@ def evaluate_residue(
         labels of a whole protein do not fit the activations of a part.
     thresholds : sequence of float
         Shares of a latent's maximum to try.
-    min_instances : int
-        A concept needs that many instances on ``select``, and one on ``report``.
+    min_instances, min_report : int
+        Instances a concept needs on ``select`` to be given a pair, and on ``report`` to be judged;
+        one at least.
     max_activation : array_like, optional, shape=(F,)
         The scale of each latent, from a larger reference set. By default the maximum over the
         ``select`` proteins, so that the report proteins have no say in it.
@@ -140,7 +141,9 @@ def evaluate_residue(
     cluster_P = None if clusters is None else np.asarray(clusters)
     select_P, report_P = _proteins_of(names, cluster_P)
     all_labels = build_residue_labels(labels, accessions, n_rows)
-    all_labels, skipped = _common_enough(all_labels, select_P, report_P, min_instances)
+    all_labels, skipped = _common_enough(
+        all_labels, select_P, report_P, (min_instances, min_report)
+    )
     select_labels, report_labels = all_labels.take(select_P), all_labels.take(report_P)
     select_latents = [latents[int(i)] for i in select_P]
     report_latents = [latents[int(i)] for i in report_P]
@@ -154,8 +157,8 @@ def evaluate_residue(
     report = associate(report_latents, report_labels, scale_F, thresholds=thresholds)
     best = select_pairs(select)
 
-    features = _features(best, report, scale_F, firing_rates(latents, n_latents))
-    concepts = _concepts(best, report)
+    features = feature_table(best, report, scale_F, firing_rates(latents, n_latents))
+    concepts = concept_table(best, report)
     concepts = with_span_rule(concepts, select_latents, select_labels, scale_F)
     calls = call_all(report_latents, concepts, scale_F)
     matches = match_calls(calls, report_labels)
@@ -192,7 +195,7 @@ def evaluate_residue(
         features=features,
         concepts=concepts,
         summary={
-            **_summary(features, concepts, pairs, matches.instance_iou_I, skipped.height),
+            **headline(features, concepts, pairs, matches.instance_iou_I, skipped.height),
             "n_pairs_q_05": int((q_CF <= 0.05).sum()),
             "n_features_q_05": int((q_CF <= 0.05).any(axis=0).sum()),
         },
@@ -205,17 +208,6 @@ def evaluate_residue(
         ),
         skipped=skipped,
     )
-
-
-FEATURE_COLUMNS = (
-    "latent", "density", "max_activation", "dead", "concept", "threshold",
-    "f1_select", "precision", "recall", "f1", "description",
-)  # fmt: skip
-CONCEPT_COLUMNS = (
-    "concept", "kind", "latent", "threshold", "n_instances", "n_residues", "n_proteins",
-    "f1_select", "precision_residue", "recall", "f1", "call_precision", "call_precision_low",
-    "call_precision_high", "n_calls", "min_length", "max_gap",
-)  # fmt: skip
 
 
 def _proteins_of(
@@ -239,12 +231,12 @@ def _proteins_of(
 
 
 def _common_enough(
-    labels: ResidueLabels, select_P: Int64, report_P: Int64, min_instances: int
+    labels: ResidueLabels, select_P: Int64, report_P: Int64, least: tuple[int, int]
 ) -> tuple[ResidueLabels, pl.DataFrame]:
     """Drop concepts too rare to choose a pair for or to report on."""
     n_select = labels.take(select_P).instances_C()
     n_report = labels.take(report_P).instances_C()
-    kept = (n_select >= max(min_instances, 1)) & (n_report >= 1)
+    kept = (n_select >= max(least[0], 1)) & (n_report >= max(least[1], 1))
     skipped = pl.DataFrame(
         {"concept": list(labels.concepts), "n_select": n_select, "n_report": n_report},
         schema={"concept": pl.String, "n_select": pl.Int64, "n_report": pl.Int64},
@@ -252,93 +244,10 @@ def _common_enough(
     if not kept.any():
         most = f"{int(n_select.max())} and {int(n_report.max())}" if len(n_select) else "no label"
         raise InputError(
-            f"no concept has {min_instances} instances on select proteins and one on report",
+            f"no concept has {least[0]} instances on select proteins and {least[1]} on report",
             value=f"at most {most}",
             hint="use more proteins, or a lower minimum of instances",
         )
     if skipped.height:
         log.info("%d of %d concepts are too rare to evaluate", skipped.height, len(kept))
     return labels.keep_concepts(kept), skipped
-
-
-def _features(
-    best: BestPairs, report: Counts, scale_F: Float32, density_F: npt.NDArray[np.float64]
-) -> pl.DataFrame:
-    has = best.concept_F >= 0
-    concept = np.where(has, best.concept_F, 0)
-    scores = score_pairs(report, concept, np.arange(report.n_latents), best.threshold_F)
-    frame = pl.DataFrame(
-        {
-            "latent": np.arange(report.n_latents, dtype=np.int32),
-            "density": density_F,
-            "max_activation": scale_F.astype(np.float64),
-            "dead": scale_F <= 0,
-            "concept": pl.Series(report.concepts, dtype=pl.String).gather(concept),
-            "threshold": _shown(report.thresholds_T)[best.threshold_F],
-            "f1_select": best.f1_F,
-            "precision": scores.precision_Q,
-            "recall": scores.recall_Q,
-            "f1": scores.f1_Q,
-            "description": pl.Series([None] * report.n_latents, dtype=pl.String),
-        }
-    )
-    judged = ["concept", "threshold", "f1_select", "precision", "recall", "f1"]
-    frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
-    return frame.with_columns(pl.col(pl.Float64).fill_nan(None)).select(FEATURE_COLUMNS)
-
-
-def _concepts(best: BestPairs, report: Counts) -> pl.DataFrame:
-    has = best.latent_C >= 0
-    latent = np.where(has, best.latent_C, 0)
-    ids = np.arange(len(report.concepts))
-    scores = score_pairs(report, ids, latent, best.threshold_C)
-    frame = pl.DataFrame(
-        {
-            "concept": pl.Series(report.concepts, dtype=pl.String),
-            "kind": ["span" if span else "site" for span in report.is_span_C],
-            "latent": latent.astype(np.int32),
-            "threshold": _shown(report.thresholds_T)[best.threshold_C],
-            "n_instances": report.n_instances_C,
-            "n_residues": report.n_residues_C,
-            "n_proteins": report.n_proteins_C,
-            "f1_select": best.f1_C,
-            "precision_residue": scores.precision_Q,
-            "recall": scores.recall_Q,
-            "f1": scores.f1_Q,
-        }
-    )
-    judged = ["latent", "threshold", "f1_select", "precision_residue", "recall", "f1"]
-    frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
-    return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
-
-
-def _shown(thresholds_T: Float32) -> npt.NDArray[np.float64]:
-    """Thresholds as a person wrote them: 0.15, not 0.15000000596; equal again as float32."""
-    return np.array([float(str(value)) for value in thresholds_T])
-
-
-def _summary(
-    features: pl.DataFrame,
-    concepts: pl.DataFrame,
-    pairs: Int64,
-    instance_iou_I: npt.NDArray[np.float64],
-    n_skipped: int,
-) -> dict[str, float]:
-    both = (pl.col("f1_select") > FOUND) & (pl.col("f1") > FOUND)
-    n_features, n_dead = features.height, int(features["dead"].sum())
-    return {
-        "n_latents": n_features,
-        "n_dead": n_dead,
-        "dead_share": n_dead / n_features,
-        "n_concepts": concepts.height,
-        "n_concepts_skipped": n_skipped,
-        "n_features_f1_50": features.filter(both).height,
-        "n_concepts_f1_50": concepts.filter(both).height,
-        "n_pairs_f1_50": len(pairs),
-        "n_features_any_f1_50": len(np.unique(pairs[:, 1])),
-        "n_concepts_any_f1_50": len(np.unique(pairs[:, 0])),
-        "mean_concept_f1": float(concepts["f1"].fill_null(0).mean() or 0),  # type: ignore[arg-type]
-        "n_concepts_precise_90": concepts.filter(pl.col("call_precision_low") >= 0.9).height,
-        "instances_found": float((instance_iou_I > 0).mean()),
-        "instances_iou_50": float((instance_iou_I >= 0.5).mean()),
-    }

@@ -122,8 +122,8 @@ def segment_attention(
             t.view(len(mask), -1, heads, size).transpose(1, 2) for t in (q_NHd, k_NHd, v_NHd)
         )
         out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-        rows: Tensor = out.transpose(1, 2).reshape(n, heads * size)
-        return rows
+        joined: Tensor = out.transpose(1, 2).reshape(n, heads * size)
+        return joined
     parts: list[Tensor] = []
     row = index = 0
     while index < len(lengths):

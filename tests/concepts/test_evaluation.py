@@ -6,9 +6,10 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.baselines import shuffle_labels
 from plmsae.concepts.calls import call_spans
-from plmsae.concepts.evaluation import CONCEPT_COLUMNS, FEATURE_COLUMNS, evaluate_residue
+from plmsae.concepts.evaluation import evaluate_residue
 from plmsae.concepts.latents import stack_rows
 from plmsae.concepts.residue_labels import build_residue_labels
+from plmsae.concepts.tables import CONCEPT_COLUMNS, FEATURE_COLUMNS
 from plmsae.errors import InputError
 
 LENGTH = 60
@@ -164,3 +165,12 @@ def test_shuffled_labels_have_no_features(planted):
     evaluation = evaluate_residue(latents, accessions, shuffled, split, clusters=clusters)
     assert evaluation.summary["n_features_f1_50"] == 0
     assert evaluation.summary["n_pairs_q_05"] == 0
+
+
+def test_a_concept_needs_instances_on_the_report_split_too(planted):
+    latents, accessions, table, split, _ = planted
+    only_one = table.filter((pl.col("concept") != "site") | (pl.col("accession") <= "P20"))
+    evaluation = evaluate_residue(latents, accessions, only_one, split)
+    assert evaluation.skipped.rows() == [("rare", 1, 0), ("site", 20, 1)]
+    kept = evaluate_residue(latents, accessions, only_one, split, min_report=1)
+    assert kept.concepts["concept"].to_list() == ["helix", "site"]

@@ -35,7 +35,7 @@ def test_a_cysteine_feature_is_told_from_a_disulfide_feature():
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_the_control_equals_scikit_learn_on_residues_of_one_amino_acid(seed):
     world = make_world(seed, n_concepts=2)
     rng = np.random.default_rng(seed)

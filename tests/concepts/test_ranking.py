@@ -55,7 +55,7 @@ def test_the_exact_threshold_is_the_best_of_all(seed):
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_average_precision_and_auroc_are_scikit_learns(seed):
     world = make_world(seed)
     labels, _, pairs, latent = all_pairs(world)

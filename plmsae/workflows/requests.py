@@ -1,0 +1,202 @@
+"""What each workflow is asked to do: one dataclass each, the one definition of its settings.
+
+The CLI makes its options of these, the ``MLproject`` entry points pass them on, and MLflow logs
+them. This module imports nothing heavy, so that ``plmsae --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateRequest:
+    """Make a simulated proteome with known truth."""
+
+    out: Path
+    """Folder to write."""
+    n_families: int = 60
+    """Homologous families."""
+    proteins_per_family: int = 20
+    """Members of each."""
+    hidden_fraction: float = 0.3
+    """Share of the labels of held-out families that is hidden, in [0, 1]."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainRequest:
+    """Train an ESM-2-architecture PLM of one's own."""
+
+    proteins: tuple[str, ...]
+    """FASTA files or UniProt TSV exports to learn from."""
+    out: Path
+    """Run folder: ``checkpoint/``, and ``model/`` with the finished Hugging Face folder. A run
+    found there is continued."""
+    held_out: tuple[str, ...] = ()
+    """UniProt tables or FASTA files on which perplexity is measured; never trained on."""
+    simulated_share: float = 0.03
+    """Share of simulated families among the residues, in [0, 1)."""
+    n_layers: int = 6
+    d_model: int = 192
+    n_heads: int = 3
+    steps: int = 3000
+    """Optimiser steps of the whole run."""
+    tokens_per_step: int = 6144
+    row: int = 384
+    """Tokens in a packed row."""
+    matrix_lr: float = 0.02
+    other_lr: float = 0.002
+    optimizer: str = "muon"
+    mask_share: float = 0.2
+    decay_share: float = 0.3
+    precision: str = "auto"
+    checkpoint_minutes: float = 10.0
+    max_minutes: float | None = None
+    """Stop after so long, with a checkpoint; the same command continues."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """Train an SAE on the activations of a PLM and register it."""
+
+    proteins: str
+    """FASTA or UniProt TSV to learn from."""
+    plm: str = "plmsae-mini"
+    """Catalogue name, hub id or folder."""
+    plm_revision: str | None = None
+    layers: tuple[int, ...] = (4,)
+    """One SAE is trained for each; 1-based, 0 is the embedding output."""
+    unit: str = "residue"
+    """``residue``, or ``protein`` (mean over residues)."""
+    recipe: str | None = None
+    """A recipe's name or a YAML file; by default the PLM's own, or ``default``."""
+    overrides: dict[str, object] = field(default_factory=dict)
+    """Recipe values given on the command line: ``d_sae``, ``k``, ``n_vectors``, ``lr``, …"""
+    max_proteins: int | None = None
+    """Use a random sample of so many."""
+    out: Path = Path("runs/train")
+    """Folder for checkpoints and bundles; a run found there is continued."""
+    register: bool = True
+    """Register as ``challenger``."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """Find out what the features of an SAE mean, on proteins held out, beside the baselines."""
+
+    model: str
+    """Registered model (``NAME@alias``, ``NAME/3``) or bundle folder."""
+    concepts: str
+    """UniProt TSV export with sequences, or a plain label table (then give `proteins`)."""
+    proteins: str | None = None
+    """FASTA with the sequences of a plain label table."""
+    report_on: str | None = None
+    """A second UniProt table: concepts are chosen on the first and reported on this one. Without
+    it, the first is split by homology cluster."""
+    select_share: float = 0.5
+    """Share of the proteins on which pairs are chosen, when one table is split."""
+    min_instances: int = 10
+    """A concept needs that many instances to be chosen on."""
+    min_precision: float = 0.8
+    """Concepts whose precision interval starts lower abstain in scoring and filling."""
+    max_proteins: int | None = None
+    """Use a random sample of so many of each table."""
+    baselines: bool = True
+    """Run neurons, shuffled labels and residue identity through the same protocol."""
+    bootstrap: int = 0
+    """Draws for the intervals of F1; 0 for none."""
+    out: Path = Path("runs/evaluate")
+    register: bool = True
+    """Register the SAE with its evidence as a new version, ``challenger``."""
+    promote: bool = False
+    """Then promote it to ``champion`` if its gates are met."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest:
+    """Annotate a proteome."""
+
+    proteins: str
+    """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input."""
+    model: str
+    out: Path
+    format: str | None = None
+    """Also export: ``gff3``, ``tsv`` or ``jsonl``."""
+    features: bool = False
+    """Also write every latent that fired."""
+    strict: bool = False
+    """Stop at the first bad record instead of listing it in ``rejected``."""
+    min_precision: float | None = None
+    """By default the model's own."""
+    validate: bool = True
+    """Check input and annotations against the reviewed suites."""
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillRequest:
+    """Propose labels that a UniProt table lacks."""
+
+    table: str
+    model: str
+    out: Path
+    truth: str | None = None
+    """The same table with the labels that were hidden, to measure what comes back."""
+    min_precision: float | None = None
+    strict: bool = False
+    validate: bool = True
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateRequest:
+    """Check a table, or the output of scoring or filling, against the reviewed suites."""
+
+    path: str
+    """A FASTA or UniProt table (kind ``proteins`` or ``labels``), or a folder made by ``score`` or
+    ``fill`` (kind ``annotations`` or ``proposals``)."""
+    kind: str | None = None
+    """Found from the path if not given."""
+    out: Path = Path("runs/validate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRequest:
+    """Write reports on the best features of a model."""
+
+    model: str
+    proteins: str
+    """UniProt TSV export (labels are shown beside) or FASTA."""
+    out: Path = Path("runs/report")
+    n_features: int = 20
+    latents: tuple[int, ...] = ()
+    """These and no others."""
+    llm: str | None = None
+    """Claude model; by default the one of ``registry/llm.yaml``. Used only where a key is set."""
+    no_llm: bool = False
+    """Write from evidence alone even where a key is set."""
+    max_proteins: int | None = 2000
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoRequest:
+    """The whole road on a simulated proteome."""
+
+    out: Path = Path("demo-out")
+    plm: str = "plmsae-mini"
+    layer: int = 4
+    n_families: int = 120
+    proteins_per_family: int = 16
+    n_vectors: int = 1_500_000
+    device: str = "auto"
+    seed: int = 0
