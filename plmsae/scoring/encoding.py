@@ -106,7 +106,7 @@ def load_encoder(bundle: ModelBundle, *, device: str = "auto", dtype: str = "aut
     """Return the `plmsae.encode.Encoder` that a bundle describes: its PLM, layer and SAE."""
     from plmsae.encode import Encoder
     from plmsae.plm import load_plm
-    from plmsae.sae import load_sae
+    from plmsae.sae.model import load_sae
 
     meta = bundle.meta
     revision = meta.plm_revision or None
