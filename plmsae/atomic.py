@@ -24,7 +24,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        A path with the same suffix in the same folder, not yet existing. Removed if the block fails.
+        A path with the same suffix in the same folder, not yet there; removed if the block fails.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,10 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_DATABASE = "mlflow.db"
 DEFAULT_EXPERIMENT = "plmsae"
 _SQLITE = "sqlite:///"
+_NOISY = (
+    *("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "mlflow.pyfunc"),
+    "mlflow.store.model_registry.abstract_store",
+)
 _ready: set[str] = set()
 
 
@@ -33,9 +37,11 @@ def import_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
     # A bar for every small file; the CLI has its own progress bars.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Two lines on standard output after every run, where a command's own output goes.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import mlflow
 
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "mlflow.pyfunc"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return mlflow
 

@@ -1,23 +1,69 @@
 """ESM-2 over packed residues: many proteins in one flat tensor, no padding anywhere.
 
-The functions here run the modules of a Hugging Face ``EsmForMaskedLM`` or ``EsmModel`` on tokens laid
-end to end, so that linear layers see no pad and attention stays inside each protein. Parameters are
-the library's own; only the order of the work is ours. Equality with the library's padded forward is
-tested for every layer.
+The functions here run the modules of a Hugging Face ``EsmForMaskedLM`` or ``EsmModel`` on tokens
+laid end to end, so that linear layers see no pad and attention stays inside each protein. Parameters
+are the library's own; only the order of the work is ours. Equality with the library's padded forward
+is tested for every layer.
 
 Shapes: N tokens, D hidden size, H heads, S segments (proteins, special tokens included).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from torch import Tensor
+
+@dataclass(frozen=True)
+class Layout:
+    """How packed tokens divide into segments, and what every block needs of that.
+
+    Attributes
+    ----------
+    lengths : tuple of int
+        Tokens in each segment; they sum to N.
+    dtype : torch.dtype
+        What the matrix products are done in; the residual stream stays in the parameters' dtype.
+    rotary : tuple of Tensor, each (N, 1, head size), or None
+        Cosines and sines; None for absolute positions.
+    mask : Tensor, shape (N / row, 1, row, row), or None
+        Keeps attention inside segments where rows of constant length are used.
+    """
+
+    lengths: tuple[int, ...]
+    dtype: torch.dtype
+    rotary: tuple[Tensor, Tensor] | None
+    mask: Tensor | None
+
+
+def make_layout(
+    config: Any,
+    lengths: Sequence[int],
+    device: torch.device,
+    *,
+    dtype: torch.dtype = torch.float32,
+    row: int | None = None,
+) -> Layout:
+    """Prepare a `Layout` for a model of `config`.
+
+    Parameters
+    ----------
+    row : int, optional
+        Give it if no segment crosses a multiple of `row`: attention then runs on rows of constant
+        length under a mask.
+    """
+    rotary = None
+    if config.position_embedding_type == "rotary":
+        head_size = config.hidden_size // config.num_attention_heads
+        cos, sin = rotary_tables(lengths, head_size, device)
+        rotary = cos.to(dtype), sin.to(dtype)
+    mask = None if row is None else row_mask(lengths, row, dtype, device)
+    return Layout(tuple(lengths), dtype, rotary, mask)
 
 
 def rotary_tables(
@@ -68,14 +114,16 @@ def segment_attention(
 
         ends = torch.tensor([0, *lengths], device=q_NHd.device).cumsum(0).to(torch.int32)
         longest = max(lengths)
-        out: Tensor = varlen_attn(q_NHd, k_NHd, v_NHd, ends, ends, longest, longest, scale=1.0)
-        return out.reshape(n, heads * size)
+        out: Any = varlen_attn(q_NHd, k_NHd, v_NHd, ends, ends, longest, longest, scale=1.0)
+        packed: Tensor = out.reshape(n, heads * size)
+        return packed
     if mask is not None:
         q, k, v = (
             t.view(len(mask), -1, heads, size).transpose(1, 2) for t in (q_NHd, k_NHd, v_NHd)
         )
         out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-        return out.transpose(1, 2).reshape(n, heads * size)
+        rows: Tensor = out.transpose(1, 2).reshape(n, heads * size)
+        return rows
     parts: list[Tensor] = []
     row = index = 0
     while index < len(lengths):
@@ -93,16 +141,9 @@ def segment_attention(
     return torch.cat(parts)
 
 
-def block(
-    x_ND: Tensor,
-    layer: Any,
-    cos: Tensor,
-    sin: Tensor,
-    lengths: Sequence[int],
-    dtype: torch.dtype,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """Run one pre-norm ESM-2 block over packed tokens (N, D); the residual stream keeps its dtype."""
+def block(x_ND: Tensor, layer: Any, layout: Layout) -> Tensor:
+    """Run one pre-norm ESM block over packed tokens (N, D)."""
+    dtype = layout.dtype
     attention = layer.attention.self
     heads, size = attention.num_attention_heads, attention.attention_head_size
     h = layer.attention.LayerNorm(x_ND).to(dtype)
@@ -110,10 +151,11 @@ def block(
     bias = torch.cat([attention.query.bias, attention.key.bias, attention.value.bias])
     qkv = functional.linear(h, weight.to(dtype), bias.to(dtype)).view(-1, 3, heads, size)
     q, k, v = qkv.unbind(1)
-    # ESM-2 scales the query before the rotation, and the attention itself not at all.
-    q = rotate(q * size**-0.5, cos, sin)
-    k = rotate(k, cos, sin)
-    mixed = segment_attention(q, k, v, lengths, mask)
+    # ESM scales the query before the rotation, and the attention itself not at all.
+    q = q * size**-0.5
+    if layout.rotary is not None:
+        q, k = rotate(q, *layout.rotary), rotate(k, *layout.rotary)
+    mixed = segment_attention(q, k, v, layout.lengths, layout.mask)
     x_ND = x_ND + _linear(mixed, layer.attention.output.dense, dtype)
     h = layer.LayerNorm(x_ND).to(dtype)
     h = functional.gelu(_linear(h, layer.intermediate.dense, dtype))
@@ -124,84 +166,76 @@ def _linear(x: Tensor, module: Any, dtype: torch.dtype) -> Tensor:
     return functional.linear(x, module.weight.to(dtype), module.bias.to(dtype))
 
 
-def embed(model: Any, ids_N: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Return token embeddings (N, D), with ESM-2's token dropout where the config asks for it."""
+def embed(model: Any, ids_N: Tensor, layout: Layout) -> Tensor:
+    """Return the embedding output (N, D): token dropout, positions and norm as the config asks."""
     embeddings = model.embeddings
+    device = ids_N.device
     x_ND: Tensor = embeddings.word_embeddings(ids_N)
     if embeddings.token_dropout:
         masked = ids_N == embeddings.mask_token_id
         x_ND = x_ND.masked_fill(masked.unsqueeze(-1), 0.0)
-        counts = torch.tensor(list(lengths), device=ids_N.device)
-        segment = torch.repeat_interleave(torch.arange(len(counts), device=ids_N.device), counts)
-        share = torch.zeros(len(counts), device=ids_N.device).index_add_(
-            0, segment, masked.float()
-        ) / counts
-        # 0.12 is the share of masked tokens in ESM-2's training (15 % of which 80 % are masks).
-        x_ND = x_ND * ((1 - 0.12) / (1 - share))[segment].unsqueeze(-1).to(x_ND.dtype)
+        counts = torch.tensor(layout.lengths, device=device)
+        segment = torch.repeat_interleave(torch.arange(len(counts), device=device), counts)
+        share = torch.zeros(len(counts), device=device).index_add_(0, segment, masked.float())
+        # 0.12 is the share of masks in ESM-2's training: 15 % of the residues, 80 % of those.
+        factor = (1 - 0.12) / (1 - share / counts)
+        x_ND = x_ND * factor[segment].unsqueeze(-1).to(x_ND.dtype)
+    if layout.rotary is None:
+        first = embeddings.padding_idx + 1
+        positions = torch.cat([torch.arange(first, first + n) for n in layout.lengths])
+        x_ND = x_ND + embeddings.position_embeddings(positions.to(device))
+    if embeddings.layer_norm is not None:
+        x_ND = embeddings.layer_norm(x_ND)
     return x_ND
 
 
-def hidden_states(
-    model: Any,
-    ids_N: Tensor,
-    lengths: Sequence[int],
-    last_layer: int,
-    *,
-    dtype: torch.dtype = torch.float32,
-    row: int | None = None,
-) -> list[Tensor]:
+def run_blocks(
+    model: Any, x_ND: Tensor, layout: Layout, first: int, last: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Run blocks `first` + 1 to `last` on the output of layer `first`; yield (layer, (N, D)).
+
+    The model's last layer is yielded after the final layer norm.
+    """
+    for number in range(first + 1, last + 1):
+        x_ND = block(x_ND, model.encoder.layer[number - 1], layout)
+        if number == model.config.num_hidden_layers:
+            x_ND = model.encoder.emb_layer_norm_after(x_ND)
+        yield number, x_ND
+
+
+def hidden_states(model: Any, ids_N: Tensor, layout: Layout, last_layer: int) -> list[Tensor]:
     """Run blocks 1 to `last_layer` of an ``EsmModel`` over packed tokens.
 
     Parameters
     ----------
     model : EsmModel
-        Without an absolute position embedding (ESM-2 has none).
     ids_N : Tensor, dtype=long, shape=(N,)
         Token ids of all segments, end to end, special tokens included.
-    lengths : sequence of int
-        Tokens in each segment; they sum to N.
+    layout : Layout
     last_layer : int
         Number of blocks to run, 0 for none.
-    dtype : torch.dtype
-        What the matrix products are done in; the residual stream stays in the parameters' dtype.
-    row : int, optional
-        Give it if no segment crosses a multiple of `row`: attention then runs on rows of constant
-        length under a mask.
 
     Returns
     -------
     list of Tensor, each (N, D)
         Item L is layer L; the model's last layer comes after the final layer norm.
     """
-    x_ND = embed(model, ids_N, lengths)
-    head_size = model.config.hidden_size // model.config.num_attention_heads
-    cos, sin = (t.to(dtype) for t in rotary_tables(lengths, head_size, ids_N.device))
-    mask = None if row is None else row_mask(lengths, row, dtype, ids_N.device)
-    states = [x_ND]
-    for layer in model.encoder.layer[:last_layer]:
-        x_ND = block(x_ND, layer, cos, sin, lengths, dtype, mask)
-        states.append(x_ND)
-    if last_layer == model.config.num_hidden_layers:
-        states[-1] = model.encoder.emb_layer_norm_after(x_ND)
+    states = [embed(model, ids_N, layout)]
+    states += [x for _, x in run_blocks(model, states[0], layout, 0, last_layer)]
     return states
 
 
-def masked_logits(
-    model: Any,
-    ids_N: Tensor,
-    lengths: Sequence[int],
-    where: Tensor,
-    *,
-    dtype: torch.dtype,
-    row: int | None = None,
-) -> Tensor:
-    """Return the logits (M, vocabulary) of an ``EsmForMaskedLM`` at the M token indices `where`."""
-    config = model.config
-    x_ND = hidden_states(
-        model.esm, ids_N, lengths, config.num_hidden_layers, dtype=dtype, row=row
-    )[-1]
+def head_logits(model: Any, x_MD: Tensor) -> Tensor:
+    """Return the logits (M, vocabulary) of an ``EsmForMaskedLM`` for last-layer states (M, D)."""
     head = model.lm_head
-    h = functional.gelu(head.dense(x_ND[where]))
-    h = head.layer_norm(h)
+    h = head.layer_norm(functional.gelu(head.dense(x_MD)))
     logits: Tensor = functional.linear(h, head.decoder.weight, head.bias)
     return logits
+
+
+def masked_logits(model: Any, ids_N: Tensor, layout: Layout, where_M: Tensor) -> Tensor:
+    """Return the logits (M, vocabulary) of an ``EsmForMaskedLM`` at the token indices `where_M`."""
+    x_ND = embed(model.esm, ids_N, layout)
+    for _, state in run_blocks(model.esm, x_ND, layout, 0, model.config.num_hidden_layers):
+        x_ND = state
+    return head_logits(model, x_ND[where_M])

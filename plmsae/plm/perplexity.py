@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plmsae.plm.vocabulary import CLS, EOS, MASK, STANDARD, tokenize
 
@@ -30,9 +31,14 @@ class Perplexity(NamedTuple):
 
 
 def choose_proteins(
-    sequences: Sequence[str], *, count: int = 400, shortest: int = 50, longest: int = 500, seed: int = 0
+    sequences: Sequence[str],
+    *,
+    count: int = 400,
+    shortest: int = 50,
+    longest: int = 500,
+    seed: int = 0,
 ) -> list[str]:
-    """Draw `count` proteins of `shortest` to `longest` residues, the same ones for the same seed."""
+    """Draw `count` proteins of `shortest` to `longest` residues, the same for the same seed."""
     fitting = [s for s in sequences if shortest <= len(s) <= longest]
     order = np.random.default_rng(seed).permutation(len(fitting))[:count]
     return [fitting[i] for i in order]
@@ -63,13 +69,12 @@ def masked_perplexity(
     import torch
     from torch.nn import functional
 
-    from plmsae.plm.packed import masked_logits
+    from plmsae.plm.packed import make_layout, masked_logits
 
-    dtype = dtype or torch.float32
     device = next(model.parameters()).device
     rng = np.random.default_rng(seed)
     total, count = 0.0, 0
-    segments: list[tuple[np.ndarray, np.ndarray]] = []
+    segments: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     for sequence in sequences:
         ids = np.concatenate([[CLS], tokenize(sequence), [EOS]]).astype(np.int64)
         standard = np.flatnonzero(np.isin(ids, STANDARD))
@@ -80,18 +85,20 @@ def masked_perplexity(
     model.eval()
     with torch.inference_mode():
         while segments:
-            batch, tokens = [], 0
+            batch: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+            tokens = 0
             while segments and (not batch or tokens + len(segments[-1][0]) <= token_budget):
                 batch.append(segments.pop())
                 tokens += len(batch[-1][0])
             lengths = [len(ids) for ids, _ in batch]
             ends = np.cumsum([0, *lengths[:-1]])
             where = np.concatenate([w + e for (_, w), e in zip(batch, ends, strict=True)])
-            ids = torch.from_numpy(np.concatenate([ids for ids, _ in batch]))
+            packed = torch.from_numpy(np.concatenate([ids for ids, _ in batch]))
             index = torch.from_numpy(where)
-            target = ids[index].to(device)
-            ids[index] = MASK
-            logits = masked_logits(model, ids.to(device), lengths, index.to(device), dtype=dtype)
+            target = packed[index].to(device)
+            packed[index] = MASK
+            layout = make_layout(model.config, lengths, device, dtype=dtype or torch.float32)
+            logits = masked_logits(model, packed.to(device), layout, index.to(device))
             total += float(functional.cross_entropy(logits.double(), target, reduction="sum"))
             count += len(where)
     model.train(was_training)
@@ -105,7 +112,7 @@ def unigram_perplexity(train: Sequence[str], test: Sequence[str]) -> float:
         counts += np.bincount(tokenize(sequence), minlength=33)
     standard = list(STANDARD)
     log_p = np.log(counts / counts[standard].sum())
-    observed = sum(np.bincount(tokenize(s), minlength=33)[standard] for s in test)
+    observed = np.bincount(tokenize("".join(test)), minlength=33)[standard]
     return float(np.exp(-(observed * log_p[standard]).sum() / observed.sum()))
 
 

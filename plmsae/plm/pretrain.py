@@ -1,8 +1,8 @@
 """Train an ESM-2-architecture masked language model from scratch.
 
-A run is a folder: ``checkpoint/`` (weights, averaged weights and optimiser state as safetensors, and
-the step) and ``model/``, a Hugging Face folder of the averaged weights. It stops and resumes at any
-step with the same result bit for bit, because batches and masks are functions of (seed, step).
+A run is a folder with a ``checkpoint/``: weights, averaged weights and optimiser state as
+safetensors, and the step. It stops and resumes at any step with the same result bit for bit,
+because batches and masks are functions of (seed, step).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.nn import functional
 from plmsae.atomic import atomic_folder, write_json
 from plmsae.errors import InputError
 from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
-from plmsae.plm.packed import masked_logits
+from plmsae.plm.packed import make_layout, masked_logits
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.plm.vocabulary import MASK, PAD, STANDARD, TOKENS
 
@@ -83,7 +83,8 @@ def mask_batch(
 
 def make_optimizers(model: Any, config: PretrainConfig) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     seen: set[int] = set()
     for name, parameter in model.named_parameters():
         if id(parameter) in seen or "contact_head" in name:
@@ -107,7 +108,7 @@ def make_optimizers(model: Any, config: PretrainConfig) -> list[torch.optim.Opti
 def native_bf16(device: torch.device) -> bool:
     """Say whether `device` multiplies bf16 matrices in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())
     return False
@@ -163,11 +164,13 @@ class Pretrainer:
     ) -> None:
         """Run until `config.steps`, or for `max_minutes`; a checkpoint is written either way."""
         started = last_saved = time.monotonic()
-        window, loss_sum = time.monotonic(), torch.zeros((), device=self.device)
+        window, first = time.monotonic(), self.step
+        loss_sum = torch.zeros((), device=self.device)
         while self.step < self.config.steps:
             loss_sum += self._one_step()
             if self.step % log_every == 0:
-                loss = float(loss_sum) / log_every
+                steps = self.step - first
+                loss = float(loss_sum) / steps
                 now = time.monotonic()
                 if not np.isfinite(loss):
                     raise InputError(
@@ -175,7 +178,7 @@ class Pretrainer:
                         where=self.folder,
                         hint="lower matrix_lr and other_lr, or raise warmup_share",
                     )
-                speed = log_every * self.config.tokens_per_step / (now - window)
+                speed = steps * self.config.tokens_per_step / (now - window)
                 if on_metrics:
                     on_metrics(
                         self.step,
@@ -186,7 +189,8 @@ class Pretrainer:
                             "residues_seen": float(self.step * self.config.tokens_per_step),
                         },
                     )
-                window, loss_sum = now, torch.zeros((), device=self.device)
+                window, first = now, self.step
+                loss_sum = torch.zeros((), device=self.device)
             now = time.monotonic()
             if now - last_saved > 60 * checkpoint_minutes:
                 self.save()
@@ -205,14 +209,12 @@ class Pretrainer:
                 group.setdefault("base_lr", group["lr"])
                 group["lr"] = group["base_lr"] * factor
         self.model.train()
-        logits = masked_logits(
-            self.model,
-            ids.to(self.device),
-            batch.lengths,
-            where.to(self.device),
-            dtype=self.dtype,
-            row=config.row,
+        # One varlen kernel serves every length on CUDA; elsewhere constant shapes are faster.
+        row = None if self.device.type == "cuda" else config.row
+        layout = make_layout(
+            self.model.config, batch.lengths, self.device, dtype=self.dtype, row=row
         )
+        logits = masked_logits(self.model, ids.to(self.device), layout, where.to(self.device))
         loss = functional.cross_entropy(logits.float(), target.to(self.device))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-TOKENS = (
-    "<cls> <pad> <eos> <unk> L A G V S E R T I D P N K Q C F Y M H W X B U Z O . - <null_1> <mask>"
-).split()
+TOKENS = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPNKQCFYMHWXBUZO.-", "<null_1>", "<mask>"]
 
 CLS, PAD, EOS, UNK, MASK = 0, 1, 2, 3, 32
 #: Ids of the twenty standard amino acids; masking and perplexity are about these only.

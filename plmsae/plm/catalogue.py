@@ -1,0 +1,70 @@
+"""Which PLMs have a short name, and where they come from (``registry/plms.yaml``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from plmsae.errors import InputError
+from plmsae.resources import registry_path
+
+_PACKAGED = "package:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueEntry:
+    """One PLM of the catalogue.
+
+    Attributes
+    ----------
+    name : str
+        Short name, for example ``esm2-8m``.
+    source : str
+        A hub id, or the path of a folder.
+    revision : str or None
+        Hub revision; None for a folder.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+
+
+def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
+    """Return where the PLM called `name` comes from.
+
+    Parameters
+    ----------
+    name : str
+        A catalogue name, a local folder, or a hub id (``owner/model``).
+    revision : str, optional
+        Hub revision; overrides the catalogue's.
+
+    Raises
+    ------
+    InputError
+        If `name` is none of the three.
+    """
+    plms = yaml.safe_load(registry_path("plms.yaml").read_text(encoding="utf-8"))["plms"]
+    if name in plms:
+        entry = plms[name]
+        path = str(entry.get("path", ""))
+        if path.startswith(_PACKAGED):
+            folder = Path(__file__).resolve().parents[1] / path.removeprefix(_PACKAGED)
+            return CatalogueEntry(name=name, source=str(folder), revision=None)
+        return CatalogueEntry(
+            name=name, source=entry["hub_id"], revision=revision or entry.get("revision")
+        )
+    if Path(name).is_dir():
+        folder = Path(name).resolve()
+        return CatalogueEntry(name=folder.name, source=str(folder), revision=None)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return CatalogueEntry(name=name, source=name, revision=revision)
+    raise InputError(
+        "no such PLM",
+        where="--plm",
+        value=name,
+        hint=f"give one of {', '.join(plms)}, a folder, or a hub id such as owner/model",
+    )

@@ -1,0 +1,117 @@
+"""What a PLM loses when its residual stream is replaced by something else.
+
+Loss recovered = 1 − (CE(replaced) − CE(own)) / (CE(ablated) − CE(own)): 1 if the replacement loses
+nothing, 0 if it is no better than the ablation (InterPLM, Methods, "fidelity", there in percent).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from plmsae.errors import InputError
+from plmsae.plm.model import Plm, pack
+from plmsae.plm.packed import embed, head_logits, make_layout, run_blocks
+from plmsae.plm.vocabulary import MASK, STANDARD
+from plmsae.plm.windows import batches
+
+Replace = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """Cross-entropies (natural log) at the same residues under three versions of layer L.
+
+    Attributes
+    ----------
+    own : float
+        The PLM untouched.
+    replaced : float
+        Layer L replaced at every residue.
+    zero : float
+        Layer L set to zero at every residue.
+    kl : float
+        Mean KL divergence from the PLM's own predictions to those under replacement.
+    n_positions : int
+        Residues predicted.
+    """
+
+    own: float
+    replaced: float
+    zero: float
+    kl: float
+    n_positions: int
+
+    @property
+    def loss_recovered(self) -> float:
+        """Share of the loss between zero-ablation and the PLM that the replacement keeps."""
+        return 1.0 - (self.replaced - self.own) / (self.zero - self.own)
+
+
+@torch.inference_mode()
+def fidelity(
+    plm: Plm,
+    sequences: Sequence[str],
+    layer: int,
+    replace: Replace,
+    *,
+    masked: bool = True,
+    share: float = 0.15,
+    seed: int = 0,
+    token_budget: int = 8192,
+) -> Fidelity:
+    """Measure what replacing layer L costs the PLM's predictions.
+
+    Parameters
+    ----------
+    plm : Plm
+        Opened with ``head=True``.
+    sequences : sequence of str
+    layer : int
+    replace : callable
+        Takes residue activations (n, D) float32 and returns their replacement.
+    masked : bool
+        Predict `share` of the residues, masked; else every residue, none masked (as InterPLM).
+    """
+    if plm.masked_lm is None:
+        raise InputError("the PLM was opened without its language-modelling head")
+    plm.check_layer(layer)
+    rng = np.random.default_rng(seed)
+    totals = np.zeros(4)
+    count = 0
+    standard = torch.tensor(STANDARD)
+    for batch in batches([len(s) for s in sequences], plm.max_residues, token_budget):
+        ids, lengths = pack([sequences[w.protein][w.start : w.end] for w in batch])
+        candidates = torch.isin(ids, standard)
+        where = torch.nonzero(candidates).squeeze(1)
+        if masked:
+            chosen = rng.permutation(len(where))[: max(1, round(share * len(where)))]
+            where = where[torch.from_numpy(np.sort(chosen))]
+        target = ids[where].to(plm.device)
+        if masked:
+            ids[where] = MASK
+        residues = (ids > 2).to(plm.device)
+        where = where.to(plm.device)
+        layout = make_layout(plm.model.config, lengths, plm.device, dtype=plm.dtype)
+        x_ND = embed(plm.model, ids.to(plm.device), layout)
+        for _, state in run_blocks(plm.model, x_ND, layout, 0, layer):
+            x_ND = state
+        replaced = x_ND.clone()
+        replaced[residues] = replace(x_ND[residues].float()).to(x_ND.dtype)
+        zero = x_ND.masked_fill(residues.unsqueeze(1), 0.0)
+        log_p = []
+        for version in (x_ND, replaced, zero):
+            last = version
+            for _, state in run_blocks(plm.model, version, layout, layer, plm.n_layers):
+                last = state
+            log_p.append(head_logits(plm.masked_lm, last[where]).double().log_softmax(-1))
+        totals[:3] += [float(functional.nll_loss(lp, target, reduction="sum")) for lp in log_p]
+        totals[3] += float((log_p[0].exp() * (log_p[0] - log_p[1])).sum())
+        count += len(where)
+    own, changed, ablated, kl = totals / max(count, 1)
+    return Fidelity(own=own, replaced=changed, zero=ablated, kl=kl, n_positions=count)

@@ -1,0 +1,123 @@
+"""The other tables an expectation may need: proteins, known labels, the model's concepts, …."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from plmsae.errors import InputError
+from plmsae.quality.sources import Table, TableLike, check_columns, open_table
+from plmsae.quality.suites import ColumnType
+
+_COLUMNS: Mapping[str, Mapping[str, ColumnType]] = {
+    "proteins": {"accession": "string", "length": "integer"},
+    "rejected": {"reason": "string"},
+    "concepts": {"concept": "string"},
+    "labels": {"accession": "string", "start": "integer", "end": "integer", "concept": "string"},
+    "backtest": {
+        "concept": "string",
+        "n_hidden": "integer",
+        "n_recovered": "integer",
+        "n_proposed": "integer",
+        "n_correct": "integer",
+    },
+}
+
+CONTEXT_KEYS = tuple(_COLUMNS)
+
+
+class Context:
+    """What a table is checked against, opened once.
+
+    Parameters
+    ----------
+    given : mapping, optional
+        ``proteins``: accession, length. ``rejected``: reason (the records left out on reading).
+        ``concepts``: the concepts a model knows, as a table with a column ``concept`` or a sequence
+        of names. ``labels``: a label table. ``backtest``: per concept how many labels were hidden
+        and found again, how many proposals were made and were right (``n_hidden``,
+        ``n_recovered``, ``n_proposed``, ``n_correct``). Each a frame, a file or a folder of
+        Parquet parts; None counts as not given.
+
+    Raises
+    ------
+    InputError
+        On an unknown key, or a table without its columns.
+    """
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        self._tables: dict[str, Table] = {}
+        for key, source in (given or {}).items():
+            if key not in _COLUMNS:
+                known = ", ".join(CONTEXT_KEYS)
+                raise InputError(
+                    "unknown context for a validation", value=key, hint=f"known: {known}"
+                )
+            if source is None:
+                continue
+            table = open_table(_as_table(key, source), what=key)
+            check_columns(table, _COLUMNS[key], {})
+            self._tables[key] = table
+
+    def has(self, needs: Sequence[str]) -> bool:
+        """Whether all of `needs` were given."""
+        return all(key in self._tables for key in needs)
+
+    def scan(self, key: str) -> pl.LazyFrame:
+        """Scan the table under `key` lazily, with the columns it must have (and no others)."""
+        return self._tables[key].scan().select(list(_COLUMNS[key]))
+
+    @cached_property
+    def concepts(self) -> frozenset[str]:
+        """The concepts the model knows."""
+        frame = self.scan("concepts").unique().collect()
+        return frozenset(frame["concept"].drop_nulls().to_list())
+
+    @cached_property
+    def labels(self) -> pl.DataFrame:
+        """The label table, in memory: it is joined with every batch."""
+        return self.scan("labels").collect()
+
+    def lengths(self, accessions: pl.Series, part: str) -> pl.DataFrame:
+        """Look up the lengths of some proteins without holding all of them.
+
+        The score output has a part of ``proteins/`` of the same name beside each part of
+        ``annotations/``, so that one is looked at first, and the rest only for what it lacks.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``accession`` and ``protein_length``, one row for each accession that is known.
+        """
+        wanted = pl.DataFrame({"accession": accessions.unique().cast(pl.String)})
+        parts = self._tables["proteins"].parts
+        same = [frame for name, frame in parts if name == part]
+        rest = [frame for name, frame in parts if name != part]
+        found = pl.DataFrame(schema={"accession": pl.String, "protein_length": pl.Int64})
+        for frames in (same, rest):
+            missing = wanted.join(found, on="accession", how="anti")
+            if frames and missing.height:
+                more = (
+                    pl.concat(frames)
+                    .select(
+                        pl.col("accession").cast(pl.String),
+                        pl.col("length").cast(pl.Int64).alias("protein_length"),
+                    )
+                    .join(missing.lazy(), on="accession", how="semi")
+                    .unique("accession", keep="any")
+                    .collect(engine="streaming")
+                )
+                found = pl.concat([found, more])
+        return found
+
+
+def _as_table(key: str, source: Any) -> TableLike:
+    if isinstance(source, pl.DataFrame | str | Path):
+        return source
+    if key == "concepts" and isinstance(source, Sequence | set | frozenset):
+        return pl.DataFrame({"concept": sorted(source)}, schema={"concept": pl.String})
+    raise InputError(f"the {key} are neither a table nor a path", value=type(source).__name__)

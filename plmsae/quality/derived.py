@@ -1,0 +1,128 @@
+"""Columns computed for each batch of rows, so that row-wise expectations can look across tables.
+
+Some are values to compare with (``protein_length``). The others follow one pattern: empty where the
+row is fine, else the offending thing in words, so that the expectation is "no values here" and the
+examples in a report say at once what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from plmsae.quality.context import Context
+from plmsae.quality.suites import Kind
+
+Compute = Callable[[pl.DataFrame, Context, str], pl.Series]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """A column that can be computed for a batch.
+
+    Attributes
+    ----------
+    what : str
+        What it holds, in words.
+    kinds : tuple of str
+        The suites that may use it.
+    columns : tuple of str
+        The columns of the table it is made of.
+    needs : tuple of str
+        The context it is made of.
+    compute : callable
+        Takes the batch, the context and the name of the part; gives one value a row.
+    """
+
+    what: str
+    kinds: tuple[Kind, ...]
+    columns: tuple[str, ...]
+    needs: tuple[str, ...]
+    compute: Compute
+
+
+def _sequence_length(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
+    return batch["sequence"].str.len_chars()
+
+
+def _protein_length(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
+    accession = batch.select(pl.col("accession").cast(pl.String))
+    lengths = context.lengths(batch["accession"], part)
+    joined = accession.join(lengths, on="accession", how="left", maintain_order="left")
+    return joined["protein_length"]
+
+
+def _unknown_protein(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
+    known = context.lengths(batch["accession"], part)["accession"]
+    return batch.select(
+        pl.when(~pl.col("accession").is_in(known.implode())).then("accession")
+    ).to_series()
+
+
+def _unknown_concept(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
+    known = pl.Series(sorted(context.concepts), dtype=pl.String)
+    return batch.select(
+        pl.when(~pl.col("concept").cast(pl.String).is_in(known.implode())).then("concept")
+    ).to_series()
+
+
+def _known_label(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
+    keys = ["accession", "concept"]
+    rows = batch.select(pl.col(keys).cast(pl.String), "start", "end").with_row_index("row")
+    labels = context.labels.with_columns(pl.col(keys).cast(pl.String))
+    clashes = (
+        rows.join(labels, on=keys, suffix="_known")
+        .filter((pl.col("start") <= pl.col("end_known")) & (pl.col("start_known") <= pl.col("end")))
+        .group_by("row")
+        .agg(
+            pl.format(
+                "{} {}..{}",
+                pl.col("concept").first(),
+                pl.col("start_known").first(),
+                pl.col("end_known").first(),
+            ).alias("known_label")
+        )
+    )
+    return rows.join(clashes, on="row", how="left", maintain_order="left")["known_label"]
+
+
+DERIVED: Mapping[str, Derived] = {
+    "sequence_length": Derived(
+        what="number of letters of the sequence",
+        kinds=("proteins",),
+        columns=("sequence",),
+        needs=(),
+        compute=_sequence_length,
+    ),
+    "protein_length": Derived(
+        what="length of the protein the row is about",
+        kinds=("annotations", "proposals", "labels"),
+        columns=("accession",),
+        needs=("proteins",),
+        compute=_protein_length,
+    ),
+    "unknown_protein": Derived(
+        what="accession that is not among the proteins",
+        kinds=("annotations", "proposals", "labels"),
+        columns=("accession",),
+        needs=("proteins",),
+        compute=_unknown_protein,
+    ),
+    "unknown_concept": Derived(
+        what="concept the model does not know",
+        kinds=("annotations", "proposals", "labels"),
+        columns=("concept",),
+        needs=("concepts",),
+        compute=_unknown_concept,
+    ),
+    "known_label": Derived(
+        what="label the protein already has where the proposal lies",
+        kinds=("proposals",),
+        columns=("accession", "concept", "start", "end"),
+        needs=("labels",),
+        compute=_known_label,
+    ),
+}
+"""The derived columns by name."""

@@ -1,0 +1,67 @@
+"""Data Docs that stay on the machine.
+
+Great Expectations' pages load their style, scripts and a logo from a dozen outside hosts, so that
+whoever opens one tells those hosts. Here every outside reference is taken out, a small style sheet
+of our own is put in, and the pictures of tutorials (3 MB) are left away.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
+  color: #1f2933; background: #fff; }
+a { color: #0b62a8; } h1, h2, h3, h4, h5 { line-height: 1.25; margin: 1.2em 0 .4em; }
+table { border-collapse: collapse; width: 100%; margin: .6rem 0; }
+th, td { border: 1px solid #d5dbe1; padding: .35rem .6rem; text-align: left; vertical-align: top;
+  overflow-wrap: anywhere; }
+th { background: #f2f5f8; } ul { padding-left: 1.2rem; } nav, .breadcrumb { list-style: none; }
+.text-success, .fa-check-circle { color: #12734a; } .text-danger, .fa-times { color: #b3261e; }
+.fa-check-circle::before { content: "✓ "; } .fa-times::before { content: "✗ "; }
+.fa-exclamation-triangle::before { content: "! "; }
+.badge { border-radius: .25rem; padding: 0 .4rem; background: #e7ecf1; }
+.badge-danger { background: #f9dedc; } .badge-success { background: #d4f0e2; }
+.alert { border: 1px solid #d5dbe1; border-radius: .4rem; padding: .4rem .8rem; }
+.modal, .ge-walkthrough, [data-toggle=modal], .pull-right img { display: none; }
+.card:has(input[type=radio]) { display: none; } .collapse { display: block; }
+button, [data-toggle=collapse] { display: none; }
+@media (prefers-color-scheme: dark) {
+  body { background: #14181d; color: #dfe5eb; } a { color: #7cc0ff; }
+  th { background: #1f262e; } th, td, .alert { border-color: #37414c; }
+  .badge { background: #2c3641; } .badge-danger { background: #5c1d19; }
+  .badge-success { background: #14492f; }
+  .text-success, .fa-check-circle { color: #6fd3a3; } .text-danger, .fa-times { color: #ff9a92; }
+}
+"""
+
+# Elements that would fetch something when the page is opened. A link to follow (<a>) is not one.
+_SCRIPT = re.compile(r"<script\b[^>]*>.*?</script\s*>", re.IGNORECASE | re.DOTALL)
+_FETCHES = re.compile(
+    r"<(?:link|img|iframe|source|embed)\b[^>]*\b(?:src|href)\s*=\s*[\"']?(?:https?:)?//[^>]*>",
+    re.IGNORECASE,
+)
+_CSS_URL = re.compile(r"url\(\s*[\"']?(?:https?:)?//[^)]*\)", re.IGNORECASE)
+_CSS_IMPORT = re.compile(r"@import\s[^;]*//[^;]*;", re.IGNORECASE)
+_FORM = re.compile(r"<(form|footer)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+
+
+def keep_at_home(folder: Path) -> None:
+    """Rewrite the Data Docs in `folder` so that opening them contacts nobody."""
+    for page in folder.rglob("*.html"):
+        page.write_text(strip_outside(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for sheet in folder.rglob("*.css"):
+        text = _CSS_IMPORT.sub("", sheet.read_text(encoding="utf-8"))
+        sheet.write_text(_CSS_URL.sub("none", text), encoding="utf-8")
+    for picture in (folder / "static" / "images").glob("*"):
+        if picture.suffix in {".gif", ".png"}:
+            picture.unlink()
+
+
+def strip_outside(html: str) -> str:
+    """Return a page without scripts, forms and outside style, and with a style of its own."""
+    for pattern in (_SCRIPT, _FETCHES, _FORM, _CSS_IMPORT):
+        html = pattern.sub("", html)
+    html = _CSS_URL.sub("none", html)
+    return re.sub(r"</head\s*>", f"<style>{_STYLE}</style></head>", html, count=1)

@@ -1,0 +1,62 @@
+"""What a measure is: a number computed over a whole table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import polars as pl
+
+from plmsae.quality.context import Context
+from plmsae.quality.suites import Kind
+
+EXAMPLES = 5
+"""Offenders named for a number that counts them."""
+
+
+class Measured(NamedTuple):
+    """A measured number."""
+
+    value: float | None
+    """The number; None where there is nothing to measure (no rows)."""
+    examples: tuple[str, ...] = ()
+    """For a number that counts offenders: some of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number that can be computed over a table.
+
+    Attributes
+    ----------
+    what : str
+        What it is, in words and with its unit.
+    kinds : tuple of str
+        The suites that may use it.
+    columns : tuple of str
+        The columns of the table it is made of.
+    needs : tuple of str
+        The context it is made of.
+    compute : callable
+        Takes the table (lazy) and the context.
+    """
+
+    what: str
+    kinds: tuple[Kind, ...]
+    columns: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    compute: Callable[[pl.LazyFrame, Context], Measured]
+
+
+def scalar(frame: pl.LazyFrame, expression: pl.Expr) -> float | None:
+    """Evaluate one aggregate over a lazy frame; NaN becomes None."""
+    value = frame.select(expression).collect(engine="streaming").item()
+    return None if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def short(value: str | None) -> str:
+    """Cut a value for display."""
+    text = "(empty)" if value is None else value
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,203 @@
+"""Check a table against its suite of expectations and write what was found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from plmsae.atomic import atomic_folder
+from plmsae.quality.context import Context
+from plmsae.quality.derived import DERIVED
+from plmsae.quality.docs import keep_at_home
+from plmsae.quality.engine import Engine, Tally
+from plmsae.quality.measure import Measured
+from plmsae.quality.measures import MEASURES
+from plmsae.quality.plan import Plan, explain, make_plan
+from plmsae.quality.report import (
+    ExpectationResult,
+    ValidationReport,
+    raise_if_critical,
+    write_report,
+)
+from plmsae.quality.sources import Table, TableLike, check_columns, open_table
+from plmsae.quality.suites import Expectation, load_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ValidationReport", "raise_if_critical", "validate"]
+
+logger = logging.getLogger(__name__)
+
+
+def validate(
+    kind: str,
+    path_or_frame: TableLike,
+    *,
+    out_dir: Path,
+    context: Mapping[str, Any] | None = None,
+    suite_path: Path | None = None,
+) -> ValidationReport:
+    """Check a table against the reviewed suite of its kind.
+
+    Rows are read part by part and never all at once; numbers over the whole table are computed
+    lazily. An expectation that needs a table not given in `context`, or a column that is not there,
+    is reported as unchecked, never as met.
+
+    Parameters
+    ----------
+    kind : {'proteins', 'annotations', 'proposals', 'labels'}
+        Which suite: the proteins to score (accession, length, sequence), the output of scoring, the
+        output of filling, or a label table. Positions are 1-based and inclusive in all of them.
+    path_or_frame : polars.DataFrame, str or Path
+        The table: a frame, a file (``.parquet``, ``.tsv``, ``.csv``, the latter also gzipped), or a
+        folder of Parquet parts.
+    out_dir : Path
+        Where to write ``summary.html``, ``validation.json`` and ``data_docs/``. One folder for each
+        table: what an earlier validation wrote there is replaced.
+    context : mapping, optional
+        Other tables to compare with, by name: ``proteins``, ``rejected``, ``concepts``, ``labels``,
+        ``backtest``; see `plmsae.quality.context.Context`.
+    suite_path : Path, optional
+        A suite of your own in the place of the reviewed one.
+
+    Returns
+    -------
+    ValidationReport
+        Whether or not the table passed; `raise_if_critical` stops a pipeline.
+
+    Raises
+    ------
+    InputError
+        If the table, a context table or the suite cannot be read, or lacks columns: that is not bad
+        data but a wrong table.
+    """
+    suite = load_suite(kind, suite_path)
+    others = Context(context)
+    table = open_table(path_or_frame, what=kind)
+    present = check_columns(table, suite.required, suite.optional)
+    plan = make_plan(suite, present, others)
+    engine = Engine(suite)
+
+    identify = [column for column in suite.identify if column in plan.columns]
+    tallies = engine.check(plan.on_rows, _batches(table, plan, others), identify)
+    numbers = {name: MEASURES[name].compute(table.scan(), others) for name in plan.measures}
+    measured = [e for e in plan.on_numbers if numbers[e.columns[0]].value is not None]
+    tallies += engine.check(measured, [_one_row(numbers)])
+
+    out_dir = Path(out_dir)
+    docs = out_dir / "data_docs"
+    with atomic_folder(docs) as folder:
+        engine.write_data_docs(tallies, folder, source=table.name)
+        keep_at_home(folder)
+    by_name = {tally.expectation.name: tally for tally in tallies}
+    results = tuple(_result(e, by_name.get(e.name), plan, numbers) for e in suite.expectations)
+    report = ValidationReport(
+        kind=suite.kind,
+        source=table.name,
+        n_rows=int(table.scan().select(pl.len()).collect(engine="streaming").item()),
+        n_parts=len(table.parts),
+        success=not any(result.state == "failed" for result in results),
+        results=results,
+        description=suite.description,
+        versions={name: _version(name) for name in ("plmsae", "great-expectations")},
+        docs_path=docs / "index.html",
+        summary_path=out_dir / "summary.html",
+        json_path=out_dir / "validation.json",
+    )
+    write_report(report)
+    _log(report)
+    return report
+
+
+def _batches(table: Table, plan: Plan, context: Context) -> Iterator[pd.DataFrame]:
+    for part, batch in table.batches(list(plan.columns)):
+        columns = [DERIVED[name].compute(batch, context, part).alias(name) for name in plan.derived]
+        yield batch.with_columns(columns).to_pandas()
+
+
+def _one_row(numbers: Mapping[str, Measured]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({name: [measured.value] for name, measured in numbers.items()})
+
+
+def _result(
+    expectation: Expectation, tally: Tally | None, plan: Plan, numbers: Mapping[str, Measured]
+) -> ExpectationResult:
+    success: bool | None = None
+    value: float | None = None
+    examples: tuple[str, ...] = ()
+    unexpected = 0
+    if tally is None:
+        observed = plan.skipped.get(expectation.name, "there are no rows to measure")
+    elif expectation in plan.on_numbers:
+        number = numbers[expectation.columns[0]]
+        success, value = tally.success, number.value
+        observed = _number(value)
+        if not success:
+            examples = number.examples
+            unexpected = int(value) if isinstance(value, int) else tally.n_unexpected
+    else:
+        success, unexpected = tally.success, tally.n_unexpected
+        value = unexpected / tally.n_considered if tally.n_considered else None
+        observed = _share(tally)
+        examples = tuple(_example(example, plan.columns) for example in tally.examples)
+    return ExpectationResult(
+        name=expectation.name,
+        expectation=expectation.type,
+        severity=expectation.severity,
+        success=success,
+        expected=expectation.expected,
+        observed=observed,
+        value=value,
+        element_count=tally.n_rows if tally else 0,
+        unexpected_count=unexpected,
+        examples=examples,
+        why=expectation.why,
+        about=tuple(f"{name}: {explain(name)}" for name in expectation.columns if explain(name)),
+    )
+
+
+def _example(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """Say which row it is, in the order of the table, and then what was derived for it."""
+    order = [*(name for name in columns if name in row), *(n for n in row if n not in columns)]
+    return ", ".join(f"{name} {_number(row[name])}" for name in order)
+
+
+def _share(tally: Tally) -> str:
+    if not tally.n_rows:
+        return "no rows"
+    if not tally.n_unexpected:
+        return f"all of {tally.n_considered:,} rows"
+    share = tally.n_unexpected / tally.n_considered
+    percent = f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+    return f"{tally.n_unexpected:,} of {tally.n_considered:,} rows fail ({percent})"
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "(empty)"
+    if isinstance(value, bool | str):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout that was not installed
+        return "unknown"
+
+
+def _log(report: ValidationReport) -> None:
+    for result in report.of("unchecked"):
+        level = logging.WARNING if result.severity == "critical" else logging.INFO
+        logger.log(level, "%s: %s was not checked: %s", report.kind, result.name, result.observed)
+    for result in report.of("failed") + report.of("warning"):
+        logger.warning("%s: expected %s, found %s", report.kind, result.expected, result.observed)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import save_tiny, tiny_masked_lm
+
+from plmsae.errors import InputError
+from plmsae.plm.model import load_plm, pack
+from plmsae.plm.vocabulary import TOKENS, tokenize
+from plmsae.plm.windows import batches, cut_windows
+
+SEQUENCES = ["MKTAYIAKQR", "ACDEFGHIKLMNPQRSTVWYXBZUO", "MA", "M" + "GASP" * 10]
+
+
+def library_states(folder, sequences):
+    """Hidden states by the library's own padded forward, special tokens dropped."""
+    from transformers import EsmModel
+
+    model = EsmModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    rows = [torch.tensor([0, *tokenize(s).tolist(), 2]) for s in sequences]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=1)
+    with torch.no_grad():
+        out = model(input_ids=ids, attention_mask=(ids != 1).long(), output_hidden_states=True)
+    return [
+        {layer: h[i, 1 : len(s) + 1] for layer, h in enumerate(out.hidden_states)}
+        for i, s in enumerate(sequences)
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"token_dropout": False},
+        {"position_embedding_type": "absolute", "emb_layer_norm_before": True},
+    ],
+    ids=["esm2", "no token dropout", "esm1b"],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["padded", "unpadded"])
+def test_every_layer_equals_the_librarys_hidden_states(tmp_path, changes, together):
+    folder = save_tiny(tmp_path / "tiny", **changes)
+    plm = load_plm(str(folder), device="cpu")
+    layers = list(range(plm.n_layers + 1))
+    ours = dict(plm.activations(SEQUENCES, layers))
+    groups = [SEQUENCES] if together else [[s] for s in SEQUENCES]
+    expected = [states for group in groups for states in library_states(folder, group)]
+    for index, states in enumerate(expected):
+        for layer in layers:
+            torch.testing.assert_close(
+                ours[index][layer], states[layer], rtol=0, atol=1e-5, msg=f"layer {layer}"
+            )
+
+
+def test_blocks_above_the_layer_are_not_even_kept(tmp_path):
+    folder = save_tiny(tmp_path / "tiny")
+    full = dict(load_plm(str(folder), device="cpu").activations(SEQUENCES, [2]))
+    cut = load_plm(str(folder), device="cpu", max_layer=2)
+    assert len(cut.model.encoder.layer) == 2
+    for index, states in cut.activations(SEQUENCES, [2]):
+        torch.testing.assert_close(states[2], full[index][2])
+
+
+def test_activations_do_not_depend_on_the_token_budget(tmp_path):
+    plm = load_plm(str(save_tiny(tmp_path / "tiny")), device="cpu")
+    large = dict(plm.activations(SEQUENCES, [3]))
+    small = dict(plm.activations(SEQUENCES, [3], token_budget=1))
+    assert sorted(small) == list(range(len(SEQUENCES)))
+    for index in small:
+        torch.testing.assert_close(small[index][3], large[index][3])
+
+
+def test_a_protein_longer_than_the_plm_gives_one_row_a_residue(tmp_path):
+    plm = load_plm(str(save_tiny(tmp_path / "tiny")), device="cpu")
+    assert plm.max_residues == 64
+    long = ("MKTAYIAKQRQISFVKSHFSRQ" * 10)[:201]
+    (index, states), *rest = plm.activations([long], [3])
+    assert (index, rest) == (0, [])
+    assert states[3].shape == (201, 16)
+    first = dict(plm.activations([long[:64]], [3]))[0][3]
+    torch.testing.assert_close(states[3][:48], first[:48])
+
+
+@given(length=st.integers(1, 5000), longest=st.integers(2, 1022))
+@settings(max_examples=200, deadline=None)
+def test_windows_keep_every_residue_once(length, longest):
+    windows = cut_windows(0, length, longest)
+    kept = [r for w in windows for r in range(w.keep_start, w.keep_end)]
+    assert kept == list(range(length))
+    for window in windows:
+        assert window.end - window.start <= longest
+        assert 0 <= window.start <= window.keep_start <= window.keep_end <= window.end <= length
+
+
+@given(
+    lengths=st.lists(st.integers(1, 300), max_size=30),
+    longest=st.integers(2, 128),
+    budget=st.integers(1, 600),
+)
+@settings(max_examples=100, deadline=None)
+def test_batches_hold_every_window_and_keep_the_budget(lengths, longest, budget):
+    seen = []
+    for batch in batches(lengths, longest, budget):
+        tokens = sum(w.end - w.start + 2 for w in batch)
+        assert tokens <= budget or len(batch) == 1
+        seen += batch
+    expected = [w for p, n in enumerate(lengths) for w in cut_windows(p, n, longest)]
+    assert sorted(seen) == sorted(expected)
+
+
+def test_letters_outside_the_vocabulary_become_unknown():
+    assert tokenize("AJU").tolist() == [TOKENS.index("A"), TOKENS.index("<unk>"), TOKENS.index("U")]
+
+
+def test_the_vocabulary_is_that_of_the_librarys_tokenizer(tmp_path):
+    from transformers import EsmTokenizer
+
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(TOKENS))
+    tokenizer = EsmTokenizer(str(vocabulary))
+    ids, _ = pack(["MKTWYXBUZO"])
+    assert tokenizer("MKTWYXBUZO")["input_ids"] == ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("esm2-9m", "no such PLM"),
+        ("no/such/folder", "no such PLM"),
+    ],
+)
+def test_an_unknown_plm_is_one_clear_error(name, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_plm(name)
+    assert name in str(caught.value)
+
+
+def test_a_folder_that_holds_no_model_is_one_clear_error(tmp_path):
+    with pytest.raises(InputError, match="cannot be opened"):
+        load_plm(str(tmp_path))
+
+
+def test_pickled_weights_are_refused(tmp_path):
+    model = tiny_masked_lm()
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="cannot be opened"):
+        load_plm(str(tmp_path))
+
+
+def test_a_model_of_another_family_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "vocab_size": 33}')
+    with pytest.raises(InputError, match="ESM family"):
+        load_plm(str(tmp_path))
+
+
+def test_a_layer_the_plm_lacks_is_refused(tmp_path):
+    plm = load_plm(str(save_tiny(tmp_path / "tiny")), device="cpu")
+    with pytest.raises(InputError, match="layers 0 to 3"):
+        next(plm.activations(["MA"], [4]))
+
+
+def test_the_revision_changes_with_the_weights(tmp_path):
+    one = load_plm(str(save_tiny(tmp_path / "one")), device="cpu").revision
+    two = load_plm(str(save_tiny(tmp_path / "two", hidden_size=32)), device="cpu").revision
+    assert one.startswith("sha256:")
+    assert one != two
+
+
+@pytest.mark.gpu
+def test_bf16_on_cuda_is_close_to_fp32_on_the_cpu(tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    folder = str(save_tiny(tmp_path / "tiny", initializer_range=0.02))
+    gpu = dict(load_plm(folder, device="cuda").activations(SEQUENCES, [3]))
+    cpu = dict(load_plm(folder, device="cpu").activations(SEQUENCES, [3]))
+    for index in cpu:
+        torch.testing.assert_close(gpu[index][3].cpu(), cpu[index][3], rtol=0.05, atol=0.05)

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plmsae.errors import InputError
+from plmsae.plm.corpus import PackedStream, open_corpus, write_corpus
+from plmsae.plm.packed import make_layout, masked_logits
+from plmsae.plm.perplexity import masked_perplexity, shuffled, unigram_perplexity
+from plmsae.plm.pretrain import Pretrainer, mask_batch
+from plmsae.plm.pretrain_config import PretrainConfig
+from plmsae.plm.sampling import density_weights
+from plmsae.plm.vocabulary import CLS, EOS, MASK, STANDARD
+
+CONFIG = PretrainConfig(
+    n_layers=1, d_model=16, n_heads=2, row=32, tokens_per_step=128, steps=12, precision="fp32"
+)
+
+
+def random_proteins(count=40, seed=0):
+    rng = np.random.default_rng(seed)
+    letters = list("ACDEFGHIKLMNPQRSTVWY")
+    return ["".join(rng.choice(letters, size=rng.integers(5, 60))) for _ in range(count)]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return write_corpus(tmp_path / "corpus", random_proteins())
+
+
+@given(row=st.integers(4, 40), rows=st.integers(1, 5), seed=st.integers(0, 3))
+@settings(max_examples=30, deadline=None)
+def test_batches_are_full_and_no_segment_crosses_a_row(tmp_path_factory, row, rows, seed):
+    corpus = write_corpus(tmp_path_factory.mktemp("c") / "corpus", random_proteins())
+    stream = PackedStream(corpus, tokens_per_batch=row * rows, row=row, seed=seed)
+    for step in range(12):
+        batch = stream.batch(step)
+        assert len(batch.ids) == sum(batch.lengths) == row * rows
+        ends = np.cumsum(batch.lengths)
+        assert all(
+            end // row == (end - n) // row or end % row == 0
+            for end, n in zip(ends, batch.lengths, strict=True)
+        )
+
+
+def test_the_stream_loses_and_doubles_nothing_within_an_epoch(corpus):
+    stream = PackedStream(corpus, tokens_per_batch=96, row=96, seed=1, share_per_epoch=1.0)
+    total = int(np.sum(np.diff(corpus.offsets) + 2))
+    tokens = np.concatenate([stream.batch(s).ids for s in range(-(-total // 96))])[:total]
+    assert np.sum(tokens == CLS) == np.sum(tokens == EOS) == corpus.n_proteins
+    residues = tokens[(tokens != CLS) & (tokens != EOS)]
+    assert np.array_equal(
+        np.bincount(residues, minlength=33), np.bincount(corpus.tokens, minlength=33)
+    )
+
+
+def test_any_batch_can_be_had_again_without_those_before(corpus):
+    one, two = (PackedStream(corpus, tokens_per_batch=64, row=32, seed=5) for _ in range(2))
+    for step in range(30):
+        one.batch(step)
+    assert np.array_equal(one.batch(29).ids, two.batch(29).ids)
+
+
+def test_heavier_proteins_are_drawn_more_often(tmp_path):
+    weights = np.where(np.arange(40) < 20, 1.0, 0.1)
+    corpus = write_corpus(tmp_path / "c", ["A" * 10] * 20 + ["C" * 10] * 20, weights)
+    stream = PackedStream(corpus, tokens_per_batch=12 * 20, row=12, seed=0)
+    tokens = np.concatenate([stream.batch(s).ids for s in range(20)])
+    assert np.sum(tokens == 5) > 3 * np.sum(tokens == 23)
+
+
+def test_masks_hit_the_asked_share_of_standard_residues(corpus):
+    stream = PackedStream(corpus, tokens_per_batch=1280, row=32, seed=0)
+    batch = stream.batch(0)
+    ids, where, target = mask_batch(batch, PretrainConfig(mask_share=0.2), 0)
+    standard = np.isin(batch.ids, STANDARD)
+    assert abs(len(where) / standard.sum() - 0.2) < 0.01
+    assert np.array_equal(batch.ids[where], target)
+    changed = np.flatnonzero(ids.numpy() != batch.ids)
+    assert set(changed) <= set(where.tolist())
+    assert 0.7 < float((ids[where] == MASK).float().mean()) < 0.9
+
+
+def test_rows_under_a_mask_equal_separate_segments():
+    config = PretrainConfig(n_layers=2, d_model=16, n_heads=2, row=8, tokens_per_step=64)
+    from plmsae.plm.pretrain import new_model
+
+    model = new_model(config).eval()
+    ids, lengths = torch.randint(4, 24, (16,)), [3, 5, 8]
+    where = torch.arange(16)
+    cpu = torch.device("cpu")
+    masked = masked_logits(model, ids, make_layout(model.config, lengths, cpu, row=8), where)
+    plain = masked_logits(model, ids, make_layout(model.config, lengths, cpu), where)
+    torch.testing.assert_close(masked, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, corpus, optimizer):
+    config = dataclasses.replace(CONFIG, optimizer=optimizer)
+    whole = Pretrainer(config, corpus, tmp_path / "whole")
+    whole.train()
+    part = Pretrainer(config, corpus, tmp_path / "part")
+    for _ in range(5):
+        part._one_step()
+    part.save()
+    for _ in range(3):  # steps that a kill would lose
+        part._one_step()
+    resumed = Pretrainer(config, corpus, tmp_path / "part")
+    assert resumed.step == 5
+    resumed.train()
+    for name, tensor in whole.average.items():
+        assert torch.equal(tensor, resumed.average[name]), name
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path, corpus):
+    Pretrainer(CONFIG, corpus, tmp_path / "run").save()
+    with pytest.raises(InputError, match="d_model"):
+        Pretrainer(dataclasses.replace(CONFIG, d_model=32), corpus, tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_corpus_is_refused(tmp_path, corpus):
+    Pretrainer(CONFIG, corpus, tmp_path / "run").save()
+    other = write_corpus(tmp_path / "other", random_proteins(seed=1))
+    with pytest.raises(InputError, match="another corpus"):
+        Pretrainer(CONFIG, other, tmp_path / "run")
+
+
+def test_training_learns_what_can_be_learned(tmp_path):
+    corpus = write_corpus(tmp_path / "c", ["ACDEFGHIKL" * 3] * 50)
+    config = dataclasses.replace(CONFIG, steps=250, other_lr=0.01)
+    trainer = Pretrainer(config, corpus, tmp_path / "run")
+    before = masked_perplexity(trainer.model, ["ACDEFGHIKL" * 3] * 5).perplexity
+    trainer.train()
+    after = masked_perplexity(trainer.averaged_model(), ["ACDEFGHIKL" * 3] * 5).perplexity
+    assert before > 15
+    assert after < 2
+
+
+def test_divergence_ends_with_advice_and_keeps_the_checkpoint(tmp_path, corpus):
+    trainer = Pretrainer(CONFIG, corpus, tmp_path / "run")
+    trainer.save()
+    with torch.no_grad():
+        trainer.model.esm.embeddings.word_embeddings.weight.fill_(float("nan"))
+    with pytest.raises(InputError, match="lower matrix_lr"):
+        trainer.train(log_every=1)
+    assert Pretrainer(CONFIG, corpus, tmp_path / "run").step == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"d_model": 30},
+        {"optimizer": "sgd"},
+        {"precision": "fp8"},
+        {"mask_share": 0.0},
+        {"row": 100},
+        {"steps": 0},
+    ],
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(InputError):
+        dataclasses.replace(CONFIG, **wrong)
+
+
+def test_the_rate_rises_stays_and_falls_to_zero():
+    config = dataclasses.replace(CONFIG, steps=100, warmup_share=0.1, decay_share=0.2)
+    rates = [config.rate(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[50] == 1
+    assert rates[90] == pytest.approx(0.5)
+    assert rates[100] == 0
+
+
+def test_a_uniform_model_has_the_perplexity_of_the_vocabulary(tmp_path):
+    from plmsae.plm.pretrain import new_model
+
+    model = new_model(CONFIG)
+    torch.nn.init.zeros_(model.lm_head.decoder.weight)
+    assert masked_perplexity(model, ["ACDEFGHIKLMNPQRSTVWY"]).perplexity == pytest.approx(
+        33, rel=1e-4
+    )
+
+
+def test_unigram_perplexity_is_that_of_the_composition():
+    assert unigram_perplexity(["AC" * 500], ["AC" * 50]) == pytest.approx(2, rel=0.02)
+
+
+def test_shuffling_keeps_the_composition():
+    (mixed,) = shuffled(["ACDEFGHIKLMNPQRSTVWY" * 3])
+    assert sorted(mixed) == sorted("ACDEFGHIKLMNPQRSTVWY" * 3)
+    assert mixed != "ACDEFGHIKLMNPQRSTVWY" * 3
+
+
+def test_members_of_large_families_weigh_less():
+    family = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ"
+    lone = random_proteins(1, seed=9)[0] + "WWHHCCMMYYFF"
+    weights = density_weights([family] * 10 + [lone])
+    assert weights[0] == pytest.approx(0.1)
+    assert weights[-1] == pytest.approx(1.0)
+
+
+def test_a_corpus_reopens_as_it_was(tmp_path, corpus):
+    again = open_corpus(tmp_path / "corpus")
+    assert again.fingerprint == corpus.fingerprint
+    assert np.array_equal(again.tokens, corpus.tokens)
