@@ -49,6 +49,7 @@ def train(
     train_config: TrainConfig,
     *,
     on_metrics: Callable[[int, dict[str, float]], None] | None = None,
+    probe: Callable[[Sae], dict[str, float]] | None = None,
     checkpoint_dir: Path | None = None,
     resume: bool = False,
 ) -> TrainResult:
@@ -66,6 +67,9 @@ def train(
         ``dead_share``, ``lr``, ``gamma`` (‖mean‖/‖std‖ of the raw activations),
         ``vectors_per_second`` and ``stall_share`` (share of the time spent waiting for batches),
         both since the last call.
+    probe : callable, optional
+        More metrics, of the SAE as it stands (for raw activations): called about ten times a run
+        and after the last step, for what is too slow to measure at every call of `on_metrics`.
     checkpoint_dir : Path, optional
         Where to keep the last checkpoint.
     resume : bool
@@ -101,7 +105,7 @@ def train(
         else:
             trainer = _trainer_from(checkpoint, config, train_config, device)
             stream = source.iter_from(trainer.step_count)
-        run = _Run(trainer, stream, on_metrics, checkpoint_dir)
+        run = _Run(trainer, stream, on_metrics, probe, checkpoint_dir)
         if checkpoint is not None:
             run.metrics = dict(checkpoint.scalars.get("metrics", {}))
         return run.to_the_end()
@@ -123,11 +127,14 @@ class _Run:
         trainer: Trainer,
         stream: Iterator[Tensor],
         on_metrics: Callable[[int, dict[str, float]], None] | None,
+        probe: Callable[[Sae], dict[str, float]] | None,
         checkpoint_dir: Path | None,
     ) -> None:
         self.trainer = trainer
         self.stream = stream
         self.on_metrics = on_metrics
+        self.probe = probe
+        self.probed = trainer.step_count
         self.checkpoint_dir = checkpoint_dir
         self.metrics: dict[str, float] = {}
         self.last_checkpoint = time.monotonic()
@@ -201,6 +208,12 @@ class _Run:
                 f"training diverged: FVU is {fvu:.3g} at step {trainer.step_count}",
                 hint=f"lower lr (now {lr:.2g}) and start again or resume",
             )
+        total = trainer.train_config.total_steps
+        if self.probe is not None and (
+            trainer.step_count - self.probed >= total / 10 or trainer.step_count == total
+        ):
+            self.metrics |= self.probe(trainer.finished_sae())
+            self.probed = trainer.step_count
         logger.debug("step %d: %s", trainer.step_count, self.metrics)
         if self.on_metrics is not None:
             self.on_metrics(trainer.step_count, dict(self.metrics))
