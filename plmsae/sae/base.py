@@ -17,6 +17,7 @@ from plmsae.errors import InputError
 from plmsae.sae import formats, kernels
 from plmsae.sae.code import SparseCode
 from plmsae.sae.config import SaeConfig
+from plmsae.sae.normalize import normalize
 
 _ROWS_AT_ONCE = 4096
 
@@ -96,12 +97,29 @@ class Sae(nn.Module, ABC):
             raise InputError(
                 f"activations must have shape (n, {self.config.d_in})", value=str(tuple(x_ND.shape))
             )
-        return self.select(self.centre(x_ND.to(self.W_enc_FD)))
+        normalized = normalize(x_ND.to(self.W_enc_FD), self.config.input_norm)
+        return self.select(self.centre(normalized.rows))
 
     @torch.no_grad()
-    def decode(self, code: SparseCode) -> Tensor:
-        """Return the reconstruction, float32 (N, d_in), of a code."""
-        return kernels.decode(code, self.W_dec_FD) + self.b_dec_D
+    def decode(self, code: SparseCode, like_ND: Tensor | None = None) -> Tensor:
+        """Return the reconstruction, float32 (N, d_in), of a code.
+
+        Parameters
+        ----------
+        code : SparseCode
+            N rows.
+        like_ND : Tensor, shape (N, d_in), optional
+            The raw rows the code came from. Only an SAE that normalises its input needs them: each
+            row's own mean and scale, which the code does not hold, are put back.
+        """
+        y_ND = kernels.decode(code, self.W_dec_FD) + self.b_dec_D
+        if self.config.input_norm == "none":
+            return y_ND
+        if like_ND is None:
+            raise InputError(
+                "this SAE normalises its input: to decode, give the rows the code came from"
+            )
+        return normalize(like_ND.to(self.W_enc_FD), self.config.input_norm).restore(y_ND)
 
     def encode_csr(self, x_ND: Tensor) -> csr_array:
         """Encode raw activations in chunks, in bounded memory.
@@ -118,7 +136,7 @@ class Sae(nn.Module, ABC):
 
     def reconstruct(self, x_ND: Tensor) -> Tensor:
         """Return decode(encode(x)) of raw activations, in chunks: float32 (N, d_in)."""
-        parts = [self.decode(self.encode(x)) for x in torch.split(x_ND, _ROWS_AT_ONCE)]
+        parts = [self.decode(self.encode(x), x) for x in torch.split(x_ND, _ROWS_AT_ONCE)]
         return torch.cat(parts)
 
     def forward(self, x_ND: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from plmsae.errors import InputError
+from plmsae.sae.normalize import INPUT_NORMS, InputNorm
 
 Arch = Literal["topk", "batchtopk", "relu", "jumprelu", "matryoshka", "hierarchical"]
 ARCHS: tuple[str, ...] = get_args(Arch)
@@ -36,11 +37,19 @@ class SaeConfig:
     """Active latents a vector (on average over a batch for `batchtopk`)."""
     apply_b_dec_to_input: bool = True
     """Whether the decoder bias is subtracted before the encoder."""
+    input_norm: InputNorm = "none"
+    """What is done to each row before anything else (see `plmsae.sae.normalize`)."""
 
     def __post_init__(self) -> None:
         if self.arch not in ARCHS:
             raise InputError(
                 "unknown SAE architecture", value=str(self.arch), hint=f"one of {', '.join(ARCHS)}"
+            )
+        if self.input_norm not in INPUT_NORMS:
+            raise InputError(
+                "unknown input normalisation",
+                value=str(self.input_norm),
+                hint=f"one of {', '.join(INPUT_NORMS)}",
             )
         _positive("d_in", self.d_in)
         _positive("d_sae", self.d_sae)

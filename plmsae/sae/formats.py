@@ -20,6 +20,7 @@ from torch import Tensor
 from plmsae.atomic import atomic_path, write_json
 from plmsae.errors import InputError, UnsafeArtifactError
 from plmsae.sae.config import ARCHS, SaeConfig
+from plmsae.sae.normalize import INPUT_NORMS
 
 CONFIG_NAME = "cfg.json"
 WEIGHTS_NAME = "sae_weights.safetensors"
@@ -42,7 +43,7 @@ def write_sae(folder: Path, config: SaeConfig, tensors: dict[str, Tensor]) -> No
         "dtype": "float32",
         "device": "cpu",
         "apply_b_dec_to_input": config.apply_b_dec_to_input,
-        "normalize_activations": "none",
+        "normalize_activations": config.input_norm,
         "reshape_activations": "none",
         "metadata": {"plmsae": {"arch": config.arch, "k": config.k}},
     }
@@ -150,11 +151,12 @@ def _config_from(cfg: dict[str, Any], path: Path) -> SaeConfig:
         raise InputError(
             "unknown or contradictory architecture", where=path, value=f"{stored}, {arch}"
         )
-    if cfg.get("normalize_activations", "none") != "none":
+    input_norm = cfg.get("normalize_activations", "none")
+    if input_norm not in INPUT_NORMS:
         raise InputError(
-            "input normalisation is not supported in this format",
+            "this input normalisation is not supported in this format",
             where=path,
-            value=str(cfg["normalize_activations"]),
+            value=str(input_norm),
             hint="fold it into the weights before saving",
         )
     if cfg.get("rescale_acts_by_decoder_norm"):
@@ -176,6 +178,7 @@ def _config_from(cfg: dict[str, Any], path: Path) -> SaeConfig:
             d_sae=cfg["d_sae"],
             k=cfg.get("k", ours.get("k")),
             apply_b_dec_to_input=apply_b_dec,
+            input_norm=input_norm,
         )
     except InputError as error:
         raise InputError(error.what, where=path, value=error.value, hint=error.hint) from error

@@ -22,6 +22,7 @@ from plmsae.sae.checkpoints import (
 )
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.data import BatchSource, as_source
+from plmsae.sae.normalize import normalize
 from plmsae.sae.scaling import Scaling, measure_scaling
 from plmsae.sae.step import StepResult
 from plmsae.sae.trainer import Trainer
@@ -95,9 +96,10 @@ def train(
                 _check_shape(batch, config)
             if not first:
                 raise InputError("there are no batches to train on")
-            trainer = Trainer(config, train_config, measure_scaling(first), device)
+            rows = [normalize(batch.float(), config.input_norm).rows for batch in first]
+            trainer = Trainer(config, train_config, measure_scaling(rows), device)
             stream = chain(first, stream)
-            del first
+            del first, rows
         else:
             trainer = _trainer_from(checkpoint, config, train_config, device)
             stream = source.iter_from(trainer.step_count)

@@ -11,6 +11,7 @@ from torch import Tensor
 from plmsae.sae.base import Sae
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.model import build_sae
+from plmsae.sae.normalize import normalize
 from plmsae.sae.scaling import Scaling
 from plmsae.sae.step import Revival, StepResult, set_gradients
 
@@ -65,7 +66,7 @@ class Trainer:
 
     def step(self, raw_BD: Tensor) -> tuple[StepResult, Tensor]:
         """Take one optimiser step on raw activations; return its result and the scaled batch."""
-        x_BD = self.scaling.apply(raw_BD)
+        x_BD = self.scaling.apply(normalize(raw_BD, self.config.input_norm).rows)
         result = set_gradients(self.sae, x_BD, self._revival())
         if self.train_config.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.sae.parameters(), self.train_config.grad_clip)
@@ -80,7 +81,10 @@ class Trainer:
         return result, x_BD
 
     def finished_sae(self) -> Sae:
-        """Return a copy of the SAE, for raw activations, on the CPU."""
+        """Return a copy of the SAE, for raw activations, on the CPU.
+
+        The scaling is folded in; what `input_norm` does to a row comes before it and stays.
+        """
         sae = copy.deepcopy(self.sae)
         for parameter in sae.parameters():
             parameter.grad = None

@@ -76,7 +76,7 @@ def test_the_files_mean_what_saelens_says(stored: Path) -> None:
         ({"d_sae": "many"}, "d_sae"),
         ({"d_sae": 1 << 40}, "d_sae"),
         ({"d_in": 7}, "shape"),
-        ({"normalize_activations": "layer_norm"}, "normalisation"),
+        ({"normalize_activations": "covariance_whitening"}, "normalisation"),
         ({"rescale_acts_by_decoder_norm": True}, "rescale_acts_by_decoder_norm"),
         ({"apply_b_dec_to_input": "yes"}, "apply_b_dec_to_input"),
         ({"k": 21}, r"k \(21\) must not exceed"),
