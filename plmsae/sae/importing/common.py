@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -66,12 +67,12 @@ class Layout:
 
     name: str
     """What it is called."""
-    find: Any
-    """(folder, options) -> the weights file of this layout in a folder, or None."""
-    fits: Any
-    """(weights) -> whether the names of its tensors are this layout's."""
-    read: Any
-    """(weights, options) -> Foreign."""
+    find: Callable[[Path, ImportOptions], Path | None]
+    """The weights file of this layout in a folder, or None."""
+    fits: Callable[[Weights], bool]
+    """Whether the names of the tensors are this layout's."""
+    read: Callable[[Weights, ImportOptions], Foreign]
+    """What the file holds, in our terms."""
 
 
 def whole(value: object, name: str, path: Path) -> int:

@@ -38,7 +38,7 @@ LAYOUTS: dict[str, Layout] = {
 def import_sae(
     source: Path | str,
     *,
-    format: str = "auto",  # noqa: A002 (the name users know)
+    format: str = "auto",
     k: int | None = None,
     layer: int | None = None,
     norm_factor: float | None = None,
