@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from plmsae.errors import InputError
+from plmsae.sae import distributed
 from plmsae.sae.base import Sae
 from plmsae.sae.checkpoints import Checkpoint, save_checkpoint
 from plmsae.sae.config import SaeConfig
@@ -123,7 +124,7 @@ class Run:
             "dead_share": trainer.dead_share,
             "lr": lr,
             "gamma": trainer.scaling.gamma,
-            "vectors_per_second": self.vectors / elapsed,
+            "vectors_per_second": self.vectors * distributed.world() / elapsed,
             "stall_share": self.waited / elapsed,
         }
         if fvu > _DIVERGED_FVU:
@@ -132,7 +133,7 @@ class Run:
                 hint=f"lower lr (now {lr:.2g}) and start again or resume",
             )
         logger.debug("step %d: %s", self.steps, self.metrics)
-        if self.on_metrics is not None:
+        if self.on_metrics is not None and distributed.rank() == 0:
             self.on_metrics(self.steps, dict(self.metrics))
         self._start_window()
 
@@ -142,7 +143,7 @@ class Run:
         self.vectors = 0
 
     def _checkpoint_is_due(self) -> bool:
-        if self.checkpoint_dir is None:
+        if self.checkpoint_dir is None or distributed.rank() > 0:
             return False
         waited = time.monotonic() - self.last_checkpoint
         return self.is_done or waited >= 60 * self.trainer.train_config.checkpoint_minutes

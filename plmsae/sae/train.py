@@ -15,6 +15,7 @@ from plmsae.errors import InputError
 from plmsae.sae.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.data import BatchSource, as_source
+from plmsae.sae.distributed import combine_scaling
 from plmsae.sae.run import Batch, Run, TrainResult, split_batch
 from plmsae.sae.scaling import Scaling, measure_scaling
 from plmsae.sae.trainer import Trainer
@@ -205,9 +206,9 @@ def _new(job: Job, first: list[Any]) -> Trainer:
     return Trainer(
         config,
         settings,
-        measure_scaling([x for x, _ in pairs]),
+        combine_scaling(measure_scaling([x for x, _ in pairs])),
         device,
-        measure_scaling(targets) if targets else None,
+        combine_scaling(measure_scaling(targets)) if targets else None,
     )
 
 

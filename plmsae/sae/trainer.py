@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from plmsae.errors import InputError
+from plmsae.sae import distributed
 from plmsae.sae.architectures.penalised import Penalised
 from plmsae.sae.base import Sae
 from plmsae.sae.config import SaeConfig, TrainConfig
@@ -92,7 +93,9 @@ class Trainer:
             target_BD = self.target_scaling.apply(raw_target_BD)
         if self.step_count == 0:
             self.sae.begin(self.sae.centre(x_BD))
+            distributed.combine_start(self.sae)
         result = set_gradients(self.sae, x_BD, self._revival(), target_BD)
+        result = distributed.combine_step(self.sae, result)
         if self.train_config.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.sae.parameters(), self.train_config.grad_clip)
         for group in self._optimizer.param_groups:

@@ -29,6 +29,12 @@ WRITTEN: dict[str, dict[str, Any]] = {
         "normalize_activations": "constant_norm_rescale",
     },
     "jumprelu": {"architecture": "jumprelu"},
+    "transcoder": {"architecture": "transcoder", "d_out": 5, "apply_b_dec_to_input": False},
+    "jumprelu-transcoder": {
+        "architecture": "jumprelu_transcoder",
+        "d_out": 5,
+        "apply_b_dec_to_input": False,
+    },
 }
 
 

@@ -110,6 +110,7 @@ def test_reticular(prefix: str, tmp_path: Path) -> None:
     acts = pre * (pre > threshold)
     check(sae, acts, acts @ w["W_dec"] + b_dec, tmp_path)
     assert (origin["format"], origin["group_sizes"]) == ("reticular", [4, 6, 10])
+    assert (sae.config.arch, sae.config.levels) == ("matryoshka", (4, 10, 20))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,14 @@ def test_sparsify(tmp_path: Path) -> None:
     acts = topk((raw_rows() - w["b_dec"]) @ w["encoder.weight"].T + w["encoder.bias"])
     check(sae, acts, acts @ w["W_dec"] + w["b_dec"], tmp_path)
     assert (origin["format"], origin["k"]) == ("sparsify", K)
+
+
+def test_a_sparsify_transcoder_takes_its_input_as_it_is(tmp_path: Path) -> None:
+    w = load_file(foreign.sparsify(tmp_path, transcode=True))
+    sae, _ = import_sae(tmp_path)
+    acts = topk(raw_rows() @ w["encoder.weight"].T + w["encoder.bias"])
+    check(sae, acts, acts @ w["W_dec"] + w["b_dec"], tmp_path)
+    assert sae.config.is_transcoder
 
 
 def test_the_origin_is_json_and_names_the_file_and_its_hash(tmp_path: Path) -> None:

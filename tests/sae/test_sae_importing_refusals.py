@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -15,6 +16,8 @@ import foreign_saes as foreign
 import pytest
 import torch
 from foreign_saes import D, F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from plmsae.errors import InputError, UnsafeArtifactError
@@ -58,7 +61,7 @@ def test_tensors_that_do_not_fit_are_named(
     ("changes", "match"),
     [
         ({"activation": "groupmax"}, "activation function"),
-        ({"skip_connection": True}, "transcoders"),
+        ({"skip_connection": True}, "skip connection"),
         ({"num_latents": F + 1}, "num_latents"),
         ({"d_in": "six"}, "d_in must be a positive whole number"),
         ({"k": 2.5}, "k must be a whole number"),
@@ -105,6 +108,33 @@ def test_a_reticular_checkpoint_that_does_not_fit_is_refused(
     changes: dict[str, torch.Tensor], match: str, tmp_path: Path
 ) -> None:
     refused(foreign.reticular(tmp_path, **changes), InputError, match, norm_factor=1.0)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=5,
+)
+_KEYS = (
+    *("architecture", "k", "d_in", "d_sae", "d_out", "normalize_activations", "activation_fn"),
+    *("activation_fn_kwargs", "apply_b_dec_to_input", "reshape_activations", "metadata"),
+    *("num_latents", "activation", "transcode", "skip_connection"),
+    "rescale_acts_by_decoder_norm",
+)
+
+
+@pytest.mark.parametrize("make", [foreign.sparsify, lambda folder: foreign.saelens(folder, {})])
+@given(changes=st.dictionaries(st.sampled_from(_KEYS), _JSON, max_size=4))
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_configuration_is_read_or_refused_in_one_line(
+    make: Callable[[Path], Path], changes: dict[str, Any], tmp_path: Path
+) -> None:
+    path = make(tmp_path).parent / "cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with contextlib.suppress(InputError):
+        import_sae(tmp_path)
 
 
 def test_missing_and_unknown_files_are_named(tmp_path: Path) -> None:
@@ -240,7 +270,8 @@ def test_a_link_out_of_the_folder_is_refused_and_one_within_a_hub_cache_followed
         ("a: &a [x, x]\nb: [*a, *a]", "aliases"),
         ("- 1\n- 2", "not a mapping"),
         ("a: [", "not plain YAML"),
-        ("[" * 50_000, "not plain YAML|not a mapping"),
+        ("[" * 50_000, "nested this deeply"),
+        ("a: " + "x" * 70_000, "too large"),
     ],
 )
 def test_yaml_beside_a_checkpoint_is_read_as_data_only(

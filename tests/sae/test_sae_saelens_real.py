@@ -39,6 +39,14 @@ OURS: dict[str, tuple[dict[str, Any], str]] = {
     "hierarchical": ({"arch": "hierarchical", "k": 3}, "TopKSAE"),
     "relu": ({"arch": "relu", "k": None}, "StandardSAE"),
     "jumprelu": ({"arch": "jumprelu", "k": None}, "JumpReLUSAE"),
+    "relu-transcoder": (
+        {"arch": "relu", "k": None, "target": "layer", "d_out": 5},
+        "Transcoder",
+    ),
+    "batchtopk-transcoder": (
+        {"arch": "batchtopk", "k": 3, "target": "change"},
+        "JumpReLUTranscoder",
+    ),
 }
 
 
@@ -48,7 +56,7 @@ def a_trained_looking_sae(fields: dict[str, Any]) -> Sae:
     generator = torch.Generator().manual_seed(3)
     stored = sae.stored_tensors()
     stored["b_enc"] = 0.3 * torch.randn(F, generator=generator)
-    stored["b_dec"] = torch.randn(D, generator=generator)
+    stored["b_dec"] = torch.randn(sae.config.d_target, generator=generator)
     stored["W_dec"] = stored["W_dec"] * (0.5 + torch.rand(F, 1, generator=generator))
     if "threshold" in stored:
         one = torch.full((F,), 0.4)

@@ -54,7 +54,8 @@ class Foreign:
     config: SaeConfig
     """What the SAE computes."""
     tensors: dict[str, Tensor]
-    """``W_enc`` (D, F), ``W_dec`` (F, D), ``b_enc`` (F,), ``b_dec`` (D,), ``threshold`` (F,)."""
+    """``W_enc`` (D, F), ``W_dec`` (F, D), ``b_enc`` (F,), ``b_dec`` (D,), ``threshold`` (F,); those
+    of a transcoder's decoder have the width of its target."""
     notes: dict[str, Any] = field(default_factory=dict)
     """JSON-ready facts on where it comes from and how it was read."""
     per_latent: dict[str, Tensor] = field(default_factory=dict)

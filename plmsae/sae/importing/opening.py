@@ -28,6 +28,8 @@ SAFETENSORS = (".safetensors",)
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
 
 _MAX_HEADER_BYTES = 16 << 20
+_MAX_YAML_BYTES = 1 << 16
+_MAX_YAML_DEPTH = 32
 _MAX_TENSORS = 4096
 _MAX_WIDTH = 1 << 24
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -150,19 +152,29 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         return {}
     if path.suffix == ".json":
         return read_json(path)
-    if path.stat().st_size > _MAX_HEADER_BYTES // 16:
+    if path.stat().st_size > _MAX_YAML_BYTES:
         raise UnsafeArtifactError("too large for a configuration", where=path)
     try:
         text = path.read_text(encoding="utf-8")
-        # Aliases let a few lines grow into gigabytes once written out; no configuration needs them.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UnsafeArtifactError("YAML with aliases is not read", where=path)
+        _check_yaml(text, path)
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError("not plain YAML", where=path, hint=str(error)) from error
     if not isinstance(value, dict):
         raise InputError("not a mapping", where=path)
     return value
+
+
+def _check_yaml(text: str, path: Path) -> None:
+    """Refuse what lets a few lines take gigabytes (aliases) or minutes (deep nesting)."""
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken):
+            raise UnsafeArtifactError("YAML with aliases is not read", where=path)
+        name = type(token).__name__
+        depth += name.endswith("StartToken") - name.endswith("EndToken")
+        if depth > _MAX_YAML_DEPTH:
+            raise UnsafeArtifactError("YAML nested this deeply is not read", where=path)
 
 
 def inside(folder: Path, name: str) -> Path:

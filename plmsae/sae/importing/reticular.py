@@ -6,6 +6,7 @@ threshold are multiplied by it; the file does not say the factor, nor whether th
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 from plmsae.errors import InputError
@@ -59,7 +60,7 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
         raise InputError("group_sizes must add up to d_sae", where=weights.path, value=str(groups))
     bias = weights.take(prefix + "b_enc", (f,))
     return Foreign(
-        config=SaeConfig(arch="batchtopk", d_in=d, d_sae=f, k=k),
+        config=SaeConfig(arch="matryoshka", d_in=d, d_sae=f, k=k, levels=tuple(accumulate(groups))),
         tensors={
             "W_enc": weights.take(prefix + "W_enc", (d, f)),
             "W_dec": weights.take(prefix + "W_dec", (f, d)),
@@ -67,7 +68,7 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
             "b_dec": weights.take(prefix + "b_dec", (d,)) * factor,
             "threshold": bias.new_full((f,), threshold * factor),
         },
-        notes={"norm_factor": factor, "group_sizes": groups, "trained_as": "matryoshka"},
+        notes={"norm_factor": factor, "group_sizes": groups},
     )
 
 

@@ -1,7 +1,8 @@
 """SAELens: ``cfg.json`` and ``sae_weights.safetensors``, of version 6 and before.
 
-Architectures standard (ReLU), topk and jumprelu. Row normalisations are ours by the same names; a
-constant factor on the input (``expected_average_only_in``) is folded into the weights if given.
+Architectures standard (ReLU), topk, jumprelu, and the transcoders of the first and last. Row
+normalisations are ours by the same names; a constant factor on the input
+(``expected_average_only_in``) is folded into the weights if given.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, whole
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
 from plmsae.sae.normalize import INPUT_NORMS, InputNorm
 
-_ARCHS: dict[object, Arch] = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu"}
+_ARCHS: dict[object, Arch] = {
+    "standard": "relu",
+    "topk": "topk",
+    "jumprelu": "jumprelu",
+    "transcoder": "relu",
+    "jumprelu_transcoder": "jumprelu",
+}
 _CONSTANT = "expected_average_only_in"
 
 
@@ -46,11 +53,13 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
                 f"{name} is not that of the weights ({found})", where=path, value=str(cfg[name])
             )
     arch, k = _arch(cfg, options, path)
+    is_transcoder = str(cfg.get("architecture")).endswith("transcoder")
+    out = whole(cfg.get("d_out", d), "d_out", path) if is_transcoder else d
     shapes: dict[str, tuple[int, ...]] = {
         "W_enc": (d, f),
-        "W_dec": (f, d),
+        "W_dec": (f, out),
         "b_enc": (f,),
-        "b_dec": (d,),
+        "b_dec": (out,),
     }
     if arch == "jumprelu":
         shapes["threshold"] = (f,)
@@ -76,7 +85,7 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
         _fold_factor(tensors, 1 / options.norm_factor)
         notes["norm_factor"] = options.norm_factor
         input_norm = "none"
-    apply_b_dec = cfg.get("apply_b_dec_to_input", True)
+    apply_b_dec = cfg.get("apply_b_dec_to_input", not is_transcoder)
     if not isinstance(apply_b_dec, bool):
         raise InputError("apply_b_dec_to_input must be true or false", where=path)
     config = SaeConfig(
@@ -86,6 +95,8 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
         k=k,
         apply_b_dec_to_input=apply_b_dec,
         input_norm=input_norm,  # type: ignore[arg-type]
+        target="layer" if is_transcoder else "input",
+        d_out=out,
     )
     return Foreign(config=config, tensors=tensors, notes=notes)
 

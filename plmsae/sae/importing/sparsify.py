@@ -1,6 +1,6 @@
 """EleutherAI's sparsify: ``cfg.json`` and ``sae.safetensors``.
 
-TopK of relu((x - b_dec) Wᵀ + b), k in the configuration.
+TopK of relu((x - b_dec) Wᵀ + b), k in the configuration. A transcoder's input is not centred.
 """
 
 from __future__ import annotations
@@ -38,17 +38,26 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
         raise InputError(
             "this activation function is not read", where=path, value=str(cfg["activation"])
         )
-    if cfg.get("transcode") or cfg.get("skip_connection") or "W_skip" in weights.names:
-        raise InputError("transcoders of sparsify are not read", where=path)
+    if cfg.get("skip_connection") or "W_skip" in weights.names:
+        raise InputError("a transcoder with a skip connection is not read", where=path)
+    is_transcoder = cfg.get("transcode") is True
+    _, out = weights.shape("W_dec", 2)
+    if out != d and not is_transcoder:
+        weights.take("W_dec", (f, d))
     return Foreign(
         config=SaeConfig(
-            arch="topk", d_in=d, d_sae=f, k=options.need_k(path, cfg.get("k") or None)
+            arch="topk",
+            d_in=d,
+            d_sae=f,
+            k=options.need_k(path, cfg.get("k") or None),
+            target="layer" if is_transcoder else "input",
+            d_out=out,
         ),
         tensors={
             "W_enc": weights.take("encoder.weight", (f, d)).t(),
-            "W_dec": weights.take("W_dec", (f, d)),
+            "W_dec": weights.take("W_dec", (f, out)),
             "b_enc": weights.take("encoder.bias", (f,)),
-            "b_dec": weights.take("b_dec", (d,)),
+            "b_dec": weights.take("b_dec", (out,)),
         },
         notes={"config": cfg},
     )
