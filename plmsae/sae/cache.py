@@ -18,10 +18,11 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, BinaryIO, Literal, NamedTuple, Self, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -30,6 +31,10 @@ from torch import Tensor
 from plmsae.atomic import atomic_path, write_json
 from plmsae.errors import InputError
 from plmsae.sae.formats import read_json
+
+if sys.platform != "win32":
+    # There nothing keeps two writers apart.
+    import fcntl
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +47,7 @@ DTYPES: dict[str, torch.dtype] = {
 TENSOR_NAME = "activations"
 
 _VERSION = 1
+_LOCK = ".lock"
 # A safetensors header, the shard's JSON and what the file system rounds up.
 _BYTES_A_SHARD = 1 << 14
 _BYTES_AN_ITEM = 24
@@ -170,6 +176,7 @@ class CacheWriter:
         if shard_rows < 1 or d < 1:
             raise InputError("shard_rows and d must be positive")
         self.folder = Path(folder)
+        self._lock: BinaryIO | None = None
         self.info = CacheInfo(tuple(sorted(set(layers))), d, dtype, dict(source or {}), False)
         if not self.info.layers:
             raise InputError("a cache needs at least one layer")
@@ -179,6 +186,7 @@ class CacheWriter:
         self._start()
 
     def _start(self) -> None:
+        self._take_lock()
         path = self.folder / "cache.json"
         if path.exists():
             stored = read_info(self.folder)
@@ -192,13 +200,32 @@ class CacheWriter:
                 )
             self.info = stored
         else:
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            if self.folder.is_dir() and any(p.name != _LOCK for p in self.folder.iterdir()):
                 raise InputError("the folder is not empty and not a cache", where=self.folder)
             _write_info(self.folder, self.info)
         self._shards = read_shards(self.folder)
         self.done = {item for shard in self._shards for item in shard.items}
         for left_over in self.folder.glob("*/.*.tmp*"):
             left_over.unlink(missing_ok=True)
+
+    def _take_lock(self) -> None:
+        """Keep other processes from writing here; the lock goes with this process, even killed."""
+        if sys.platform == "win32":
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / _LOCK).open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise InputError("another process is writing this cache", where=self.folder) from error
+
+    def close(self) -> None:
+        """Stop without finishing; what is held is not stored."""
+        self._held, self._held_rows = [], 0
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     @property
     def n_rows(self) -> int:
@@ -295,8 +322,11 @@ class CacheWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.finish()
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            self.close()
 
 
 def layer_path(folder: Path, layer: int, shard: str) -> Path:

@@ -115,6 +115,13 @@ def read_sae(folder: Path) -> tuple[SaeConfig, dict[str, Tensor]]:
     return config, tensors
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether plmsae itself wrote the SAE in a folder."""
+    path = folder / CONFIG_NAME
+    metadata = read_json(path).get("metadata") if path.is_file() else None
+    return isinstance(metadata, dict) and isinstance(metadata.get("plmsae"), dict)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a small JSON object."""
     if not path.is_file():

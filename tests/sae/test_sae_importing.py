@@ -15,8 +15,9 @@ from torch import Tensor
 
 from plmsae.errors import InputError
 from plmsae.sae.base import Sae
+from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.dispatch import import_sae
-from plmsae.sae.model import load_sae
+from plmsae.sae.model import build_sae, load_sae
 
 
 def check(sae: Sae, acts: Tensor, rebuilt: Tensor, folder: Path) -> None:
@@ -52,6 +53,18 @@ def test_interplm_scaled_to_sqrt_d(tmp_path: Path) -> None:
     acts = torch.relu((x / norm * D**0.5 - w["bias"]) @ w["encoder.weight"].T + w["encoder.bias"])
     rebuilt = (acts @ w["decoder.weight"].T + w["bias"]) * norm / D**0.5
     check(import_sae(path)[0], acts, rebuilt, tmp_path)
+
+
+def test_an_interplm_folder_gives_the_layer_asked_for_and_the_normalised_file(
+    tmp_path: Path,
+) -> None:
+    foreign.interplm(tmp_path, scale="none", name="ae_unnormalized.pt")
+    foreign.interplm(tmp_path, scale="folded")
+    assert import_sae(tmp_path)[1]["file"] == "ae_normalized.pt"
+    (tmp_path / "layer_6").mkdir()
+    with pytest.raises(InputError, match=r"layers 4, 6.*--layer"):
+        import_sae(tmp_path)
+    assert import_sae(tmp_path, layer=4)[1]["scale_convention"] == "folded"
 
 
 def test_an_interplm_file_that_could_follow_either_convention_asks(tmp_path: Path) -> None:
@@ -183,6 +196,14 @@ def test_the_origin_is_json_and_names_the_file_and_its_hash(tmp_path: Path) -> N
     assert origin["file"] == "sae.safetensors"
     assert len(origin["sha256"]) == 64
     assert str(tmp_path) not in json.dumps(origin)
+
+
+def test_one_of_ours_comes_back_as_what_it_was(tmp_path: Path) -> None:
+    config = SaeConfig(arch="batchtopk", d_in=D, d_sae=F, k=K)
+    build_sae(config).save(tmp_path)
+    sae, origin = import_sae(tmp_path)
+    assert sae.config == config
+    assert (origin["format"], origin["arch"]) == ("plmsae", "batchtopk")
 
 
 def test_a_k_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from plmsae.errors import InputError
 from plmsae.sae.base import Sae
+from plmsae.sae.formats import WEIGHTS_NAME, is_ours
 from plmsae.sae.importing import (
     esmc,
     hubmixin,
@@ -26,7 +28,7 @@ from plmsae.sae.importing.opening import (
     inside,
     open_weights,
 )
-from plmsae.sae.model import build_sae
+from plmsae.sae.model import build_sae, load_sae
 
 # The most particular first: the first that fits is taken.
 LAYOUTS: dict[str, Layout] = {
@@ -68,9 +70,9 @@ def import_sae(
     sae : Sae
         It takes raw activations and computes what the original did.
     origin : dict
-        JSON-ready: ``format``, ``file`` (its name), ``sha256``, ``arch``, ``d_in``, ``d_sae``,
-        ``k``, ``input_norm``, ``per_latent`` (lists of d_sae numbers the file had of each latent,
-        for example ``max_activation``), and what else the layout says.
+        JSON-ready: ``format`` (``plmsae`` for one of ours), ``file`` (its name), ``sha256``,
+        ``arch``, ``d_in``, ``d_sae``, ``k``, ``input_norm``, ``per_latent`` (lists of d_sae numbers
+        the file had of each latent, for example ``max_activation``), and what else the layout says.
 
     Raises
     ------
@@ -85,6 +87,8 @@ def import_sae(
         )
     if norm_factor is not None and not 0 < norm_factor < float("inf"):
         raise InputError("the norm factor must be positive", value=str(norm_factor))
+    if Path(source).is_dir() and format in ("auto", "saelens") and is_ours(Path(source)):
+        return _ours(Path(source))
     options = ImportOptions(k=k, layer=layer, norm_factor=norm_factor, convention=convention)
     layouts = list(LAYOUTS.values()) if format == "auto" else [LAYOUTS[format]]
     weights = open_weights(_file(Path(source), layouts, options))
@@ -102,6 +106,14 @@ def import_sae(
     sae = build_sae(foreign.config)
     sae.take_tensors(foreign.tensors)
     return sae.eval(), _origin(layout, weights, foreign)
+
+
+def _ours(folder: Path) -> tuple[Sae, dict[str, Any]]:
+    """Load what plmsae stored as what it was, not as SAELens would take it."""
+    sae = load_sae(folder)
+    weights = open_weights(inside(folder, WEIGHTS_NAME))
+    layout = replace(LAYOUTS["saelens"], name="plmsae")
+    return sae, _origin(layout, weights, Foreign(config=sae.config, tensors={}))
 
 
 def _file(source: Path, layouts: list[Layout], options: ImportOptions) -> Path:

@@ -41,11 +41,6 @@ _HARMLESS = {
     "collections OrderedDict",
     "torch._utils _rebuild_tensor_v2",
     "torch._utils _rebuild_parameter",
-    "torch.nn.parameter Parameter",
-    "torch Size",
-    "torch device",
-    "torch.serialization _get_layout",
-    "torch BoolTensor",
     *(
         f"torch {kind}Storage"
         for kind in (
