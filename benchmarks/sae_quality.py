@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 
 import torch
+import yaml
 from torch import Tensor
 
 from plmsae.sae.config import SaeConfig, TrainConfig
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    changes = {name: float(value) for name, value in (s.split("=") for s in arguments.set)}
+    changes = {name: yaml.safe_load(value) for name, value in (s.split("=") for s in arguments.set)}
     print("| arch | γ | seed | FVU | floor | oracle | dead | recovered | L0 | s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for arch in arguments.archs:
