@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -164,3 +164,39 @@ class CachedActivations:
             raise InputError(
                 "the shard does not open", where=path, hint=f"{hint} ({error})"
             ) from error
+
+
+class CachedLayers:
+    """Several layers of a cache as one `BatchSource`: the same residues of each.
+
+    For transcoders, and for several SAEs in one pass (`train_many`, each with its `pick`).
+
+    Parameters
+    ----------
+    folder : Path or str
+        A cache written by `CacheWriter`.
+    layers : iterable of int
+        Which layers.
+    batch_size, seed, verify
+        As for `CachedActivations`; a layer's rows are those of that class alone.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        layers: Iterable[int],
+        *,
+        batch_size: int = 2048,
+        seed: int = 0,
+        verify: bool = True,
+    ) -> None:
+        self.layers = {
+            layer: CachedActivations(folder, layer, batch_size=batch_size, seed=seed, verify=verify)
+            for layer in layers
+        }
+
+    def iter_from(self, step: int) -> Iterator[Any]:
+        """Yield mappings of layer to float32 batch (batch_size, d) from the `step`-th on."""
+        streams = [cached.iter_from(step) for cached in self.layers.values()]
+        for batches in zip(*streams, strict=True):
+            yield dict(zip(self.layers, batches, strict=True))

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
 
 from plmsae.sae.data import BatchSource, as_source
 
@@ -52,6 +52,8 @@ class _Producer:
         self.items: queue.Queue[object] = queue.Queue(maxsize=ahead)
         self._start = start
         self._stop = threading.Event()
+        # Which GPU is current, and whether gradients are recorded, is known to each thread alone.
+        self._gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         self._thread = threading.Thread(target=self._run, name="plmsae-prefetch", daemon=True)
         # A daemon still at work while the interpreter goes down can crash it.
         atexit.register(self.close)
@@ -68,10 +70,13 @@ class _Producer:
         error: BaseException | None = None
         iterator: Iterator[object] | None = None
         try:
-            iterator = iter(self._start())
-            for item in iterator:
-                if not self._put(item):
-                    break
+            if self._gpu is not None:
+                torch.cuda.set_device(self._gpu)
+            with torch.no_grad():
+                iterator = iter(self._start())
+                for item in iterator:
+                    if not self._put(item):
+                        break
         # Whatever it is, it is the consumer's: raised there, with this thread's traceback.
         except BaseException as caught:  # noqa: BLE001
             error = caught
@@ -101,7 +106,8 @@ def prefetch(
     Parameters
     ----------
     start : callable
-        Called in the thread; returns the iterable. It must not share state with the consumer.
+        Called in the thread; returns the iterable. It must not share state with the consumer. No
+        gradients are recorded, and the current GPU is the consumer's.
     ahead : int
         Most items kept waiting; one more is in the making.
     stalls : Stalls, optional
@@ -140,7 +146,7 @@ class PrefetchedBatches:
 
     Parameters
     ----------
-    batches : iterable of Tensor (B, D), or BatchSource
+    batches : iterable of batches, or BatchSource
         For example `ShuffledBatches` over a running PLM, or `CachedActivations`.
     ahead : int
         Most batches kept waiting.
@@ -151,11 +157,11 @@ class PrefetchedBatches:
         How long the consumer waited, over all iterations.
     """
 
-    def __init__(self, batches: Iterable[Tensor] | BatchSource, *, ahead: int = 4) -> None:
+    def __init__(self, batches: Iterable[Any] | BatchSource, *, ahead: int = 4) -> None:
         self._source = as_source(batches)
         self._ahead = ahead
         self.stalls = Stalls()
 
-    def iter_from(self, step: int) -> Iterator[Tensor]:
+    def iter_from(self, step: int) -> Iterator[Any]:
         """Yield the batches from the `step`-th on."""
         return prefetch(lambda: self._source.iter_from(step), ahead=self._ahead, stalls=self.stalls)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from torch import Tensor
 
 from plmsae.errors import InputError
 from plmsae.sae.cache import CacheDtype, CacheWriter, check_disk, estimate_bytes, read_shards
-from plmsae.sae.cached import CachedActivations
+from plmsae.sae.cached import CachedActivations, CachedLayers
 from plmsae.sae.config import SaeConfig, TrainConfig
-from plmsae.sae.train import train
+from plmsae.sae.train import Job, train, train_many
 
 D = 4
 LAYERS = (2, 6)
@@ -342,3 +343,28 @@ def test_training_from_a_cache_resumes_bit_for_bit(tmp_path: Path) -> None:
     resumed = train(source, config, settings, checkpoint_dir=tmp_path / "run", resume=True).sae
     assert torch.equal(straight.W_enc_FD, resumed.W_enc_FD)
     assert torch.equal(straight.b_dec_D, resumed.b_dec_D)
+
+
+def test_layers_read_together_bring_the_same_residues_each_as_if_alone(tmp_path: Path) -> None:
+    write(tmp_path)
+    together = next(CachedLayers(tmp_path, LAYERS, batch_size=32, seed=3).iter_from(9))
+    for layer in LAYERS:
+        alone = CachedActivations(tmp_path, layer, batch_size=32, seed=3)
+        assert torch.equal(together[layer], next(alone.iter_from(9)))
+    assert torch.equal(together[2][:, :2], together[6][:, :2])
+    assert not torch.equal(together[2], together[6])
+
+
+def test_several_saes_train_on_the_layers_of_one_cache(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with CacheWriter(tmp_path / "cache", [1, 2], 8) as cache:
+        for item in range(20):
+            rows = {layer: torch.randn(30, 8, generator=generator) for layer in (1, 2)}
+            cache.add(item, rows)
+    settings = TrainConfig(steps=10, batch_size=64)
+    config = SaeConfig(d_in=8, d_sae=32, k=2)
+    jobs = [Job(config, settings, itemgetter(layer)) for layer in (1, 2)]
+    both = CachedLayers(tmp_path / "cache", [1, 2], batch_size=64)
+    for layer, result in zip((1, 2), train_many(both, jobs), strict=True):
+        alone = train(CachedActivations(tmp_path / "cache", layer, batch_size=64), config, settings)
+        assert torch.equal(result.sae.W_enc_FD, alone.sae.W_enc_FD)

@@ -139,6 +139,11 @@ def test_stalls_are_measured_for_a_slow_producer_and_not_for_a_slow_consumer() -
     assert busy.share < 0.2
 
 
+def test_a_model_run_ahead_records_no_gradients() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    assert not any(x.requires_grad for x in prefetch(lambda: (weight * i for i in range(3))))
+
+
 def test_nothing_starts_before_it_is_asked_for() -> None:
     prefetch(lambda: range(3))
     assert workers() == 0
