@@ -1,15 +1,7 @@
-"""Residue activations on disk: written once for several layers, read shuffled.
+"""Writing residue activations to disk, once for several layers.
 
-A cache is a folder::
-
-    cache.json               what it holds; "complete" once it is
-    shards/00000.json        which items a shard holds, how many rows each, checksums
-    layer-06/00000.safetensors
-    layer-12/00000.safetensors
-
-An item is one protein, known by a whole number; it is never split over shards. A shard counts once
-its JSON is there, which is written last: killed at any moment, a writer has lost only the items
-after the last shard, and knows which.
+Killed at any moment, a writer has lost only the items after the last shard, and knows which. What
+lies where is said in `cache_files`; reading is in `cached`.
 """
 
 from __future__ import annotations
@@ -22,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, NamedTuple, Self, get_args
+from typing import Any, BinaryIO, Self, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -30,7 +22,17 @@ from torch import Tensor
 
 from plmsae.atomic import atomic_path, write_json
 from plmsae.errors import InputError
-from plmsae.sae.formats import read_json
+from plmsae.sae.cache_files import (
+    DTYPES,
+    TENSOR_NAME,
+    CacheDtype,
+    CacheInfo,
+    Shard,
+    layer_path,
+    read_info,
+    read_shards,
+    write_info,
+)
 
 if sys.platform != "win32":
     # There nothing keeps two writers apart.
@@ -38,52 +40,10 @@ if sys.platform != "win32":
 
 logger = logging.getLogger(__name__)
 
-CacheDtype = Literal["float16", "bfloat16", "float32"]
-DTYPES: dict[str, torch.dtype] = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-}
-TENSOR_NAME = "activations"
-
-_VERSION = 1
 _LOCK = ".lock"
 # A safetensors header, the shard's JSON and what the file system rounds up.
 _BYTES_A_SHARD = 1 << 14
 _BYTES_AN_ITEM = 24
-
-
-class CacheInfo(NamedTuple):
-    """What ``cache.json`` says."""
-
-    layers: tuple[int, ...]
-    """The layers held."""
-    d: int
-    """Width of a row."""
-    dtype: CacheDtype
-    """Type of the stored numbers."""
-    source: dict[str, Any]
-    """What was run on what: a cache is continued only with the same."""
-    complete: bool
-    """Whether all items are in."""
-
-
-class Shard(NamedTuple):
-    """What a shard's JSON says."""
-
-    name: str
-    """Its number, five digits."""
-    items: list[int]
-    """The items in it, in the order of their rows."""
-    lengths: list[int]
-    """Rows of each."""
-    sha256: dict[int, str]
-    """Checksum of each layer's file."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows in all."""
-        return sum(self.lengths)
 
 
 def estimate_bytes(
@@ -202,7 +162,7 @@ class CacheWriter:
         else:
             if self.folder.is_dir() and any(p.name != _LOCK for p in self.folder.iterdir()):
                 raise InputError("the folder is not empty and not a cache", where=self.folder)
-            _write_info(self.folder, self.info)
+            write_info(self.folder, self.info)
         self._shards = read_shards(self.folder)
         self.done = {item for shard in self._shards for item in shard.items}
         for left_over in self.folder.glob("*/.*.tmp*"):
@@ -288,7 +248,7 @@ class CacheWriter:
             self._write_shard()
         if not self.info.complete:
             self.info = self.info._replace(complete=True)
-            _write_info(self.folder, self.info)
+            write_info(self.folder, self.info)
 
     def _write_shard(self) -> None:
         name = f"{len(self._shards):05d}"
@@ -327,73 +287,3 @@ class CacheWriter:
                 self.finish()
         finally:
             self.close()
-
-
-def layer_path(folder: Path, layer: int, shard: str) -> Path:
-    """Return where a layer's rows of a shard lie."""
-    return folder / f"layer-{layer:02d}" / f"{shard}.safetensors"
-
-
-def read_info(folder: Path) -> CacheInfo:
-    """Read and check ``cache.json``.
-
-    Raises
-    ------
-    InputError
-        If it is missing or malformed.
-    """
-    path = folder / "cache.json"
-    value = read_json(path)
-    layers, d = value.get("layers"), value.get("d")
-    source = value.get("source")
-    good = (
-        value.get("version") == _VERSION
-        and isinstance(layers, list)
-        and all(type(layer) is int and layer >= 0 for layer in layers)
-        and type(d) is int
-        and d > 0
-        and value.get("dtype") in DTYPES
-        and isinstance(source, dict)
-    )
-    if not good or not isinstance(layers, list) or not isinstance(d, int):
-        raise InputError("not the description of an activation cache", where=path)
-    return CacheInfo(
-        tuple(layers), d, value["dtype"], dict(source or {}), value.get("complete") is True
-    )
-
-
-def read_shards(folder: Path) -> list[Shard]:
-    """Read all shards' JSON in order.
-
-    Raises
-    ------
-    InputError
-        If one is missing among them or malformed, or an item is in two.
-    """
-    shards = []
-    seen: set[int] = set()
-    for number, path in enumerate(sorted((folder / "shards").glob("[0-9]*.json"))):
-        value = read_json(path)
-        name = f"{number:05d}"
-        items, lengths, sums = (value.get(key) for key in ("items", "lengths", "sha256"))
-        if (
-            path.stem != name
-            or not isinstance(items, list)
-            or not isinstance(lengths, list)
-            or not isinstance(sums, dict)
-            or len(items) != len(lengths)
-            or not all(type(v) is int for v in (*items, *lengths))
-            or min(lengths, default=0) < 0
-            or not all(str(key).isdigit() for key in sums)
-        ):
-            raise InputError(f"not shard {name} of an activation cache", where=path)
-        if len(set(items)) != len(items) or not seen.isdisjoint(items):
-            raise InputError("an item is in the cache twice", where=path)
-        seen.update(items)
-        shards.append(Shard(name, items, lengths, {int(k): str(v) for k, v in sums.items()}))
-    return shards
-
-
-def _write_info(folder: Path, info: CacheInfo) -> None:
-    value = info._asdict() | {"version": _VERSION, "layers": list(info.layers)}
-    write_json(folder / "cache.json", value)

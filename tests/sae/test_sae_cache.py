@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from plmsae.errors import InputError
-from plmsae.sae.cache import CacheDtype, CacheWriter, check_disk, estimate_bytes, read_shards
+from plmsae.sae.cache import CacheWriter, check_disk, estimate_bytes
+from plmsae.sae.cache_files import CacheDtype, read_shards
 from plmsae.sae.cached import CachedActivations, CachedLayers
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.train import Job, train, train_many
