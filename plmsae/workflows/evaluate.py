@@ -54,8 +54,7 @@ class EvaluateOutcome:
             f"({self.how})"
         ]
         lines += [
-            f"  {row['method']:<24} {row['n_features']:>6} features "
-            f"{row['n_concepts']:>5} concepts"
+            f"  {row['method']:<24} {row['n_features']:>6} features {row['n_concepts']:>5} concepts"
             for row in self.baselines
         ]
         if self.top_concepts:

@@ -198,7 +198,7 @@ class DemoRequest:
     n_families: int = 120
     proteins_per_family: int = 16
     d_sae: int = 2048
-    n_vectors: int = 1_500_000
+    n_vectors: int = 1_000_000
     min_precision: float = 0.7
     """Concepts whose precision interval starts lower abstain."""
     device: str = "auto"

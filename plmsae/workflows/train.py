@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from plmsae.bundle import Bundle, write_bundle
 from plmsae.bundle_frames import CONCEPTS_SCHEMA, FEATURES_SCHEMA, empty_frame
@@ -23,10 +24,9 @@ from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import TrainRequest
 
 if TYPE_CHECKING:
-    import torch
-
     from plmsae.plm.model import Plm
     from plmsae.sae.base import Sae
+    from plmsae.sae.run import TrainResult
 
 logger = logging.getLogger(__name__)
 
@@ -91,33 +91,41 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
             f"{len(proteins.proteins)} proteins are too few to train on and to hold some out",
             where=request.proteins,
         )
-    outcomes = []
-    for layer in request.layers:
-        with start_run(
-            experiment="plmsae-train",
-            run_name=f"{request.plm} L{layer} {request.unit}",
-            params={**recipe, "plm": request.plm, "layer": layer, "proteins": request.proteins},
-        ) as tracked:
-            context = {"rejected": proteins.rejected_frame()}
-            gate("proteins", proteins.frame(), request.out / "quality", context, tracked)
-            outcomes.append(_train_layer(request, recipe, proteins, layer, tracked, progress))
-    return outcomes
+    check_layers(request)
+    with start_run(
+        experiment="plmsae-train",
+        run_name=f"{request.plm} {request.unit}",
+        params={
+            **recipe,
+            "plm": request.plm,
+            "layers": request.layers,
+            "unit": request.unit,
+            "proteins": request.proteins,
+        },
+    ) as tracked:
+        context = {"rejected": proteins.rejected_frame()}
+        gate("proteins", proteins.frame(), request.out / "quality", context, tracked)
+        return _train_layers(request, recipe, proteins, tracked, progress)
 
 
-def _train_layer(
+def check_layers(request: TrainRequest) -> None:
+    """Raise `InputError` unless layers are named, each once."""
+    if not request.layers or len(set(request.layers)) != len(request.layers):
+        raise InputError("name at least one layer, each once", where="--layers")
+
+
+def _train_layers(
     request: TrainRequest,
     recipe: dict[str, Any],
     proteins: ProteinSet,
-    layer: int,
     tracked: Run,
     progress: Progress,
-) -> TrainOutcome:
+) -> list[TrainOutcome]:
+    """Train one SAE for each layer, on one pass of the PLM over the proteins."""
     from plmsae.plm.model import load_plm
-    from plmsae.plm.splice import fidelity
     from plmsae.sae.config import SaeConfig, TrainConfig
     from plmsae.sae.data import shuffled_batches
-    from plmsae.sae.evaluate import evaluate_sae
-    from plmsae.sae.train import train
+    from plmsae.sae.train import Job, train_many
 
     device: Any = request.device
     # The head is needed to say what a reconstruction costs the PLM; means have no such reading.
@@ -127,84 +135,128 @@ def _train_layer(
         device=device,
         revision=request.plm_revision,
         head=head,
-        max_layer=None if head else layer,
+        max_layer=None if head else max(request.layers),
     )
-    plm.check_layer(layer)
+    for layer in request.layers:
+        plm.check_layer(layer)
     train_set, held_out = _hold_out(proteins.sequences, request.seed)
     config = SaeConfig(d_in=plm.d_model, **{k: v for k, v in recipe.items() if k in SAE_KEYS})
     settings = {k: v for k, v in recipe.items() if k in TRAIN_KEYS}
     train_config = TrainConfig(**settings, device=str(plm.device))
-    folder = request.out / f"L{layer}"
+    width = plm.d_model * len(request.layers)
     batches = shuffled_batches(
-        lambda: activation_stream(plm, layer, request.unit, train_set, request.seed),
+        lambda: (
+            torch.cat([x[layer] for layer in request.layers], dim=1)
+            for x in activation_stream(plm, request.layers, request.unit, train_set, request.seed)
+        ),
         train_config.batch_size,
-        buffer_rows=min(1 << 18, (1 << 28) // plm.d_model),
+        buffer_rows=min(1 << 18, (1 << 28) // width),
         seed=request.seed,
     )
 
-    def recovered(sae: Sae, sequences: list[str], *, masked: bool = True) -> dict[str, float]:
-        if not head:
-            return {}
-        result = fidelity(
-            plm, sequences, layer, lambda x: sae.to(x.device).reconstruct(x), masked=masked
-        )
-        suffix = "" if masked else "_unmasked"
-        return {
-            f"loss_recovered{suffix}": result.loss_recovered,
-            f"ce_own{suffix}": result.own,
-            f"ce_replaced{suffix}": result.replaced,
-            f"kl{suffix}": result.kl,
-        }
+    def job(number: int, layer: int) -> Job:
+        columns = slice(number * plm.d_model, (number + 1) * plm.d_model)
 
-    with progress.task(f"training {config.arch} SAE, {plm.id} layer {layer}") as task:
+        def probe(sae: Sae) -> dict[str, float]:
+            return recovered(plm, layer, sae, held_out[:PROBED]) if head else {}
 
-        def on_metrics(step: int, metrics: dict[str, float]) -> None:
-            tracked.log_metrics(step, metrics)
+        return Job(config, train_config, lambda rows: rows[:, columns].contiguous(), probe)
+
+    title = f"training {config.arch} SAE, {plm.id} layer {_list(request.layers)}"
+    with progress.task(title) as task:
+
+        def on_metrics(number: int, step: int, metrics: dict[str, float]) -> None:
+            prefix = f"L{request.layers[number]}/" if len(request.layers) > 1 else ""
+            tracked.log_metrics(step, {prefix + name: v for name, v in metrics.items()})
             note = f"EV {metrics['explained_variance']:.3f}  dead {metrics['dead_share']:.1%}"
             task.update(step, train_config.total_steps, note)
 
-        result = train(
+        results = train_many(
             batches,
-            config,
-            train_config,
+            [job(number, layer) for number, layer in enumerate(request.layers)],
             on_metrics=on_metrics,
-            probe=lambda sae: recovered(sae, held_out[:PROBED]),
-            checkpoint_dir=folder / "checkpoints",
+            checkpoint_dir=request.out / "checkpoints",
             resume=True,
         )
-    with progress.task("measuring the reconstruction on held-out proteins") as task:
-        sae = result.sae.to(plm.device)
-        stream = activation_stream(plm, layer, request.unit, held_out, request.seed)
-        measured = evaluate_sae(sae, stream)
-        metrics = {
-            **{k: float(v) for k, v in measured.items()},
-            "dead_share": float(result.metrics["dead_share"]),
-            "gamma": float(result.metrics["gamma"]),
-            **recovered(sae, held_out),
-            **recovered(sae, held_out, masked=False),
-        }
-        task.update(1, 1)
+    outcomes = []
+    with progress.task("measuring the reconstructions on held-out proteins") as task:
+        for number, (layer, result) in enumerate(zip(request.layers, results, strict=True)):
+            task.update(number, len(results), f"layer {layer}")
+            outcomes.append(
+                _finish(request, recipe, proteins, plm, layer, result, train_set, held_out, tracked)
+            )
+        task.update(len(results), len(results))
+    return outcomes
+
+
+def _list(layers: tuple[int, ...]) -> str:
+    return ", ".join(str(layer) for layer in layers)
+
+
+def _finish(
+    request: TrainRequest,
+    recipe: dict[str, Any],
+    proteins: ProteinSet,
+    plm: Plm,
+    layer: int,
+    result: TrainResult,
+    train_set: list[str],
+    held_out: list[str],
+    tracked: Run,
+) -> TrainOutcome:
+    """Measure one trained SAE on held-out proteins, bundle it, register it."""
+    from plmsae.sae.evaluate import evaluate_sae
+
+    sae = result.sae.to(plm.device)
+    stream = activation_stream(plm, (layer,), request.unit, held_out, request.seed)
+    metrics = {
+        **{k: float(v) for k, v in evaluate_sae(sae, (x[layer] for x in stream)).items()},
+        "dead_share": float(result.metrics["dead_share"]),
+        "gamma": float(result.metrics["gamma"]),
+    }
+    if plm.masked_lm is not None:
+        metrics |= recovered(plm, layer, sae, held_out)
+        metrics |= recovered(plm, layer, sae, held_out, masked=False)
+    folder = request.out / f"L{layer}"
     bundle = _write(request, proteins, plm, layer, sae, train_set, metrics, recipe, folder)
-    tracked.log_metrics(result.steps, {f"held_out_{k}": v for k, v in metrics.items()})
+    prefix = f"L{layer}/" if len(request.layers) > 1 else ""
+    tracked.log_metrics(result.steps, {f"{prefix}held_out_{k}": v for k, v in metrics.items()})
     model = None
     if request.register:
         from plmsae.registry import register
 
-        ref = register(bundle, run_id=tracked.run_id)
-        model = f"{ref.name}/{ref.version}"
+        model = str(register(bundle, run_id=tracked.run_id))
     return TrainOutcome(layer=layer, bundle=bundle.path, model=model, metrics=metrics)
 
 
+def recovered(
+    plm: Plm, layer: int, sae: Sae, sequences: list[str], *, masked: bool = True
+) -> dict[str, float]:
+    """Return what is left of the PLM's predictions when the SAE's reconstruction is spliced in."""
+    from plmsae.plm.splice import fidelity
+
+    sae = sae.to(plm.device)
+    result = fidelity(plm, sequences, layer, sae.reconstruct, masked=masked)
+    suffix = "" if masked else "_unmasked"
+    return {
+        f"loss_recovered{suffix}": result.loss_recovered,
+        f"ce_own{suffix}": result.own,
+        f"ce_replaced{suffix}": result.replaced,
+        f"kl{suffix}": result.kl,
+    }
+
+
 def activation_stream(
-    plm: Plm, layer: int, unit: str, sequences: list[str], seed: int
-) -> Iterator[torch.Tensor]:
-    """Yield the activations of `sequences` in a random order, (length, D) or (1, D) each."""
+    plm: Plm, layers: tuple[int, ...], unit: str, sequences: list[str], seed: int
+) -> Iterator[dict[int, torch.Tensor]]:
+    """Yield the activations of `sequences` by layer, in a random order: (length, D) or (1, D)."""
     order = np.random.default_rng(seed).permutation(len(sequences))
     for first in range(0, len(order), AT_ONCE):
         chunk = [sequences[i] for i in order[first : first + AT_ONCE]]
-        for _, states in plm.activations(chunk, [layer]):
-            x_ND = states[layer]
-            yield x_ND if unit == "residue" else x_ND.mean(0, keepdim=True)
+        for _, states in plm.activations(chunk, layers):
+            if unit == "protein":
+                states = {layer: x_ND.mean(0, keepdim=True) for layer, x_ND in states.items()}
+            yield states
 
 
 def _hold_out(sequences: list[str], seed: int) -> tuple[list[str], list[str]]:
@@ -230,8 +282,8 @@ def _write(
 
     sae.cpu().save(folder / "sae")
     sae.to(plm.device)
-    stream = activation_stream(plm, layer, request.unit, train_set[:512], request.seed)
-    highest, fires, rows = _latent_statistics(sae, stream)
+    stream = activation_stream(plm, (layer,), request.unit, train_set[:512], request.seed)
+    highest, fires, rows = _latent_statistics(sae, (x[layer] for x in stream))
     features = pl.DataFrame(
         {
             "latent": np.arange(len(highest)),
