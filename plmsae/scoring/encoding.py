@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from plmsae.encode import Encoder
+    from plmsae.plm.model import Device, Precision
 
 
 class SequenceEncoder(Protocol):
@@ -102,17 +103,36 @@ class Encoded:
     """Proteins that could not be encoded, in input order, each with its reason."""
 
 
-def load_encoder(bundle: ModelBundle, *, device: str = "auto", dtype: str = "auto") -> Encoder:
-    """Return the `plmsae.encode.Encoder` that a bundle describes: its PLM, layer and SAE."""
+def load_encoder(
+    bundle: ModelBundle, *, device: Device = "auto", precision: Precision = "auto"
+) -> Encoder:
+    """Return the encoder that a bundle describes: its PLM, at its revision, its layer and its SAE.
+
+    Raises
+    ------
+    InputError
+        If the PLM cannot be opened, or is another than the SAE was trained on.
+    """
     from plmsae.encode import Encoder
-    from plmsae.plm import load_plm
-    from plmsae.sae import load_sae
+    from plmsae.plm.model import load_plm
+    from plmsae.sae.model import load_sae
 
     meta = bundle.meta
-    revision = meta.plm_revision or None
-    plm = load_plm(meta.plm, revision=revision, device=device, dtype=dtype, max_layer=meta.layer)
-    sae = load_sae(bundle.path / "sae")
-    return Encoder(plm, meta.layer, sae, unit=meta.unit)
+    plm = load_plm(
+        meta.plm,
+        revision=meta.plm_revision or None,
+        device=device,
+        precision=precision,
+        max_layer=meta.layer,
+    )
+    if meta.plm_revision and plm.revision != meta.plm_revision:
+        raise InputError(
+            f"the PLM {meta.plm} is here at revision {plm.revision}, the SAE was trained on "
+            f"{meta.plm_revision}",
+            where=bundle.path,
+        )
+    sae = load_sae(bundle.path / "sae", device=plm.device)
+    return Encoder(plm, meta.layer, sae, unit="protein" if meta.unit == "protein" else "residue")
 
 
 def encode_part(

@@ -54,8 +54,8 @@ class PyfuncModel:
         Parameters
         ----------
         model_input : pandas.DataFrame
-            Column ``sequence``; column ``accession`` if there is one, else the 1-based row names
-            the protein.
+            Column ``sequence`` and, optionally, ``accession``; a protein without one is named by
+            its 1-based row.
         params : mapping, optional
             ``min_precision`` (float): leave out annotations whose ``precision_low`` is less, or was
             never measured; 0 keeps all; by default the bundle's own.
@@ -118,7 +118,8 @@ def _read_input(model_input: pd.DataFrame) -> list[Any]:
     names = model_input["accession"] if "accession" in model_input.columns else None
     proteins = []
     for row, raw in enumerate(model_input["sequence"]):
-        accession = str(row + 1) if names is None else str(names.iloc[row])
+        name = None if names is None else names.iloc[row]
+        accession = name if isinstance(name, str) and name else str(row + 1)
         if not isinstance(raw, str) or not (sequence := tidy(raw)):
             raise InputError("a sequence is empty or not text", record=f"row {row + 1}")
         if (illegal := alphabet.first_illegal(sequence)) is not None:
@@ -134,6 +135,6 @@ def _read_input(model_input: pd.DataFrame) -> list[Any]:
 def _to_pandas(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
     import pandas as pd
 
-    dtypes = {"start": "int32", "end": "int32", "score": "float32"}
+    dtypes = {"start": "int32", "end": "int32", "score": "float64"}
     dtypes |= {"precision": "float64", "precision_low": "float64"}
     return pd.DataFrame(columns).astype(dtypes)

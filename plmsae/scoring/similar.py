@@ -102,4 +102,5 @@ def _jaccard(words_Q: csr_array, words_C: csr_array) -> NDArray[np.float64]:
     shared_QC = (words_Q @ words_C.T).toarray()
     size_Q, size_C = np.diff(words_Q.indptr), np.diff(words_C.indptr)
     united_QC = size_Q[:, None] + size_C[None, :] - shared_QC
-    return shared_QC / np.maximum(united_QC, 1)
+    jaccard_QC: NDArray[np.float64] = shared_QC / np.maximum(united_QC, 1)
+    return jaccard_QC

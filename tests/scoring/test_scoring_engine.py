@@ -477,18 +477,15 @@ def test_two_runs_may_not_write_one_folder_at_once(fasta: Path, tmp_path: Path) 
 
 
 def test_an_input_that_changes_meanwhile_gets_no_manifest(fasta: Path, tmp_path: Path) -> None:
-    class Meddling(FakeEncoder):
-        def encode(self, sequences: Any) -> Any:
-            if self.calls == 0:
-                with fasta.open("a") as handle:
-                    handle.write(">NEW\nAAAA\n")
-            return super().encode(sequences)
+    class Meddling(FakeBundle):
+        @property
+        def digest(self) -> str:  # asked for after the first look at the input
+            with fasta.open("a") as handle:
+                handle.write(">NEW\nAAAA\n")
+            return super().digest
 
-    # One part, so that the whole file is read before it changes, and a small file is read at once;
-    # hence a second input that is long enough to be still open.
-    write_fasta(fasta, [(f"P{i}", "A" * 1000) for i in range(3000)])
     with pytest.raises(InputError, match="changed while"):
-        run(fasta, tmp_path / "out", part_residues=10_000, encoder=Meddling())
+        run(fasta, tmp_path / "out", bundle=Meddling())
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 

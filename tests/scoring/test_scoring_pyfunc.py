@@ -28,9 +28,11 @@ def test_predictions_are_the_annotations_that_scoring_writes(tmp_path: Path) -> 
 
 
 def test_without_accessions_the_row_names_the_protein() -> None:
-    found = model().predict(pd.DataFrame({"sequence": ["AAA", "aw*"]}, index=[7, 8]))
-    assert set(found["accession"]) == {"2"}
-    assert found["start"].tolist() == [2, 2]
+    frame = pd.DataFrame({"sequence": ["AAA", "aw*"]}, index=[7, 8])
+    for changed in (frame, frame.assign(accession=["P1", None]), frame.assign(accession="")):
+        found = model().predict(changed)
+        assert set(found["accession"]) == {"2"}
+        assert found["start"].tolist() == [2, 2]
 
 
 def test_no_call_gives_an_empty_table_with_all_columns() -> None:
