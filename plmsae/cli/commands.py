@@ -57,7 +57,7 @@ COMMANDS = (
         name="pretrain",
         request=requests.PretrainRequest,
         about="Train a protein language model of your own.",
-        more="Its architecture is ESM-2's. The same command again goes on from the last checkpoint.",
+        more="The architecture is ESM-2's. The same command goes on from the last checkpoint.",
         examples=(
             "plmsae pretrain corpus.fasta.gz --out runs/mini",
             "plmsae pretrain a.fasta.gz b.fasta.gz --held-out yeast.tsv.gz --max-minutes 60 "
@@ -132,7 +132,10 @@ COMMANDS = (
             f"plmsae fill uniprot.tsv.gz --model {MODEL} --out proposals",
             f"plmsae fill annotations.tsv.gz -m {MODEL} -o proposals --truth truth.tsv.gz",
         ),
-        shapes={"table": Shape(argument="TABLE"), "model": _MODEL},
+        shapes={
+            "table": Shape(argument="TABLE", help="UniProt TSV export, plain, gz or zst."),
+            "model": _MODEL,
+        },
     ),
     WorkflowCommand(
         name="validate",
@@ -155,7 +158,12 @@ COMMANDS = (
             f"plmsae report swissprot_yeast.tsv.gz --model {MODEL}",
             f"plmsae report yeast.tsv.gz -m {MODEL} --latents 12,40..45 --no-llm",
         ),
-        shapes={"proteins": _PROTEINS, "model": _MODEL},
+        shapes={
+            "proteins": _PROTEINS,
+            "model": _MODEL,
+            "n_features": Shape(help="How many features."),
+            "max_proteins": Shape(help="Use a random sample of so many."),
+        },
     ),
     WorkflowCommand(
         name="simulate",
