@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -108,29 +107,24 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
     heavy = "torch mlflow polars transformers great_expectations anthropic sklearn scipy numpy "
     heavy += "pandas pyarrow matplotlib rich yaml"
     code = (
-        "import sys, json, contextlib, io, time; start = time.perf_counter()\n"
+        "import contextlib, io, json, sys, time\n"
         "from plmsae.cli import main\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
         "    main(sys.argv[1:])\n"
-        "print(json.dumps([time.perf_counter() - start, list(sys.modules)]))"
+        "print(json.dumps([time.process_time(), list(sys.modules)]))"
     )
     for arguments in (["--help"], ["train", "--help"], ["--version"]):
-        fastest = float("inf")
-        for _ in range(5):  # Other work on the machine is not our slowness.
-            started = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, "-c", code, *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-                cwd=ROOT,
-            )
-            fastest = min(fastest, time.perf_counter() - started)
-            seconds, modules = json.loads(done.stdout)
-            if fastest < 0.5:
-                break
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        # Of the processor, Python's own start included: other work here is not our slowness.
+        seconds, modules = json.loads(done.stdout)
         assert not set(heavy.split()) & set(modules)
-        assert fastest < 0.5, f"{seconds:.2f} s of it our own"
+        assert seconds < 0.5
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
