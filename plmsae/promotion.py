@@ -33,6 +33,26 @@ _TAG = "plmsae.promotion."
 _MAX_TAG = 4900
 
 
+class GatesNotMetError(QualityError):
+    """A candidate does not meet the gates.
+
+    Parameters
+    ----------
+    gates : tuple of GateResult
+        All gates, those that are met included.
+    """
+
+    def __init__(self, gates: tuple[GateResult, ...]) -> None:
+        self.gates = gates
+        first, *rest = [gate for gate in gates if not gate.passed]
+        found = first.found
+        if first.gate.why:
+            found += f" — {first.gate.why.rstrip('.')}"
+        if rest:
+            found += f"; also failing: {', '.join(f'{r.expected}, found {r.found}' for r in rest)}"
+        super().__init__(first.expected, found)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PromotionResult:
     """What `promote` did."""
@@ -77,7 +97,7 @@ def promote(
 
     Raises
     ------
-    QualityError
+    GatesNotMetError
         If a gate is not met (exit code 3); the champion stays.
     InputError
         If there is no such version.
@@ -107,7 +127,7 @@ def promote(
     results = check_gates(gates, bundle.meta.metrics, champion)
     failed = [result for result in results if not result.passed]
     if failed and not force:
-        raise _refused(failed)
+        raise GatesNotMetError(results)
     with mlflow_errors(store.tracking_uri):
         store.set_registered_model_alias(candidate.ref.name, DEFAULT_ALIAS, candidate.ref.version)
         _write_down(store, candidate.ref, previous, results, forced=bool(failed))
@@ -115,16 +135,6 @@ def promote(
     return PromotionResult(
         ref=candidate.ref, previous=previous, gates=results, promoted=True, forced=bool(failed)
     )
-
-
-def _refused(failed: list[GateResult]) -> QualityError:
-    first, rest = failed[0], failed[1:]
-    found = first.found
-    if first.gate.why:
-        found += f" — {first.gate.why.rstrip('.')}"
-    if rest:
-        found += f"; also failing: {', '.join(f'{r.expected}, found {r.found}' for r in rest)}"
-    return QualityError(first.expected, found)
 
 
 def _champion(

@@ -17,8 +17,6 @@ Cost grows with the active entries under a label, not with C × F × T; memory b
 (C, F, T) tables of counts is bounded by the chunk.
 """
 
-# ruff: noqa: N802  (names carry the shape of the array)
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ Every baseline here ends as sparse latents, or as a label table, so that it goes
 - shuffled labels: every instance keeps its concept and length and lands anywhere it fits.
 """
 
-# ruff: noqa: N815  (names carry the shape of the array)
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -7,8 +7,6 @@ any non-zero value; only over-representation counts; and the correction is Benja
 all latents × terms together.
 """
 
-# ruff: noqa: N802, N815  (names carry the shape of the array: P proteins, F latents, C terms)
-
 from __future__ import annotations
 
 from collections.abc import Sequence

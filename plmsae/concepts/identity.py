@@ -11,8 +11,6 @@ measures take the amino acid out:
   0.5 if the latent knows nothing beyond the amino acid.
 """
 
-# ruff: noqa: N802  (names carry the shape of the array)
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ instance is **found** if a right call does so. That is what ``call_precision`` m
 plmsae. It is generous to long calls, so the intersection over union (IoU) stands beside it.
 """
 
-# ruff: noqa: N802, N815  (names carry the shape of the array)
-
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ exact curves, intervals and controls need the activations themselves, in the ord
 :class:`PairActivations` holds them for some (concept, latent) pairs at once.
 """
 
-# ruff: noqa: N802, N815  (names carry the shape of the array: Q pairs, E entries, J pair-instances)
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ Both are over residues, silent residues included as one tie at zero, and equal s
 ``average_precision_score`` and ``roc_auc_score`` on the dense column.
 """
 
-# ruff: noqa: N815  (names carry the shape of the array)
-
 from __future__ import annotations
 
 from dataclasses import dataclass

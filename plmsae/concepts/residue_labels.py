@@ -5,8 +5,6 @@ have one row a residue, proteins under one another. :class:`ResidueLabels` is th
 rows, 0-based and half-open.
 """
 
-# ruff: noqa: N802, N815  (names carry the shape of the array)
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ test proteins (Simon & Zou 2025, Methods). The two steps are two functions here,
 takes no choice: choosing the threshold again on the test split flatters every pair.
 """
 
-# ruff: noqa: N815  (names carry the shape of the array)
-
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,0 +1,189 @@
+"""The commands that run a workflow, each with its examples; their options are the request's fields.
+
+Adding a setting is adding a field to a request in `plmsae.workflows.requests`; only what its name
+and type cannot say (positional, a fixed choice) stands here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from plmsae.cli.fields import Setting, Shape, settings
+from plmsae.workflows import requests
+from plmsae.workflows.progress import Progress
+
+MODEL = "plmsae.plmsae-mini.L4.residue"
+
+_MODEL = Shape(
+    help="Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder."
+)
+_UNIT = Shape(choices=("residue", "protein"))
+_PROTEINS = Shape(argument="PROTEINS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowCommand:
+    """One command that runs one workflow."""
+
+    name: str
+    """Of the command, and of the module in `plmsae.workflows`."""
+    request: type
+    """What the workflow takes."""
+    about: str
+    """First line: what the list of commands shows."""
+    more: str = ""
+    """A paragraph."""
+    examples: tuple[str, ...]
+    """Command lines that work."""
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    """Fields that need one."""
+    tracked: bool = True
+    """Whether it talks to MLflow."""
+
+    @property
+    def settings(self) -> list[Setting]:
+        """The fields of the request, in the order of the help."""
+        return settings(self.request, self.shapes)
+
+    def run(self, request: Any, progress: Progress) -> Any:
+        """Import the workflow, which may take seconds, and run it."""
+        return importlib.import_module(f"plmsae.workflows.{self.name}").run(request, progress)
+
+
+COMMANDS = (
+    WorkflowCommand(
+        name="pretrain",
+        request=requests.PretrainRequest,
+        about="Train a protein language model of your own.",
+        more="The architecture is ESM-2's. The same command goes on from the last checkpoint.",
+        examples=(
+            "plmsae pretrain corpus.fasta.gz --out runs/mini",
+            "plmsae pretrain a.fasta.gz b.fasta.gz --held-out yeast.tsv.gz --max-minutes 60 "
+            "--out runs/mini",
+        ),
+        shapes={
+            "proteins": Shape(argument="PROTEINS"),
+            "n_layers": Shape(help="Transformer blocks."),
+            "d_model": Shape(help="Width of the residual stream."),
+            "n_heads": Shape(help="Attention heads; must divide --d-model."),
+            "tokens_per_step": Shape(help="Tokens an optimiser step."),
+            "matrix_lr": Shape(help="Peak learning rate of the weight matrices."),
+            "other_lr": Shape(help="Peak learning rate of everything else."),
+            "optimizer": Shape(choices=("muon", "adamw"), help="Optimiser of the weight matrices."),
+            "mask_share": Shape(help="Share of the residues that are masked, in (0, 1)."),
+            "decay_share": Shape(help="Share of the run, at its end, over which the rates decay."),
+            "precision": Shape(
+                help="auto (bf16 where the device is fast at it), fp32 or bf16.",
+            ),
+            "checkpoint_minutes": Shape(help="Minutes between checkpoints."),
+        },
+    ),
+    WorkflowCommand(
+        name="train",
+        request=requests.TrainRequest,
+        about="Train a sparse autoencoder on a PLM and register it.",
+        more="One SAE is trained for each layer. Registered models start as @challenger.",
+        examples=(
+            "plmsae train corpus.fasta.gz --layers 4",
+            "plmsae train swissprot.fasta.gz --plm esm2-650m --layers 9,18,24 --device cuda",
+            "plmsae train corpus.fasta.gz --layers 2..4 --d-sae 4096 --k 64",
+        ),
+        shapes={
+            "proteins": _PROTEINS,
+            "plm_revision": Shape(help="Branch, tag or commit; by default the catalogue's."),
+            "unit": _UNIT,
+        },
+    ),
+    WorkflowCommand(
+        name="evaluate",
+        request=requests.EvaluateRequest,
+        about="Find out what a model's features mean, on held-out proteins.",
+        examples=(
+            f"plmsae evaluate swissprot_yeast.tsv.gz --model {MODEL}@challenger",
+            f"plmsae evaluate yeast.tsv.gz --report-on bsubtilis.tsv.gz --model {MODEL}@challenger "
+            "--promote",
+        ),
+        shapes={"concepts": Shape(argument="CONCEPTS"), "model": _MODEL},
+    ),
+    WorkflowCommand(
+        name="score",
+        request=requests.ScoreRequest,
+        about="Annotate a proteome.",
+        more="A run that was stopped goes on where it was when the same command is given again.",
+        examples=(
+            f"plmsae score proteome.fasta --model {MODEL} --out annotated",
+            f"plmsae score proteome.fasta.gz -m {MODEL}@champion -o annotated --format gff3",
+            f"zcat proteome.fasta.gz | plmsae score - -m {MODEL} -o annotated",
+        ),
+        shapes={
+            "proteins": _PROTEINS,
+            "model": _MODEL,
+            "format": Shape(choices=("gff3", "tsv", "jsonl")),
+        },
+    ),
+    WorkflowCommand(
+        name="fill",
+        request=requests.FillRequest,
+        about="Propose labels that a UniProt table lacks.",
+        more="Each comes with its measured precision; none repeats a label the table has.",
+        examples=(
+            f"plmsae fill uniprot.tsv.gz --model {MODEL} --out proposals",
+            f"plmsae fill annotations.tsv.gz -m {MODEL} -o proposals --truth truth.tsv.gz",
+        ),
+        shapes={
+            "table": Shape(argument="TABLE", help="UniProt TSV export, plain, gz or zst."),
+            "model": _MODEL,
+        },
+    ),
+    WorkflowCommand(
+        name="validate",
+        request=requests.ValidateRequest,
+        about="Check proteins, labels or results against reviewed suites.",
+        more="Exits with 3 if a critical expectation fails.",
+        examples=("plmsae validate uniprot.tsv.gz", "plmsae validate annotated --out checks"),
+        shapes={
+            "path": Shape(argument="PATH"),
+            "kind": Shape(choices=("proteins", "labels", "annotations", "proposals")),
+        },
+    ),
+    WorkflowCommand(
+        name="report",
+        request=requests.ReportRequest,
+        about="Write reports on the best features of a model.",
+        more="Claude writes them where ANTHROPIC_API_KEY is set; otherwise they are written from "
+        "the evidence alone, and say so.",
+        examples=(
+            f"plmsae report swissprot_yeast.tsv.gz --model {MODEL}",
+            f"plmsae report yeast.tsv.gz -m {MODEL} --latents 12,40..45 --no-llm",
+        ),
+        shapes={
+            "proteins": _PROTEINS,
+            "model": _MODEL,
+            "n_features": Shape(help="How many features."),
+            "max_proteins": Shape(help="Use a random sample of so many."),
+        },
+    ),
+    WorkflowCommand(
+        name="simulate",
+        request=requests.SimulateRequest,
+        about="Make a simulated proteome whose every label is known.",
+        examples=("plmsae simulate --out proteome --seed 1",),
+        tracked=False,
+    ),
+    WorkflowCommand(
+        name="demo",
+        request=requests.DemoRequest,
+        about="Run the whole road on a simulated proteome.",
+        examples=("plmsae demo",),
+        shapes={
+            "plm": Shape(help="Catalogue name, hub id or folder."),
+            "layer": Shape(help="Layer to open; 1-based."),
+            "n_families": Shape(help="Homologous families to simulate."),
+            "proteins_per_family": Shape(help="Members of each."),
+            "n_vectors": Shape(help="Residues seen in training, repeats counted."),
+        },
+    ),
+)
+"""In the order of a life: make, understand, use, check."""

@@ -1,0 +1,148 @@
+"""Pages made from the command line itself: ``docs/cli.md`` and ``MLproject``.
+
+``python -m plmsae.cli.reference`` in a checkout writes both; a test says when it must be run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from plmsae.cli.app import ORDER, app
+from plmsae.cli.commands import COMMANDS, WorkflowCommand
+from plmsae.cli.fields import RECIPE_OPTIONS, Setting
+from plmsae.cli.values import show_numbers
+
+_WIDTH = 96
+
+_TYPES: dict[type, str] = {
+    **{str: "string", int: "int", float: "float", bool: "bool"},
+    **{tuple: "string", Path: "string"},
+}
+
+_CLI_HEAD = """\
+# The command line
+
+Made from the program by `python -m plmsae.cli.reference`; do not edit. `plmsae COMMAND --help` says
+the same.
+
+Results go to standard output (`--json` for programs), progress and messages to standard error:
+bars on a terminal, a line now and then elsewhere, nothing with `--quiet`.
+
+| exit code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | a bug in plmsae, or out of memory; `--debug` shows the traceback |
+| 2 | the input or the arguments are wrong; one line says what, where and what to do |
+| 3 | a quality gate failed: a critical expectation of `validate`, or a gate of `promote` |
+| 130 | interrupted; the same command goes on where it was |
+"""
+
+_MLPROJECT_HEAD = """\
+# Entry points for `mlflow run . -e NAME -P parameter=value`, each the command `plmsae NAME`.
+# Made from the program by `python -m plmsae.cli.reference`; do not edit.
+#
+# An empty value means not given. Environments: `--env-manager local` uses the Python that runs
+# mlflow; `uv` makes one of its own and needs no conda; `conda` is for those who have it.
+name: plmsae
+conda_env: conda.yaml
+
+entry_points:
+"""
+
+
+def cli_page() -> str:
+    """Return ``docs/cli.md``."""
+    group = typer.main.get_command(app)
+    parts = [_CLI_HEAD, _section("plmsae", group)]
+    commands = group.commands  # type: ignore[attr-defined]
+    parts += [_section(f"plmsae {name}", commands[name]) for name in ORDER]
+    return "\n".join(parts)
+
+
+def mlproject() -> str:
+    """Return ``MLproject``."""
+    return _MLPROJECT_HEAD + "\n".join(_entry_point(spec) for spec in COMMANDS)
+
+
+def write(root: Path) -> None:
+    """Write both files into a checkout."""
+    (root / "docs" / "cli.md").write_text(cli_page(), encoding="utf-8")
+    (root / "MLproject").write_text(mlproject(), encoding="utf-8")
+
+
+def _section(path: str, command: Any) -> str:
+    # A fixed width: the page must not depend on the terminal that made it.
+    context = command.make_context(
+        path, [], resilient_parsing=True, terminal_width=_WIDTH, max_content_width=_WIDTH
+    )
+    shown = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    return f"## {path}\n\n```text\n{shown}\n```\n"
+
+
+def _entry_point(spec: WorkflowCommand) -> str:
+    lines = [f"  {spec.name}:", f"    # {spec.about}", "    parameters:"]
+    names = []
+    for setting in spec.settings:
+        if setting.kind is dict:
+            for name, (kind, text) in RECIPE_OPTIONS.items():
+                names.append(name)
+                text = f"{text} By default the recipe's."
+                lines += _parameter(name, _TYPES[kind], "", text, required=False)
+        else:
+            names.append(setting.name)
+            lines += _parameter(
+                setting.name,
+                _type(setting),
+                _default(setting),
+                _about(setting),
+                required=setting.required,
+            )
+    lines.append("    command: >-")
+    command = f"python pipelines/{spec.name}.py " + " ".join(f"--{n} {{{n}}}" for n in names)
+    lines += textwrap.wrap(
+        command, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _parameter(name: str, kind: str, default: str, about: str, *, required: bool) -> list[str]:
+    comment = textwrap.wrap(about, _WIDTH - 8, initial_indent="# ", subsequent_indent="# ")
+    value = f"{{type: {kind}}}" if required else f"{{type: {kind}, default: {default or repr('')}}}"
+    return [*(" " * 6 + line for line in comment), f"      {name}: {value}"]
+
+
+def _about(setting: Setting) -> str:
+    text = setting.help
+    if setting.shape.choices:
+        text += f" One of {', '.join(setting.shape.choices)}."
+    if setting.kind is tuple and setting.item is str:
+        text += " Several are separated by commas."
+    return text.strip()
+
+
+def _type(setting: Setting) -> str:
+    if setting.shape.argument and setting.kind is str:
+        return "path"  # Must exist; MLflow makes it absolute, or fetches it where it is a URI.
+    return _TYPES[setting.kind]
+
+
+def _default(setting: Setting) -> str:
+    value = setting.default
+    if value is None or value is dataclasses.MISSING or value == ():
+        return ""
+    if setting.kind is bool:
+        return f"'{str(value).lower()}'"
+    if setting.kind is tuple:
+        return f"'{show_numbers(value)}'"
+    if setting.kind in (int, float):
+        return str(value)
+    return f"'{value}'"
+
+
+if __name__ == "__main__":
+    write(Path.cwd())

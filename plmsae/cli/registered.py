@@ -1,0 +1,132 @@
+"""The commands about what is registered or already scored: models, promote, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from plmsae.cli.running import Common, fail, guarded
+from plmsae.errors import InputError
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow server or store; by default mlflow.db in the working folder.",
+    ),
+]
+
+
+def models(
+    refs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="REF", help="Only names that hold this; references to compare."),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put the models named side by side, all metrics.")
+    ] = False,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List and compare registered models."""
+
+    def command() -> None:
+        from plmsae import registry
+        from plmsae.cli import tables
+
+        if compare:
+            if not refs or len(refs) < 2:
+                raise InputError("needs two references or more", where="--compare")
+            tables.print_compared(registry.compare(refs), as_json=as_json)
+        else:
+            tables.print_models(registry.list_models(), parts=refs or [], as_json=as_json)
+
+    _finish(Common(debug=debug, as_json=as_json, tracking_uri=tracking_uri), command)
+
+
+def promote(
+    ref: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="NAME@challenger or NAME/3; NAME alone: challenger."),
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote though gates fail; the log says so.")
+    ] = False,
+    tracking_uri: TrackingUri = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make a registered version the champion, if it meets the gates."""
+
+    def command() -> None:
+        from plmsae import promotion
+        from plmsae.cli import tables
+
+        try:
+            result = promotion.promote(ref, force=force)
+        except promotion.GatesNotMetError as error:
+            if not quiet:
+                tables.print_gates(error.gates)
+            raise
+        if not quiet:
+            tables.print_gates(result.gates)
+        if not result.promoted:
+            typer.echo(f"{result.ref} is champion already")
+            return
+        before = f"; before it was version {result.previous}" if result.previous else ""
+        forced = " (forced, though gates are not met)" if result.forced else ""
+        typer.echo(f"{result.ref} is champion now{forced}{before}")
+
+    _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by plmsae score.")],
+    out: Annotated[
+        str,
+        typer.Option("--out", "-o", metavar="FILE", help="File to write; - for standard output."),
+    ],
+    format: Annotated[
+        Literal["gff3", "tsv", "jsonl"] | None,
+        typer.Option("--format", "-f", help="By default found from the name of the file."),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write scored annotations as GFF3, TSV or JSON lines."""
+
+    def command() -> None:
+        from plmsae.scoring.export import export as write
+
+        chosen = format or _by_name(out)
+        written = write(folder, chosen, out)
+        if out != "-" and not quiet:
+            fail(f"{written} annotations in {out}", kind="done")
+
+    _finish(Common(quiet=quiet, debug=debug), command)
+
+
+def _by_name(out: str) -> Literal["gff3", "tsv", "jsonl"]:
+    endings: dict[str, Literal["gff3", "tsv", "jsonl"]] = {
+        ".gff": "gff3",
+        ".gff3": "gff3",
+        ".tsv": "tsv",
+        ".jsonl": "jsonl",
+    }
+    ending = Path(out).suffix.lower()
+    if ending not in endings:
+        raise InputError("cannot tell the format", where=out, hint="give --format gff3|tsv|jsonl")
+    return endings[ending]
+
+
+def _finish(common: Common, command: Callable[[], None]) -> None:
+    raise typer.Exit(guarded(common, command))

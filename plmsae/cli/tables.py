@@ -1,0 +1,126 @@
+"""Tables on standard output: fitted to a terminal, plain and unwrapped in a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from plmsae.naming import PREFIX
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from plmsae.gates import GateResult
+
+_COLUMNS: Mapping[str, str] = {
+    "model": "model",
+    "aliases": "aliases",
+    "arch": "arch",
+    "d_sae": "latents",
+    "k": "k",
+    "n_features_f1_50": "features F1≥0.5",
+    "n_concepts_f1_50": "concepts F1≥0.5",
+    "explained_variance": "expl. var.",
+    "loss_recovered": "loss rec.",
+    "dead_share": "dead",
+    "created": "created (UTC)",
+}
+_WIDE = 10_000
+
+
+def print_models(frame: pl.DataFrame, *, parts: Sequence[str], as_json: bool = False) -> None:
+    """Print what is registered.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `plmsae.registry.list_models`.
+    parts : sequence of str
+        Only models whose name and version holds one of these, if there are any.
+    as_json : bool, optional
+        One JSON list instead of a table.
+    """
+    rows = [
+        {**row, "model": f"{row['name']}/{row['version']}"}
+        for row in frame.iter_rows(named=True)
+        if not parts or any(_holds(row, part) for part in parts)
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        asked = f" that matches {' or '.join(parts)}" if parts and frame.height else ""
+        print(f"no model{asked} is registered; plmsae train makes one", file=sys.stderr)  # noqa: T201
+        return
+    rows = [{**row, "aliases": " ".join(f"@{a}" for a in row["aliases"] or ())} for row in rows]
+    shown = [name for name in _COLUMNS if any(row[name] not in (None, "") for row in rows)]
+    _print_table(
+        [_COLUMNS[name] for name in shown],
+        [[_cell(row[name]) for name in shown] for row in rows],
+        right={_COLUMNS[n] for n in shown if n not in ("model", "aliases", "arch", "created")},
+    )
+
+
+def print_compared(frame: pl.DataFrame, *, as_json: bool = False) -> None:
+    """Print models side by side, one a column.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `plmsae.registry.compare`.
+    as_json : bool, optional
+        One JSON list instead of a table.
+    """
+    if as_json:
+        _print_json(frame.to_dicts())
+        return
+    rows = [[name, *map(_cell, frame[name])] for name in frame.columns if name != "model"]
+    names = [name.removeprefix(f"models:/{PREFIX}.") for name in frame["model"]]
+    _print_table(["", *names], rows, right=set(names))
+
+
+def print_gates(gates: Sequence[GateResult]) -> None:
+    """Print what each gate of promotion expected and found."""
+    _print_table(
+        ["gate", "expected", "found"],
+        [["met" if g.passed else "not met", g.expected, g.found] for g in gates],
+        right=set(),
+    )
+
+
+def _holds(row: Mapping[str, Any], part: str) -> bool:
+    aliases = [f"{row['name']}@{alias}" for alias in row["aliases"] or ()]
+    return any(part in name for name in (f"{row['name']}/{row['version']}", *aliases))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else f"{value:.4g}"
+    if hasattr(value, "strftime"):
+        return str(value.strftime("%Y-%m-%d %H:%M"))
+    return str(value)
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: set[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in head:
+        kind = "right" if name in right else "left"
+        table.add_column(Text(name), justify=kind, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        # As Text: brackets in names are no markup.
+        table.add_row(*map(Text, row))
+    width = None if sys.stdout.isatty() else _WIDE
+    Console(file=sys.stdout, width=width, highlight=False).print(table)
+
+
+def _print_json(rows: Sequence[Mapping[str, Any]]) -> None:
+    print(json.dumps(list(rows), ensure_ascii=False, indent=2, default=str))  # noqa: T201

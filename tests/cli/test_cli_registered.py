@@ -1,0 +1,154 @@
+"""models, promote and export: tables, gates and files."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from plmsae import promotion, registry
+from plmsae.cli.app import run
+from plmsae.gates import Gate, GateResult
+from plmsae.lookup import ModelRef
+
+Captured = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+NAME = "plmsae.plmsae-mini.L4.residue"
+
+
+def registered() -> pl.DataFrame:
+    row: dict[str, Any] = {
+        **{"name": NAME, "version": "2", "aliases": ["champion"], "plm": "plmsae-mini"},
+        **{"layer": 4, "unit": "residue", "arch": "topk", "d_sae": 2560, "k": 32},
+        **dict.fromkeys(registry.HEADLINE_METRICS, 0.25),
+        **{"created": datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "model_id": "m-1", "run_id": "r"},
+    }
+    other = {**row, "version": "1", "aliases": [], "loss_recovered": None}
+    return pl.DataFrame([row, other])
+
+
+def test_models_lists_what_is_registered(monkeypatch: Patch, capsys: Captured) -> None:
+    monkeypatch.setattr(registry, "list_models", registered)
+    assert run(["models"]) == 0
+    head, _, first, second = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["model", "aliases"]
+    assert first.startswith(f"{NAME}/2")
+    assert {"@champion", "topk", "2560", "0.25", "2026-01-02"} <= set(first.split())
+    assert "–" in second
+
+
+def test_models_can_be_narrowed_by_part_of_the_name(monkeypatch: Patch, capsys: Captured) -> None:
+    monkeypatch.setattr(registry, "list_models", registered)
+    assert run(["models", "@champion", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["model"] == f"{NAME}/2"
+    assert run(["models", "esm2"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no model that matches esm2 is registered" in captured.err
+
+
+def test_compare_puts_models_side_by_side(monkeypatch: Patch, capsys: Captured) -> None:
+    def compare(refs: list[str]) -> pl.DataFrame:
+        return pl.DataFrame({"model": refs, "plm": ["a", "b"], "explained_variance": [0.5, None]})
+
+    monkeypatch.setattr(registry, "compare", compare)
+    assert run(["models", "--compare", f"{NAME}@champion", f"{NAME}/1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [f"{NAME}@champion", f"{NAME}/1"]
+    assert lines[2].split() == ["plm", "a", "b"]
+    assert lines[3].split() == ["explained_variance", "0.5", "–"]
+
+
+def gate(metric: str, *, passed: bool) -> GateResult:
+    return GateResult(
+        gate=Gate(metric=metric, op=">=", value=0.5),
+        passed=passed,
+        expected=f"{metric} >= 0.5",
+        found="0.7" if passed else "0.3",
+    )
+
+
+def test_promote_shows_every_gate_and_exits_with_3_if_one_fails(
+    monkeypatch: Patch, capsys: Captured
+) -> None:
+    def refuse(ref: str, *, force: bool) -> None:
+        raise promotion.GatesNotMetError((gate("a", passed=True), gate("b", passed=False)))
+
+    monkeypatch.setattr(promotion, "promote", refuse)
+    assert run(["promote", f"{NAME}@challenger"]) == 3
+    captured = capsys.readouterr()
+    assert [line.split() for line in captured.out.splitlines()[2:]] == [
+        ["met", "a", ">=", "0.5", "0.7"],
+        ["not", "met", "b", ">=", "0.5", "0.3"],
+    ]
+    assert captured.err == "plmsae: error: quality gate failed: expected b >= 0.5, found 0.3\n"
+
+
+@pytest.mark.parametrize(
+    ("promoted", "forced", "previous", "said"),
+    [
+        (True, False, None, f"{NAME}/2 is champion now"),
+        (True, True, "1", "champion now (forced, though gates are not met); before it was version"),
+        (False, False, "2", f"{NAME}/2 is champion already"),
+    ],
+)
+def test_promote_says_what_it_did(
+    promoted: bool, forced: bool, previous: str | None, said: str, monkeypatch: Patch,
+    capsys: Captured,
+) -> None:  # fmt: skip
+    asked: list[Any] = []
+
+    def promote(ref: str, *, force: bool) -> promotion.PromotionResult:
+        asked.append((ref, force))
+        return promotion.PromotionResult(
+            ref=ModelRef(name=NAME, version="2", model_id="m-1"),
+            previous=previous,
+            gates=(gate("a", passed=True),),
+            promoted=promoted,
+            forced=forced,
+        )
+
+    monkeypatch.setattr(promotion, "promote", promote)
+    assert run(["promote", NAME, "--force"]) == 0
+    assert asked == [(NAME, True)]
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "format"),
+    [("a.gff3", [], "gff3"), ("a.tsv", [], "tsv"), ("-", ["--format", "jsonl"], "jsonl")],
+)
+def test_export_finds_the_format_from_the_name(
+    name: str, options: list[str], format: str, monkeypatch: Patch
+) -> None:
+    import plmsae.scoring.export as module
+
+    calls = SimpleNamespace(made=[])
+
+    def export(folder: Path, format: str, target: str) -> int:
+        calls.made.append((folder, format, target))
+        return 3
+
+    monkeypatch.setattr(module, "export", export)
+    assert run(["export", "scored", "-o", name, *options]) == 0
+    assert calls.made == [(Path("scored"), format, name)]
+
+
+def test_a_folder_that_was_never_scored_is_named(tmp_path: Path, capsys: Captured) -> None:
+    assert run(["export", str(tmp_path), "-o", "-", "-f", "tsv"]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_a_registry_that_is_empty_says_how_to_fill_it(monkeypatch: Patch, capsys: Captured) -> None:
+    monkeypatch.setattr(registry, "list_models", lambda: registered().clear())
+    assert run(["models"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "plmsae train makes one" in captured.err

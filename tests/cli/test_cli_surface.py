@@ -1,0 +1,170 @@
+"""The command line as people and scripts know it: names, help, and what --help costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from plmsae import __version__, recipes
+from plmsae.cli import reference
+from plmsae.cli.app import ORDER, app, run
+from plmsae.cli.commands import COMMANDS
+from plmsae.cli.fields import RECIPE_OPTIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+GROUP: Any = typer.main.get_command(app)
+
+COMMON = {"--json", "--quiet", "--debug", "--help"}
+TRACKED = COMMON | {"--tracking-uri"}
+# Taking a name away or giving it another meaning breaks somebody's script: think, then say so in
+# the changelog, then change it here.
+SURFACE: dict[str, set[str]] = {
+    "pretrain": TRACKED
+    | {"PROTEINS", "--out", "--held-out", "--simulated-share", "--n-layers", "--d-model"}
+    | {"--n-heads", "--steps", "--tokens-per-step", "--row", "--matrix-lr", "--other-lr"}
+    | {"--optimizer", "--mask-share", "--decay-share", "--precision", "--checkpoint-minutes"}
+    | {"--max-minutes", "--device", "--seed"},
+    "train": TRACKED
+    | {"PROTEINS", "--plm", "--plm-revision", "--layers", "--unit", "--recipe", "--d-sae", "--k"}
+    | {"--arch", "--n-vectors", "--batch-size", "--lr", "--max-proteins", "--out", "--register"}
+    | {"--device", "--seed"},
+    "evaluate": TRACKED
+    | {"CONCEPTS", "--model", "--proteins", "--report-on", "--select-share", "--min-instances"}
+    | {"--min-precision", "--max-proteins", "--baselines", "--bootstrap", "--out", "--register"}
+    | {"--promote", "--device", "--seed"},
+    "models": (TRACKED - {"--quiet"}) | {"REF", "--compare"},
+    "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
+    "score": TRACKED
+    | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
+    | {"--validate", "--device"},
+    "fill": TRACKED
+    | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--strict", "--validate"}
+    | {"--device"},
+    "validate": TRACKED | {"PATH", "--kind", "--out"},
+    "report": TRACKED
+    | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}
+    | {"--max-proteins", "--device", "--seed"},
+    "export": (COMMON - {"--json"}) | {"DIR", "--out", "--format"},
+    "simulate": COMMON
+    | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},
+    "demo": TRACKED
+    | {"--out", "--plm", "--layer", "--n-families", "--proteins-per-family", "--n-vectors"}
+    | {"--device", "--seed"},
+}
+
+
+def shown(name: str) -> set[str]:
+    command = GROUP.commands[name]
+    context = command.make_context(name, [], resilient_parsing=True)
+    found = set()
+    for parameter in command.get_params(context):
+        longest = max(parameter.opts, key=len)
+        found.add(longest if longest.startswith("--") else parameter.metavar)
+    return found
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_names_of_commands_and_options_are_frozen(name: str) -> None:
+    assert shown(name) == SURFACE[name]
+
+
+def test_every_command_is_listed() -> None:
+    assert list(GROUP.commands) == list(ORDER) == list(SURFACE)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_every_option_is_explained_and_every_command_has_an_example(name: str) -> None:
+    command = GROUP.commands[name]
+    context = command.make_context(name, [], resilient_parsing=True)
+    assert f"Examples:\n    plmsae {name}" in command.get_help(context)
+    unexplained = [p.name for p in command.get_params(context) if not (p.help or "").strip()]
+    assert not unexplained
+    # A first line that does not fit is cut with dots in the list of commands.
+    assert not command.get_short_help_str(limit=66).endswith("...")
+
+
+def test_examples_in_the_help_are_commands_that_parse() -> None:
+    from plmsae.cli.app import ABOUT, EXAMPLES
+
+    lines = [line.strip() for line in ABOUT.splitlines() if line.startswith("  plmsae")]
+    lines += [example for spec in COMMANDS for example in spec.examples]
+    lines += [example for examples in EXAMPLES.values() for example in examples]
+    for line in lines:
+        after_pipe = line.split("| plmsae")[-1].removeprefix("plmsae").split(" | ")[0]
+        name, *arguments = after_pipe.split()
+        GROUP.commands[name].make_context(name, arguments)
+
+
+def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
+    heavy = "torch mlflow polars transformers great_expectations anthropic sklearn scipy numpy "
+    heavy += "pandas pyarrow matplotlib rich yaml"
+    code = (
+        "import contextlib, io, json, sys, time\n"
+        "from plmsae.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    main(sys.argv[1:])\n"
+        "print(json.dumps([time.process_time(), list(sys.modules)]))"
+    )
+    for arguments in (["--help"], ["train", "--help"], ["--version"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        # Of the processor, Python's own start included: other work here is not our slowness.
+        seconds, modules = json.loads(done.stdout)
+        assert not set(heavy.split()) & set(modules)
+        assert seconds < 0.5
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"plmsae {__version__}\n"
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Usage: plmsae" in capsys.readouterr().out
+
+
+def test_recipe_options_are_keys_of_recipes() -> None:
+    for name, (kind, _) in RECIPE_OPTIONS.items():
+        assert kind in recipes.KEYS[name], name
+
+
+def test_pages_made_from_the_command_line_are_up_to_date() -> None:
+    hint = "run python -m plmsae.cli.reference"
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference.cli_page(), hint
+    assert (ROOT / "MLproject").read_text(encoding="utf-8") == reference.mlproject(), hint
+
+
+def test_conda_yaml_lists_the_dependencies_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    conda = yaml.safe_load((ROOT / "conda.yaml").read_text(encoding="utf-8"))
+    (listed,) = [d["pip"] for d in conda["dependencies"] if isinstance(d, dict)]
+    assert listed == ["-c constraints.txt", *project["dependencies"]]
+
+
+def test_constraints_pin_every_dependency_and_name_no_build() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(line.count("==") == 1 and not set(line) & set("+@/;") for line in pins)
+    pinned = {_bare(line) for line in pins}
+    wanted = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+    assert not {_bare(line) for line in wanted} - pinned
+
+
+def _bare(requirement: str) -> str:
+    name = requirement.split("==")[0].split(">=")[0].split("<")[0]
+    return name.strip().lower().replace("_", "-")
