@@ -1,0 +1,191 @@
+"""The whole road, once, on a small simulated proteome with the PLM that ships."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from plmsae.errors import InputError, QualityError
+from plmsae.registry import list_models, resolve
+from plmsae.workflows import demo, evaluate, score, train, validate
+from plmsae.workflows.progress import Silent
+from plmsae.workflows.requests import (
+    DemoRequest,
+    EvaluateRequest,
+    ScoreRequest,
+    TrainRequest,
+    ValidateRequest,
+)
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    """One run of the demo, small; the other tests look at what it left."""
+    folder = tmp_path_factory.mktemp("road")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("PLMSAE_CACHE", str(folder / "cache"))
+        patch.delenv("ANTHROPIC_API_KEY", raising=False)
+        request = DemoRequest(
+            out=folder / "out",
+            n_families=48,
+            proteins_per_family=8,
+            d_sae=512,
+            n_vectors=120_000,
+            min_precision=0.5,
+        )
+        yield demo.run(request, Silent())
+
+
+def test_the_trained_sae_explains_what_the_plm_computes(road):
+    metrics = road.trained.metrics
+    assert metrics["explained_variance"] > 0.8
+    assert metrics["loss_recovered"] > 0.5
+    assert 1 <= metrics["l0"] <= 32
+
+
+def test_concepts_are_found_and_beat_the_neurons(road):
+    summary = road.evaluated.summary
+    assert summary["n_concepts_f1_50"] >= 1
+    assert summary["n_concepts_f1_50"] > summary["sae_shuffled_labels_concepts_f1_50"]
+
+
+def test_the_model_is_champion_with_its_evidence(road):
+    models = list_models()
+    (champion,) = models.filter(pl.col("aliases").list.contains("champion")).to_dicts()
+    assert champion["name"] == "plmsae.plmsae-mini.L4.residue"
+    bundle = resolve("plmsae.plmsae-mini.L4.residue@champion")
+    assert bundle.concepts.height > 0
+    assert bundle.features.height == bundle.meta.d_sae == 512
+    assert bundle.meta.eval_data.sha256 != bundle.meta.train_data.sha256
+
+
+def test_every_held_back_protein_is_scored(road):
+    proteins = pl.read_parquet(road.scored.folder / "proteins")
+    split = json.loads((road.out / "proteome" / "truth.json").read_text())
+    held = sum(f["members"] for f in split["families"] if f["split"] == "heldout")
+    assert proteins.height == road.scored.n_scored == held
+    assert proteins["accession"].n_unique() == held
+
+
+def test_annotations_lie_within_their_proteins(road):
+    annotations = pl.read_parquet(road.scored.folder / "annotations")
+    lengths = pl.read_parquet(road.scored.folder / "proteins").select("accession", "length")
+    joined = annotations.join(lengths, on="accession", how="left")
+    assert joined["length"].null_count() == 0
+    inside = (joined["start"] >= 1) & (joined["start"] <= joined["end"])
+    assert (inside & (joined["end"] <= joined["length"])).all()
+
+
+def test_hidden_labels_are_counted_against_the_truth(road):
+    truth = road.filled.truth
+    assert truth["hidden"] > 0
+    assert 0 <= truth["recovered"] <= truth["hidden"]
+    assert truth["proposed"] == road.filled.n_proposed
+
+
+def test_reports_say_that_they_were_written_from_evidence_alone(road):
+    assert set(road.reported.authors) == {"evidence only"}
+    assert "<script" not in road.reported.html.read_text()
+
+
+def test_everything_is_in_mlflow(road):
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{road.out.parent / 'mlflow.db'}")
+    runs = mlflow.search_runs(search_all_experiments=True)
+    assert set(runs["status"]) == {"FINISHED"}
+    names = " ".join(runs["tags.mlflow.runName"])
+    for station in ("demo", "plmsae-mini", "evaluate", "score", "fill", "report"):
+        assert station in names
+    trained = runs[runs["tags.mlflow.runName"].str.startswith("plmsae-mini")].iloc[0]
+    history = mlflow.MlflowClient().get_metric_history(trained["run_id"], "loss_recovered")
+    assert len(history) >= 5
+
+
+def test_the_closing_table_names_what_a_newcomer_wants_to_know(road):
+    text = "\n".join(road.lines())
+    for words in ("concepts found", "labels hidden", "labels recovered", "precision", "mlflow ui"):
+        assert words in text
+
+
+def test_a_second_run_of_the_demo_stands_on_the_first(road):
+    again = demo.run(
+        DemoRequest(
+            out=road.out,
+            n_families=48,
+            proteins_per_family=8,
+            d_sae=512,
+            n_vectors=120_000,
+            min_precision=0.5,
+        ),
+        Silent(),
+    )
+    assert again.filled.truth == road.filled.truth
+
+
+def test_a_finished_score_folder_passes_validation(road, tmp_path):
+    request = ValidateRequest(path=str(road.scored.folder), out=tmp_path)
+    outcome = validate.run(request, Silent())
+    assert outcome.kind == "annotations"
+    assert outcome.summary.exists()
+
+
+def test_damaged_annotations_stop_with_a_report(road, tmp_path):
+    copy = tmp_path / "scores"
+    shutil.copytree(road.scored.folder, copy)
+    part = next((copy / "annotations").glob("*.parquet"))
+    frame = pl.read_parquet(part)
+    frame.with_columns(end=pl.col("end") + 100_000).write_parquet(part)
+    with pytest.raises(QualityError) as caught:
+        validate.run(ValidateRequest(path=str(copy), out=tmp_path / "checked"), Silent())
+    assert caught.value.exit_code == 3
+    assert Path(caught.value.report).exists()
+
+
+def test_several_layers_are_trained_on_one_pass(road, tmp_path):
+    request = TrainRequest(
+        proteins=str(road.out / "proteome" / "train.fasta.gz"),
+        layers=(1, 6),
+        overrides={"d_sae": 256, "n_vectors": 40_000, "k": 8, "batch_size": 512},
+        max_proteins=80,
+        out=tmp_path,
+        register=False,
+    )
+    one, six = train.run(request, Silent())
+    assert (one.layer, six.layer) == (1, 6)
+    assert one.metrics["explained_variance"] > 0.3
+    assert resolve(str(six.bundle)).meta.layer == 6
+
+
+def test_a_protein_level_sae_is_trained_on_means(road, tmp_path):
+    request = TrainRequest(
+        proteins=str(road.out / "proteome" / "train.fasta.gz"),
+        layers=(4,),
+        unit="protein",
+        overrides={"d_sae": 64, "n_vectors": 6_400, "k": 4, "batch_size": 64},
+        out=tmp_path,
+        register=False,
+    )
+    (outcome,) = train.run(request, Silent())
+    bundle = resolve(str(outcome.bundle))
+    assert bundle.meta.unit == "protein"
+    with pytest.raises(InputError, match="residue-level"):
+        evaluate.run(
+            EvaluateRequest(model=str(outcome.bundle), concepts="unused.tsv", out=tmp_path),
+            Silent(),
+        )
+
+
+def test_wrong_inputs_are_one_clear_error(road, tmp_path):
+    with pytest.raises(InputError, match="no such file|does not exist|there is no"):
+        train.run(TrainRequest(proteins=str(tmp_path / "none.fasta"), out=tmp_path), Silent())
+    with pytest.raises(InputError, match="no such model"):
+        score.run(
+            ScoreRequest(proteins="x.fasta", model="plmsae.none.L1.residue", out=tmp_path), Silent()
+        )
