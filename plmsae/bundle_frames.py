@@ -61,6 +61,13 @@ _SHARES = (
 _COUNTS = ("n_instances", "n_residues", "n_proteins", "n_calls", "min_length", "max_gap")
 
 
+def empty_frame(schema: dict[str, str]) -> pl.DataFrame:
+    """Return a frame of one of the schemas without rows."""
+    import polars as pl
+
+    return pl.DataFrame(schema={name: getattr(pl, kind) for name, kind in schema.items()})
+
+
 def conform(
     frame: pl.DataFrame, schema: dict[str, str], *, d_sae: int, where: str | Path
 ) -> pl.DataFrame:

@@ -192,12 +192,27 @@ def resolve(ref: str | Path, *, tracking_uri: str | None = None) -> Bundle:
     UnsafeArtifactError
         If it carries code, pickles, another loader, or a file that was changed.
     """
+    return resolve_exactly(ref, tracking_uri=tracking_uri)[0]
+
+
+def resolve_exactly(ref: str | Path, *, tracking_uri: str | None = None) -> tuple[Bundle, str]:
+    """Do what `resolve` does; return also a name that stays true when aliases move.
+
+    Returns
+    -------
+    bundle : Bundle
+    uri : str
+        ``models:/NAME/VERSION``, ``models:/m-…``, or for a folder ``NAME@sha256:…`` with the start
+        of the bundle's digest.
+    """
     folder = Path(ref)
     if not str(ref).startswith("models:") and folder.is_dir():
-        return read_model_folder(folder)
+        bundle = read_model_folder(folder)
+        return bundle, f"{bundle.name}@sha256:{bundle.digest[:12]}"
     store = client(tracking_uri)
     version = find_version(store, parse_reference(str(ref)))
-    return fetch_model(store, version.model_id, expected_digest=version.digest)
+    bundle = fetch_model(store, version.model_id, expected_digest=version.digest)
+    return bundle, version.ref.uri if version.ref else f"models:/{version.model_id}"
 
 
 def list_models(*, tracking_uri: str | None = None) -> pl.DataFrame:

@@ -1,8 +1,8 @@
 """ESM-2 over packed residues: many proteins in one flat tensor, no padding anywhere.
 
 The functions here run the modules of a Hugging Face ``EsmForMaskedLM`` or ``EsmModel`` on tokens
-laid end to end, so that linear layers see no pad and attention stays inside each protein.
-Parameters are the library's own; only the order of the work is ours. Equality with the library's
+laid end to end, so that linear layers see no pad and attention stays inside each protein. The
+parameters are the library's own; only the order of the work is ours. Equality with the library's
 padded forward is tested for every layer.
 
 Shapes: N tokens, D hidden size, H heads, S segments (proteins, special tokens included).

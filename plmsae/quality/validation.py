@@ -78,6 +78,7 @@ def validate(
         If the table, a context table or the suite cannot be read, or lacks columns: that is not bad
         data but a wrong table.
     """
+    out_dir = Path(out_dir).resolve()  # Great Expectations takes no relative path
     suite = load_suite(kind, suite_path)
     others = Context(context)
     table = open_table(path_or_frame, what=kind)

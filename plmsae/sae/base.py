@@ -17,6 +17,7 @@ from plmsae.errors import InputError
 from plmsae.sae import formats, kernels
 from plmsae.sae.code import SparseCode
 from plmsae.sae.config import SaeConfig
+from plmsae.sae.normalize import normalize
 
 _ROWS_AT_ONCE = 4096
 
@@ -38,7 +39,8 @@ class Sae(nn.Module, ABC):
     Attributes
     ----------
     W_enc_FD, W_dec_FD : Parameter, shape (F, D)
-        One row a latent in both. (On disk the encoder is (D, F), as SAELens has it.)
+        One row a latent in both. (On disk the encoder is (D, F), as SAELens has it.) The decoder of
+        a transcoder has the width of its target.
     b_enc_F, b_dec_D : Parameter
         Biases.
     """
@@ -50,12 +52,14 @@ class Sae(nn.Module, ABC):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(seed)
-        weights = torch.randn((config.d_sae, config.d_in), generator=generator)
-        weights /= torch.linalg.vector_norm(weights, dim=1, keepdim=True)
-        self.W_dec_FD = nn.Parameter(weights)
-        self.W_enc_FD = nn.Parameter(weights.clone())
+        encoder = _unit_rows(config.d_sae, config.d_in, generator)
+        decoder = encoder.clone()
+        if config.is_transcoder:
+            decoder = _unit_rows(config.d_sae, config.d_target, generator)
+        self.W_dec_FD = nn.Parameter(decoder)
+        self.W_enc_FD = nn.Parameter(encoder)
         self.b_enc_F = nn.Parameter(torch.zeros(config.d_sae))
-        self.b_dec_D = nn.Parameter(torch.zeros(config.d_in))
+        self.b_dec_D = nn.Parameter(torch.zeros(config.d_target))
 
     @property
     def device(self) -> torch.device:
@@ -69,6 +73,37 @@ class Sae(nn.Module, ABC):
     def select_for_training(self, x_BD: Tensor) -> SparseCode:
         """Return the active latents of a training batch; may update running statistics."""
         return self.select(x_BD)
+
+    @property
+    def n_levels(self) -> int:
+        """Number of reconstructions trained at once, each from the latents of the levels so far."""
+        return 1
+
+    def stack_levels(self, code: SparseCode) -> SparseCode:
+        """Return a training code as one of ``n_levels * B`` rows, level after level."""
+        return code
+
+    def begin(self, x_BD: Tensor) -> None:
+        """Fit what random weights leave open to the first batch (centred and scaled)."""
+
+    def penalise(
+        self, code: SparseCode, grad_values_S: Tensor, by_latent: kernels.Transposed
+    ) -> Tensor | None:
+        """Add a penalty to the loss: return it, and add its gradient to that of the values.
+
+        Called once a training step, after `select_for_training`; sets ``.grad`` of the parameters
+        that only this architecture has.
+
+        Parameters
+        ----------
+        code : SparseCode
+            The training code; S entries.
+        grad_values_S : Tensor
+            Gradient of the reconstruction loss with respect to the values; changed in place.
+        by_latent : Transposed
+            The same entries, in the order of latents.
+        """
+        return None
 
     @abstractmethod
     def rescale_extras(self, factor: float) -> None:
@@ -96,12 +131,30 @@ class Sae(nn.Module, ABC):
             raise InputError(
                 f"activations must have shape (n, {self.config.d_in})", value=str(tuple(x_ND.shape))
             )
-        return self.select(self.centre(x_ND.to(self.W_enc_FD)))
+        normalized = normalize(x_ND.to(self.W_enc_FD), self.config.input_norm)
+        return self.select(self.centre(normalized.rows))
 
     @torch.no_grad()
-    def decode(self, code: SparseCode) -> Tensor:
-        """Return the reconstruction, float32 (N, d_in), of a code."""
-        return kernels.decode(code, self.W_dec_FD) + self.b_dec_D
+    def decode(self, code: SparseCode, like_ND: Tensor | None = None) -> Tensor:
+        """Return the reconstruction, float32 (N, d_target), of a code.
+
+        Parameters
+        ----------
+        code : SparseCode
+            N rows.
+        like_ND : Tensor, shape (N, d_in), optional
+            The raw rows the code came from. Only an SAE that normalises its input needs them: each
+            row's own mean and scale, which the code does not hold, are put back. (A transcoder's
+            target is never normalised.)
+        """
+        y_ND = kernels.decode(code, self.W_dec_FD) + self.b_dec_D
+        if self.config.input_norm == "none" or self.config.is_transcoder:
+            return y_ND
+        if like_ND is None:
+            raise InputError(
+                "this SAE normalises its input: to decode, give the rows the code came from"
+            )
+        return normalize(like_ND.to(self.W_enc_FD), self.config.input_norm).restore(y_ND)
 
     def encode_csr(self, x_ND: Tensor) -> csr_array:
         """Encode raw activations in chunks, in bounded memory.
@@ -117,8 +170,8 @@ class Sae(nn.Module, ABC):
         return chunks[0] if len(chunks) == 1 else csr_array(vstack(chunks, format="csr"))
 
     def reconstruct(self, x_ND: Tensor) -> Tensor:
-        """Return decode(encode(x)) of raw activations, in chunks: float32 (N, d_in)."""
-        parts = [self.decode(self.encode(x)) for x in torch.split(x_ND, _ROWS_AT_ONCE)]
+        """Return decode(encode(x)) of raw activations, in chunks: float32 (N, d_target)."""
+        parts = [self.decode(self.encode(x), x) for x in torch.split(x_ND, _ROWS_AT_ONCE)]
         return torch.cat(parts)
 
     def forward(self, x_ND: Tensor) -> Tensor:
@@ -126,18 +179,29 @@ class Sae(nn.Module, ABC):
         return self.reconstruct(x_ND)
 
     @torch.no_grad()
-    def fold_scaling(self, mean_D: Tensor, factor: float) -> None:
+    def fold_scaling(
+        self,
+        mean_D: Tensor,
+        factor: float,
+        target_mean_D: Tensor | None = None,
+        target_factor: float | None = None,
+    ) -> None:
         """Make an SAE of ``(x - mean) * factor`` one of raw x, in place and exactly equivalent.
 
-        Weights stay as they are (the decoder keeps its unit norm); biases and latents take the
-        unit of raw activations, that is, are divided by `factor`.
+        The decoder keeps its unit norm; biases and latents take the unit of the raw target, that
+        is, are divided by its factor. A target scaled otherwise than the input has its own mean and
+        factor.
         """
+        target_mean_D = mean_D if target_mean_D is None else target_mean_D
+        target_factor = factor if target_factor is None else target_factor
         if not self.config.apply_b_dec_to_input:
             # Without a bias on its input, the encoder must itself take the mean away.
             self.b_enc_F.sub_(factor * (self.W_enc_FD @ mean_D))
-        self.b_enc_F.div_(factor)
-        self.b_dec_D.div_(factor).add_(mean_D)
-        self.rescale_extras(1 / factor)
+        if target_factor != factor:
+            self.W_enc_FD.mul_(factor / target_factor)
+        self.b_enc_F.div_(target_factor)
+        self.b_dec_D.div_(target_factor).add_(target_mean_D)
+        self.rescale_extras(1 / target_factor)
 
     def save(self, folder: Path) -> None:
         """Write ``cfg.json`` and ``sae_weights.safetensors``, as SAELens does, atomically."""
@@ -172,3 +236,9 @@ class Sae(nn.Module, ABC):
     def extra_from_stored(self, name: str, value_F: Tensor) -> None:
         """Take over one of `extra_names` from its stored form, shape (F,)."""
         raise NotImplementedError(name)
+
+
+def _unit_rows(n: int, width: int, generator: torch.Generator) -> Tensor:
+    rows = torch.randn((n, width), generator=generator)
+    rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows

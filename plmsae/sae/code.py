@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,16 @@ class SparseCode(NamedTuple):
         n_rows, k = values_BK.shape
         offsets = torch.arange(0, n_rows * k + 1, k, device=values_BK.device)
         return SparseCode(values_BK.reshape(-1), indices_BK.reshape(-1), offsets)
+
+    @staticmethod
+    def concatenate(parts: Sequence[SparseCode]) -> SparseCode:
+        """Put the rows of codes one after another."""
+        counts = torch.cat([part.offsets.diff() for part in parts])
+        return SparseCode(
+            torch.cat([part.values for part in parts]),
+            torch.cat([part.indices for part in parts]),
+            torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
+        )
 
     @staticmethod
     def from_csr(csr: csr_array, device: torch.device | str = "cpu") -> SparseCode:

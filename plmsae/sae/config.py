@@ -6,9 +6,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from plmsae.errors import InputError
+from plmsae.sae.normalize import INPUT_NORMS, InputNorm
 
 Arch = Literal["topk", "batchtopk", "relu", "jumprelu", "matryoshka", "hierarchical"]
 ARCHS: tuple[str, ...] = get_args(Arch)
+Target = Literal["input", "layer", "change"]
+TARGETS: tuple[str, ...] = get_args(Target)
+
+# Those that keep a number of latents by construction; the others are pressed towards it.
+_COUNTED = ("topk", "batchtopk", "matryoshka", "hierarchical")
+_N_LEVELS = {"matryoshka": 5, "hierarchical": 4}
 
 # One learning rate does not fit all widths: Adam's best one falls with the square root of d_sae
 # (Gao et al. 2024, "Scaling and evaluating sparse autoencoders", section A.3). The constant is for
@@ -33,14 +40,33 @@ class SaeConfig:
     d_sae: int
     """Number of latents."""
     k: int | None = 32
-    """Active latents a vector (on average over a batch for `batchtopk`)."""
-    apply_b_dec_to_input: bool = True
-    """Whether the decoder bias is subtracted before the encoder."""
+    """Active latents a vector: exactly for `topk` and `hierarchical`, on average for the others.
+    `relu` and `jumprelu` may go without if their sparsity coefficient is given."""
+    apply_b_dec_to_input: bool | None = None
+    """Whether the decoder bias is subtracted before the encoder; by default, if it is in the same
+    space (`target` is `input`)."""
+    target: Target = "input"
+    """What is reconstructed: the input itself, or (a transcoder) another layer, or what the blocks
+    up to that layer add to the input (the change)."""
+    d_out: int | None = None
+    """Width of the target; by default that of the input."""
+    levels: tuple[int, ...] = ()
+    """Where the reconstruction must also be good. `matryoshka`: numbers of first latents, the last
+    being d_sae (by default d_sae / 16, / 8, / 4, / 2, / 1). `hierarchical`: numbers of active
+    latents, the last being k (by default k / 8, / 4, / 2, / 1). Ascending."""
+    input_norm: InputNorm = "none"
+    """What is done to each row before anything else (see `plmsae.sae.normalize`)."""
 
     def __post_init__(self) -> None:
         if self.arch not in ARCHS:
             raise InputError(
                 "unknown SAE architecture", value=str(self.arch), hint=f"one of {', '.join(ARCHS)}"
+            )
+        if self.input_norm not in INPUT_NORMS:
+            raise InputError(
+                "unknown input normalisation",
+                value=str(self.input_norm),
+                hint=f"one of {', '.join(INPUT_NORMS)}",
             )
         _positive("d_in", self.d_in)
         _positive("d_sae", self.d_sae)
@@ -48,8 +74,47 @@ class SaeConfig:
             _positive("k", self.k)
             if self.k > self.d_sae:
                 raise InputError(f"k ({self.k}) must not exceed d_sae ({self.d_sae})")
-        elif self.arch in ("topk", "batchtopk"):
+        elif self.arch in _COUNTED:
             raise InputError(f"architecture {self.arch} needs k")
+        self._settle_target()
+        self._settle_levels()
+
+    @property
+    def d_target(self) -> int:
+        """Width of what is reconstructed."""
+        return self.d_out or self.d_in
+
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether training needs pairs of batches: what goes in, and what comes out."""
+        return self.target != "input"
+
+    def _settle_target(self) -> None:
+        if self.target not in TARGETS:
+            raise InputError("unknown target", value=self.target, hint="/".join(TARGETS))
+        if self.d_out is not None:
+            _positive("d_out", self.d_out)
+        if self.target != "layer" and self.d_target != self.d_in:
+            raise InputError(
+                f"d_out ({self.d_out}) must equal d_in ({self.d_in}) where target is {self.target}"
+            )
+        if self.apply_b_dec_to_input is None:
+            object.__setattr__(self, "apply_b_dec_to_input", not self.is_transcoder)
+        elif self.apply_b_dec_to_input and self.is_transcoder:
+            raise InputError("a transcoder cannot apply b_dec to its input")
+
+    def _settle_levels(self) -> None:
+        levels, n = tuple(self.levels), _N_LEVELS.get(self.arch, 0)
+        last = self.d_sae if self.arch == "matryoshka" else self.k or 0
+        if not n and levels:
+            raise InputError(f"architecture {self.arch} has no levels")
+        if n and not levels:
+            levels = tuple(sorted({max(1, last >> i) for i in range(n)}))
+        for level in levels:
+            _positive("each of the levels", level)
+        if levels and (levels != tuple(sorted(set(levels))) or levels[-1] != last):
+            raise InputError(f"levels must ascend and end with {last}", value=str(levels))
+        object.__setattr__(self, "levels", levels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +139,9 @@ class TrainConfig:
     """Share of the run over which the learning rate rises linearly from zero."""
     decay_share: float = 0.2
     """Share of the run, at its end, over which the learning rate falls linearly to zero."""
+    sparsity_coefficient: float | None = None
+    """Weight of the penalty of `relu` (L1) and `jumprelu` (L0), relative to the squared error of a
+    vector; None adjusts it while training, such that k latents are active."""
     auxk_coefficient: float = 1.0
     """Weight of the loss by which dead latents learn the residual; 0 turns revival off."""
     auxk_k: int | None = None
@@ -109,6 +177,8 @@ class TrainConfig:
             raise InputError("lr must be 'auto' or between 0 and 1", value=str(self.lr))
         if self.auxk_coefficient < 0:
             raise InputError("auxk_coefficient must not be negative")
+        if self.sparsity_coefficient is not None and self.sparsity_coefficient < 0:
+            raise InputError("sparsity_coefficient must not be negative")
         if self.checkpoint_minutes < 0:
             raise InputError("checkpoint_minutes must not be negative")
         if self.grad_clip is not None and self.grad_clip <= 0:
@@ -147,7 +217,8 @@ class TrainConfig:
 
 def differing_fields(ours: SaeConfig | TrainConfig, stored: dict[str, Any]) -> list[str]:
     """Name the fields of `ours` whose values differ from those of a stored configuration."""
-    return [name for name, value in asdict(ours).items() if stored.get(name) != value]
+    plain = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(ours).items()}
+    return [name for name, value in plain.items() if stored.get(name) != value]
 
 
 def _positive(name: str, value: object) -> None:

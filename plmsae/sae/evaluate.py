@@ -42,7 +42,7 @@ def evaluate_sae(sae: Sae, chunks: Iterable[Tensor]) -> dict[str, float]:
         x_ND = chunk.to(sae.device)
         code = sae.encode(x_ND)
         x = x_ND.double()
-        squared_error += float((x - sae.decode(code).double()).square().sum())
+        squared_error += float((x - sae.decode(code, x_ND).double()).square().sum())
         if origin_D is None:
             # Sums about a point near the mean do not cancel where ‖mean‖ is far above ‖std‖.
             origin_D = x.mean(dim=0) if x.shape[0] else None

@@ -20,6 +20,7 @@ from torch import Tensor
 from plmsae.atomic import atomic_path, write_json
 from plmsae.errors import InputError, UnsafeArtifactError
 from plmsae.sae.config import ARCHS, SaeConfig
+from plmsae.sae.normalize import INPUT_NORMS
 
 CONFIG_NAME = "cfg.json"
 WEIGHTS_NAME = "sae_weights.safetensors"
@@ -28,7 +29,21 @@ _MAX_CONFIG_BYTES = 1 << 20
 _MAX_WIDTH = 1 << 24
 _FLOATS = ("F64", "F32", "F16", "BF16")
 # Our architecture → what SAELens calls the class that computes the same function.
-_SAELENS_NAMES = {"topk": "topk", "batchtopk": "jumprelu"}
+_SAELENS_NAMES = {
+    "relu": "standard",
+    "topk": "topk",
+    "hierarchical": "topk",
+    "jumprelu": "jumprelu",
+    "batchtopk": "jumprelu",
+    "matryoshka": "jumprelu",
+}
+# Transcoders; SAELens has no class for the one of TopK, whose name follows its others.
+_TRANSCODER_NAMES = {
+    "standard": "transcoder",
+    "topk": "topk_transcoder",
+    "jumprelu": "jumprelu_transcoder",
+}
+_ARCHS = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu"}
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
@@ -36,17 +51,26 @@ def write_sae(folder: Path, config: SaeConfig, tensors: dict[str, Tensor]) -> No
     """Write an SAE folder; each file appears whole or not at all, the configuration last."""
     folder.mkdir(parents=True, exist_ok=True)
     cfg: dict[str, Any] = {
-        "architecture": _SAELENS_NAMES[config.arch],
+        "architecture": _stored_name(config.arch, config.is_transcoder),
         "d_in": config.d_in,
         "d_sae": config.d_sae,
         "dtype": "float32",
         "device": "cpu",
         "apply_b_dec_to_input": config.apply_b_dec_to_input,
-        "normalize_activations": "none",
+        "normalize_activations": config.input_norm,
         "reshape_activations": "none",
-        "metadata": {"plmsae": {"arch": config.arch, "k": config.k}},
+        "metadata": {
+            "plmsae": {
+                "arch": config.arch,
+                "k": config.k,
+                "target": config.target,
+                "levels": list(config.levels),
+            }
+        },
     }
-    if config.arch == "topk":
+    if config.is_transcoder:
+        cfg["d_out"] = config.d_target
+    if _SAELENS_NAMES[config.arch] == "topk":
         cfg["k"] = config.k
         cfg["rescale_acts_by_decoder_norm"] = False
     (folder / CONFIG_NAME).unlink(missing_ok=True)
@@ -62,8 +86,8 @@ def read_sae(folder: Path) -> tuple[SaeConfig, dict[str, Tensor]]:
     config : SaeConfig
         What the SAE is.
     tensors : dict
-        ``W_enc`` (d_in, d_sae), ``W_dec`` (d_sae, d_in), ``b_enc``, ``b_dec``, and ``threshold``
-        (d_sae,) where the architecture has one; float32, finite.
+        ``W_enc`` (d_in, d_sae), ``W_dec`` (d_sae, d_target), ``b_enc``, ``b_dec``, and
+        ``threshold`` (d_sae,) where the architecture has one; float32, finite.
     """
     if not folder.is_dir():
         raise InputError("no such SAE folder", where=folder)
@@ -78,8 +102,8 @@ def read_sae(folder: Path) -> tuple[SaeConfig, dict[str, Tensor]]:
                 hint="store them as safetensors",
             )
         raise InputError(f"{WEIGHTS_NAME} is missing", where=folder)
-    d, f = config.d_in, config.d_sae
-    shapes = {"W_enc": (d, f), "W_dec": (f, d), "b_enc": (f,), "b_dec": (d,)}
+    d, f, out = config.d_in, config.d_sae, config.d_target
+    shapes = {"W_enc": (d, f), "W_dec": (f, out), "b_enc": (f,), "b_dec": (out,)}
     if _SAELENS_NAMES[config.arch] == "jumprelu":
         shapes["threshold"] = (f,)
     tensors = read_tensors(weights, shapes)
@@ -89,6 +113,13 @@ def read_sae(folder: Path) -> tuple[SaeConfig, dict[str, Tensor]]:
     if "threshold" in tensors:
         _check_threshold(config, tensors["threshold"], weights)
     return config, tensors
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether plmsae itself wrote the SAE in a folder."""
+    path = folder / CONFIG_NAME
+    metadata = read_json(path).get("metadata") if path.is_file() else None
+    return isinstance(metadata, dict) and isinstance(metadata.get("plmsae"), dict)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -145,26 +176,34 @@ def _config_from(cfg: dict[str, Any], path: Path) -> SaeConfig:
     ours = ours.get("plmsae", {}) if isinstance(ours, dict) else {}
     ours = ours if isinstance(ours, dict) else {}
     stored = cfg.get("architecture")
-    arch = ours.get("arch", stored)
-    if arch not in ARCHS or _SAELENS_NAMES.get(arch) != stored:
+    is_transcoder = str(stored).endswith("transcoder")
+    arch = ours.get("arch", _arch_of(stored))
+    if arch not in ARCHS or _stored_name(arch, is_transcoder) != stored:
         raise InputError(
             "unknown or contradictory architecture", where=path, value=f"{stored}, {arch}"
         )
-    if cfg.get("normalize_activations", "none") != "none":
+    input_norm = cfg.get("normalize_activations", "none")
+    if input_norm not in INPUT_NORMS:
         raise InputError(
-            "input normalisation is not supported in this format",
+            "this input normalisation is not supported in this format",
             where=path,
-            value=str(cfg["normalize_activations"]),
+            value=str(input_norm),
             hint="fold it into the weights before saving",
         )
     if cfg.get("rescale_acts_by_decoder_norm"):
         raise InputError(
             "rescale_acts_by_decoder_norm is not supported", where=path, hint="fold it first"
         )
-    apply_b_dec = cfg.get("apply_b_dec_to_input", True)
+    target = ours.get("target", "layer" if is_transcoder else "input")
+    if (target != "input") != is_transcoder:
+        raise InputError("target contradicts the architecture", where=path, value=str(target))
+    levels = ours.get("levels", [])
+    if not isinstance(levels, list) or not all(type(level) is int for level in levels):
+        raise InputError("levels must be a list of whole numbers", where=path)
+    apply_b_dec = cfg.get("apply_b_dec_to_input", not is_transcoder)
     if not isinstance(apply_b_dec, bool):
         raise InputError("apply_b_dec_to_input must be true or false", where=path)
-    for name in ("d_in", "d_sae"):
+    for name in ("d_in", "d_sae", "d_out") if "d_out" in cfg else ("d_in", "d_sae"):
         if not isinstance(cfg.get(name), int) or not 0 < cfg[name] <= _MAX_WIDTH:
             raise InputError(
                 f"{name} must be a positive whole number", where=path, value=str(cfg.get(name))
@@ -176,14 +215,31 @@ def _config_from(cfg: dict[str, Any], path: Path) -> SaeConfig:
             d_sae=cfg["d_sae"],
             k=cfg.get("k", ours.get("k")),
             apply_b_dec_to_input=apply_b_dec,
+            input_norm=input_norm,
+            target=target,
+            d_out=cfg.get("d_out") if is_transcoder else None,
+            levels=tuple(levels),
         )
     except InputError as error:
         raise InputError(error.what, where=path, value=error.value, hint=error.hint) from error
+
+
+def _stored_name(arch: str, is_transcoder: bool) -> str:
+    name = _SAELENS_NAMES[arch]
+    return _TRANSCODER_NAMES[name] if is_transcoder else name
+
+
+def _arch_of(stored: object) -> str | None:
+    """Return the architecture that computes what SAELens calls `stored`."""
+    for name, arch in _ARCHS.items():
+        if stored in (name, _TRANSCODER_NAMES[name]):
+            return arch
+    return None
 
 
 def _check_threshold(config: SaeConfig, threshold_F: Tensor, path: Path) -> None:
     low = float(threshold_F.min())
     if low < 0 or not math.isfinite(low):
         raise InputError("threshold must not be negative", where=path, value=str(low))
-    if config.arch == "batchtopk" and float(threshold_F.max()) != low:
-        raise InputError("the thresholds of a batchtopk SAE must all be equal", where=path)
+    if config.arch in ("batchtopk", "matryoshka") and float(threshold_F.max()) != low:
+        raise InputError(f"the thresholds of a {config.arch} SAE must all be equal", where=path)

@@ -16,7 +16,9 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from plmsae.sae import candidates
 from plmsae.sae.code import SparseCode
+from plmsae.sae.gathered import gathered_dots
 
 # Small enough to stay near the last-level cache between GEMM and selection, large enough that the
 # GEMM does not spend its time packing the same weights again for each chunk.
@@ -31,6 +33,33 @@ def select_topk(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCode:
     Exact: an entry among the k largest lies in one of the k groups with the largest maxima, so
     only those groups are searched. Ties at the k-th value are broken arbitrarily but repeatably.
     """
+    if candidates.are_worthwhile(x_BD, W_FD):
+        found = candidates.topk(x_BD, W_FD, b_F, k)
+        if found is not None:
+            return _with_unsettled(*found, x_BD, W_FD, b_F, k)
+    return _select_topk(x_BD, W_FD, b_F, k)
+
+
+def _with_unsettled(
+    code: SparseCode, unsettled_B: Tensor, x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int
+) -> SparseCode:
+    """Add the rows that only float32 can settle."""
+    rest = unsettled_B.nonzero().squeeze(1)
+    if not rest.numel():
+        return code
+    others = _select_topk(x_BD[rest], W_FD, b_F, k)
+    values_BK = x_BD.new_empty((x_BD.shape[0], k))
+    indices_BK = torch.empty((x_BD.shape[0], k), dtype=torch.int64)
+    for target, part, rest_part in (
+        (values_BK, code.values, others.values),
+        (indices_BK, code.indices, others.indices),
+    ):
+        target[~unsettled_B] = part.view(-1, k)
+        target[rest] = rest_part.view(-1, k)
+    return SparseCode.from_topk(values_BK, indices_BK)
+
+
+def _select_topk(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCode:
     n_rows = x_BD.shape[0]
     values_BK = x_BD.new_empty((n_rows, k))
     indices_BK = torch.empty((n_rows, k), dtype=torch.int64, device=x_BD.device)
@@ -44,6 +73,8 @@ def select_above(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, threshold_F: Tensor) -
 
     Groups whose largest margin over the threshold is not positive are skipped whole.
     """
+    if candidates.are_worthwhile(x_BD, W_FD):
+        return candidates.above(x_BD, W_FD, b_F, threshold_F)
     width = _group_width(W_FD.shape[0])
     values, indices = [], []
     counts_B = torch.zeros(x_BD.shape[0], dtype=torch.int64, device=x_BD.device)
@@ -110,12 +141,7 @@ def decode(code: SparseCode, W_FD: Tensor) -> Tensor:
 
 def value_gradients(code: SparseCode, rows_S: Tensor, grad_BD: Tensor, W_FD: Tensor) -> Tensor:
     """Return, for each entry, the dot product of its row of `grad_BD` and its latent's vector."""
-    if code.indices.numel() == 0:
-        return code.values.new_empty(0)
-    gradient: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        grad_BD, W_FD, code.indices, code.offsets[:-1], rows_S, 0, -1
-    )
-    return gradient
+    return gathered_dots(code.indices, code.offsets, rows_S, grad_BD, W_FD)
 
 
 class Transposed(NamedTuple):
@@ -203,10 +229,10 @@ def _topk_of_groups(grouped: Tensor, k: int, values_out: Tensor, indices_out: Te
         return
     best_groups = grouped.amax(dim=1).topk(k, dim=1, sorted=False).indices
     members = torch.arange(0, width * _GROUP, width, device=grouped.device)
-    candidates = (best_groups.unsqueeze(2) + members).view(n_rows, -1)
-    found, places = grouped.view(n_rows, -1).gather(1, candidates).topk(k, dim=1, sorted=False)
+    searched = (best_groups.unsqueeze(2) + members).view(n_rows, -1)
+    found, places = grouped.view(n_rows, -1).gather(1, searched).topk(k, dim=1, sorted=False)
     values_out.copy_(found)
-    torch.gather(candidates, 1, places, out=indices_out)
+    torch.gather(searched, 1, places, out=indices_out)
 
 
 def _guess_threshold(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> float:
@@ -217,10 +243,18 @@ def _guess_threshold(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> float:
     return 0.8 * float(positive.topk(kept).values[-1])
 
 
+def _nth_smallest(values_S: Tensor, n: int) -> Tensor:
+    """Return the value with n smaller ones before it."""
+    if values_S.device.type == "cpu":
+        # numpy's partial sort takes a tenth of the time of torch's.
+        return torch.from_numpy(np.partition(values_S.numpy(), n)[n : n + 1])[0]
+    return values_S.kthvalue(n + 1).values
+
+
 def _largest(code: SparseCode, n: int) -> SparseCode:
     """Keep the n largest entries; of those equal to the smallest kept, the first ones."""
     total = code.values.numel()
-    smallest = code.values.kthvalue(total - n + 1).values
+    smallest = _nth_smallest(code.values, total - n)
     keep = code.values > smallest
     ties = (code.values == smallest).nonzero().squeeze(1)
     keep[ties[: n - int(keep.sum())]] = True

@@ -27,6 +27,10 @@ class Scaling(NamedTuple):
     gamma: float
     """‖mean‖ / ‖std‖ of the raw activations, over the D elements."""
 
+    def to(self, device: torch.device) -> Scaling:
+        """Return the same with the mean on `device`."""
+        return self._replace(mean=self.mean.to(device))
+
     def apply(self, x_BD: Tensor) -> Tensor:
         """Return centred, scaled rows."""
         return (x_BD - self.mean).mul_(self.factor)

@@ -4,7 +4,12 @@ With residual r = x - x̂ the loss is mean(r²). Everything follows from r and t
 the gradient of an entry's value is -2/(B·D) times the dot product of its row of r and its latent's
 decoder row; weight gradients are codeᵀ @ r and (value gradients)ᵀ @ x.
 
-Shapes: B rows, D d_in, F latents, S active entries, M dead latents.
+An architecture that reconstructs at several levels, each with the entries of the levels so far, has
+the mean of their losses. The code then has one row for each level and vector, and an entry of level
+l sees the sum of the residuals of level l and above: the same formulas with that in place of r.
+
+Shapes: B rows, D d_in (d_target in the decoder), F latents, L levels, S active entries, M dead
+latents.
 """
 
 from __future__ import annotations
@@ -50,7 +55,9 @@ class _LatentGradients(NamedTuple):
 
 
 @torch.no_grad()
-def set_gradients(sae: Sae, x_BD: Tensor, revival: Revival | None = None) -> StepResult:
+def set_gradients(
+    sae: Sae, x_BD: Tensor, revival: Revival | None = None, target_BD: Tensor | None = None
+) -> StepResult:
     """Encode, decode, and set ``.grad`` of all parameters of `sae` for a batch.
 
     The decoder's gradient is projected on the tangent of its rows' unit sphere.
@@ -63,17 +70,23 @@ def set_gradients(sae: Sae, x_BD: Tensor, revival: Revival | None = None) -> Ste
         Centred, scaled activations.
     revival : Revival, optional
         The dead latents, which learn to reconstruct the residual.
+    target_BD : Tensor, float32, shape (B, d_target), optional
+        What to reconstruct; by default `x_BD`.
     """
     input_BD = sae.centre(x_BD)
-    target_BD = input_BD if sae.config.apply_b_dec_to_input else x_BD - sae.b_dec_D
+    if target_BD is None and sae.config.apply_b_dec_to_input:
+        target_BD = input_BD
+    else:
+        target_BD = (x_BD if target_BD is None else target_BD) - sae.b_dec_D
     code = sae.select_for_training(input_BD)
-    residual_BD = kernels.decode(code, sae.W_dec_FD)
-    torch.sub(target_BD, residual_BD, out=residual_BD)
-    scale = -2.0 / x_BD.numel()
-    loss = residual_BD.square().mean()
+    entries = _Entries.of(sae, code, x_BD.shape[0])
+    scale = -2.0 / target_BD.numel()
+    loss, residual_BD, pull_RD = _residuals(sae, entries.code, target_BD)
 
-    gradients = _of_active(sae, input_BD, residual_BD, code, scale)
-    grad_b_dec = residual_BD.sum(dim=0) * scale
+    gradients, penalty = _of_active(sae, input_BD, pull_RD, entries, scale)
+    if penalty is not None:
+        loss = loss + penalty
+    grad_b_dec = pull_RD[: target_BD.shape[0]].sum(dim=0) * scale
     if sae.config.apply_b_dec_to_input:
         # Through x - b_dec. The column sums of the value gradients are the encoder bias's gradient.
         grad_b_dec -= gradients.b_enc @ sae.W_enc_FD
@@ -93,18 +106,59 @@ def set_gradients(sae: Sae, x_BD: Tensor, revival: Revival | None = None) -> Ste
     return StepResult(loss, residual_BD, code, fired_F)
 
 
+class _Entries(NamedTuple):
+    """The active entries, one row for each level and vector, in both orders."""
+
+    code: SparseCode
+    rows: Tensor
+    by_latent: kernels.Transposed
+    by_latent_input: kernels.Transposed
+
+    @staticmethod
+    def of(sae: Sae, code: SparseCode, n_vectors: int) -> _Entries:
+        code = sae.stack_levels(code)
+        rows_S = code.rows()
+        by_latent = kernels.transpose(code, rows_S, sae.config.d_sae)
+        of_input = by_latent
+        if sae.n_levels > 1:
+            of_input = by_latent._replace(rows=by_latent.rows % n_vectors)
+        return _Entries(code, rows_S, by_latent, of_input)
+
+
+def _residuals(sae: Sae, code: SparseCode, target_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss, the final residual (B, D), and what pulls at each row of the code.
+
+    The pull of level l is the sum of the residuals of levels l and above, over the number of all.
+    """
+    decoded_RD = kernels.decode(code, sae.W_dec_FD)
+    if sae.n_levels == 1:
+        residual_BD = torch.sub(target_BD, decoded_RD, out=decoded_RD)
+        return residual_BD.square().mean(), residual_BD, residual_BD
+    residual_LBD = decoded_RD.view(sae.n_levels, *target_BD.shape)
+    torch.sub(target_BD, residual_LBD[0], out=residual_LBD[0])
+    for level in range(1, sae.n_levels):
+        torch.sub(residual_LBD[level - 1], residual_LBD[level], out=residual_LBD[level])
+    loss = residual_LBD.square().mean()
+    residual_BD = residual_LBD[-1].clone()
+    for level in range(sae.n_levels - 1, 0, -1):
+        residual_LBD[level - 1].add_(residual_LBD[level])
+    return loss, residual_BD, decoded_RD.div_(sae.n_levels)
+
+
 def _of_active(
-    sae: Sae, input_BD: Tensor, residual_BD: Tensor, code: SparseCode, scale: float
-) -> _LatentGradients:
-    rows_S = code.rows()
-    grad_values_S = kernels.value_gradients(code, rows_S, residual_BD, sae.W_dec_FD)
-    grad_values_S.mul_(scale).mul_(code.values > 0)
-    by_latent = kernels.transpose(code, rows_S, sae.config.d_sae)
-    return _LatentGradients(
-        W_enc=by_latent.sum_rows(grad_values_S, input_BD),
-        W_dec=by_latent.sum_rows(code.values * scale, residual_BD),
+    sae: Sae, input_BD: Tensor, pull_RD: Tensor, entries: _Entries, scale: float
+) -> tuple[_LatentGradients, Tensor | None]:
+    code, rows_S, by_latent, by_latent_input = entries
+    grad_values_S = kernels.value_gradients(code, rows_S, pull_RD, sae.W_dec_FD)
+    grad_values_S.mul_(scale)
+    penalty = sae.penalise(code, grad_values_S, by_latent)
+    grad_values_S.mul_(code.values > 0)
+    gradients = _LatentGradients(
+        W_enc=by_latent_input.sum_rows(grad_values_S, input_BD),
+        W_dec=by_latent.sum_rows(code.values * scale, pull_RD),
         b_enc=by_latent.sum_weights(grad_values_S),
     )
+    return gradients, penalty
 
 
 def _of_dead(

@@ -1,50 +1,47 @@
-"""Training one SAE from start, or from its last checkpoint, to its end."""
+"""Training SAEs from start, or from their last checkpoints, to the end."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
 
 from plmsae.errors import InputError
-from plmsae.sae.base import Sae
-from plmsae.sae.checkpoints import (
-    Checkpoint,
-    latest_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from plmsae.sae.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.data import BatchSource, as_source
+from plmsae.sae.distributed import combine_scaling
+from plmsae.sae.run import Batch, Probe, Run, TrainResult, split_batch
 from plmsae.sae.scaling import Scaling, measure_scaling
-from plmsae.sae.step import StepResult
 from plmsae.sae.trainer import Trainer
+
+__all__ = ["Batch", "Job", "TrainResult", "train", "train_many"]
 
 logger = logging.getLogger(__name__)
 
-# Worse by this factor than always answering the mean: no run recovers from there.
-_DIVERGED_FVU = 100.0
 
+class Job(NamedTuple):
+    """One of several SAEs trained in one pass."""
 
-class TrainResult(NamedTuple):
-    """What `train` returns."""
-
-    sae: Sae
-    """The trained SAE, for raw activations, on the CPU."""
-    metrics: dict[str, float]
-    """The metrics of the last step (see `train`)."""
-    steps: int
-    """Steps done in all, those before a resume included."""
+    config: SaeConfig
+    """What is trained."""
+    train_config: TrainConfig
+    """How; `batch_size` is that of the batches."""
+    pick: Callable[[Any], Batch] | None = None
+    """Takes this SAE's batch out of a shared one (a layer of several, say); None takes it whole."""
+    probe: Probe | None = None
+    """More metrics, of the SAE as it stands (for raw activations), on the CPU: called about ten
+    times a run, the last after the last step, for what is too slow for every call of
+    `on_metrics`."""
 
 
 def train(
-    batches: Iterable[Tensor] | BatchSource,
+    batches: Iterable[Batch] | BatchSource,
     config: SaeConfig,
     train_config: TrainConfig,
     *,
@@ -57,7 +54,9 @@ def train(
     Parameters
     ----------
     batches : iterable of Tensor (B, d_in), or BatchSource
-        An iterable that can be iterated over again is, when it ends before the run does.
+        An iterable that can be iterated over again is, when it ends before the run does. For a
+        transcoder, pairs of what goes in and the activations of the target layer (B, d_target);
+        where the target is the change, the difference is taken here.
     config, train_config
         What is trained and how.
     on_metrics : callable, optional
@@ -82,166 +81,163 @@ def train(
         If the batches do not fit or end too early, training diverges, or memory runs out. The last
         checkpoint then stays.
     """
+    job = Job(config, train_config)
+    return _train_all(batches, [job], [on_metrics], [checkpoint_dir], resume)[0]
+
+
+def train_many(
+    batches: Iterable[Any] | BatchSource,
+    jobs: Sequence[Job | tuple[SaeConfig, TrainConfig]],
+    *,
+    on_metrics: Callable[[int, int, dict[str, float]], None] | None = None,
+    checkpoint_dir: Path | None = None,
+    resume: bool = False,
+) -> list[TrainResult]:
+    """Train several SAEs on one pass over the batches.
+
+    Each becomes what `train` alone would make of it, bit for bit. All are in memory at once, and
+    the first to fail ends them all; their last checkpoints stay.
+
+    Parameters
+    ----------
+    batches
+        As for `train`; where the jobs have a `pick`, whatever that understands.
+    jobs : sequence of Job, or of (config, train_config)
+        What is trained and how. They may end at different steps.
+    on_metrics : callable, optional
+        Called with the 0-based number of the job, its steps and its metrics.
+    checkpoint_dir : Path, optional
+        Where to keep the last checkpoints, in ``sae-0``, ``sae-1`` and so on.
+    resume : bool
+        Continue from those checkpoints; a job that was further than another waits for it.
+
+    Returns
+    -------
+    list of TrainResult
+        In the order of the jobs.
+    """
+    if not jobs:
+        raise InputError("there is nothing to train")
+    numbers = range(len(jobs))
+    return _train_all(
+        batches,
+        [Job(*job) for job in jobs],
+        [_numbered(on_metrics, i) for i in numbers],
+        [checkpoint_dir and checkpoint_dir / f"sae-{i}" for i in numbers],
+        resume,
+    )
+
+
+def _numbered(
+    on_metrics: Callable[[int, int, dict[str, float]], None] | None, number: int
+) -> Callable[[int, dict[str, float]], None] | None:
+    if on_metrics is None:
+        return None
+    return lambda step, metrics: on_metrics(number, step, metrics)
+
+
+def _train_all(
+    batches: Iterable[Any] | BatchSource,
+    jobs: list[Job],
+    callbacks: list[Callable[[int, dict[str, float]], None] | None],
+    folders: list[Path | None],
+    resume: bool,
+) -> list[TrainResult]:
     source = as_source(batches)
-    device = _device(train_config.device)
-    checkpoint = None
-    if resume and checkpoint_dir is not None:
-        checkpoint = _newest(checkpoint_dir, config, train_config)
+    found = [
+        _newest(folder, job) if resume and folder is not None else None
+        for job, folder in zip(jobs, folders, strict=True)
+    ]
+    # The job at work, for the message when memory runs out.
+    job = jobs[0]
     try:
-        if checkpoint is None:
+        start, stream = 0, cast("Iterator[Any]", iter(()))
+        first: list[Any] = []
+        if None in found:
             stream = source.iter_from(0)
-            first = list(islice(stream, min(train_config.scale_batches, train_config.total_steps)))
-            for batch in first:
-                _check_shape(batch, config)
-            if not first:
-                raise InputError("there are no batches to train on")
-            trainer = Trainer(config, train_config, measure_scaling(first), device)
+            n = max(min(j.train_config.scale_batches, j.train_config.total_steps) for j in jobs)
+            first = list(islice(stream, n))
             stream = chain(first, stream)
-            del first
-        else:
-            trainer = _trainer_from(checkpoint, config, train_config, device)
-            stream = source.iter_from(trainer.step_count)
-        run = _Run(trainer, stream, on_metrics, checkpoint_dir)
-        if checkpoint is not None:
-            run.metrics = dict(checkpoint.scalars.get("metrics", {}))
-        return run.to_the_end()
+        runs = []
+        for job, checkpoint, callback, folder in zip(jobs, found, callbacks, folders, strict=True):
+            trainer = _new(job, first) if checkpoint is None else _resumed(job, checkpoint)
+            run = Run(trainer, callback, folder, job.probe)
+            if checkpoint is not None:
+                run.metrics = dict(checkpoint.scalars.get("metrics", {}))
+            runs.append(run)
+        if None not in found:
+            start = min(run.steps for run in runs)
+            stream = source.iter_from(start)
+        del first
+        while active := [i for i, run in enumerate(runs) if not run.is_done]:
+            waiting = time.perf_counter()
+            batch = next(stream, None)
+            waited = time.perf_counter() - waiting
+            for i in active:
+                job, run = jobs[i], runs[i]
+                if batch is None:
+                    raise InputError(
+                        f"the batches ended after {run.steps} of "
+                        f"{job.train_config.total_steps} steps",
+                        hint="give more activations, or an iterable that can be started again",
+                    )
+                if run.steps == start:
+                    run.take(_own(batch, job), waited)
+            start += 1
+        return [run.result() for run in runs]
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         raise InputError(
-            f"out of memory while training {config.d_sae} latents on batches of "
-            f"{train_config.batch_size}",
+            f"out of memory while training {job.config.d_sae} latents on batches of "
+            f"{job.train_config.batch_size}",
             hint="lower batch_size or d_sae",
         ) from error
 
 
-class _Run:
-    """The loop around a `Trainer`: batches in, metrics and checkpoints out."""
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        stream: Iterator[Tensor],
-        on_metrics: Callable[[int, dict[str, float]], None] | None,
-        checkpoint_dir: Path | None,
-    ) -> None:
-        self.trainer = trainer
-        self.stream = stream
-        self.on_metrics = on_metrics
-        self.checkpoint_dir = checkpoint_dir
-        self.metrics: dict[str, float] = {}
-        self.last_checkpoint = time.monotonic()
-        self._start_window()
-
-    def to_the_end(self) -> TrainResult:
-        trainer, settings = self.trainer, self.trainer.train_config
-        total = settings.total_steps
-        while trainer.step_count < total:
-            batch = self._next_batch()
-            lr = trainer.lr
-            result, x_BD = trainer.step(batch)
-            self.vectors += batch.shape[0]
-            step = trainer.step_count
-            logs = step % settings.log_every == 0 or step == total
-            saves = self._checkpoint_is_due(step == total)
-            if logs or saves or trainer.sae.device.type == "cpu":
-                self._check_finite(result, x_BD)
-            if logs:
-                self._log(result, x_BD, lr)
-            if saves:
-                self._save()
-        return TrainResult(trainer.finished_sae(), self.metrics, trainer.step_count)
-
-    def _next_batch(self) -> Tensor:
-        start = time.perf_counter()
-        batch = next(self.stream, None)
-        self.waited += time.perf_counter() - start
-        if batch is None:
-            raise InputError(
-                f"the batches ended after {self.trainer.step_count} of "
-                f"{self.trainer.train_config.total_steps} steps",
-                hint="give more activations, or an iterable that can be started again",
-            )
-        _check_shape(batch, self.trainer.config)
-        return batch.to(self.trainer.sae.device, torch.float32)
-
-    def _check_finite(self, result: StepResult, x_BD: Tensor) -> None:
-        if torch.isfinite(result.loss):
-            return
-        step = self.trainer.step_count
-        if not torch.isfinite(x_BD).all():
-            raise InputError(
-                f"the activations of step {step} hold values that are not finite",
-                hint="run the protein language model in float32 or bfloat16, not float16",
-            )
-        raise InputError(
-            f"training diverged: the loss is not finite at step {step}",
-            hint=f"lower lr (now {self.trainer.lr:.2g}) and start again or resume",
-        )
-
-    def _log(self, result: StepResult, x_BD: Tensor, lr: float) -> None:
-        trainer = self.trainer
-        elapsed = max(time.perf_counter() - self.window_start, 1e-9)
-        variance = (x_BD - x_BD.mean(dim=0)).square().sum(dtype=torch.float64)
-        error = result.residual.square().sum(dtype=torch.float64)
-        fvu = float(error / variance)
-        self.metrics = {
-            "fvu": fvu,
-            "explained_variance": 1 - fvu,
-            "loss": float(result.loss),
-            "l0": int((result.code.values > 0).sum()) / x_BD.shape[0],
-            "dead_share": trainer.dead_share,
-            "lr": lr,
-            "gamma": trainer.scaling.gamma,
-            "vectors_per_second": self.vectors / elapsed,
-            "stall_share": self.waited / elapsed,
-        }
-        if fvu > _DIVERGED_FVU:
-            raise InputError(
-                f"training diverged: FVU is {fvu:.3g} at step {trainer.step_count}",
-                hint=f"lower lr (now {lr:.2g}) and start again or resume",
-            )
-        logger.debug("step %d: %s", trainer.step_count, self.metrics)
-        if self.on_metrics is not None:
-            self.on_metrics(trainer.step_count, dict(self.metrics))
-        self._start_window()
-
-    def _start_window(self) -> None:
-        self.window_start = time.perf_counter()
-        self.waited = 0.0
-        self.vectors = 0
-
-    def _checkpoint_is_due(self, last: bool) -> bool:
-        if self.checkpoint_dir is None:
-            return False
-        waited = time.monotonic() - self.last_checkpoint
-        return last or waited >= 60 * self.trainer.train_config.checkpoint_minutes
-
-    def _save(self) -> None:
-        assert self.checkpoint_dir is not None  # noqa: S101 (for the type checker)
-        trainer = self.trainer
-        scalars = trainer.state_scalars() | {"metrics": self.metrics}
-        checkpoint = Checkpoint(trainer.state_tensors(), scalars)
-        save_checkpoint(self.checkpoint_dir, checkpoint, trainer.config, trainer.train_config)
-        self.last_checkpoint = time.monotonic()
+def _own(batch: Any, job: Job) -> Batch:
+    return cast("Batch", batch) if job.pick is None else job.pick(batch)
 
 
-def _newest(root: Path, config: SaeConfig, train_config: TrainConfig) -> Checkpoint | None:
+def _new(job: Job, first: list[Any]) -> Trainer:
+    config, settings = job.config, job.train_config
+    if not first:
+        raise InputError("there are no batches to train on")
+    device = _device(settings.device)
+    n = min(settings.scale_batches, settings.total_steps)
+    pairs = [split_batch(_own(b, job), config, torch.device("cpu")) for b in first[:n]]
+    targets = [target for _, target in pairs if target is not None]
+    return Trainer(
+        config,
+        settings,
+        combine_scaling(measure_scaling([x for x, _ in pairs])),
+        device,
+        combine_scaling(measure_scaling(targets)) if targets else None,
+    )
+
+
+def _newest(root: Path, job: Job) -> Checkpoint | None:
     folder = latest_checkpoint(root)
     if folder is None:
         logger.info("nothing to resume in %s: starting anew", root)
         return None
     logger.info("resuming from %s", folder)
-    return load_checkpoint(folder, config, train_config)
+    return load_checkpoint(folder, job.config, job.train_config)
 
 
-def _trainer_from(
-    checkpoint: Checkpoint, config: SaeConfig, train_config: TrainConfig, device: torch.device
-) -> Trainer:
+def _resumed(job: Job, checkpoint: Checkpoint) -> Trainer:
     tensors, scalars = checkpoint
+    device = _device(job.train_config.device)
     try:
         scaling = Scaling(tensors["mean"], float(scalars["factor"]), float(scalars["gamma"]))
-        trainer = Trainer(config, train_config, scaling, device)
+        of_target = None
+        if job.config.is_transcoder:
+            of_target = Scaling(
+                tensors["target_mean"],
+                float(scalars["target_factor"]),
+                float(scalars["target_gamma"]),
+            )
+        trainer = Trainer(job.config, job.train_config, scaling, device, of_target)
         trainer.take_state(tensors, scalars)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError("the checkpoint's state is malformed", hint=str(error)) from error
@@ -258,10 +254,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("no CUDA device is available", value=name, hint="use device='cpu'")
     return device
-
-
-def _check_shape(batch: Tensor, config: SaeConfig) -> None:
-    if batch.ndim != 2 or batch.shape[1] != config.d_in or batch.shape[0] == 0:
-        raise InputError(
-            f"batches must have shape (n, {config.d_in})", value=str(tuple(batch.shape))
-        )

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plmsae.errors import InputError
+from plmsae.sae import distributed
+from plmsae.sae.architectures.penalised import Penalised
 from plmsae.sae.base import Sae
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.model import build_sae
@@ -28,6 +31,8 @@ class Trainer:
         Centring and scaling of the raw activations.
     device : torch.device
         Where to train.
+    target_scaling : Scaling, optional
+        Centring and scaling of a transcoder's target.
 
     Attributes
     ----------
@@ -43,11 +48,18 @@ class Trainer:
         train_config: TrainConfig,
         scaling: Scaling,
         device: torch.device,
+        target_scaling: Scaling | None = None,
     ) -> None:
         self.config = config
         self.train_config = train_config
-        self.scaling = Scaling(scaling.mean.to(device), scaling.factor, scaling.gamma)
+        self.scaling = scaling.to(device)
+        self.target_scaling = None if target_scaling is None else target_scaling.to(device)
         self.sae: Sae = build_sae(config, seed=train_config.seed).to(device)
+        if isinstance(self.sae, Penalised):
+            if train_config.sparsity_coefficient is not None:
+                self.sae.hold_penalty(train_config.sparsity_coefficient)
+            elif config.k is None:
+                raise InputError(f"training {config.arch} needs k or sparsity_coefficient")
         self.step_count = 0
         self._optimizer = torch.optim.Adam(self.sae.parameters(), fused=True)
         self._since_fired_F = torch.zeros(config.d_sae, dtype=torch.int64, device=device)
@@ -63,10 +75,27 @@ class Trainer:
         """Share of latents that fired for no vector of the dead window."""
         return float((self._since_fired_F >= self._dead_after).float().mean())
 
-    def step(self, raw_BD: Tensor) -> tuple[StepResult, Tensor]:
-        """Take one optimiser step on raw activations; return its result and the scaled batch."""
+    def step(
+        self, raw_BD: Tensor, raw_target_BD: Tensor | None = None
+    ) -> tuple[StepResult, Tensor]:
+        """Take one optimiser step on raw activations; return its result and the scaled target.
+
+        Parameters
+        ----------
+        raw_BD : Tensor, float32, shape (B, d_in)
+            What goes in.
+        raw_target_BD : Tensor, float32, shape (B, d_target), optional
+            What a transcoder reconstructs.
+        """
         x_BD = self.scaling.apply(raw_BD)
-        result = set_gradients(self.sae, x_BD, self._revival())
+        target_BD = None
+        if raw_target_BD is not None and self.target_scaling is not None:
+            target_BD = self.target_scaling.apply(raw_target_BD)
+        if self.step_count == 0:
+            self.sae.begin(self.sae.centre(x_BD))
+            distributed.combine_start(self.sae)
+        result = set_gradients(self.sae, x_BD, self._revival(), target_BD)
+        result = distributed.combine_step(self.sae, result)
         if self.train_config.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.sae.parameters(), self.train_config.grad_clip)
         for group in self._optimizer.param_groups:
@@ -77,14 +106,18 @@ class Trainer:
             decoder.div_(torch.linalg.vector_norm(decoder, dim=1, keepdim=True))
         self._since_fired_F.add_(1).masked_fill_(result.fired, 0)
         self.step_count += 1
-        return result, x_BD
+        return result, x_BD if target_BD is None else target_BD
 
     def finished_sae(self) -> Sae:
-        """Return a copy of the SAE, for raw activations, on the CPU."""
+        """Return a copy of the SAE, for raw activations, on the CPU.
+
+        The scaling is folded in; what `input_norm` does to a row comes before it and stays.
+        """
         sae = copy.deepcopy(self.sae)
         for parameter in sae.parameters():
             parameter.grad = None
-        sae.fold_scaling(self.scaling.mean, self.scaling.factor)
+        of_target = self.target_scaling or self.scaling
+        sae.fold_scaling(self.scaling.mean, self.scaling.factor, of_target.mean, of_target.factor)
         return sae.cpu().eval()
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -96,15 +129,21 @@ class Trainer:
                     tensors[f"adam.{name}.{key}"] = self._optimizer.state[parameter][key]
         tensors["since_fired"] = self._since_fired_F
         tensors["mean"] = self.scaling.mean
+        if self.target_scaling is not None:
+            tensors["target_mean"] = self.target_scaling.mean
         return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
 
     def state_scalars(self) -> dict[str, Any]:
         """Return every number that the next step depends on (JSON-ready)."""
-        return {
+        scalars = {
             "step": self.step_count,
             "factor": self.scaling.factor,
             "gamma": self.scaling.gamma,
         }
+        if self.target_scaling is not None:
+            scalars["target_factor"] = self.target_scaling.factor
+            scalars["target_gamma"] = self.target_scaling.gamma
+        return scalars
 
     def take_state(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
         """Continue from what `state_tensors` and `state_scalars` returned.

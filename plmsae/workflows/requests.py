@@ -197,6 +197,9 @@ class DemoRequest:
     layer: int = 4
     n_families: int = 120
     proteins_per_family: int = 16
-    n_vectors: int = 1_500_000
+    d_sae: int = 2048
+    n_vectors: int = 1_000_000
+    min_precision: float = 0.7
+    """Concepts whose precision interval starts lower abstain."""
     device: str = "auto"
     seed: int = 0

@@ -12,17 +12,29 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from plmsae.errors import InputError, UnsafeArtifactError
-from plmsae.sae.config import SaeConfig
+from plmsae.sae.architectures.batchtopk import BatchTopK
+from plmsae.sae.config import ARCHS, SaeConfig
 from plmsae.sae.model import build_sae, load_sae
+
+
+def store(folder: Path, arch: str, **changes: Any) -> Path:
+    sae = build_sae(SaeConfig(**({"arch": arch, "d_in": 6, "d_sae": 20, "k": 3} | changes)), seed=1)
+    if isinstance(sae, BatchTopK):
+        sae.threshold.fill_(0.5)
+    sae.save(folder)
+    return folder
 
 
 @pytest.fixture(params=["topk", "batchtopk"])
 def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    sae = build_sae(SaeConfig(arch=request.param, d_in=6, d_sae=20, k=3), seed=1)
-    if request.param == "batchtopk":
-        sae.threshold.fill_(0.5)
-    sae.save(tmp_path / "sae")
-    return tmp_path / "sae"
+    return store(tmp_path / "sae", request.param)
+
+
+@pytest.fixture(params=[(arch, target) for arch in ARCHS for target in ("input", "layer")])
+def stored_any(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    arch, target = request.param
+    d_out = 5 if target == "layer" else None
+    return store(tmp_path / "sae", arch, target=target, d_out=d_out)
 
 
 def edit(folder: Path, **changes: Any) -> None:
@@ -36,7 +48,8 @@ def edit_tensors(folder: Path, **changes: torch.Tensor | None) -> None:
     save_file(kept, folder / "sae_weights.safetensors")
 
 
-def test_a_saved_sae_loads_as_what_it_was(stored: Path) -> None:
+def test_a_saved_sae_loads_as_what_it_was(stored_any: Path) -> None:
+    stored = stored_any
     sae = load_sae(stored)
     again = load_sae(stored)
     x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
@@ -45,22 +58,29 @@ def test_a_saved_sae_loads_as_what_it_was(stored: Path) -> None:
         == json.loads((stored / "cfg.json").read_text())["metadata"]["plmsae"]["arch"]
     )
     assert sae.config.k == 3
+    assert sae.config.d_target == (5 if sae.config.target == "layer" else 6)
     assert (sae.encode_csr(x) != again.encode_csr(x)).nnz == 0
     again.save(stored)
     for name, tensor in load_sae(stored).state_dict().items():
         assert torch.equal(tensor, sae.state_dict()[name]), name
 
 
-def test_the_files_mean_what_saelens_says(stored: Path) -> None:
+def test_the_files_mean_what_saelens_says(stored_any: Path) -> None:
+    stored = stored_any
     cfg = json.loads((stored / "cfg.json").read_text())
     w = load_file(stored / "sae_weights.safetensors")
     x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
-    pre = (x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
-    if cfg["architecture"] == "topk":
+    seen = x - w["b_dec"] if cfg["apply_b_dec_to_input"] else x
+    pre = seen @ w["W_enc"] + w["b_enc"]
+    kind = {"transcoder": "standard"}.get(cfg["architecture"], cfg["architecture"])
+    kind = kind.removesuffix("_transcoder")
+    if kind == "standard":
+        acts = torch.relu(pre)
+    elif kind == "topk":
         best = pre.topk(cfg["k"], dim=1)
         acts = torch.zeros_like(pre).scatter(1, best.indices, torch.relu(best.values))
     else:
-        assert cfg["architecture"] == "jumprelu"
+        assert kind == "jumprelu"
         acts = torch.relu(pre) * (pre > w["threshold"])
     sae = load_sae(stored)
     assert np.allclose(sae.encode_csr(x).toarray(), acts.numpy(), atol=1e-5)
@@ -72,11 +92,12 @@ def test_the_files_mean_what_saelens_says(stored: Path) -> None:
     [
         ({"architecture": "gated"}, "architecture"),
         ({"architecture": "standard"}, "contradictory architecture"),
+        ({"architecture": ["topk"]}, "contradictory architecture"),
         ({"d_in": -1}, "d_in"),
         ({"d_sae": "many"}, "d_sae"),
         ({"d_sae": 1 << 40}, "d_sae"),
         ({"d_in": 7}, "shape"),
-        ({"normalize_activations": "layer_norm"}, "normalisation"),
+        ({"normalize_activations": "covariance_whitening"}, "normalisation"),
         ({"rescale_acts_by_decoder_norm": True}, "rescale_acts_by_decoder_norm"),
         ({"apply_b_dec_to_input": "yes"}, "apply_b_dec_to_input"),
         ({"k": 21}, r"k \(21\) must not exceed"),
@@ -150,6 +171,37 @@ def test_a_missing_folder_or_file_is_named(stored: Path, tmp_path: Path) -> None
     (stored / "cfg.json").unlink()
     with pytest.raises(InputError, match=r"cfg\.json is missing"):
         load_sae(stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "arch"),
+    [("standard", "relu"), ("jumprelu", "jumprelu"), ("topk", "topk"), ("transcoder", "relu")],
+)
+def test_a_file_without_our_metadata_is_what_its_architecture_says(
+    name: str, arch: str, tmp_path: Path
+) -> None:
+    store(tmp_path, arch, **({"target": "layer", "d_out": 5} if name == "transcoder" else {}))
+    edit(tmp_path, metadata={})
+    sae = load_sae(tmp_path)
+    assert sae.config.arch == arch
+    assert sae.config.is_transcoder == (name == "transcoder")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metadata": {"plmsae": {"arch": "topk", "target": "change"}}}, "target contradicts"),
+        ({"metadata": {"plmsae": {"arch": "topk", "levels": "1"}}}, "list of whole numbers"),
+        ({"metadata": {"plmsae": {"arch": "topk", "levels": [1]}}}, "has no levels"),
+        ({"architecture": "topk_transcoder"}, "target contradicts"),
+    ],
+)
+def test_contradictory_metadata_is_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    edit(store(tmp_path, "topk"), **changes)
+    with pytest.raises(InputError, match=message):
+        load_sae(tmp_path)
 
 
 def test_half_precision_weights_are_read_as_float32(stored: Path) -> None:

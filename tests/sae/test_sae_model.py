@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from plmsae.errors import InputError
-from plmsae.sae.config import SaeConfig, TrainConfig
+from plmsae.sae.architectures.batchtopk import BatchTopK
+from plmsae.sae.architectures.hierarchical import HierarchicalTopK
+from plmsae.sae.architectures.jumprelu import JumpReLU
+from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
 from plmsae.sae.model import Sae, build_sae
-
-ARCHS = ["topk", "batchtopk"]
 
 
 def trained_like(arch: str, *, apply_b_dec: bool = True) -> Sae:
@@ -20,8 +21,10 @@ def trained_like(arch: str, *, apply_b_dec: bool = True) -> Sae:
     with torch.no_grad():
         sae.b_enc_F.copy_(0.2 * torch.randn(70, generator=g))
         sae.b_dec_D.copy_(torch.randn(12, generator=g))
-        if arch == "batchtopk":
+        if isinstance(sae, BatchTopK):
             sae.threshold.fill_(0.8)
+        if isinstance(sae, JumpReLU):
+            sae.log_threshold_F.copy_(torch.linspace(0.1, 2, 70).log())
     return sae
 
 
@@ -41,6 +44,43 @@ def test_folding_the_scaling_gives_the_same_function_of_raw_activations(
     sae.fold_scaling(mean, factor)
     assert np.allclose(sae.encode_csr(raw).toarray(), codes / factor, atol=1e-4)
     assert torch.allclose(sae.reconstruct(raw), rebuilt, atol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_folding_two_scalings_gives_a_transcoder_of_raw_activations(arch: str) -> None:
+    config = SaeConfig(arch=arch, d_in=12, d_sae=70, k=5, target="layer", d_out=9)
+    sae, raw = build_sae(config, seed=4), rows()
+    if isinstance(sae, BatchTopK):
+        sae.threshold.fill_(0.8)
+    mean, mean_out = torch.linspace(-3, 3, 12), torch.linspace(1, 2, 9)
+    codes = sae.encode_csr((raw - mean) * 0.25).toarray()
+    rebuilt = sae.reconstruct((raw - mean) * 0.25) / 4 + mean_out
+    sae.fold_scaling(mean, 0.25, mean_out, 4.0)
+    assert np.allclose(sae.encode_csr(raw).toarray(), codes / 4, atol=1e-4)
+    assert torch.allclose(sae.reconstruct(raw), rebuilt, atol=1e-4)
+    assert torch.allclose(sae.W_dec_FD.norm(dim=1), torch.ones(70), atol=1e-5)
+
+
+def test_a_hierarchical_sae_serves_smaller_k_with_the_same_weights() -> None:
+    sae, x = trained_like("hierarchical"), rows()
+    assert isinstance(sae, HierarchicalTopK)
+    small = sae.at(2)
+    values = np.sort(sae.encode_csr(x).toarray(), axis=1)
+    assert np.allclose(np.sort(small.encode_csr(x).toarray(), axis=1)[:, -2:], values[:, -2:])
+    assert (small.encode_csr(x).toarray() > 0).sum(axis=1).max() == 2
+    assert small.W_enc_FD is sae.W_enc_FD
+    assert sae.config.k == 5
+    assert small.config.arch == "topk"
+    with pytest.raises(InputError, match="between 1 and 5"):
+        sae.at(6)
+
+
+@pytest.mark.parametrize(
+    ("arch", "expected"),
+    [("hierarchical", (1, 2, 5)), ("matryoshka", (4, 8, 17, 35, 70)), ("topk", ())],
+)
+def test_levels_are_halved_from_the_whole(arch: str, expected: tuple[int, ...]) -> None:
+    assert SaeConfig(arch=arch, d_in=12, d_sae=70, k=5).levels == expected
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -103,6 +143,14 @@ def test_a_new_sae_is_tied_and_has_a_unit_norm_decoder() -> None:
         ({"k": None}, "needs k"),
         ({"d_in": 0}, "d_in must be a positive whole number"),
         ({"arch": "gated"}, "unknown SAE architecture"),
+        ({"arch": "matryoshka", "k": None}, "needs k"),
+        ({"levels": (1, 2)}, "has no levels"),
+        ({"arch": "hierarchical", "levels": (2, 1)}, "levels must ascend and end with 2"),
+        ({"arch": "matryoshka", "levels": (2, 4)}, "levels must ascend and end with 8"),
+        ({"target": "past"}, "unknown target"),
+        ({"d_out": 5}, r"d_out \(5\) must equal d_in \(4\) where target is input"),
+        ({"d_out": 5, "target": "change"}, "must equal d_in"),
+        ({"target": "layer", "apply_b_dec_to_input": True}, "transcoder cannot"),
     ],
 )
 def test_a_wrong_configuration_says_what_is_wrong(changes: dict, message: str) -> None:

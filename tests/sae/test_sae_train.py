@@ -15,11 +15,11 @@ from sae_planted import Planted
 
 from plmsae.errors import InputError
 from plmsae.sae.checkpoints import latest_checkpoint
-from plmsae.sae.config import SaeConfig, TrainConfig
+from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
 from plmsae.sae.evaluate import evaluate_sae
 from plmsae.sae.model import Sae, load_sae
 from plmsae.sae.scaling import measure_scaling
-from plmsae.sae.train import train
+from plmsae.sae.train import Job, train, train_many
 from plmsae.sae.trainer import Trainer
 
 METRICS = {
@@ -48,14 +48,16 @@ def same_weights(a: Sae, b: Sae) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
 
 
-@pytest.mark.parametrize("arch", ["topk", "batchtopk"])
+@pytest.mark.parametrize("arch", ARCHS)
 def test_planted_features_far_off_centre_are_recovered(arch: str) -> None:
     planted = Planted(gamma=10.0)
-    sae = train(planted, config(arch), TrainConfig(steps=1200, batch_size=256)).sae
+    sae = train(planted, config(arch), TrainConfig(steps=800, batch_size=256)).sae
     found = evaluate_sae(sae, [planted.batch(10**6 + i) for i in range(8)])
     nearest = (planted.features @ sae.W_dec_FD.detach().t()).amax(dim=1)
-    assert (nearest > 0.9).float().mean() > 0.9
-    assert found["fvu"] < 0.25
+    # The first few of nested latents must each stand for several features.
+    assert (nearest > 0.9).float().mean() > (0.5 if arch == "matryoshka" else 0.9)
+    # An L1 penalty shrinks what it keeps.
+    assert found["fvu"] < (0.5 if arch == "relu" else 0.25)
     assert found["l0"] == pytest.approx(2, rel=0.1)
     assert torch.allclose(sae.W_dec_FD.norm(dim=1), torch.ones(32), atol=1e-5)
 
@@ -91,7 +93,7 @@ def test_dead_latents_come_back_to_life(planted: Planted) -> None:
     assert dead_share_after(1.0) < 0.25
 
 
-@pytest.mark.parametrize("arch", ["topk", "batchtopk"])
+@pytest.mark.parametrize("arch", ARCHS)
 def test_a_run_broken_off_and_resumed_has_the_same_weights_bit_for_bit(
     arch: str, planted: Planted, tmp_path: Path
 ) -> None:
@@ -161,6 +163,108 @@ result.sae.save(Path(sys.argv[2]))
     assert start("killed", "killed-sae").wait() == 0
     assert same_weights(load_sae(tmp_path / "killed-sae"), load_sae(tmp_path / "straight-sae"))
     assert [p.name for p in (tmp_path / "killed").iterdir()] == ["step-000000200"]
+
+
+def pairs(planted: Planted, n: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches, and what a linear layer adding a rotation makes of them."""
+    rotation = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(1))).Q
+    batches = [planted.batch(i) for i in range(n)]
+    return [(x, x + 5 * x @ rotation) for x in batches]
+
+
+@pytest.mark.parametrize("target", ["layer", "change"])
+def test_a_transcoder_learns_what_a_layer_does(target: str, planted: Planted) -> None:
+    settings = TrainConfig(steps=500, batch_size=256)
+    batches = pairs(planted, 100)
+    made = SaeConfig(arch="batchtopk", d_in=16, d_sae=32, k=2, target=target)
+    sae = train(batches, made, settings).sae
+    x, y = batches[0]
+    y = y - x if target == "change" else y
+    error = (sae.reconstruct(x) - y).square().sum() / (y - y.mean(dim=0)).square().sum()
+    assert error < 0.35
+
+
+def test_a_transcoder_broken_off_resumes_bit_for_bit(planted: Planted, tmp_path: Path) -> None:
+    made = SaeConfig(d_in=16, d_sae=32, k=2, target="change")
+    batches = pairs(planted, 40)
+    settings = TrainConfig(steps=40, batch_size=256, checkpoint_minutes=0)
+    straight = train(batches, made, settings)
+    with pytest.raises(InputError, match="ended after 25"):
+        train(iter(batches[:25]), made, settings, checkpoint_dir=tmp_path)
+    resumed = train(batches, made, settings, checkpoint_dir=tmp_path, resume=True)
+    assert same_weights(resumed.sae, straight.sae)
+
+
+@pytest.mark.parametrize(
+    ("target", "batch", "message"),
+    [
+        ("layer", torch.randn(8, 16), "needs pairs"),
+        ("layer", (torch.randn(8, 16), torch.randn(7, 16)), "as many rows"),
+        ("layer", (torch.randn(8, 16), torch.randn(8, 5)), r"target batches .* \(n, 16\)"),
+        ("input", (torch.randn(8, 16), torch.randn(8, 16)), "not pairs"),
+    ],
+)
+def test_batches_of_the_wrong_kind_are_refused(
+    target: str, batch: torch.Tensor | tuple[torch.Tensor, torch.Tensor], message: str
+) -> None:
+    made = SaeConfig(d_in=16, d_sae=32, k=2, target=target)
+    with pytest.raises(InputError, match=message):
+        train([batch], made, TrainConfig(steps=3, batch_size=8))
+
+
+def test_several_saes_in_one_pass_are_what_each_alone_would_be(planted: Planted) -> None:
+    jobs = [
+        (config("topk"), TrainConfig(steps=40, batch_size=256, seed=1)),
+        (config("batchtopk"), TrainConfig(steps=25, batch_size=256, scale_batches=4)),
+    ]
+    calls = []
+    together = train_many(planted, jobs, on_metrics=lambda i, step, _: calls.append((i, step)))
+    for result, job in zip(together, jobs, strict=True):
+        assert same_weights(result.sae, train(planted, *job).sae)
+    assert calls == [(1, 25), (0, 40)]
+
+
+def test_several_layers_share_a_pass_by_picking_their_own(planted: Planted) -> None:
+    settings = TrainConfig(steps=20, batch_size=256)
+    both = [{3: planted.batch(i), 4: -planted.batch(i)} for i in range(20)]
+    jobs = [Job(config(), settings, lambda batch, n=n: batch[n]) for n in (3, 4)]
+    for result, layer in zip(train_many(both, jobs), (3, 4), strict=True):
+        alone = train([batch[layer] for batch in both], config(), settings)
+        assert same_weights(result.sae, alone.sae)
+
+
+def test_several_saes_broken_off_at_different_steps_resume_bit_for_bit(
+    planted: Planted, tmp_path: Path
+) -> None:
+    jobs = [
+        (config("topk"), TrainConfig(steps=30, batch_size=256, checkpoint_minutes=minutes))
+        for minutes in (0, 100)
+    ]
+    straight = train_many(planted, jobs)
+    batches = [planted.batch(i) for i in range(20)]
+    with pytest.raises(InputError, match="ended after 20"):
+        train_many(iter(batches), jobs, checkpoint_dir=tmp_path)
+    assert latest_checkpoint(tmp_path / "sae-0") is not None
+    assert latest_checkpoint(tmp_path / "sae-1") is None
+    resumed = train_many(planted, jobs, checkpoint_dir=tmp_path, resume=True)
+    for a, b in zip(straight, resumed, strict=True):
+        assert same_weights(a.sae, b.sae)
+
+
+def test_nothing_to_train_is_an_error(planted: Planted) -> None:
+    with pytest.raises(InputError, match="nothing to train"):
+        train_many(planted, [])
+
+
+@pytest.mark.parametrize("arch", ["relu", "jumprelu"])
+def test_a_held_sparsity_coefficient_stays_and_a_free_one_is_needed_or_k(
+    arch: str, planted: Planted
+) -> None:
+    made = SaeConfig(arch=arch, d_in=16, d_sae=32, k=None)
+    settings = TrainConfig(steps=30, batch_size=256, sparsity_coefficient=0.25)
+    assert float(train(planted, made, settings).sae.penalty) == 0.25
+    with pytest.raises(InputError, match="needs k or sparsity_coefficient"):
+        train(planted, made, TrainConfig(steps=30, batch_size=256))
 
 
 def test_resuming_a_finished_run_returns_it_without_a_step(

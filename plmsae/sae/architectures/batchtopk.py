@@ -47,7 +47,7 @@ class BatchTopK(Sae):
     def select_for_training(self, x_BD: Tensor) -> SparseCode:
         """Return the B·k largest pre-activations of the batch and update the threshold."""
         assert self.config.k is not None  # noqa: S101 (SaeConfig checks it)
-        guess = None if self.last_threshold < 0 else 0.9 * float(self.last_threshold)
+        guess = None if self.last_threshold < 0 else 0.96 * float(self.last_threshold)
         code, smallest = kernels.select_batch_topk(
             x_BD, self.W_enc_FD, self.b_enc_F, self.config.k, guess
         )

@@ -1,0 +1,32 @@
+"""Matryoshka BatchTopK: the first latents alone must reconstruct well, too."""
+
+from __future__ import annotations
+
+import torch
+
+from plmsae.sae.architectures.batchtopk import BatchTopK
+from plmsae.sae.code import SparseCode
+
+
+class Matryoshka(BatchTopK):
+    """Bussmann et al. 2025, "Learning Multi-Level Features with Matryoshka SAEs", section 3.
+
+    BatchTopK chooses the active latents; the loss is the mean of the losses of the reconstructions
+    from the first m latents, for each m of `config.levels`. General features settle among the first
+    latents, and are not split and absorbed by the special ones.
+    """
+
+    @property
+    def n_levels(self) -> int:
+        """Number of nested SAEs."""
+        return len(self.config.levels)
+
+    def stack_levels(self, code: SparseCode) -> SparseCode:
+        """Return the code as rows of the first group of latents, then of the next, and so on."""
+        bounds = torch.tensor(self.config.levels, device=code.indices.device)
+        level_S = torch.bucketize(code.indices, bounds, right=True)
+        row_S = level_S * code.n_rows + code.rows()
+        order = torch.sort(row_S, stable=True).indices
+        counts = torch.bincount(row_S, minlength=self.n_levels * code.n_rows)
+        offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+        return SparseCode(code.values[order], code.indices[order], offsets)

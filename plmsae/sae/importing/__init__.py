@@ -1,0 +1,1 @@
+"""Foreign SAE checkpoints, one small file for each layout; `dispatch.import_sae` is the entry."""

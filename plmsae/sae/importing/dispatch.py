@@ -1,0 +1,150 @@
+"""Reading a foreign SAE: find its file, recognise its layout, make it one of ours."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from plmsae.errors import InputError
+from plmsae.sae.base import Sae
+from plmsae.sae.formats import WEIGHTS_NAME, is_ours
+from plmsae.sae.importing import (
+    esmc,
+    hubmixin,
+    interplm,
+    interprot,
+    reticular,
+    saelens,
+    sparsify,
+)
+from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, ScaleConvention
+from plmsae.sae.importing.opening import (
+    SAFETENSORS,
+    TORCH,
+    Weights,
+    fingerprint,
+    inside,
+    open_weights,
+)
+from plmsae.sae.model import build_sae, load_sae
+
+# The most particular first: the first that fits is taken.
+LAYOUTS: dict[str, Layout] = {
+    module.LAYOUT.name: module.LAYOUT
+    for module in (interplm, interprot, reticular, sparsify, saelens, esmc, hubmixin)
+}
+
+
+def import_sae(
+    source: Path | str,
+    *,
+    format: str = "auto",
+    k: int | None = None,
+    layer: int | None = None,
+    norm_factor: float | None = None,
+    convention: ScaleConvention | None = None,
+) -> tuple[Sae, dict[str, Any]]:
+    """Read a foreign SAE.
+
+    Parameters
+    ----------
+    source : Path or str
+        A weights file, or a folder as the hub holds it.
+    format : str
+        ``auto``, or one of `LAYOUTS`: ``interplm``, ``interprot``, ``hubmixin`` (evillegasgarcia),
+        ``esmc`` (Biohub), ``reticular``, ``saelens``, ``sparsify``.
+    k : int, optional
+        Active latents a vector, where the file does not say (InterProt).
+    layer : int, optional
+        Which layer's file, where a folder holds several.
+    norm_factor : float, optional
+        What the training activations were divided by, where biases have that unit (Reticular) or
+        SAELens kept it outside (``expected_average_only_in``).
+    convention : {"folded", "buffer", "raw"}, optional
+        Where an InterPLM file keeps the scale of its latents, where it is not clear from the file.
+
+    Returns
+    -------
+    sae : Sae
+        It takes raw activations and computes what the original did.
+    origin : dict
+        JSON-ready: ``format`` (``plmsae`` for one of ours), ``file`` (its name), ``sha256``,
+        ``arch``, ``d_in``, ``d_sae``, ``k``, ``input_norm``, ``per_latent`` (lists of d_sae numbers
+        the file had of each latent, for example ``max_activation``), and what else the layout says.
+
+    Raises
+    ------
+    UnsafeArtifactError
+        If the file carries code, leads out of its folder, or claims more than it holds.
+    InputError
+        If it is missing, malformed or of no known layout, or something must be given.
+    """
+    if format != "auto" and format not in LAYOUTS:
+        raise InputError(
+            "unknown SAE format", value=format, hint=f"one of auto, {', '.join(LAYOUTS)}"
+        )
+    if norm_factor is not None and not 0 < norm_factor < float("inf"):
+        raise InputError("the norm factor must be positive", value=str(norm_factor))
+    if Path(source).is_dir() and format in ("auto", "saelens") and is_ours(Path(source)):
+        return _ours(Path(source))
+    options = ImportOptions(k=k, layer=layer, norm_factor=norm_factor, convention=convention)
+    layouts = list(LAYOUTS.values()) if format == "auto" else [LAYOUTS[format]]
+    weights = open_weights(_file(Path(source), layouts, options))
+    layout = next((one for one in layouts if one.fits(weights)), None)
+    if layout is None:
+        names = ", ".join(sorted(weights.names)[:8])
+        raise InputError(
+            "its tensors are of no SAE layout known here"
+            if format == "auto"
+            else f"its tensors are not those of {format}",
+            where=weights.path,
+            value=names,
+        )
+    foreign: Foreign = layout.read(weights, options)
+    sae = build_sae(foreign.config)
+    sae.take_tensors(foreign.tensors)
+    return sae.eval(), _origin(layout, weights, foreign)
+
+
+def _ours(folder: Path) -> tuple[Sae, dict[str, Any]]:
+    """Load what plmsae stored as what it was, not as SAELens would take it."""
+    sae = load_sae(folder)
+    weights = open_weights(inside(folder, WEIGHTS_NAME))
+    layout = replace(LAYOUTS["saelens"], name="plmsae")
+    return sae, _origin(layout, weights, Foreign(config=sae.config, tensors={}))
+
+
+def _file(source: Path, layouts: list[Layout], options: ImportOptions) -> Path:
+    if not source.is_dir():
+        return source
+    for layout in layouts:
+        found: Path | None = layout.find(source, options)
+        if found is not None:
+            return found
+    files = sorted(p.name for p in source.iterdir() if p.suffix in SAFETENSORS + TORCH)
+    if len(files) != 1:
+        raise InputError(
+            "there is no weights file in it" if not files else "it holds several weights files",
+            where=source,
+            hint="give the file itself",
+        )
+    return inside(source, files[0])
+
+
+def _origin(layout: Layout, weights: Weights, foreign: Foreign) -> dict[str, Any]:
+    config = foreign.config
+    notes = json.loads(json.dumps(foreign.notes, default=str))
+    return {
+        "format": layout.name,
+        "file": weights.path.name,
+        "sha256": fingerprint(weights.path),
+        "arch": config.arch,
+        "d_in": config.d_in,
+        "d_sae": config.d_sae,
+        "k": config.k,
+        "input_norm": config.input_norm,
+        "per_latent": {name: t.tolist() for name, t in foreign.per_latent.items()},
+        **notes,
+    }

@@ -1,0 +1,203 @@
+"""One SAE's way through the batches: steps, checks, metrics, checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from plmsae.errors import InputError
+from plmsae.sae import distributed
+from plmsae.sae.base import Sae
+from plmsae.sae.checkpoints import Checkpoint, save_checkpoint
+from plmsae.sae.config import SaeConfig
+from plmsae.sae.normalize import normalize
+from plmsae.sae.step import StepResult
+from plmsae.sae.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+Batch = Tensor | tuple[Tensor, Tensor]
+"""Activations (B, d_in); for a transcoder, these and those of the target layer (B, d_target)."""
+
+Probe = Callable[[Sae], dict[str, float]]
+"""More metrics of an SAE, too slow to measure at every call of `on_metrics`."""
+
+# Worse by this factor than always answering the mean: no run recovers from there.
+_DIVERGED_FVU = 100.0
+
+
+class TrainResult(NamedTuple):
+    """What `train` returns."""
+
+    sae: Sae
+    """The trained SAE, for raw activations, on the CPU."""
+    metrics: dict[str, float]
+    """The metrics of the last step (see `train`)."""
+    steps: int
+    """Steps done in all, those before a resume included."""
+
+
+class Run:
+    """A `Trainer` with what surrounds it; where batches come from is not its business.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        What is trained.
+    on_metrics : callable, optional
+        Called with the number of steps done and the metrics.
+    checkpoint_dir : Path, optional
+        Where to keep the last checkpoint.
+    probe : Probe, optional
+        Called about ten times a run, with the metrics that come next.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        on_metrics: Callable[[int, dict[str, float]], None] | None,
+        checkpoint_dir: Path | None,
+        probe: Probe | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.probe = probe
+        self.probed = trainer.step_count
+        self.on_metrics = on_metrics
+        self.checkpoint_dir = checkpoint_dir
+        self.metrics: dict[str, float] = {}
+        self.last_checkpoint = time.monotonic()
+        self._start_window()
+
+    @property
+    def steps(self) -> int:
+        """Steps done, and so the position in the batches."""
+        return self.trainer.step_count
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are done."""
+        return self.steps >= self.trainer.train_config.total_steps
+
+    def take(self, batch: Batch, waited: float) -> None:
+        """Take one step on a raw batch, for which `waited` seconds were spent."""
+        trainer, settings = self.trainer, self.trainer.train_config
+        x_BD, target_BD = split_batch(batch, trainer.config, trainer.sae.device)
+        lr = trainer.lr
+        result, seen_BD = trainer.step(x_BD, target_BD)
+        self.vectors += x_BD.shape[0]
+        self.waited += waited
+        logs = self.steps % settings.log_every == 0 or self.is_done
+        saves = self._checkpoint_is_due()
+        if logs or saves or trainer.sae.device.type == "cpu":
+            self._check_finite(result, seen_BD)
+        if logs:
+            self._log(result, seen_BD, lr)
+        if saves:
+            self._save()
+
+    def result(self) -> TrainResult:
+        """Return what has been trained."""
+        return TrainResult(self.trainer.finished_sae(), self.metrics, self.steps)
+
+    def _check_finite(self, result: StepResult, x_BD: Tensor) -> None:
+        if torch.isfinite(result.loss):
+            return
+        if not torch.isfinite(x_BD).all():
+            raise InputError(
+                f"the activations of step {self.steps} hold values that are not finite",
+                hint="run the protein language model in float32 or bfloat16, not float16",
+            )
+        raise InputError(
+            f"training diverged: the loss is not finite at step {self.steps}",
+            hint=f"lower lr (now {self.trainer.lr:.2g}) and start again or resume",
+        )
+
+    def _log(self, result: StepResult, x_BD: Tensor, lr: float) -> None:
+        trainer = self.trainer
+        elapsed = max(time.perf_counter() - self.window_start, 1e-9)
+        variance = (x_BD - x_BD.mean(dim=0)).square().sum(dtype=torch.float64)
+        error = result.residual.square().sum(dtype=torch.float64)
+        fvu = float(error / variance)
+        self.metrics = {
+            "fvu": fvu,
+            "explained_variance": 1 - fvu,
+            "loss": float(result.loss),
+            "l0": int((result.code.values > 0).sum()) / x_BD.shape[0],
+            "dead_share": trainer.dead_share,
+            "lr": lr,
+            "gamma": trainer.scaling.gamma,
+            "vectors_per_second": self.vectors * distributed.world() / elapsed,
+            "stall_share": self.waited / elapsed,
+        }
+        if fvu > _DIVERGED_FVU:
+            raise InputError(
+                f"training diverged: FVU is {fvu:.3g} at step {self.steps}",
+                hint=f"lower lr (now {lr:.2g}) and start again or resume",
+            )
+        since = self.steps - self.probed
+        due = since >= trainer.train_config.total_steps / 10 or self.is_done
+        if self.probe is not None and due:
+            self.metrics |= self.probe(trainer.finished_sae())
+            self.probed = self.steps
+        logger.debug("step %d: %s", self.steps, self.metrics)
+        if self.on_metrics is not None and distributed.rank() == 0:
+            self.on_metrics(self.steps, dict(self.metrics))
+        self._start_window()
+
+    def _start_window(self) -> None:
+        self.window_start = time.perf_counter()
+        self.waited = 0.0
+        self.vectors = 0
+
+    def _checkpoint_is_due(self) -> bool:
+        if self.checkpoint_dir is None or distributed.rank() > 0:
+            return False
+        waited = time.monotonic() - self.last_checkpoint
+        return self.is_done or waited >= 60 * self.trainer.train_config.checkpoint_minutes
+
+    def _save(self) -> None:
+        assert self.checkpoint_dir is not None  # noqa: S101 (for the type checker)
+        trainer = self.trainer
+        scalars = trainer.state_scalars() | {"metrics": self.metrics}
+        checkpoint = Checkpoint(trainer.state_tensors(), scalars)
+        save_checkpoint(self.checkpoint_dir, checkpoint, trainer.config, trainer.train_config)
+        self.last_checkpoint = time.monotonic()
+
+
+def split_batch(
+    batch: Batch, config: SaeConfig, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """Check a raw batch and return what goes in and what a transcoder reconstructs, on `device`.
+
+    What goes in is normalised as the configuration says: training never sees raw rows.
+    """
+    if not config.is_transcoder:
+        if not isinstance(batch, Tensor):
+            raise InputError("batches must be tensors, not pairs, where target is input")
+        _check_shape("batches", batch, config.d_in)
+        return normalize(batch.to(device, torch.float32), config.input_norm).rows, None
+    if isinstance(batch, Tensor) or len(batch) != 2:
+        raise InputError(
+            "a transcoder needs pairs of batches", hint="give (activations, target activations)"
+        )
+    x_BD, y_BD = batch
+    _check_shape("input batches", x_BD, config.d_in)
+    _check_shape("target batches", y_BD, config.d_target)
+    if x_BD.shape[0] != y_BD.shape[0]:
+        raise InputError(
+            "input and target must have as many rows", value=f"{x_BD.shape[0]}, {y_BD.shape[0]}"
+        )
+    x_BD, y_BD = x_BD.to(device, torch.float32), y_BD.to(device, torch.float32)
+    target_BD = y_BD - x_BD if config.target == "change" else y_BD
+    return normalize(x_BD, config.input_norm).rows, target_BD
+
+
+def _check_shape(name: str, batch: Tensor, width: int) -> None:
+    if batch.ndim != 2 or batch.shape[1] != width or batch.shape[0] == 0:
+        raise InputError(f"{name} must have shape (n, {width})", value=str(tuple(batch.shape)))

@@ -1,0 +1,143 @@
+"""Proteins with labels, split so that nothing is reported on what it was chosen on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plmsae.errors import InputError
+from plmsae.fingerprint import DataFingerprint, fingerprint_records
+from plmsae.proteins.records import Protein
+from plmsae.workflows.inputs import read_protein_set
+from plmsae.workflows.progress import Progress
+from plmsae.workflows.requests import EvaluateRequest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotated:
+    """Proteins, their labels, and which split each protein is in.
+
+    Attributes
+    ----------
+    accessions, sequences : list of str
+    labels : polars.DataFrame
+        A label table.
+    split : ndarray of str, shape (P,)
+        ``select`` or ``report``.
+    clusters : ndarray of int, shape (P,)
+        Homology clusters; none spans both splits, except where the splits are two tables.
+    how : str
+        How the split was made, in words.
+    """
+
+    accessions: list[str]
+    sequences: list[str]
+    labels: pl.DataFrame
+    split: NDArray[np.str_]
+    clusters: NDArray[np.int64]
+    how: str
+
+    def fingerprint(self, source: str, split: str) -> DataFingerprint:
+        """Return what exactly one split holds."""
+        chosen = [
+            Protein(accession=a, sequence=s)
+            for a, s, name in zip(self.accessions, self.sequences, self.split, strict=True)
+            if name == split
+        ]
+        return DataFingerprint(
+            source=Path(source).name,
+            sha256=fingerprint_records(chosen),
+            n_proteins=len(chosen),
+            n_residues=sum(len(p.sequence) for p in chosen),
+        )
+
+
+def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:
+    """Read the tables of an evaluation and split their proteins.
+
+    Raises
+    ------
+    InputError
+        If labels and proteins do not fit, or a split would be empty.
+    """
+    import polars as pl
+
+    from plmsae.proteins.splits import cluster_table, split
+
+    with progress.task("reading and splitting annotated proteins") as task:
+        table, labels = _read(request.concepts, request, progress)
+        if request.report_on is not None:
+            other, other_labels = _read(request.report_on, request, progress)
+            shared = set(table["accession"]) & set(other["accession"])
+            if shared:
+                raise InputError(
+                    f"{len(shared)} accessions are in both tables",
+                    where=request.report_on,
+                    value=min(shared),
+                )
+            # A select protein is a cluster of its own: only the report proteins' clusters count.
+            clusters = np.concatenate(
+                [np.arange(table.height), table.height + cluster_table(other)]
+            )
+            names = np.repeat(["select", "report"], [table.height, other.height])
+            how = f"chosen on {Path(request.concepts).name}, reported on "
+            how += Path(request.report_on).name
+            columns = ["accession", "sequence"]
+            table = pl.concat([table.select(columns), other.select(columns)])
+            labels = pl.concat([labels, other_labels])
+        else:
+            clusters = cluster_table(table)
+            share = {"select": request.select_share, "report": 1 - request.select_share}
+            numbers = split(clusters, share, request.seed)
+            names = np.array(["select", "report"])[numbers]
+            how = "homology clusters, none in both splits"
+        task.update(1, 1)
+    return Annotated(
+        accessions=table["accession"].to_list(),
+        sequences=table["sequence"].to_list(),
+        labels=labels,
+        split=names,
+        clusters=clusters,
+        how=how,
+    )
+
+
+def _read(
+    path: str, request: EvaluateRequest, progress: Progress
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return proteins (accession, sequence, and what else a UniProt table has) and labels."""
+    import polars as pl
+
+    from plmsae.concepts.labels import check_labels, labels_from_uniprot, read_labels
+    from plmsae.proteins.uniprot import read_table
+
+    if request.proteins is not None:
+        proteins = read_protein_set(request.proteins, seed=request.seed, progress=progress)
+        table = proteins.frame().with_columns(pl.lit(None, pl.String).alias("cluster"))
+        labels = read_labels(Path(path))
+        check_labels(labels, table, where=path)
+    else:
+        table = read_table(Path(path))
+        labels = labels_from_uniprot(table)
+    if request.max_proteins is not None and request.max_proteins < table.height:
+        order = np.random.default_rng(request.seed).permutation(table.height)
+        table = table[np.sort(order[: request.max_proteins])]
+        labels = labels.filter(pl.col("accession").is_in(table["accession"].implode()))
+    if labels.height == 0:
+        raise InputError("no labels for any protein", where=path)
+    return table, labels
+
+
+def label_context(data: Annotated) -> dict[str, Any]:
+    """Return what the quality suite of labels compares with."""
+    import polars as pl
+
+    lengths = [len(s) for s in data.sequences]
+    return {"proteins": pl.DataFrame({"accession": data.accessions, "length": lengths})}

@@ -1,0 +1,215 @@
+"""The whole road on a simulated proteome: train, evaluate, register, score, fill, report.
+
+Nothing here is special: every station is the workflow a user calls on real proteins. Only the
+proteome is simulated, so that the labels that were hidden are known and what comes back is counted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from plmsae.atomic import atomic_path
+from plmsae.tracking import start_run, ui_command
+from plmsae.workflows import evaluate, fill, report, score, simulate, train
+from plmsae.workflows.progress import Progress
+from plmsae.workflows.requests import (
+    DemoRequest,
+    EvaluateRequest,
+    FillRequest,
+    ReportRequest,
+    ScoreRequest,
+    SimulateRequest,
+    TrainRequest,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOutcome:
+    """What the demo did, station by station."""
+
+    out: Path
+    seconds: float
+    simulated: simulate.SimulateOutcome
+    trained: train.TrainOutcome
+    evaluated: evaluate.EvaluateOutcome
+    scored: score.ScoreOutcome
+    filled: fill.FillOutcome
+    reported: report.ReportOutcome
+    ui: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        stations = ("simulated", "trained", "evaluated", "scored", "filled", "reported")
+        return {
+            "out": str(self.out),
+            "seconds": round(self.seconds, 1),
+            **{name: getattr(self, name).to_json() for name in stations},
+            "ui": self.ui,
+        }
+
+    def table(self) -> list[tuple[str, str]]:
+        """Return the closing table: what, and how much or where."""
+        counts = self.simulated.summary["counts"]
+        summary = self.evaluated.summary
+        truth = self.filled.truth or {}
+        precision = f"{truth['precision']:.2f}" if "precision" in truth else "nothing proposed"
+        promised = truth.get("promised_precision")
+        return [
+            (
+                "simulated proteome",
+                f"{counts['proteins']:,} proteins, {counts['families']} families",
+            ),
+            (
+                "SAE features",
+                f"{self.trained.metrics['explained_variance']:.1%} of the variance, "
+                f"{self.trained.metrics['loss_recovered']:.1%} of the loss, "
+                f"{self.trained.metrics['l0']:.0f} active a residue",
+            ),
+            ("features with a concept", f"{int(summary['n_features_f1_50'])} (F1 > 0.5, twice)"),
+            (
+                "concepts found",
+                f"{int(summary['n_concepts_f1_50'])}"
+                f" (PLM neurons {int(summary['neuron_concepts_f1_50'])},"
+                f" residue identity {int(summary['amino_acid_concepts_f1_50'])})",
+            ),
+            (
+                "held-back families scored",
+                f"{self.scored.n_scored:,} proteins, {self.scored.n_annotations:,} annotations",
+            ),
+            ("labels hidden", f"{truth.get('hidden', 0):.0f}"),
+            ("labels recovered", f"{truth.get('recovered', 0):.0f}"),
+            (
+                "precision of proposals",
+                precision + (f" (promised {promised:.2f})" if promised is not None else ""),
+            ),
+            ("model", f"{self.evaluated.model} @champion"),
+            ("annotations", str(self.scored.folder)),
+            ("proposals", str(self.filled.folder / "proposals.tsv")),
+            ("quality report", str(self.out / "scores-quality" / "output" / "summary.html")),
+            ("feature reports", str(self.reported.html)),
+            ("time", f"{self.seconds / 60:.1f} minutes"),
+        ]
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        width = max(len(name) for name, _ in self.table())
+        rows = [f"  {name:<{width}}  {value}" for name, value in self.table()]
+        return ["", *rows, "", "Open the MLflow UI:", f"  {self.ui}"]
+
+
+def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
+    """Run every station in order."""
+    started = time.monotonic()
+    out = request.out
+    data = out / "proteome"
+    with start_run(experiment="plmsae-demo", run_name="demo", params={"seed": request.seed}):
+        simulated = simulate.run(
+            SimulateRequest(
+                out=data,
+                n_families=request.n_families,
+                proteins_per_family=request.proteins_per_family,
+                seed=request.seed,
+            ),
+            progress,
+        )
+        known, held_back = _tables(data)
+        trained = train.run(
+            TrainRequest(
+                proteins=str(data / "train.fasta.gz"),
+                plm=request.plm,
+                layers=(request.layer,),
+                overrides={"n_vectors": request.n_vectors, "d_sae": request.d_sae},
+                out=out / "train",
+                register=False,
+                device=request.device,
+                seed=request.seed,
+            ),
+            progress,
+        )[0]
+        evaluated = evaluate.run(
+            EvaluateRequest(
+                model=str(trained.bundle),
+                concepts=str(known),
+                out=out / "evaluate",
+                promote=True,
+                min_precision=request.min_precision,
+                device=request.device,
+                seed=request.seed,
+            ),
+            progress,
+        )
+        model = f"{evaluated.model}"
+        scored = score.run(
+            ScoreRequest(
+                proteins=str(data / "heldout.fasta.gz"),
+                model=model,
+                out=out / "scores",
+                format="gff3",
+                device=request.device,
+            ),
+            progress,
+        )
+        filled = fill.run(
+            FillRequest(
+                table=str(held_back),
+                model=model,
+                out=out / "fill",
+                truth=str(data / "truth_heldout.tsv.gz"),
+                device=request.device,
+            ),
+            progress,
+        )
+        reported = report.run(
+            ReportRequest(
+                model=model,
+                proteins=str(known),
+                out=out / "report",
+                max_proteins=600,
+                device=request.device,
+                seed=request.seed,
+            ),
+            progress,
+        )
+    return DemoOutcome(
+        out=out,
+        seconds=time.monotonic() - started,
+        simulated=simulated,
+        trained=trained,
+        evaluated=evaluated,
+        scored=scored,
+        filled=filled,
+        reported=reported,
+        ui=ui_command(),
+    )
+
+
+def _tables(data: Path) -> tuple[Path, Path]:
+    """Write the tables of the training families and of the families held back.
+
+    Returns
+    -------
+    known, held_back : Path
+        What is known of either; the truth of the second goes to ``truth_heldout.tsv.gz``.
+    """
+    truth = json.loads((data / "truth.json").read_text())
+    held = [f["family"] for f in truth["families"] if f["split"] == "heldout"]
+    here = pl.col("Cluster ID").is_in(held)
+    known, held_back = data / "annotations_train.tsv.gz", data / "annotations_heldout.tsv.gz"
+    for source, target, rows in (
+        ("annotations.tsv.gz", known, ~here),
+        ("annotations.tsv.gz", held_back, here),
+        ("truth.tsv.gz", data / "truth_heldout.tsv.gz", here),
+    ):
+        table = pl.read_csv(data / source, separator="\t", infer_schema=False, quote_char=None)
+        text = table.filter(rows).write_csv(separator="\t", quote_style="never")
+        with atomic_path(target) as temporary:
+            # No time stamp, so that equal seeds give equal bytes.
+            temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
+    return known, held_back

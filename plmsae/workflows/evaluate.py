@@ -1,0 +1,278 @@
+"""Find out what the features of an SAE mean, beside the baselines, and register the evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plmsae.bundle import Bundle, write_bundle
+from plmsae.errors import InputError
+from plmsae.registry import register, resolve
+from plmsae.tracking import Run, start_run
+from plmsae.workflows.annotated import Annotated, label_context, read_annotated
+from plmsae.workflows.inputs import gate
+from plmsae.workflows.progress import Progress
+from plmsae.workflows.requests import EvaluateRequest
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from plmsae.concepts.comparison import Found
+    from plmsae.concepts.evaluation import Evaluation
+    from plmsae.encode import Encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOutcome:
+    """What the features mean."""
+
+    bundle: Path
+    model: str | None
+    how: str
+    """How the proteins were split."""
+    summary: dict[str, float]
+    baselines: list[dict[str, Any]]
+    """One row a method: method, n_latents, n_features, n_concepts."""
+    top_concepts: list[dict[str, Any]]
+    promoted: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**dataclasses.asdict(self), "bundle": str(self.bundle)}
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        lines = [
+            f"{int(self.summary['n_features_f1_50'])} features and "
+            f"{int(self.summary['n_concepts_f1_50'])} concepts at F1 > 0.5 on both splits "
+            f"({self.how})"
+        ]
+        lines += [
+            f"  {row['method']:<24} {row['n_features']:>6} features {row['n_concepts']:>5} concepts"
+            for row in self.baselines
+        ]
+        if self.top_concepts:
+            lines.append("best concepts (F1 on held-out proteins; precision of calls, 95 %):")
+        lines += [
+            f"  {row['concept']:<44.44} F1 {row['f1']:.2f}  latent {row['latent']:<6}"
+            f" {_interval(row)}"
+            for row in self.top_concepts[:10]
+        ]
+        lines.append(f"registered as {self.model}" if self.model else f"bundle in {self.bundle}")
+        if self.promoted:
+            lines.append("promoted to champion")
+        return lines
+
+
+def _interval(row: dict[str, Any]) -> str:
+    if row["call_precision"] is None:
+        return "no calls"
+    low, high = row["call_precision_low"], row["call_precision_high"]
+    return f"precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
+    """Evaluate a model on labelled proteins.
+
+    Raises
+    ------
+    InputError
+        If the model or the tables are wrong, or no concept is common enough.
+    QualityError
+        If the labels fail a critical expectation, or promotion was asked for and a gate is not met.
+    """
+    from plmsae.concepts.evaluation import evaluate_residue
+    from plmsae.scoring.encoding import load_encoder
+
+    bundle = resolve(request.model)
+    if bundle.meta.unit != "residue":
+        raise InputError(
+            "residue concepts need a residue-level SAE", where=request.model, value=bundle.meta.unit
+        )
+    data = read_annotated(request, progress)
+    params = {k: v for k, v in dataclasses.asdict(request).items() if k not in ("out", "register")}
+    with start_run(
+        experiment="plmsae-evaluate", run_name=f"evaluate {bundle.name}", params=params
+    ) as tracked:
+        gate("labels", data.labels, request.out / "quality-labels", label_context(data), tracked)
+        device: Any = request.device
+        encoder = load_encoder(bundle, device=device)
+        latents, states = _encode(encoder, data.sequences, request.baselines, progress)
+        with progress.task("associating latents with concepts") as task:
+            organism = request.report_on is not None
+            evaluation = evaluate_residue(
+                latents,
+                data.accessions,
+                data.labels,
+                data.split,
+                lengths=[len(s) for s in data.sequences],
+                min_instances=request.min_instances,
+                clusters=data.clusters,
+                sequences=data.sequences,
+                bootstrap=request.bootstrap,
+                seed=request.seed,
+            )
+            task.update(1, 1)
+        found = _compare(request, data, evaluation, latents, states, encoder, progress)
+        metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
+        for row in found:
+            metrics[f"{row.method}_concepts_f1_50"] = len(row.concepts)
+            metrics[f"{row.method}_features_f1_50"] = row.n_features
+        source = request.report_on if organism and request.report_on else request.concepts
+        new = write_bundle(
+            request.out / "bundle",
+            sae_folder=bundle.sae_folder,
+            meta=dataclasses.replace(
+                bundle.meta,
+                eval_data=data.fingerprint(source, "report"),
+                metrics={**bundle.meta.metrics, **metrics},
+                min_precision=request.min_precision,
+            ),
+            features=evaluation.features,
+            concepts=evaluation.concepts,
+        )
+        _log(tracked, request.out, new, evaluation, metrics)
+        model, promoted = None, False
+        if request.register:
+            ref = register(new, run_id=tracked.run_id)
+            model = f"{ref.name}/{ref.version}"
+            if request.promote:
+                from plmsae.promotion import promote
+
+                promoted = promote(model).promoted
+    return EvaluateOutcome(
+        bundle=new.path,
+        model=model,
+        how=data.how,
+        summary=metrics,
+        baselines=[
+            {
+                "method": row.method,
+                "n_latents": row.n_latents,
+                "n_features": row.n_features,
+                "n_concepts": len(row.concepts),
+            }
+            for row in found
+        ],
+        top_concepts=_top(evaluation),
+        promoted=promoted,
+    )
+
+
+def _encode(
+    encoder: Encoder, sequences: list[str], keep_states: bool, progress: Progress
+) -> tuple[list[csr_array], list[NDArray[np.float16]]]:
+    """Run PLM and SAE once; return latents and, for the neurons, the activations as float16."""
+    latents: list[Any] = [None] * len(sequences)
+    states: list[Any] = [None] * len(sequences) if keep_states else []
+    total, done = sum(map(len, sequences)), 0
+    with progress.task(f"encoding {len(sequences)} proteins") as task:
+        for first in range(0, len(sequences), 256):
+            chunk = sequences[first : first + 256]
+            for index, x in encoder.plm.activations(chunk, [encoder.layer]):
+                x_ND = x[encoder.layer]
+                latents[first + index] = encoder.sae.encode_csr(x_ND)
+                if keep_states:
+                    states[first + index] = x_ND.cpu().numpy().astype(np.float16)
+            done += sum(map(len, chunk))
+            task.update(done, total)
+    return latents, states
+
+
+def _compare(
+    request: EvaluateRequest,
+    data: Annotated,
+    evaluation: Evaluation,
+    latents: list[csr_array],
+    states: list[NDArray[np.float16]],
+    encoder: Encoder,
+    progress: Progress,
+) -> list[Found]:
+    """Run the SAE and its baselines through one protocol, on the concepts that were evaluated."""
+    import polars as pl
+
+    from plmsae.concepts.baselines import (
+        amino_acid_latents,
+        shuffle_labels,
+        signed_units,
+        window_latents,
+    )
+    from plmsae.concepts.comparison import found_by
+    from plmsae.concepts.residue_labels import build_residue_labels
+
+    if not request.baselines:
+        return []
+    lengths = [len(s) for s in data.sequences]
+    evaluated = data.labels.filter(
+        pl.col("concept").is_in(evaluation.concepts["concept"].implode())
+    )
+    labels = build_residue_labels(evaluated, data.accessions, lengths)
+    shuffled = build_residue_labels(
+        shuffle_labels(labels, request.seed, data.split), data.accessions, lengths
+    )
+    splits = [np.flatnonzero(data.split == name) for name in ("select", "report")]
+    true = [(proteins, labels.take(proteins)) for proteins in splits]
+    moved = [(proteins, shuffled.take(proteins)) for proteins in splits]
+    d_sae, d_in = encoder.sae.config.d_sae, encoder.sae.config.d_in
+    centre = np.concatenate([states[i].mean(0, keepdims=True) for i in splits[0]])
+    centre_D = centre.mean(0).astype(np.float32)
+
+    def neurons(index: int) -> csr_array:
+        return signed_units(states[index].astype(np.float32), centre_D)
+
+    def letters(index: int) -> csr_array:
+        return amino_acid_latents([data.sequences[index]])[0]
+
+    def windows(index: int) -> csr_array:
+        return window_latents([data.sequences[index]])[0]
+
+    methods: list[tuple[str, Any, Any, int]] = [
+        ("sae", lambda i: latents[i], true, d_sae),
+        ("neuron", neurons, true, 2 * d_in),
+        ("sae_shuffled_labels", lambda i: latents[i], moved, d_sae),
+        ("amino_acid", letters, true, 26),
+        ("window_of_3", windows, true, 22**3),
+    ]
+    found = []
+    with progress.task("running the baselines") as task:
+        for number, (name, latents_of, sides, width) in enumerate(methods):
+            task.update(number, len(methods), name)
+            found.append(found_by(name, latents_of, sides[0], sides[1], width))
+        task.update(len(methods), len(methods))
+    return found
+
+
+def _log(
+    tracked: Run, out: Path, bundle: Bundle, evaluation: Evaluation, metrics: dict[str, float]
+) -> None:
+    """Put tables, figures and metrics where MLflow shows them."""
+    from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
+
+    tracked.log_metrics(0, metrics)
+    for name in ("features.parquet", "concepts.parquet"):
+        tracked.log_artifact(bundle.path / name, "evaluation")
+    for name, frame in (
+        ("evidence", evaluation.evidence),
+        ("calls", evaluation.calls),
+        ("skipped", evaluation.skipped),
+    ):
+        path = out / f"{name}.parquet"
+        frame.write_parquet(path)
+        tracked.log_artifact(path, "evaluation")
+    plot_f1_histogram(evaluation.features, out / "f1.png")
+    plot_density_histogram(evaluation.features, out / "density.png")
+    for name in ("f1.png", "density.png"):
+        tracked.log_artifact(out / name, "figures")
+
+
+def _top(evaluation: Evaluation) -> list[dict[str, Any]]:
+    import polars as pl
+
+    confirmed = evaluation.concepts.filter((pl.col("f1") > 0.5) & (pl.col("f1_select") > 0.5))
+    return confirmed.sort("f1", descending=True).to_dicts()

@@ -1,0 +1,153 @@
+"""Propose labels that a UniProt table lacks, and measure them where the truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plmsae.registry import resolve_exactly
+from plmsae.tracking import start_run
+from plmsae.workflows.inputs import gate
+from plmsae.workflows.progress import Progress
+from plmsae.workflows.requests import FillRequest
+from plmsae.workflows.score import encoder_on, shower
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillOutcome:
+    """What was proposed."""
+
+    folder: Path
+    model_uri: str
+    n_calls: int
+    n_known: int
+    n_withheld: int
+    n_proposed: int
+    truth: dict[str, float] | None
+    """Where the truth was given: hidden, recovered, proposed, correct, precision, and the mean of
+    the precision promised."""
+    by_concept: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "folder": str(self.folder),
+            "model": self.model_uri,
+            "n_calls": self.n_calls,
+            "n_known": self.n_known,
+            "n_withheld": self.n_withheld,
+            "n_proposed": self.n_proposed,
+            "truth": self.truth,
+            "by_concept": self.by_concept,
+        }
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        lines = [
+            f"{self.n_proposed:,} labels proposed; of {self.n_calls:,} calls {self.n_known:,} were "
+            f"known and {self.n_withheld:,} are of concepts that abstain",
+        ]
+        if self.truth:
+            lines.append(
+                f"truth: {self.truth['hidden']:.0f} labels hidden, "
+                f"{self.truth['recovered']:.0f} recovered; {self.truth['correct']:.0f} of "
+                f"{self.truth['proposed']:.0f} proposals correct"
+            )
+        lines.append(f"written to {self.folder / 'proposals.tsv'}")
+        return lines
+
+
+def run(request: FillRequest, progress: Progress) -> FillOutcome:
+    """Propose labels; see `plmsae.scoring.fill.fill`.
+
+    Raises
+    ------
+    InputError
+        If the table or the model is wrong.
+    QualityError
+        If the proposals fail a critical expectation.
+    """
+    from plmsae.concepts.labels import labels_from_uniprot
+    from plmsae.proteins.uniprot import read_table
+    from plmsae.scoring.fill import fill
+
+    bundle, uri = resolve_exactly(request.model)
+    with start_run(
+        experiment="plmsae-fill",
+        run_name=f"fill {Path(request.table).name}",
+        params={"table": request.table, "model": uri, "truth": request.truth},
+    ) as tracked:
+        with progress.task(f"filling with {bundle.name}") as task:
+            result = fill(
+                request.table,
+                bundle,
+                request.out,
+                model_uri=uri,
+                encoder=None if request.device == "auto" else encoder_on(bundle, request.device),
+                min_precision=request.min_precision,
+                strict=request.strict,
+                progress=shower(task),
+            )
+        known = labels_from_uniprot(read_table(Path(request.table)))
+        proposals = result.proposals()
+        measured: pl.DataFrame | None = None
+        if request.truth is not None:
+            measured = _measure(proposals, known, request.truth)
+            measured.write_csv(request.out / "truth.tsv", separator="\t")
+            tracked.log_artifact(request.out / "truth.tsv")
+        tracked.log_metrics(0, {"n_proposed": result.n_proposed, "n_known": result.n_known})
+        tracked.log_artifact(request.out / "proposals.tsv")
+        if request.validate:
+            context = {
+                "proteins": request.out / "scores" / "proteins",
+                "concepts": bundle.concepts,
+                "labels": known,
+                "backtest": None if measured is None else _backtest(measured),
+            }
+            gate(
+                "proposals",
+                request.out / "proposals",
+                request.out.with_name(f"{request.out.name}-quality"),
+                context,
+                tracked,
+            )
+        truth = None if measured is None else _totals(measured, proposals)
+        if truth is not None:
+            tracked.log_metrics(0, {f"truth_{k}": v for k, v in truth.items()})
+    return FillOutcome(
+        folder=request.out,
+        model_uri=uri,
+        n_calls=result.n_calls,
+        n_known=result.n_known,
+        n_withheld=result.n_withheld,
+        n_proposed=result.n_proposed,
+        truth=truth,
+        by_concept=[] if measured is None else measured.to_dicts(),
+    )
+
+
+def _measure(proposals: pl.DataFrame, known: pl.DataFrame, truth: str) -> pl.DataFrame:
+    from plmsae.concepts.labels import labels_from_uniprot
+    from plmsae.proteins.uniprot import read_table
+    from plmsae.scoring.truth import check_against_truth
+
+    return check_against_truth(proposals, labels_from_uniprot(read_table(Path(truth))), known)
+
+
+def _backtest(measured: pl.DataFrame) -> pl.DataFrame:
+    """Return the counts under the names the quality suite knows them by."""
+    names = ("hidden", "recovered", "proposed", "correct")
+    return measured.select("concept", *(measured[n].alias(f"n_{n}") for n in names))
+
+
+def _totals(measured: pl.DataFrame, proposals: pl.DataFrame) -> dict[str, float]:
+    totals = {n: float(measured[n].sum()) for n in ("hidden", "recovered", "proposed", "correct")}
+    if totals["proposed"]:
+        totals["precision"] = totals["correct"] / totals["proposed"]
+        promised = proposals["precision"].cast(float).mean()
+        totals["promised_precision"] = float(promised) if isinstance(promised, float) else 0.0
+    return totals

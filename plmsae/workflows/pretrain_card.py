@@ -1,0 +1,82 @@
+"""The model card of a pretrained PLM."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from plmsae.plm.pretrain_config import PretrainConfig
+
+
+def pretrain_card(
+    config: PretrainConfig,
+    data: dict[str, Any],
+    steps: int,
+    curve: list[tuple[int, float]],
+    perplexity: dict[str, dict[str, float]],
+) -> str:
+    """Return the card as Markdown.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+    data : dict
+        ``data`` (fingerprints), ``simulated_share``, ``simulated_seed``.
+    steps : int
+        Optimiser steps done.
+    curve : list of (int, float)
+        Step and training loss (nats a masked residue).
+    perplexity : dict
+        By held-out file.
+    """
+    residues = steps * config.tokens_per_step / 1e6
+    lines = [
+        "# A protein language model pretrained by plmsae",
+        "",
+        f"ESM-2 architecture, {config.n_layers} blocks, width {config.d_model}, "
+        f"{config.n_heads} heads; a masked language model of protein sequences, trained from "
+        f"scratch for {steps:,} steps ({residues:.1f} million tokens) with seed {config.seed}.",
+        "",
+        "**For** demonstrations, tests and teaching: small enough to train and open on two cores.",
+        "**Not for** predictions anyone relies on: real work takes ESM-2 650M, by the same "
+        "commands.",
+        "",
+        "## Masked perplexity",
+        "400 proteins of 50 to 500 residues, 15 % of the positions masked. Never trained on. "
+        "The unigram model knows the composition of the file, and nothing else.",
+        "",
+        "| held-out proteins | real | shuffled | unigram |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {name} | {p['real']:.2f} | {p['shuffled']:.2f} | {p['unigram']:.2f} |"
+            for name, p in perplexity.items()
+        ),
+        "",
+        "## Data",
+        "| file | proteins | residues | SHA-256 of the records |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {d['source']} | {d['n_proteins']:,} | {d['n_residues']:,} | `{d['sha256'][:16]}…` |"
+            for d in data["data"]
+        ),
+        "",
+        f"Simulated families make {data['simulated_share']:.0%} of the residues. Proteins are "
+        "drawn by how rare their 7-mers are, so that large families do not drown the rest.",
+        "",
+        "## Training",
+        *(f"- {name}: {value}" for name, value in dataclasses.asdict(config).items()),
+        "",
+        "| step | loss |",
+        "| --- | --- |",
+        *(f"| {step:,} | {loss:.3f} |" for step, loss in _thinned(curve)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _thinned(curve: list[tuple[int, float]], rows: int = 20) -> list[tuple[int, float]]:
+    """Keep about `rows` points of a curve, the last among them."""
+    if len(curve) <= rows:
+        return curve
+    stride = len(curve) / rows
+    return [curve[min(len(curve) - 1, round((i + 1) * stride) - 1)] for i in range(rows)]

@@ -1,0 +1,124 @@
+"""Write reports on the best features of a model, by Claude where a key is set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plmsae.errors import InputError
+from plmsae.registry import resolve_exactly
+from plmsae.tracking import start_run
+from plmsae.workflows.inputs import is_table, read_protein_set
+from plmsae.workflows.progress import Progress
+from plmsae.workflows.requests import ReportRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOutcome:
+    """Where the reports lie and who wrote them."""
+
+    markdown: Path
+    html: Path
+    json: Path
+    n_features: int
+    authors: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "markdown": str(self.markdown),
+            "html": str(self.html),
+            "json": str(self.json),
+            "n_features": self.n_features,
+            "authors": self.authors,
+        }
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        by = ", ".join(f"{count} by {author}" for author, count in self.authors.items())
+        return [f"{self.n_features} features reported ({by})", f"written to {self.html}"]
+
+
+def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
+    """Collect evidence on the top features and put it into words.
+
+    Raises
+    ------
+    InputError
+        If the model or the proteins are wrong, or a latent asked for is dead or does not exist.
+    """
+    import polars as pl
+
+    from plmsae.reports.describe import describe_all
+    from plmsae.reports.evidence import build_evidence
+    from plmsae.reports.render import authors, render_reports
+    from plmsae.scoring.encoding import load_encoder
+
+    bundle, uri = resolve_exactly(request.model)
+    proteins = read_protein_set(
+        request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
+    )
+    accessions = [p.accession for p in proteins.proteins]
+    labels = None
+    if is_table(request.proteins):
+        from plmsae.concepts.labels import labels_from_uniprot
+        from plmsae.proteins.uniprot import read_table
+
+        table = read_table(Path(request.proteins))
+        labels = labels_from_uniprot(
+            table.filter(pl.col("accession").is_in(pl.Series(accessions).implode()))
+        )
+    features = bundle.features
+    if request.latents:
+        features = features.filter(pl.col("latent").is_in(list(request.latents)))
+        missing = set(request.latents) - set(features.filter(~pl.col("dead"))["latent"])
+        if missing:
+            raise InputError("dead, or no such latent", where=uri, value=str(min(missing)))
+    with start_run(
+        experiment="plmsae-report",
+        run_name=f"report {bundle.name}",
+        params={"model": uri, "proteins": request.proteins, "n_features": request.n_features},
+    ) as tracked:
+        device: Any = request.device
+        encoder = load_encoder(bundle, device=device)
+        with progress.task(f"encoding {len(accessions)} proteins") as task:
+            latents = encoder.encode(proteins.sequences)
+            task.update(1, 1)
+        evidence = build_evidence(
+            features,
+            bundle.concepts,
+            latents,
+            accessions,
+            proteins.sequences,
+            labels,
+            latents_to_report=len(request.latents) or request.n_features,
+            descriptions={p.accession: p.description for p in proteins.proteins},
+        )
+        with progress.task("writing reports") as task:
+            done = 0
+
+            def count(_report: object) -> None:
+                nonlocal done
+                done += 1
+                task.update(done, len(evidence))
+
+            reports = describe_all(
+                evidence,
+                client=None if request.no_llm else "auto",
+                model=request.llm,
+                cache_dir=request.out / "cache",
+                on_done=count,
+            )
+        about = {"model": uri, "proteins": Path(request.proteins).name}
+        paths = render_reports(reports, request.out, about=about)
+        for path in (paths.markdown, paths.html, paths.json):
+            tracked.log_artifact(path, "report")
+        tracked.log_metrics(0, {"n_reports": len(reports)})
+    return ReportOutcome(
+        markdown=paths.markdown,
+        html=paths.html,
+        json=paths.json,
+        n_features=len(reports),
+        authors=authors(reports),
+    )

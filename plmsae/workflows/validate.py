@@ -1,0 +1,92 @@
+"""Check a table, or what was scored or filled, against the reviewed suites."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plmsae.errors import InputError
+from plmsae.tracking import start_run
+from plmsae.workflows.inputs import first_line, gate
+from plmsae.workflows.progress import Progress
+from plmsae.workflows.requests import ValidateRequest
+
+KINDS = ("proteins", "labels", "annotations", "proposals")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateOutcome:
+    """That all critical expectations are met; a failure is raised, not returned."""
+
+    kind: str
+    summary: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"kind": self.kind, "summary": str(self.summary)}
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        return [f"{self.kind}: every critical expectation is met", f"report: {self.summary}"]
+
+
+def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
+    """Validate; the Data Docs page is an MLflow artifact either way.
+
+    Raises
+    ------
+    InputError
+        If the path or the kind is wrong.
+    QualityError
+        If a critical expectation is not met.
+    """
+    path = Path(request.path)
+    kind = request.kind or _kind_of(path)
+    if kind not in KINDS:
+        raise InputError(f"the kind must be one of {', '.join(KINDS)}", value=kind)
+    with (
+        start_run(
+            experiment="plmsae-validate",
+            run_name=f"validate {path.name}",
+            params={"path": request.path, "kind": kind},
+        ) as tracked,
+        tempfile.TemporaryDirectory() as scratch,
+        progress.task(f"checking {kind}") as task,
+    ):
+        table, context = _open(path, kind, Path(scratch))
+        summary = gate(kind, table, request.out / kind, context, tracked)
+        task.update(1, 1)
+    return ValidateOutcome(kind=kind, summary=Path(summary))
+
+
+def _kind_of(path: Path) -> str:
+    """Tell what a path holds: folders by what `score` and `fill` write, files are proteins."""
+    if (path / "proposals").is_dir():
+        return "proposals"
+    if (path / "annotations").is_dir():
+        return "annotations"
+    if path.is_dir():
+        raise InputError(
+            "neither a score nor a fill folder", where=path, hint="give --kind, or another path"
+        )
+    return "proteins"
+
+
+def _open(path: Path, kind: str, scratch: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the table to check and what it is compared with."""
+    from plmsae.concepts.labels import labels_from_uniprot, read_labels
+    from plmsae.proteins.uniprot import read_table
+    from plmsae.workflows.score import spill
+
+    if kind in ("annotations", "proposals"):
+        scores = path if kind == "annotations" else path / "scores"
+        context = {"proteins": scores / "proteins", "rejected": scores / "rejected"}
+        return path / kind, context
+    if kind == "labels":
+        if path.suffix != ".parquet" and "Sequence" in first_line(str(path)).split("\t"):
+            table = read_table(path)
+            return labels_from_uniprot(table), {"proteins": table.select("accession", "length")}
+        return read_labels(path), {}
+    return scratch / "proteins", spill(str(path), scratch, strict=False)
