@@ -56,8 +56,8 @@ SURFACE: dict[str, set[str]] = {
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},
     "demo": TRACKED
-    | {"--out", "--plm", "--layer", "--n-families", "--proteins-per-family", "--n-vectors"}
-    | {"--device", "--seed"},
+    | {"--out", "--plm", "--layer", "--n-families", "--proteins-per-family", "--d-sae"}
+    | {"--n-vectors", "--min-precision", "--device", "--seed"},
 }
 
 
