@@ -55,7 +55,7 @@ def flatten_params(config: Any, *, prefix: str = "") -> dict[str, str]:
 
 def system_facts() -> dict[str, str]:
     """Return what a run was made with: cores, memory, Python, versions, the checkout's commit."""
-    import psutil  # type: ignore[import-untyped]  # it has no types
+    import psutil
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {

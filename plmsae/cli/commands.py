@@ -182,6 +182,7 @@ COMMANDS = (
             "layer": Shape(help="Layer to open; 1-based."),
             "n_families": Shape(help="Homologous families to simulate."),
             "proteins_per_family": Shape(help="Members of each."),
+            "d_sae": Shape(help="Latents."),
             "n_vectors": Shape(help="Residues seen in training, repeats counted."),
         },
     ),

@@ -35,6 +35,7 @@ def models(
     ] = False,
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """List and compare registered models."""
@@ -48,9 +49,10 @@ def models(
                 raise InputError("needs two references or more", where="--compare")
             tables.print_compared(registry.compare(refs), as_json=as_json)
         else:
-            tables.print_models(registry.list_models(), parts=refs or [], as_json=as_json)
+            found = registry.list_models()
+            tables.print_models(found, parts=refs or [], as_json=as_json, quiet=quiet)
 
-    _finish(Common(debug=debug, as_json=as_json, tracking_uri=tracking_uri), command)
+    _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
 
 
 def promote(

@@ -30,7 +30,9 @@ _COLUMNS: Mapping[str, str] = {
 _WIDE = 10_000
 
 
-def print_models(frame: pl.DataFrame, *, parts: Sequence[str], as_json: bool = False) -> None:
+def print_models(
+    frame: pl.DataFrame, *, parts: Sequence[str], as_json: bool = False, quiet: bool = False
+) -> None:
     """Print what is registered.
 
     Parameters
@@ -41,6 +43,8 @@ def print_models(frame: pl.DataFrame, *, parts: Sequence[str], as_json: bool = F
         Only models whose name and version holds one of these, if there are any.
     as_json : bool, optional
         One JSON list instead of a table.
+    quiet : bool, optional
+        Do not say that there is none.
     """
     rows = [
         {**row, "model": f"{row['name']}/{row['version']}"}
@@ -49,6 +53,8 @@ def print_models(frame: pl.DataFrame, *, parts: Sequence[str], as_json: bool = F
     ]
     if as_json:
         _print_json(rows)
+        return
+    if not rows and quiet:
         return
     if not rows:
         asked = f" that matches {' or '.join(parts)}" if parts and frame.height else ""

@@ -40,7 +40,7 @@ SURFACE: dict[str, set[str]] = {
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--select-share", "--min-instances"}
     | {"--min-precision", "--max-proteins", "--baselines", "--bootstrap", "--out", "--register"}
     | {"--promote", "--device", "--seed"},
-    "models": (TRACKED - {"--quiet"}) | {"REF", "--compare"},
+    "models": TRACKED | {"REF", "--compare"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
@@ -56,8 +56,8 @@ SURFACE: dict[str, set[str]] = {
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},
     "demo": TRACKED
-    | {"--out", "--plm", "--layer", "--n-families", "--proteins-per-family", "--n-vectors"}
-    | {"--device", "--seed"},
+    | {"--out", "--plm", "--layer", "--n-families", "--proteins-per-family", "--d-sae"}
+    | {"--n-vectors", "--min-precision", "--device", "--seed"},
 }
 
 
