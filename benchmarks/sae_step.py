@@ -28,7 +28,7 @@ Step = Callable[[Tensor], object]
 
 
 def ours(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """A whole step: revival of dead latents, clipping, Adam, checks and metrics."""
+    """Take a whole step: revival of dead latents, clipping, Adam, checks and metrics."""
     config = SaeConfig(arch=arch, d_in=arguments.d_in, d_sae=arguments.d_sae, k=k)  # type: ignore[arg-type]
     # A window of one step: what is silenced below is dead from the second step on.
     settings = TrainConfig(steps=10_000, batch_size=batch, dead_window_share=0.0, device="cpu")
@@ -41,7 +41,7 @@ def ours(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
 
 
 def ours_fp32(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """The same without bfloat16 candidates."""
+    """Take the same step without bfloat16 candidates."""
     step = ours(arch, batch, k, arguments)
 
     def without(x: Tensor) -> None:
@@ -56,20 +56,20 @@ def ours_fp32(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> S
 
 
 def scoring(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """Not a training step: raw activations to a scipy matrix of active latents."""
+    """Turn, which is no training step, raw activations into a sparse matrix of latents."""
     config = SaeConfig(arch=arch, d_in=arguments.d_in, d_sae=arguments.d_sae, k=k)  # type: ignore[arg-type]
     return build_sae(config).encode_csr
 
 
 def floor(batch: int, arguments: argparse.Namespace) -> Step:
-    """The encoder's product alone, in float32, into memory at hand."""
+    """Compute the encoder's product alone, in float32, into memory at hand."""
     W_DF = torch.randn(arguments.d_sae, arguments.d_in).t()
     out_BF = torch.empty(batch, arguments.d_sae)
     return lambda x: torch.mm(x, W_DF, out=out_BF)
 
 
 def dictionary_learning(batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """TopK of dictionary-learning at its defaults."""
+    """Train TopK of dictionary-learning at its defaults."""
     from dictionary_learning.trainers.top_k import AutoEncoderTopK, TopKTrainer
 
     trainer = TopKTrainer(
@@ -88,7 +88,7 @@ def dictionary_learning(batch: int, k: int, arguments: argparse.Namespace) -> St
 
 
 def sparsify(batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """TopK of eai-sparsify with Adam."""
+    """Train TopK of eai-sparsify with Adam."""
     from sparsify import SparseCoder, SparseCoderConfig
 
     sae = SparseCoder(
@@ -109,7 +109,7 @@ def sparsify(batch: int, k: int, arguments: argparse.Namespace) -> Step:
 
 
 def overcomplete(batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """TopK of overcomplete with Adam."""
+    """Train TopK of overcomplete with Adam."""
     from overcomplete.sae import TopKSAE
 
     sae = TopKSAE(arguments.d_in, nb_concepts=arguments.d_sae, top_k=k, device="cpu")
@@ -117,7 +117,7 @@ def overcomplete(batch: int, k: int, arguments: argparse.Namespace) -> Step:
 
     def step(x: Tensor) -> None:
         optimizer.zero_grad()
-        _, codes, x_hat = sae(x)
+        _, _, x_hat = sae(x)
         (x - x_hat).square().mean().backward()
         torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
         optimizer.step()

@@ -23,7 +23,6 @@ from plmsae.sae import kernels
 from plmsae.sae.base import Sae
 from plmsae.sae.code import SparseCode
 
-
 # Up to so many times the dead latents a row may have active, all products with them are dense.
 _DENSE_DEAD = 16
 
