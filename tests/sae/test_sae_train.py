@@ -138,7 +138,7 @@ from plmsae.sae.train import train
 from plmsae.sae.trainer import Trainer
 result = train(
     Planted(), SaeConfig(arch="batchtopk", d_in=16, d_sae=32, k=2),
-    TrainConfig(steps=200, batch_size=256, checkpoint_minutes=0.001),
+    TrainConfig(steps=100, batch_size=256, checkpoint_minutes=0.001),
     checkpoint_dir=Path(sys.argv[1]), resume=True,
 )
 result.sae.save(Path(sys.argv[2]))
@@ -162,7 +162,7 @@ result.sae.save(Path(sys.argv[2]))
     assert not (tmp_path / "killed-sae").exists()
     assert start("killed", "killed-sae").wait() == 0
     assert same_weights(load_sae(tmp_path / "killed-sae"), load_sae(tmp_path / "straight-sae"))
-    assert [p.name for p in (tmp_path / "killed").iterdir()] == ["step-000000200"]
+    assert [p.name for p in (tmp_path / "killed").iterdir()] == ["step-000000100"]
 
 
 def pairs(planted: Planted, n: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
