@@ -67,8 +67,8 @@ def topk(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> tuple[SparseCode, T
     def floors(bits_RF: Tensor, rows: slice) -> Tensor:
         # k groups have maxima no less than this, so k latents have values no less.
         maxima = bits_RF[:, : width * _GROUP].view(-1, _GROUP, width).amax(dim=1).numpy()
-        kth_R = np.partition(maxima, width - k, axis=1)[:, width - k]
-        kth_R = torch.from_numpy(kth_R).view(torch.bfloat16).float()
+        kth = np.partition(maxima, width - k, axis=1)[:, width - k]
+        kth_R: Tensor = torch.from_numpy(kth).view(torch.bfloat16).float()
         return kth_R * (1 - 2 * _UNIT) - 2 * error_B[rows]
 
     candidates = _screen(x_BD, W_FD, b16_F, floors, limit=_MANY * k * x_BD.shape[0])
@@ -118,7 +118,8 @@ def _error_bounds(x_BD: Tensor, W_FD: Tensor) -> Tensor:
     dx_B = torch.linalg.vector_norm(x16_BD.sub_(x_BD), dim=1)
     summation = x_BD.shape[1] * 2.0**-23 * x_B * largest_w
     # Squares too small for float32 would be lost from the norms; they are far below the slack.
-    return (dx_B * largest_w + (x_B + dx_B) * largest_dw + summation) * 1.001
+    bound_B: Tensor = (dx_B * largest_w + (x_B + dx_B) * largest_dw + summation) * 1.001
+    return bound_B
 
 
 def _screen(

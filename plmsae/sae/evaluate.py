@@ -9,11 +9,14 @@ from torch import Tensor
 
 from plmsae.errors import InputError
 from plmsae.sae.base import Sae
+from plmsae.sae.batch import Batch, split_batch
 
 
 @torch.no_grad()
-def evaluate_sae(sae: Sae, chunks: Iterable[Tensor]) -> dict[str, float]:
+def evaluate_sae(sae: Sae, chunks: Iterable[Batch]) -> dict[str, float]:
     """Measure an SAE over chunks (n, D) of raw activations, summing in float64.
+
+    A transcoder needs pairs, as in training; all that is said of x below is then about the target.
 
     Returns
     -------
@@ -32,24 +35,22 @@ def evaluate_sae(sae: Sae, chunks: Iterable[Tensor]) -> dict[str, float]:
     InputError
         If there are no rows, or all are equal.
     """
-    d_in = sae.config.d_in
     origin_D: Tensor | None = None
-    shifted_sum_D = torch.zeros(d_in, dtype=torch.float64)
+    shifted_sum_D = torch.zeros(sae.config.d_target, dtype=torch.float64)
     shifted_square = squared_error = 0.0
     n = n_active = 0
     alive_F = torch.zeros(sae.config.d_sae, dtype=torch.bool)
     for chunk in chunks:
-        x_ND = chunk.to(sae.device)
-        code = sae.encode(x_ND)
-        x = x_ND.double()
-        squared_error += float((x - sae.decode(code, x_ND).double()).square().sum())
+        input_ND, target_ND = split_batch(chunk, sae.config, sae.device)
+        code = sae.encode(input_ND)
+        x = (input_ND if target_ND is None else target_ND).double()
+        squared_error += float((x - sae.decode(code, input_ND).double()).square().sum())
         if origin_D is None:
             # Sums about a point near the mean do not cancel where ‖mean‖ is far above ‖std‖.
-            origin_D = x.mean(dim=0) if x.shape[0] else None
-        if origin_D is not None:
-            shifted = x - origin_D
-            shifted_sum_D += shifted.sum(dim=0).cpu()
-            shifted_square += float(shifted.square().sum())
+            origin_D = x.mean(dim=0)
+        shifted = x - origin_D
+        shifted_sum_D += shifted.sum(dim=0).cpu()
+        shifted_square += float(shifted.square().sum())
         positive = code.values > 0
         alive_F[code.indices[positive].cpu()] = True
         n_active += int(positive.sum())
@@ -64,7 +65,7 @@ def evaluate_sae(sae: Sae, chunks: Iterable[Tensor]) -> dict[str, float]:
     return {
         "fvu": fvu,
         "explained_variance": 1 - fvu,
-        "mse": squared_error / (n * d_in),
+        "mse": squared_error / (n * sae.config.d_target),
         "l0": n_active / n,
         "dead_share": 1 - float(alive_F.double().mean()),
         "gamma": float(mean_D.norm()) / (variance / n) ** 0.5,

@@ -35,7 +35,8 @@ def gathered_dots(
             (x_BD.shape[0], W_FD.shape[0]),
             check_invariants=False,
         )
-        return torch.sparse.sampled_addmm(pattern, x_BD, W_FD.t(), beta=0.0).values()
+        sampled: Tensor = torch.sparse.sampled_addmm(pattern, x_BD, W_FD.t(), beta=0.0)
+        return sampled.values()
     assert rows_S is not None  # noqa: S101 (for the type checker)
     dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
         x_BD, W_FD, indices_S, offsets[:-1], rows_S, 0, -1

@@ -14,16 +14,12 @@ from torch import Tensor
 from plmsae.errors import InputError
 from plmsae.sae import distributed
 from plmsae.sae.base import Sae
+from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, save_checkpoint
-from plmsae.sae.config import SaeConfig
-from plmsae.sae.normalize import normalize
 from plmsae.sae.step import StepResult
 from plmsae.sae.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-
-Batch = Tensor | tuple[Tensor, Tensor]
-"""Activations (B, d_in); for a transcoder, these and those of the target layer (B, d_target)."""
 
 Probe = Callable[[Sae], dict[str, float]]
 """More metrics of an SAE, too slow to measure at every call of `on_metrics`."""
@@ -87,7 +83,7 @@ class Run:
     def take(self, batch: Batch, waited: float) -> None:
         """Take one step on a raw batch, for which `waited` seconds were spent."""
         trainer, settings = self.trainer, self.trainer.train_config
-        x_BD, target_BD = split_batch(batch, trainer.config, trainer.sae.device)
+        x_BD, target_BD = training_batch(batch, trainer.config, trainer.sae.device)
         lr = trainer.lr
         result, seen_BD = trainer.step(x_BD, target_BD)
         self.vectors += x_BD.shape[0]
@@ -168,36 +164,3 @@ class Run:
         checkpoint = Checkpoint(trainer.state_tensors(), scalars)
         save_checkpoint(self.checkpoint_dir, checkpoint, trainer.config, trainer.train_config)
         self.last_checkpoint = time.monotonic()
-
-
-def split_batch(
-    batch: Batch, config: SaeConfig, device: torch.device
-) -> tuple[Tensor, Tensor | None]:
-    """Check a raw batch and return what goes in and what a transcoder reconstructs, on `device`.
-
-    What goes in is normalised as the configuration says: training never sees raw rows.
-    """
-    if not config.is_transcoder:
-        if not isinstance(batch, Tensor):
-            raise InputError("batches must be tensors, not pairs, where target is input")
-        _check_shape("batches", batch, config.d_in)
-        return normalize(batch.to(device, torch.float32), config.input_norm).rows, None
-    if isinstance(batch, Tensor) or len(batch) != 2:
-        raise InputError(
-            "a transcoder needs pairs of batches", hint="give (activations, target activations)"
-        )
-    x_BD, y_BD = batch
-    _check_shape("input batches", x_BD, config.d_in)
-    _check_shape("target batches", y_BD, config.d_target)
-    if x_BD.shape[0] != y_BD.shape[0]:
-        raise InputError(
-            "input and target must have as many rows", value=f"{x_BD.shape[0]}, {y_BD.shape[0]}"
-        )
-    x_BD, y_BD = x_BD.to(device, torch.float32), y_BD.to(device, torch.float32)
-    target_BD = y_BD - x_BD if config.target == "change" else y_BD
-    return normalize(x_BD, config.input_norm).rows, target_BD
-
-
-def _check_shape(name: str, batch: Tensor, width: int) -> None:
-    if batch.ndim != 2 or batch.shape[1] != width or batch.shape[0] == 0:
-        raise InputError(f"{name} must have shape (n, {width})", value=str(tuple(batch.shape)))

@@ -23,6 +23,9 @@ from plmsae.sae import kernels
 from plmsae.sae.base import Sae
 from plmsae.sae.code import SparseCode
 
+# Up to so many times the dead latents a row may have active, all products with them are dense.
+_DENSE_DEAD = 16
+
 
 class StepResult(NamedTuple):
     """What a step found; the gradients are in the ``.grad`` of the SAE's parameters."""
@@ -171,9 +174,12 @@ def _of_dead(
     dead = revival.dead
     W_enc_MD, W_dec_MD, b_enc_M = sae.W_enc_FD[dead], sae.W_dec_FD[dead], sae.b_enc_F[dead]
     scale = -2.0 * revival.coefficient / residual_BD.numel()
-    if dead.numel() <= revival.k:
-        # All of them take part: about half the entries are positive and GEMMs are the fast way.
+    if dead.numel() <= _DENSE_DEAD * revival.k:
+        # So large a part of them is active that GEMMs are the fast way.
         values_BM = torch.addmm(b_enc_M, input_BD, W_enc_MD.t()).relu_()
+        if dead.numel() > revival.k:
+            least_B1 = values_BM.topk(revival.k, dim=1, sorted=False).values.amin(1, keepdim=True)
+            values_BM.mul_(values_BM >= least_B1)
         left_BD = torch.addmm(residual_BD, values_BM, W_dec_MD, alpha=-1)
         grad_values_BM = (left_BD @ W_dec_MD.t()).mul_(scale).mul_(values_BM > 0)
         gradients = _LatentGradients(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -12,11 +13,12 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from plmsae.errors import InputError
+from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.data import BatchSource, as_source
 from plmsae.sae.distributed import combine_scaling
-from plmsae.sae.run import Batch, Probe, Run, TrainResult, split_batch
+from plmsae.sae.run import Probe, Run, TrainResult
 from plmsae.sae.scaling import Scaling, measure_scaling
 from plmsae.sae.trainer import Trainer
 
@@ -148,43 +150,50 @@ def _train_all(
         _newest(folder, job) if resume and folder is not None else None
         for job, folder in zip(jobs, folders, strict=True)
     ]
-    # The job at work, for the message when memory runs out.
-    job = jobs[0]
-    try:
-        start, stream = 0, cast("Iterator[Any]", iter(()))
-        first: list[Any] = []
-        if None in found:
-            stream = source.iter_from(0)
-            n = max(min(j.train_config.scale_batches, j.train_config.total_steps) for j in jobs)
-            first = list(islice(stream, n))
-            stream = chain(first, stream)
-        runs = []
-        for job, checkpoint, callback, folder in zip(jobs, found, callbacks, folders, strict=True):
+    first: list[Any] = []
+    stream: Iterator[Any] | None = None
+    if None in found:
+        stream = source.iter_from(0)
+        settings = [job.train_config for job in jobs]
+        first = list(islice(stream, max(min(s.scale_batches, s.total_steps) for s in settings)))
+        stream = chain(first, stream)
+    runs = []
+    for job, checkpoint, callback, folder in zip(jobs, found, callbacks, folders, strict=True):
+        with _out_of_memory_is_said(job):
             trainer = _new(job, first) if checkpoint is None else _resumed(job, checkpoint)
-            run = Run(trainer, callback, folder, job.probe)
-            if checkpoint is not None:
-                run.metrics = dict(checkpoint.scalars.get("metrics", {}))
-            runs.append(run)
-        if None not in found:
-            start = min(run.steps for run in runs)
-            stream = source.iter_from(start)
-        del first
-        while active := [i for i, run in enumerate(runs) if not run.is_done]:
-            waiting = time.perf_counter()
-            batch = next(stream, None)
-            waited = time.perf_counter() - waiting
-            for i in active:
-                job, run = jobs[i], runs[i]
-                if batch is None:
-                    raise InputError(
-                        f"the batches ended after {run.steps} of "
-                        f"{job.train_config.total_steps} steps",
-                        hint="give more activations, or an iterable that can be started again",
-                    )
-                if run.steps == start:
+        runs.append(Run(trainer, callback, folder, job.probe))
+        if checkpoint is not None:
+            runs[-1].metrics = dict(checkpoint.scalars.get("metrics", {}))
+    del first
+    position = min(run.steps for run in runs)
+    if stream is None:
+        stream = source.iter_from(position)
+    _run_to_the_end(runs, jobs, stream, position)
+    return [run.result() for run in runs]
+
+
+def _run_to_the_end(runs: list[Run], jobs: list[Job], stream: Iterator[Any], position: int) -> None:
+    """Give each batch to the runs that are at its position; those that are further on wait."""
+    while active := [(run, job) for run, job in zip(runs, jobs, strict=True) if not run.is_done]:
+        start = time.perf_counter()
+        batch = next(stream, None)
+        waited = time.perf_counter() - start
+        for run, job in active:
+            if batch is None:
+                raise InputError(
+                    f"the batches ended after {run.steps} of {job.train_config.total_steps} steps",
+                    hint="give more activations, or an iterable that can be started again",
+                )
+            if run.steps == position:
+                with _out_of_memory_is_said(job):
                     run.take(_own(batch, job), waited)
-            start += 1
-        return [run.result() for run in runs]
+        position += 1
+
+
+@contextmanager
+def _out_of_memory_is_said(job: Job) -> Iterator[None]:
+    try:
+        yield
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
@@ -205,7 +214,7 @@ def _new(job: Job, first: list[Any]) -> Trainer:
         raise InputError("there are no batches to train on")
     device = _device(settings.device)
     n = min(settings.scale_batches, settings.total_steps)
-    pairs = [split_batch(_own(b, job), config, torch.device("cpu")) for b in first[:n]]
+    pairs = [training_batch(_own(b, job), config, torch.device("cpu")) for b in first[:n]]
     targets = [target for _, target in pairs if target is not None]
     return Trainer(
         config,

@@ -50,6 +50,8 @@ class Trainer:
         device: torch.device,
         target_scaling: Scaling | None = None,
     ) -> None:
+        if config.is_transcoder != (target_scaling is not None):
+            raise ValueError("a transcoder, and nothing else, has a scaling of its target")
         self.config = config
         self.train_config = train_config
         self.scaling = scaling.to(device)

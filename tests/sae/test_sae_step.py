@@ -40,8 +40,8 @@ def sae_with_random_biases(arch: str, **changes: object) -> Sae:
     sae = build_sae(config, seed=1)
     g = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        sae.W_enc_FD.add_(0.1 * torch.randn(F, D, generator=g))
-        sae.b_enc_F.copy_(0.1 * torch.randn(F, generator=g))
+        sae.W_enc_FD.add_(0.1 * torch.randn(config.d_sae, D, generator=g))
+        sae.b_enc_F.copy_(0.1 * torch.randn(config.d_sae, generator=g))
         sae.b_dec_D.copy_(0.1 * torch.randn(config.d_target, generator=g))
         if isinstance(sae, JumpReLU):
             # From within half a bandwidth of zero to far above.
@@ -141,6 +141,18 @@ def test_gradients_at_levels_of_ones_own_equal_dense_autograd(
     arch: str, levels: tuple[int, ...]
 ) -> None:
     assert_equal_to_dense(sae_with_random_biases(arch, levels=levels))
+
+
+def test_gradients_of_many_dead_latents_equal_dense_autograd() -> None:
+    # Fewer than a sixteenth of the dead take part: the sparse way.
+    sae = sae_with_random_biases("topk", d_sae=200)
+    x = torch.randn(B, D, generator=torch.Generator().manual_seed(3)) + 0.5
+    revival = Revival(torch.arange(5, 195), 0.7, 3)
+    loss, expected = dense_gradients(sae, x, revival, None)
+    assert float(set_gradients(sae, x, revival).loss) == pytest.approx(loss, rel=1e-5)
+    for name, parameter in sae.named_parameters():
+        scale = expected[name].abs().max()
+        assert torch.allclose(parameter.grad, expected[name], atol=2e-5 * float(scale)), name
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -12,7 +12,7 @@ from plmsae.sae.base import Sae
 from plmsae.sae.code import SparseCode
 from plmsae.sae.config import SaeConfig
 
-_THRESHOLD_MEMORY = 0.99
+_THRESHOLD_MEMORY = 0.95
 
 
 class BatchTopK(Sae):
