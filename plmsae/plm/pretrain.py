@@ -62,6 +62,27 @@ def new_model(config: PretrainConfig, max_residues: int = 1022) -> Any:
     )
 
 
+def start_from(folder: Path, config: PretrainConfig) -> Any:
+    """Return a model with the weights of a Hugging Face folder, checked against `config`."""
+    from transformers import EsmForMaskedLM
+
+    try:
+        model: Any = EsmForMaskedLM.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"no model to start from: {reason}", where=folder) from error
+    shape = (model.config.num_hidden_layers, model.config.hidden_size)
+    if shape != (config.n_layers, config.d_model):
+        raise InputError(
+            f"the model to start from has {shape[0]} layers of width {shape[1]}, the settings say "
+            f"{config.n_layers} of {config.d_model}",
+            where=folder,
+        )
+    return model
+
+
 def mask_batch(
     batch: PackedBatch, config: PretrainConfig, step: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,10 +147,18 @@ class Pretrainer:
         the same corpus.
     device : str
         ``cpu``, ``cuda`` or ``mps``.
+    init : Path, optional
+        A Hugging Face folder of the same shape whose weights a new run starts from.
     """
 
     def __init__(
-        self, config: PretrainConfig, corpus: Corpus, folder: Path, *, device: str = "cpu"
+        self,
+        config: PretrainConfig,
+        corpus: Corpus,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        init: Path | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -145,7 +174,9 @@ class Pretrainer:
             row=config.row,
             seed=config.seed,
         )
-        self.model = new_model(config).to(self.device)
+        self.model = (new_model(config) if init is None else start_from(init, config)).to(
+            self.device
+        )
         self.average = {
             name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
         }

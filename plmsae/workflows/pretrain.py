@@ -77,7 +77,8 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
         params={**dataclasses.asdict(config), **data},
     ) as tracked:
         device = choose_device(request.device)
-        trainer = Pretrainer(config, corpus, request.out, device=str(device))
+        init = None if request.init is None else Path(request.init)
+        trainer = Pretrainer(config, corpus, request.out, device=str(device), init=init)
         curve = _Curve(request.out / "curve.json", trainer.step)
         with progress.task(f"pretraining {config.n_layers} × {config.d_model}") as task:
 
@@ -126,6 +127,7 @@ class _Curve:
 def _corpus(request: PretrainRequest, progress: Progress) -> tuple[Corpus, dict[str, Any]]:
     """Tokenize the corpus once; return it and what it was made of."""
     from plmsae.plm.corpus import open_corpus, write_corpus
+    from plmsae.plm.model import folder_revision
     from plmsae.plm.sampling import density_weights
     from plmsae.proteins.simulate import family_stream
 
@@ -138,6 +140,7 @@ def _corpus(request: PretrainRequest, progress: Progress) -> tuple[Corpus, dict[
         "data": [dataclasses.asdict(s.fingerprint) for s in sets],
         "simulated_share": request.simulated_share,
         "simulated_seed": request.seed,
+        "init": None if request.init is None else folder_revision(Path(request.init)),
     }
     folder = request.out / "corpus"
     made_of = folder / "made_of.json"

@@ -36,6 +36,8 @@ class PretrainRequest:
     found there is continued."""
     held_out: tuple[str, ...] = ()
     """UniProt tables or FASTA files on which perplexity is measured; never trained on."""
+    init: str | None = None
+    """Hugging Face folder of the same shape whose weights a new run starts from."""
     simulated_share: float = 0.03
     """Share of simulated families among the residues, in [0, 1)."""
     n_layers: int = 6
@@ -195,10 +197,10 @@ class DemoRequest:
     out: Path = Path("demo-out")
     plm: str = "plmsae-mini"
     layer: int = 4
-    n_families: int = 120
-    proteins_per_family: int = 16
+    n_families: int = 240
+    proteins_per_family: int = 8
     d_sae: int = 2048
-    n_vectors: int = 1_000_000
+    n_vectors: int = 600_000
     min_precision: float = 0.7
     """Concepts whose precision interval starts lower abstain."""
     device: str = "auto"

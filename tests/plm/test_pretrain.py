@@ -210,3 +210,31 @@ def test_a_corpus_reopens_as_it_was(tmp_path, corpus):
     again = open_corpus(tmp_path / "corpus")
     assert again.fingerprint == corpus.fingerprint
     assert np.array_equal(again.tokens, corpus.tokens)
+
+
+def test_a_run_can_start_from_another_models_weights(tmp_path, corpus):
+    from plmsae.plm.export import export_model
+
+    first = Pretrainer(CONFIG, corpus, tmp_path / "first")
+    first.train()
+    folder = export_model(first.averaged_model(), tmp_path / "model", card="")
+    second = Pretrainer(CONFIG, corpus, tmp_path / "second", init=folder)
+    for name, tensor in first.average.items():
+        if "contact_head" not in name:
+            torch.testing.assert_close(second.average[name], tensor, rtol=1e-3, atol=1e-4)
+    wider = dataclasses.replace(CONFIG, d_model=32)
+    with pytest.raises(InputError, match="width 16"):
+        Pretrainer(wider, corpus, tmp_path / "third", init=folder)
+
+
+def test_an_exported_model_opens_like_any_other(tmp_path, corpus):
+    from plmsae.plm.export import export_model
+    from plmsae.plm.model import load_plm
+
+    trainer = Pretrainer(CONFIG, corpus, tmp_path / "run")
+    folder = export_model(trainer.averaged_model(), tmp_path / "model", card="# card\n")
+    plm = load_plm(str(folder), device="cpu", head=True)
+    assert (plm.n_layers, plm.d_model, plm.max_residues) == (1, 16, 1022)
+    ours = masked_perplexity(trainer.averaged_model(), ["MKTAYIAKQR" * 3]).perplexity
+    theirs = masked_perplexity(plm.masked_lm, ["MKTAYIAKQR" * 3]).perplexity
+    assert theirs == pytest.approx(ours, rel=1e-2)

@@ -183,7 +183,7 @@ def test_a_protein_level_sae_is_trained_on_means(road, tmp_path):
 
 
 def test_wrong_inputs_are_one_clear_error(road, tmp_path):
-    with pytest.raises(InputError, match="no such file|does not exist|there is no"):
+    with pytest.raises(InputError, match=r"no such file|does not exist|there is no"):
         train.run(TrainRequest(proteins=str(tmp_path / "none.fasta"), out=tmp_path), Silent())
     with pytest.raises(InputError, match="no such model"):
         score.run(
