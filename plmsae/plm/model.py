@@ -190,10 +190,8 @@ def load_plm(
         the device is not there. Model code from the hub is never run.
     """
     from transformers import AutoConfig, EsmForMaskedLM, EsmModel
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    quiet_transformers()
     entry = find_plm(name, revision)
     torch_device = choose_device(device)
     if precision == "auto":
@@ -238,6 +236,14 @@ def load_plm(
         model=body,
         masked_lm=loaded if head else None,
     )
+
+
+def quiet_transformers() -> None:
+    """Keep the library's load reports and progress bars out of a command's output."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def choose_device(device: str = "auto") -> torch.device:

@@ -66,6 +66,9 @@ def start_from(folder: Path, config: PretrainConfig) -> Any:
     """Return a model with the weights of a Hugging Face folder, checked against `config`."""
     from transformers import EsmForMaskedLM
 
+    from plmsae.plm.model import quiet_transformers
+
+    quiet_transformers()
     try:
         model: Any = EsmForMaskedLM.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -43,6 +44,7 @@ def validate(
     out_dir: Path,
     context: Mapping[str, Any] | None = None,
     suite_path: Path | None = None,
+    name: str | None = None,
 ) -> ValidationReport:
     """Check a table against the reviewed suite of its kind.
 
@@ -66,6 +68,8 @@ def validate(
         ``backtest``; see `plmsae.quality.context.Context`.
     suite_path : Path, optional
         A suite of your own in the place of the reviewed one.
+    name : str, optional
+        What to call the table in the report; its path if not given.
 
     Returns
     -------
@@ -82,6 +86,8 @@ def validate(
     suite = load_suite(kind, suite_path)
     others = Context(context)
     table = open_table(path_or_frame, what=kind)
+    if name is not None:
+        table = dataclasses.replace(table, name=name)
     present = check_columns(table, suite.required, suite.optional)
     plan = make_plan(suite, present, others)
     engine = Engine(suite)

@@ -100,7 +100,14 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     with start_run(
         experiment="plmsae-evaluate", run_name=f"evaluate {bundle.name}", params=params
     ) as tracked:
-        gate("labels", data.labels, request.out / "quality-labels", label_context(data), tracked)
+        gate(
+            "labels",
+            data.labels,
+            request.out / "quality-labels",
+            label_context(data),
+            tracked,
+            name=request.concepts,
+        )
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)
         latents, states = _encode(encoder, data.sequences, request.baselines, progress)

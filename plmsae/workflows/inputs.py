@@ -145,6 +145,8 @@ def gate(
     out: Path,
     context: Mapping[str, object],
     run: object | None = None,
+    *,
+    name: str | None = None,
 ) -> str:
     """Check a table against its suite; log the page to `run`; stop if a critical one fails.
 
@@ -162,7 +164,7 @@ def gate(
     from plmsae.quality.validation import validate
     from plmsae.tracking import Run
 
-    report = validate(kind, table, out_dir=out, context=context)
+    report = validate(kind, table, out_dir=out, context=context, name=name)
     if isinstance(run, Run):
         run.log_artifact(out, f"quality/{kind}")
         run.log_metrics(0, {f"quality_{kind}_met": float(report.success)})

@@ -94,6 +94,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
                     _quality(request.out, "input"),
                     context,
                     tracked,
+                    name=request.proteins,
                 )
                 task.update(1, 1)
         with progress.task(f"scoring with {bundle.name}") as task:

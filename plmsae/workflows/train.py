@@ -104,7 +104,14 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
         },
     ) as tracked:
         context = {"rejected": proteins.rejected_frame()}
-        gate("proteins", proteins.frame(), request.out / "quality", context, tracked)
+        gate(
+            "proteins",
+            proteins.frame(),
+            request.out / "quality",
+            context,
+            tracked,
+            name=request.proteins,
+        )
         return _train_layers(request, recipe, proteins, tracked, progress)
 
 
@@ -142,6 +149,8 @@ def _train_layers(
     train_set, held_out = _hold_out(proteins.sequences, request.seed)
     config = SaeConfig(d_in=plm.d_model, **{k: v for k, v in recipe.items() if k in SAE_KEYS})
     settings = {k: v for k, v in recipe.items() if k in TRAIN_KEYS}
+    steps = settings["n_vectors"] // settings["batch_size"]
+    settings.setdefault("log_every", max(1, min(50, steps // 20)))  # a curve for short runs too
     train_config = TrainConfig(**settings, device=str(plm.device))
     width = plm.d_model * len(request.layers)
     batches = shuffled_batches(

@@ -56,7 +56,7 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
         progress.task(f"checking {kind}") as task,
     ):
         table, context = _open(path, kind, Path(scratch))
-        summary = gate(kind, table, request.out / kind, context, tracked)
+        summary = gate(kind, table, request.out / kind, context, tracked, name=request.path)
         task.update(1, 1)
     return ValidateOutcome(kind=kind, summary=Path(summary))
 
