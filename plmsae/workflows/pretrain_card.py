@@ -21,7 +21,8 @@ def pretrain_card(
     ----------
     config : PretrainConfig
     data : dict
-        ``data`` (fingerprints), ``simulated_share``, ``simulated_seed``.
+        ``data`` (fingerprints), ``simulated_share``, ``simulated_seed``, ``init`` (the revision of
+        the weights it started from, or None).
     steps : int
         Optimiser steps done.
     curve : list of (int, float)
@@ -34,8 +35,9 @@ def pretrain_card(
         "# A protein language model pretrained by plmsae",
         "",
         f"ESM-2 architecture, {config.n_layers} blocks, width {config.d_model}, "
-        f"{config.n_heads} heads; a masked language model of protein sequences, trained from "
-        f"scratch for {steps:,} steps ({residues:.1f} million tokens) with seed {config.seed}.",
+        f"{config.n_heads} heads; a masked language model of protein sequences, trained "
+        f"{_start(data)} for {steps:,} steps ({residues:.1f} million tokens) with seed "
+        f"{config.seed}.",
         "",
         "**For** demonstrations, tests and teaching: small enough to train and open on two cores.",
         "**Not for** predictions anyone relies on: real work takes ESM-2 650M, by the same "
@@ -72,6 +74,11 @@ def pretrain_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _start(data: dict[str, Any]) -> str:
+    """Say what the weights were before the first step."""
+    return f"from the weights `{data['init']}`" if data.get("init") else "from scratch"
 
 
 def _thinned(curve: list[tuple[int, float]], rows: int = 20) -> list[tuple[int, float]]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: Proteins kept out of training, to measure the reconstruction on.
-HELD_OUT = 256
+HELD_OUT = 128
 #: Of those, as many as the PLM is run through again while training, for the loss recovered.
 PROBED = 48
 #: Proteins whose activations are computed at a time.
