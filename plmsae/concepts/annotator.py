@@ -110,6 +110,39 @@ def tune_annotator(
     ).select(ANNOTATOR_COLUMNS)
 
 
+def registered_concepts(concepts: pl.DataFrame, annotator: pl.DataFrame) -> pl.DataFrame:
+    """Put the annotator's choice into the table that is registered with a model.
+
+    For a concept that does not abstain, latent, threshold, span rule and the measured precision of
+    calls are the annotator's; F1, precision and recall stay those of the best pair, whose latent is
+    in ``f1_latent``. A concept that abstains keeps the best pair throughout; its interval says why
+    it makes no calls.
+
+    Parameters
+    ----------
+    concepts : polars.DataFrame
+        ``Evaluation.concepts``.
+    annotator : polars.DataFrame
+        Of `tune_annotator`, on the same concepts.
+    """
+    called = [
+        "latent", "threshold", "min_length", "max_gap", "n_calls",
+        "call_precision", "call_precision_low", "call_precision_high",
+    ]  # fmt: skip
+    tuned = annotator.filter(pl.col("abstains").is_null())
+    tuned = tuned.select("concept", pl.lit(True).alias("tuned"), *called)
+    joined = concepts.with_columns(pl.col("latent").alias("f1_latent")).join(
+        tuned, on="concept", how="left", suffix="_tuned", maintain_order="left"
+    )
+    return joined.with_columns(
+        pl.when(pl.col("tuned"))
+        .then(pl.col(f"{name}_tuned").cast(concepts.schema[name]))
+        .otherwise(pl.col(name))
+        .alias(name)
+        for name in called
+    ).select(*concepts.columns, "f1_latent")
+
+
 def measure_calls(concepts: pl.DataFrame, split: Split, scale_F: npt.ArrayLike) -> pl.DataFrame:
     """Make the calls of `concepts` on a split; add their precision and what they find.
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
+from plmsae.concepts.annotator import tune_annotator
 from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate
 from plmsae.concepts.calibration import call_precision
 from plmsae.concepts.calls import call_all
@@ -28,7 +29,7 @@ from plmsae.concepts.latents import (
 )
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
-from plmsae.concepts.selection import confirmed_pairs, select_pairs
+from plmsae.concepts.selection import confirmed_pairs, select_pairs, top_latents
 from plmsae.concepts.significance import residue_pair_q_values
 from plmsae.concepts.span_rules import with_span_rule
 from plmsae.concepts.tables import CONCEPT_COLUMNS, FOUND, concept_table, feature_table, headline
@@ -37,6 +38,7 @@ from plmsae.errors import InputError
 log = logging.getLogger(__name__)
 
 SPLITS = ("select", "report")
+CANDIDATES = 5  # latents of each concept that the annotator tries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,9 @@ class Evaluation:
     :func:`plmsae.concepts.evidence.gather_evidence`, ``q`` (of the best pair on the report split,
     corrected over all pairs) and ``n_latents`` (latents confirmed at F1 > 0.5 on both splits: more
     than one, and the concept is split among them)."""
+    annotator: pl.DataFrame | None
+    """Where a precision was asked for: one row a concept, as
+    :func:`plmsae.concepts.annotator.tune_annotator` returns it."""
     skipped: pl.DataFrame
     """Concepts too rare to evaluate: ``concept``, ``n_select``, ``n_report`` (instances)."""
 
@@ -75,6 +80,7 @@ def evaluate_residue(
     clusters: npt.ArrayLike | None = None,
     sequences: Sequence[str] | None = None,
     bootstrap: int = 0,
+    min_precision: float | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Find out what the latents of a residue-level SAE detect.
@@ -107,6 +113,9 @@ def evaluate_residue(
         The proteins themselves, for the control for residue identity.
     bootstrap : int
         Samples for the interval of F1 in ``evidence``; none by default.
+    min_precision : float, optional
+        Also tune an annotator: for each concept the latent and threshold whose calls reach this
+        precision by the lower bound of the interval, chosen on ``select``.
     seed : int
         Of the bootstrap.
 
@@ -170,15 +179,30 @@ def evaluate_residue(
     concepts = pl.concat([concepts, precision], how="horizontal").select(CONCEPT_COLUMNS)
     pairs = confirmed_pairs(select, report, above=FOUND)
     q_CF = residue_pair_q_values(select, report)
+    select_split = Split(
+        latents=select_latents,
+        labels=select_labels,
+        clusters=None if cluster_P is None else cluster_P[select_P],
+    )
+    report_split = Split(
+        latents=report_latents,
+        labels=report_labels,
+        clusters=report_clusters,
+        sequences=report_sequences,
+    )
+    annotator = None
+    if min_precision is not None:
+        annotator = tune_annotator(
+            top_latents(select, CANDIDATES),
+            select_split,
+            report_split,
+            scale_F,
+            min_precision=min_precision,
+        )
     evidence = gather_evidence(
         concepts,
-        Split(latents=select_latents, labels=select_labels),
-        Split(
-            latents=report_latents,
-            labels=report_labels,
-            clusters=report_clusters,
-            sequences=report_sequences,
-        ),
+        select_split,
+        report_split,
         scale_F,
         draws=bootstrap,
         seed=seed,
@@ -200,6 +224,7 @@ def evaluate_residue(
             "n_features_q_05": int((q_CF <= 0.05).any(axis=0).sum()),
         },
         evidence=evidence,
+        annotator=annotator,
         calls=calls.select(
             named.gather(calls["protein"]).alias("accession"),
             pl.exclude("protein"),

@@ -40,6 +40,8 @@ class EvaluateOutcome:
     baselines: list[dict[str, Any]]
     """One row a method: method, n_latents, n_features, n_concepts."""
     top_concepts: list[dict[str, Any]]
+    callable_concepts: list[dict[str, Any]]
+    """Those whose calls reach the precision asked for, on held-out proteins."""
     promoted: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +66,10 @@ class EvaluateOutcome:
             f" {_interval(row)}"
             for row in self.top_concepts[:10]
         ]
+        lines.append(
+            f"{len(self.callable_concepts)} concepts can be called at the precision asked for; "
+            "the others abstain"
+        )
         lines.append(f"registered as {self.model}" if self.model else f"bundle in {self.bundle}")
         if self.promoted:
             lines.append("promoted to champion")
@@ -87,6 +93,8 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     QualityError
         If the labels fail a critical expectation, or promotion was asked for and a gate is not met.
     """
+    from plmsae.concepts.annotator import registered_concepts
+    from plmsae.concepts.calibration import meets
     from plmsae.concepts.evaluation import evaluate_residue
     from plmsae.scoring.encoding import load_encoder
 
@@ -123,6 +131,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 clusters=data.clusters,
                 sequences=data.sequences,
                 bootstrap=request.bootstrap,
+                min_precision=request.min_precision,
                 seed=request.seed,
             )
             task.update(1, 1)
@@ -131,6 +140,11 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         for row in found:
             metrics[f"{row.method}_concepts_f1_50"] = len(row.concepts)
             metrics[f"{row.method}_features_f1_50"] = row.n_features
+        concepts = evaluation.concepts
+        if evaluation.annotator is not None:
+            concepts = registered_concepts(concepts, evaluation.annotator)
+        callable_concepts = meets(concepts, request.min_precision)
+        metrics["n_concepts_callable"] = float(callable_concepts.sum())
         source = request.report_on if organism and request.report_on else request.concepts
         new = write_bundle(
             request.out / "bundle",
@@ -142,7 +156,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 min_precision=request.min_precision,
             ),
             features=evaluation.features,
-            concepts=evaluation.concepts,
+            concepts=concepts,
         )
         _log(tracked, request.out, new, evaluation, metrics)
         model, promoted = None, False
@@ -167,6 +181,9 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             }
             for row in found
         ],
+        callable_concepts=concepts.filter(callable_concepts)
+        .sort("call_precision_low", descending=True)
+        .to_dicts(),
         top_concepts=_top(evaluation),
         promoted=promoted,
     )
@@ -268,7 +285,10 @@ def _log(
         ("evidence", evaluation.evidence),
         ("calls", evaluation.calls),
         ("skipped", evaluation.skipped),
+        ("annotator", evaluation.annotator),
     ):
+        if frame is None:
+            continue
         path = out / f"{name}.parquet"
         frame.write_parquet(path)
         tracked.log_artifact(path, "evaluation")

@@ -201,7 +201,7 @@ class DemoRequest:
     proteins_per_family: int = 8
     d_sae: int = 2048
     n_vectors: int = 600_000
-    min_precision: float = 0.5
+    min_precision: float = 0.2
     """Concepts whose precision interval starts lower abstain."""
     device: str = "auto"
     seed: int = 0

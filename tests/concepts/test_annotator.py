@@ -89,3 +89,34 @@ def test_a_precision_in_percent_is_refused(splits):
     (select, report), scale = splits
     with pytest.raises(InputError, match=r"share.*'90'"):
         tune_annotator(candidates_of(select, scale), select, report, scale, min_precision=90)
+
+
+def test_the_registered_table_takes_the_pair_that_makes_calls():
+    from plmsae.concepts.annotator import registered_concepts
+
+    concepts = pl.DataFrame(
+        {
+            "concept": ["a", "b"],
+            "latent": [1, 2],
+            "threshold": [0.5, 0.5],
+            "f1": [0.7, 0.6],
+            "min_length": [1, 1],
+            "max_gap": [0, 0],
+            "n_calls": [9, 9],
+            "call_precision": [0.3, 0.4],
+            "call_precision_low": [0.2, 0.3],
+            "call_precision_high": [0.4, 0.5],
+        }
+    )
+    tuned = concepts.drop("f1").with_columns(
+        latent=pl.Series([7, 8]),
+        threshold=pl.Series([0.9, 0.9]),
+        call_precision_low=pl.Series([0.85, 0.1]),
+        abstains=pl.Series([None, "the precision does not hold on report proteins"]),
+    )
+    table = registered_concepts(concepts, tuned)
+    assert table["latent"].to_list() == [7, 2]
+    assert table["threshold"].to_list() == [0.9, 0.5]
+    assert table["call_precision_low"].to_list() == [0.85, 0.3]
+    assert table["f1_latent"].to_list() == [1, 2]
+    assert table["f1"].to_list() == [0.7, 0.6]
