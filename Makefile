@@ -72,7 +72,7 @@ lint: | $(READY_TEST)
 	mypy
 
 test: lint
-	OMP_NUM_THREADS=1 pytest -n $(WORKERS) -q
+	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile -q
 
 docs: | $(READY)
 	python -m plmsae.cli.reference

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,9 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
             progress,
         )
         model = f"{evaluated.model}"
+        # What an earlier demo wrote with an earlier version of the model would be refused.
+        for folder in ("scores", "fill"):
+            shutil.rmtree(out / folder, ignore_errors=True)
         gates = _promote(model, progress)
         scored = score.run(
             ScoreRequest(
