@@ -170,7 +170,7 @@ def test_a_protein_level_sae_is_trained_on_means(road, tmp_path):
         proteins=str(road.out / "proteome" / "train.fasta.gz"),
         layers=(4,),
         unit="protein",
-        overrides={"d_sae": 64, "n_vectors": 6_400, "k": 4, "batch_size": 64},
+        overrides={"d_sae": 64, "n_vectors": 640, "k": 4, "batch_size": 32},
         out=tmp_path,
         register=False,
     )
