@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import polars as pl
 
+from plmsae.concepts.calibration import wilson_interval
 from plmsae.quality.context import Context
 from plmsae.quality.measure import EXAMPLES, Measured, scalar, short
 
@@ -169,7 +169,6 @@ def overpromised(frame: pl.LazyFrame, context: Context) -> Measured:
     return Measured(len(odd), tuple(odd[:EXAMPLES]))
 
 
-def _wilson_upper(k: int, n: int, z: float = 1.959964) -> float:
+def _wilson_upper(k: int, n: int) -> float:
     """Upper end of the 95 % Wilson score interval of `k` successes in `n` trials."""
-    p, z2 = k / n, z * z
-    return (p + z2 / (2 * n) + z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return float(wilson_interval(k, n)[1])

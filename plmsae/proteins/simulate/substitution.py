@@ -13,41 +13,14 @@ from functools import cache
 
 import numpy as np
 
-from plmsae.proteins.simulate.alphabet import BACKGROUND, Float
-
-# Lower triangle with the diagonal, in the order ARNDCQEGHILKMFPSTWYV.
-_BLOSUM62 = """
-4
--1 5
--2 0 6
--2 -2 1 6
-0 -3 -3 -3 9
--1 1 0 0 -3 5
--1 0 0 2 -4 2 5
-0 -2 0 -1 -3 -2 -2 6
--2 0 1 -1 -3 0 0 -2 8
--1 -3 -3 -3 -1 -3 -3 -4 -3 4
--1 -2 -3 -4 -1 -2 -3 -4 -3 2 4
--1 2 0 -1 -3 1 1 -2 -1 -3 -2 5
--1 -1 -2 -3 -1 0 -2 -3 -2 1 2 -1 5
--2 -3 -3 -3 -2 -3 -3 -3 -1 0 0 -3 0 6
--1 -2 -2 -1 -3 -1 -1 -2 -2 -3 -3 -1 -2 -4 7
-1 -1 1 0 -1 0 0 0 -1 -2 -2 0 -1 -2 -1 4
-0 -1 0 -1 -1 -1 -1 -2 -2 -1 -1 -1 -1 -2 -1 1 5
--3 -3 -4 -4 -2 -2 -3 -2 -2 -3 -2 -3 -1 1 -4 -3 -2 11
--2 -2 -2 -3 -2 -1 -2 -3 2 -1 -1 -2 -1 3 -3 -2 -2 2 7
-0 -3 -3 -3 -1 -2 -2 -3 -3 3 1 -2 1 -1 -2 -2 0 -3 -1 4
-"""
+from plmsae.proteins.blosum import BLOSUM62, LETTERS
+from plmsae.proteins.simulate.alphabet import ALPHABET, BACKGROUND, Float
 
 
 def blosum62() -> Float:
     """Return BLOSUM62 in half bits; shape (20, 20), symmetric, in the order of `ALPHABET`."""
-    scores = np.zeros((20, 20))
-    for row, line in enumerate(_BLOSUM62.split("\n")[1:-1]):
-        values = [int(value) for value in line.split()]
-        scores[row, : row + 1] = values
-        scores[: row + 1, row] = values
-    return scores
+    order = [LETTERS.index(letter) for letter in ALPHABET]
+    return BLOSUM62[np.ix_(order, order)].astype(np.float64)
 
 
 def rate_matrix() -> Float:
