@@ -31,8 +31,8 @@ class FillResult:
     """The output folder: ``proposals/``, ``proposals.tsv``, ``abstained.parquet``, ``scores/``."""
     manifest: Manifest
     """Of the score run beneath, in ``scores/``."""
-    n_labels: int
-    """Labels in the table."""
+    labels: pl.DataFrame
+    """The label table of what the UniProt table has."""
     n_calls: int
     """Calls of the model on the table's proteins."""
     n_known: int
@@ -41,6 +41,11 @@ class FillResult:
     """Other calls of concepts that abstain."""
     n_proposed: int
     """Rows of ``proposals/``."""
+
+    @property
+    def n_labels(self) -> int:
+        """Labels in the table."""
+        return self.labels.height
 
     @property
     def proposals_path(self) -> Path:
@@ -138,7 +143,7 @@ def fill(
     return FillResult(
         path=out,
         manifest=manifest,
-        n_labels=labels.height,
+        labels=labels,
         n_calls=manifest.n_annotations,
         n_known=manifest.n_annotations - new.height,
         n_withheld=withheld.height,

@@ -71,8 +71,6 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     QualityError
         If the proposals fail a critical expectation.
     """
-    from plmsae.concepts.labels import labels_from_uniprot
-    from plmsae.proteins.uniprot import read_table
     from plmsae.scoring.fill import fill
 
     bundle, uri = resolve_exactly(request.model)
@@ -92,7 +90,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 strict=request.strict,
                 progress=shower(task),
             )
-        known = labels_from_uniprot(read_table(Path(request.table)))
+        known = result.labels
         proposals = result.proposals()
         measured: pl.DataFrame | None = None
         if request.truth is not None:
