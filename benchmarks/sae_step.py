@@ -3,8 +3,7 @@
     python benchmarks/sae_step.py --threads 2 --cases 4096:32 2048:32 4096:64
 
 All contestants alternate in one run, so that what else the machine does hits all alike;
-``benchmarks/README.md`` says how to read the table. Peers take part if they are installed:
-dictionary-learning, eai-sparsify, overcomplete.
+``benchmarks/README.md`` says how to read the table, ``benchmarks/peers.py`` who takes part.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from peers import BATCHTOPK, TOPK, Shape, available
 from torch import Tensor
 
 from plmsae.sae import candidates
@@ -68,70 +68,6 @@ def floor(batch: int, arguments: argparse.Namespace) -> Step:
     return lambda x: torch.mm(x, W_DF, out=out_BF)
 
 
-def dictionary_learning(batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """Train TopK of dictionary-learning at its defaults."""
-    from dictionary_learning.trainers.top_k import AutoEncoderTopK, TopKTrainer
-
-    trainer = TopKTrainer(
-        steps=10_000,
-        activation_dim=arguments.d_in,
-        dict_size=arguments.d_sae,
-        k=k,
-        layer=0,
-        lm_name="none",
-        dict_class=AutoEncoderTopK,
-        device="cpu",
-        seed=0,
-    )
-    count = iter(range(1, 10_000))
-    return lambda x: trainer.update(next(count), x)
-
-
-def sparsify(batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """Train TopK of eai-sparsify with Adam."""
-    from sparsify import SparseCoder, SparseCoderConfig
-
-    sae = SparseCoder(
-        arguments.d_in, SparseCoderConfig(num_latents=arguments.d_sae, k=k), device="cpu"
-    )
-    optimizer = torch.optim.Adam(sae.parameters(), lr=1e-4)
-
-    def step(x: Tensor) -> None:
-        loss = sae(x, x).fvu
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
-        sae.remove_gradient_parallel_to_decoder_directions()
-        optimizer.step()
-        optimizer.zero_grad()
-        sae.set_decoder_norm_to_unit_norm()
-
-    return step
-
-
-def overcomplete(batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """Train TopK of overcomplete with Adam."""
-    from overcomplete.sae import TopKSAE
-
-    sae = TopKSAE(arguments.d_in, nb_concepts=arguments.d_sae, top_k=k, device="cpu")
-    optimizer = torch.optim.Adam(sae.parameters(), lr=1e-4)
-
-    def step(x: Tensor) -> None:
-        optimizer.zero_grad()
-        _, _, x_hat = sae(x)
-        (x - x_hat).square().mean().backward()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
-        optimizer.step()
-
-    return step
-
-
-PEERS = {
-    "dictionary_learning TopK": dictionary_learning,
-    "sparsify TopK, Adam": sparsify,
-    "overcomplete TopK": overcomplete,
-}
-
-
 def contestants(batch: int, k: int, arguments: argparse.Namespace) -> dict[str, Step]:
     """Return who takes part, the floor first."""
     found: dict[str, Step] = {"floor (encoder GEMM)": floor(batch, arguments)}
@@ -141,12 +77,12 @@ def contestants(batch: int, k: int, arguments: argparse.Namespace) -> dict[str, 
             found[f"plmsae {arch}, fp32 only"] = ours_fp32(arch, batch, k, arguments)
     if arguments.scoring:
         found["plmsae topk, scoring"] = scoring("topk", batch, k, arguments)
-    for name, make in PEERS.items():
-        if arguments.peers:
-            try:
-                found[name] = make(batch, k, arguments)
-            except (ImportError, TypeError, AttributeError) as error:
-                print(f"- {name} does not take part: {type(error).__name__}: {error}")
+    if arguments.peers:
+        shape = Shape(
+            d_in=arguments.d_in, d_sae=arguments.d_sae, k=k, batch_size=batch, steps=10_000
+        )
+        makers = TOPK | (BATCHTOPK if "batchtopk" in arguments.archs else {})
+        found |= {name: peer.step for name, peer in available(makers, shape).items()}
     return found
 
 

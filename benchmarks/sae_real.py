@@ -1,0 +1,168 @@
+"""How well SAEs rebuild real activations, beside peers on the same vectors.
+
+    python benchmarks/sae_real.py proteins.fasta.gz --layers 2 4 --k 16 32 64
+
+Everyone sees the same batches in the same order, for the same number of steps, and is measured on
+the same proteins, none of them trained on. ``benchmarks/README.md`` says how to read the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from peers import BATCHTOPK, TOPK, Shape, available
+from torch import Tensor
+
+from plmsae.plm.model import load_plm
+from plmsae.proteins.reading import read_proteins
+from plmsae.proteins.records import Protein
+from plmsae.sae.config import SaeConfig, TrainConfig
+from plmsae.sae.train import train
+
+
+class Vectors:
+    """Activations in memory; batch i is the same at every call."""
+
+    def __init__(self, x_ND: Tensor, batch_size: int) -> None:
+        self.x_ND, self.batch_size = x_ND, batch_size
+
+    def iter_from(self, step: int) -> Iterator[Tensor]:
+        """Yield the batches from the 0-based `step`-th on, starting over at the end."""
+        per_pass = len(self.x_ND) // self.batch_size
+        while True:
+            first = (step % per_pass) * self.batch_size
+            yield self.x_ND[first : first + self.batch_size]
+            step += 1
+
+
+class Meter:
+    """FVU about the mean, L0 and dead share over chunks of held-out rows."""
+
+    def __init__(self, held_out_ND: Tensor, d_sae: int) -> None:
+        self.x_ND, self.d_sae = held_out_ND, d_sae
+
+    def measure(self, encode: object, decode: object) -> tuple[float, float, float]:
+        """Return FVU, L0 and dead share of functions on dense latents."""
+        error, active = 0.0, 0
+        fired = torch.zeros(self.d_sae, dtype=torch.bool)
+        with torch.no_grad():
+            for x in self.x_ND.split(4096):
+                latents = encode(x)  # type: ignore[operator]
+                error += float((decode(latents) - x).double().square().sum())  # type: ignore[operator]
+                active += int((latents != 0).sum())
+                fired |= (latents != 0).any(0)
+        total = float((self.x_ND - self.x_ND.mean(0)).double().square().sum())
+        return error / total, active / len(self.x_ND), float((~fired).float().mean())
+
+
+def activations(path: str, plm: str, layers: list[int], n: int, seed: int) -> dict[int, Tensor]:
+    """Return about `n` shuffled rows a layer, the last tenth of them from other proteins."""
+    found = [p.sequence for p in read_proteins(path) if isinstance(p, Protein)]
+    order = np.random.default_rng(seed).permutation(len(found))
+    chosen, residues = [], 0
+    for index in order:
+        if residues >= n:
+            break
+        chosen.append(found[index])
+        residues += len(found[index])
+    model = load_plm(plm)
+    parts: dict[int, list[Tensor]] = {layer: [torch.empty(0)] * len(chosen) for layer in layers}
+    for index, x in model.activations(chosen, layers):
+        for layer in layers:
+            parts[layer][index] = x[layer]
+    cut = round(0.9 * len(chosen))
+    rows = {}
+    for layer, of_proteins in parts.items():
+        learn = torch.cat(of_proteins[:cut])
+        learn = learn[torch.randperm(len(learn), generator=torch.Generator().manual_seed(seed))]
+        rows[layer] = (learn, torch.cat(of_proteins[cut:]))
+    return rows  # type: ignore[return-value]
+
+
+def main() -> None:
+    """Print one line a run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("proteins")
+    parser.add_argument("--plm", default="plmsae-mini")
+    parser.add_argument("--layers", nargs="+", type=int, default=[2, 4])
+    parser.add_argument("--k", nargs="+", type=int, default=[16, 32, 64])
+    parser.add_argument("--archs", nargs="+", default=["topk", "batchtopk"])
+    parser.add_argument("--d-sae", type=int, default=2048)
+    parser.add_argument("--vectors", type=int, default=1_000_000)
+    parser.add_argument("--batch-size", type=int, default=2048)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--no-peers", dest="peers", action="store_false")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    data = activations(
+        arguments.proteins, arguments.plm, arguments.layers, arguments.vectors, arguments.seed
+    )
+    print("| layer | k | | FVU | L0 | dead | s |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for layer, (learn, held_out) in data.items():  # type: ignore[misc]
+        source = Vectors(learn, arguments.batch_size)
+        meter = Meter(held_out, arguments.d_sae)
+        for k in arguments.k:
+            for name, found, seconds in runs(arguments, source, meter, k):
+                fvu, l0, dead = found
+                print(
+                    f"| {layer} | {k} | {name} | {fvu:.4f} | {l0:.1f} | {dead:.1%} |"
+                    f" {seconds:.0f} |",
+                    flush=True,
+                )
+
+
+def runs(
+    arguments: argparse.Namespace, source: Vectors, meter: Meter, k: int
+) -> Iterator[tuple[str, tuple[float, float, float], float]]:
+    """Train ours and theirs; yield the name, the measures and the seconds."""
+    d_in = source.x_ND.shape[1]
+    for arch in arguments.archs:
+        settings = TrainConfig(
+            steps=arguments.steps,
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
+            device="cpu",
+        )
+        config = SaeConfig(arch=arch, d_in=d_in, d_sae=arguments.d_sae, k=k)
+        start = time.perf_counter()
+        sae = train(source, config, settings).sae
+        seconds = time.perf_counter() - start
+        decoder, bias = sae.W_dec_FD.detach(), sae.b_dec_D.detach()
+
+        def encode(x: Tensor, sae: object = sae) -> Tensor:
+            return torch.from_numpy(sae.encode_csr(x).toarray())  # type: ignore[attr-defined]
+
+        def decode(latents: Tensor, weight: Tensor = decoder, bias: Tensor = bias) -> Tensor:
+            return latents @ weight + bias
+
+        yield f"plmsae {arch}", meter.measure(encode, decode), seconds
+    if not arguments.peers:
+        return
+    shape = Shape(
+        d_in=d_in,
+        d_sae=arguments.d_sae,
+        k=k,
+        batch_size=arguments.batch_size,
+        steps=arguments.steps,
+        seed=arguments.seed,
+    )
+    makers = {**(TOPK if "topk" in arguments.archs else {})}
+    makers |= BATCHTOPK if "batchtopk" in arguments.archs else {}
+    for name, peer in available(makers, shape).items():
+        stream = source.iter_from(0)
+        start = time.perf_counter()
+        for _ in range(arguments.steps):
+            peer.step(next(stream))
+        seconds = time.perf_counter() - start
+        yield name, meter.measure(peer.encode, peer.decode), seconds
+
+
+if __name__ == "__main__":
+    main()
