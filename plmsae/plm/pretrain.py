@@ -30,6 +30,9 @@ from plmsae.plm.vocabulary import MASK, PAD, STANDARD, TOKENS
 
 logger = logging.getLogger(__name__)
 
+#: Settings that may differ when a run is continued.
+_SCHEDULE = ("steps", "decay_share", "warmup_share", "matrix_lr", "other_lr")
+
 OnMetrics = Callable[[int, dict[str, float]], None]
 
 
@@ -146,8 +149,8 @@ class Pretrainer:
     config : PretrainConfig
     corpus : Corpus
     folder : Path
-        Continued if it holds a checkpoint of the same config (the number of steps may differ) and
-        the same corpus.
+        Continued if it holds a checkpoint of the same config (the number of steps and the learning
+        rates may differ) and the same corpus.
     device : str
         ``cpu``, ``cuda`` or ``mps``.
     init : Path, optional
@@ -304,8 +307,8 @@ class Pretrainer:
         folder = self.folder / "checkpoint"
         state = json.loads((folder / "state.json").read_text())
         ours = dataclasses.asdict(self.config)
-        # A longer or shorter run may continue the same weights: only the schedule's end moves.
-        free = {"steps", "decay_share", "warmup_share", "precision"}
+        # The same weights may go on for longer, or at other learning rates.
+        free = {*_SCHEDULE, "precision"}
         different = sorted(k for k in ours if k not in free and ours[k] != state["config"].get(k))
         if different:
             raise InputError(

@@ -125,6 +125,18 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path, corpus):
         Pretrainer(dataclasses.replace(CONFIG, d_model=32), corpus, tmp_path / "run")
 
 
+def test_a_run_goes_on_at_another_learning_rate(tmp_path, corpus):
+    first = Pretrainer(CONFIG, corpus, tmp_path / "run")
+    first._one_step()
+    first.save()
+    slower = Pretrainer(
+        dataclasses.replace(CONFIG, matrix_lr=0.0, other_lr=0.0), corpus, tmp_path / "run"
+    )
+    slower._one_step()
+    for name, tensor in first.model.state_dict().items():
+        torch.testing.assert_close(tensor, slower.model.state_dict()[name], msg=name)
+
+
 def test_a_checkpoint_of_another_corpus_is_refused(tmp_path, corpus):
     Pretrainer(CONFIG, corpus, tmp_path / "run").save()
     other = write_corpus(tmp_path / "other", random_proteins(seed=1))
