@@ -68,7 +68,7 @@ class Run:
         self.checkpoint_dir = checkpoint_dir
         self.metrics: dict[str, float] = {}
         self.last_checkpoint = time.monotonic()
-        self._start_window()
+        self.start_window()
 
     @property
     def steps(self) -> int:
@@ -144,9 +144,10 @@ class Run:
         logger.debug("step %d: %s", self.steps, self.metrics)
         if self.on_metrics is not None and distributed.rank() == 0:
             self.on_metrics(self.steps, dict(self.metrics))
-        self._start_window()
+        self.start_window()
 
-    def _start_window(self) -> None:
+    def start_window(self) -> None:
+        """Measure rate and stalls from now on."""
         self.window_start = time.perf_counter()
         self.waited = 0.0
         self.vectors = 0

@@ -66,7 +66,7 @@ def train(
         last: ``fvu`` (of the batch, about its mean), ``explained_variance``, ``loss``, ``l0``,
         ``dead_share``, ``lr``, ``gamma`` (‖mean‖/‖std‖ of the raw activations),
         ``vectors_per_second`` and ``stall_share`` (share of the time spent waiting for batches),
-        both since the last call.
+        both since the last call, or the first batch.
     checkpoint_dir : Path, optional
         Where to keep the last checkpoint.
     resume : bool
@@ -174,10 +174,16 @@ def _train_all(
 
 def _run_to_the_end(runs: list[Run], jobs: list[Job], stream: Iterator[Any], position: int) -> None:
     """Give each batch to the runs that are at its position; those that are further on wait."""
+    begin = position
     while active := [(run, job) for run, job in zip(runs, jobs, strict=True) if not run.is_done]:
         start = time.perf_counter()
         batch = next(stream, None)
         waited = time.perf_counter() - start
+        if position == begin:
+            # Nothing can run ahead of a start: filling a buffer, going to where a run broke off.
+            waited = 0.0
+            for run in runs:
+                run.start_window()
         for run, job in active:
             if batch is None:
                 raise InputError(

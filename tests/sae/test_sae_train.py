@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -251,6 +253,57 @@ def test_several_saes_broken_off_at_different_steps_resume_bit_for_bit(
     resumed = train_many(planted, jobs, checkpoint_dir=tmp_path, resume=True)
     for a, b in zip(straight, resumed, strict=True):
         assert same_weights(a.sae, b.sae)
+
+
+class Clock:
+    """A clock that only moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("start", [0, 10])
+def test_the_share_of_stalls_leaves_out_the_start(
+    start: int, planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TrainConfig(
+        steps=20, batch_size=256, scale_batches=2, log_every=1, checkpoint_minutes=0
+    )
+    if start:
+        batches = iter([planted.batch(i) for i in range(start)])
+        with pytest.raises(InputError, match="ended after 10"):
+            train_many(batches, [(config(), settings)], checkpoint_dir=tmp_path)
+    clock = Clock()
+    for module in ("train", "run"):
+        monkeypatch.setattr(f"plmsae.sae.{module}.time", clock)
+
+    class Slow:
+        def iter_from(self, step: int) -> Iterator[torch.Tensor]:
+            clock.now += 1000  # Filling a buffer, running the PLM to where the run was.
+            for i in count(step):
+                clock.now += 1
+                yield planted.batch(i)
+
+    def pick(batch: torch.Tensor) -> torch.Tensor:
+        clock.now += 3
+        return batch
+
+    shares = []
+    train_many(
+        Slow(),
+        [Job(config(), settings, pick)],
+        on_metrics=lambda _, step, metrics: shares.append(metrics["stall_share"]),
+        checkpoint_dir=tmp_path,
+        resume=True,
+    )
+    assert len(shares) == 20 - start
+    assert max(shares) == pytest.approx(0.25)
 
 
 def test_nothing_to_train_is_an_error(planted: Planted) -> None:
