@@ -238,7 +238,9 @@ class CacheWriter:
             raise InputError(
                 f"activations of item {item}, layer {layer}, "
                 + (f"do not fit {self.info.dtype}" if fits else "are not finite"),
-                hint="use bfloat16" if fits else "run the model in float32 or bfloat16",
+                hint="use bfloat16 (--cache-dtype) in an empty folder"
+                if fits
+                else "run the model in float32 or bfloat16",
             )
         return stored
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plmsae.errors import InputError
-from plmsae.sae.cache_files import DTYPES, TENSOR_NAME, layer_path, read_info, read_shards
+from plmsae.sae.cache_files import (
+    DTYPES,
+    TENSOR_NAME,
+    Shard,
+    layer_path,
+    read_info,
+    read_shards,
+)
 from plmsae.sae.permutation import Permutation
 
 _HEADER_LIMIT = 1 << 16
@@ -25,6 +32,33 @@ _CARRIERS: dict[int, np.dtype[np.signedinteger[Any]]] = {
     2: np.dtype(np.int16),
     4: np.dtype(np.int32),
 }
+
+
+class _Runs(NamedTuple):
+    """Stretches of rows that are not left out, in the order of the cache."""
+
+    begins: NDArray[np.int64]
+    """Where each begins in the cache."""
+    ends: NDArray[np.int64]
+    """How many rows there are up to its end, those left out not counted."""
+
+    def in_cache(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where the rows at `places`, those left out not counted, are in the cache."""
+        run = np.searchsorted(self.ends, places, side="right")
+        before = np.concatenate(([0], self.ends))[run]
+        return self.begins[run] + (places - before)
+
+
+def _runs(shards: Iterable[Shard], without: Collection[int]) -> _Runs:
+    """Join neighbouring items that stay."""
+    lengths = np.array([n for shard in shards for n in shard.lengths], dtype=np.int64)
+    items = np.array([item for shard in shards for item in shard.items], dtype=np.int64)
+    stays = ~np.isin(items, np.fromiter(without, dtype=np.int64)) & (lengths > 0)
+    starts = np.cumsum(lengths) - lengths
+    first = stays & ~np.concatenate(([False], stays[:-1]))
+    number = np.cumsum(first)[stays] - 1
+    rows = np.bincount(number, weights=lengths[stays], minlength=int(first.sum()))
+    return _Runs(starts[first], np.cumsum(rows).astype(np.int64))
 
 
 class CachedActivations:
@@ -46,11 +80,13 @@ class CachedActivations:
         Seed of the shuffling.
     verify : bool
         Whether to compare each shard with its checksum when it is first touched.
+    without : collection of int
+        Items that are left out: as if they were not in the cache.
 
     Attributes
     ----------
     n_rows, d : int
-        Residues, and the width of a row.
+        Residues (of the items not left out), and the width of a row.
 
     Raises
     ------
@@ -66,6 +102,7 @@ class CachedActivations:
         batch_size: int = 2048,
         seed: int = 0,
         verify: bool = True,
+        without: Collection[int] = (),
     ) -> None:
         self.folder = Path(folder)
         self.layer = layer
@@ -86,7 +123,8 @@ class CachedActivations:
         self._shards = [s for s in read_shards(self.folder) if s.n_rows]
         self._starts = np.cumsum([0, *(s.n_rows for s in self._shards)])
         self._maps: list[NDArray[np.signedinteger[Any]] | None] = [None] * len(self._shards)
-        self.n_rows = int(self._starts[-1])
+        self._runs = _runs(self._shards, without)
+        self.n_rows = int(self._runs.ends[-1]) if len(self._runs.ends) else 0
         if batch_size < 1 or batch_size > self.n_rows:
             raise InputError(
                 f"batch_size must be between 1 and the cache's {self.n_rows} rows",
@@ -114,7 +152,8 @@ class CachedActivations:
             yield self.rows(np.arange(start, min(start + n, self.n_rows)))
 
     def rows(self, places: NDArray[np.int64]) -> Tensor:
-        """Return the rows at 0-based places of the whole cache, float32 (n, d)."""
+        """Return the rows at 0-based places of what is not left out, float32 (n, d)."""
+        places = self._runs.in_cache(places)
         order = np.argsort(places, kind="stable")
         ordered = places[order]
         carrier = _CARRIERS[DTYPES[self._dtype].itemsize]
@@ -177,7 +216,7 @@ class CachedLayers:
         A cache written by `CacheWriter`.
     layers : iterable of int
         Which layers.
-    batch_size, seed, verify
+    batch_size, seed, verify, without
         As for `CachedActivations`; a layer's rows are those of that class alone.
     """
 
@@ -189,9 +228,12 @@ class CachedLayers:
         batch_size: int = 2048,
         seed: int = 0,
         verify: bool = True,
+        without: Collection[int] = (),
     ) -> None:
         self.layers = {
-            layer: CachedActivations(folder, layer, batch_size=batch_size, seed=seed, verify=verify)
+            layer: CachedActivations(
+                folder, layer, batch_size=batch_size, seed=seed, verify=verify, without=without
+            )
             for layer in layers
         }
 

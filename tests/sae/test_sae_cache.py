@@ -13,10 +13,13 @@ from collections.abc import Iterable
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from plmsae.errors import InputError
@@ -315,6 +318,26 @@ def test_the_estimate_is_enough_and_not_far_off_for_a_large_cache(
     assert used <= estimate
     million = estimate_bytes(10**6, 320, n_layers=2, n_items=3000)
     assert 1.28e9 < million < 1.29e9
+
+
+@settings(max_examples=20, deadline=None)
+@given(left_out=st.sets(st.integers(0, 45), max_size=30), seed=st.integers(0, 3))
+def test_items_left_out_are_as_if_they_were_not_there(left_out: set[int], seed: int) -> None:
+    with TemporaryDirectory() as folder:
+        write(Path(folder), 40)
+        stay = [item for item in range(40) if item not in left_out]
+        kept = CachedActivations(Path(folder), 2, batch_size=1, seed=seed, without=left_out)
+        expected = rows_of(stay, 2)
+        assert kept.n_rows == len(expected)
+        assert torch.equal(torch.cat(list(kept.chunks(7))), expected)
+        epoch = torch.cat(list(islice(kept.iter_from(0), kept.steps_per_epoch)))
+        assert sorted_rows(epoch) == sorted_rows(expected)
+
+
+def test_leaving_out_everything_leaves_nothing_to_train_on(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    with pytest.raises(InputError, match="the cache's 0 rows"):
+        CachedActivations(tmp_path, 2, batch_size=1, without=range(5))
 
 
 def test_too_little_disk_is_said_before_anything_is_written(tmp_path: Path) -> None:
