@@ -61,11 +61,11 @@ class Plm:
     model: Any = field(repr=False)
     masked_lm: Any = field(default=None, repr=False)
 
-    def check_layer(self, layer: int) -> None:
-        """Raise `InputError` if the PLM has no such layer."""
+    def check_layer(self, layer: int, *, option: str = "--layer") -> None:
+        """Raise `InputError`, naming the option that gave it, if the PLM has no such layer."""
         if not 0 <= layer <= self.n_layers:
             raise InputError(
-                f"{self.id} has layers 0 to {self.n_layers}", where="--layer", value=str(layer)
+                f"{self.id} has layers 0 to {self.n_layers}", where=option, value=str(layer)
             )
 
     def activations(

@@ -1,0 +1,116 @@
+"""What a PLM is, without its weights: layers, width, revision; of the catalogue or a config."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plmsae.errors import InputError
+from plmsae.plm.catalogue import find_plm
+from plmsae.resources import registry_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlmFacts:
+    """A PLM that was not opened."""
+
+    id: str
+    """Catalogue name, hub id or folder name."""
+    revision: str
+    """The hub commit, or ``sha256:…`` of a local folder; empty where it is not known here."""
+    n_layers: int
+    """Blocks."""
+    d_model: int
+    """Width of the residual stream."""
+
+    def check_layer(self, layer: int, *, option: str = "--layer") -> None:
+        """Raise `InputError`, naming the option that gave it, if the PLM has no such layer."""
+        if not 0 <= layer <= self.n_layers:
+            raise InputError(
+                f"{self.id} has layers 0 to {self.n_layers}", where=option, value=str(layer)
+            )
+
+
+def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -> PlmFacts:
+    """Return what is known of a PLM; nothing larger than its ``config.json`` is fetched.
+
+    Parameters
+    ----------
+    name : str
+        A catalogue name, a local folder, or a hub id.
+    revision : str, optional
+        Hub revision; by default the catalogue's.
+    network : bool
+        Whether the hub may be asked. Without it, a PLM that was never downloaded is known from the
+        catalogue alone, and its revision is empty.
+
+    Raises
+    ------
+    InputError
+        If there is no such PLM, or its config cannot be had or is not of the ESM family.
+    """
+    entry = find_plm(name, revision)
+    if Path(entry.source).is_dir():
+        from plmsae.plm.model import folder_revision
+
+        path = Path(entry.source) / "config.json"
+        if not path.is_file():
+            raise InputError("not a PLM: config.json is missing", where=entry.source)
+        layers, width = _shape(path)
+        return PlmFacts(
+            id=entry.name,
+            revision=folder_revision(path.parent),
+            n_layers=layers,
+            d_model=width,
+        )
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        path = Path(
+            hf_hub_download(
+                entry.source,
+                "config.json",
+                revision=entry.revision,
+                local_files_only=not network,
+            )
+        )
+    except (OSError, ValueError, EntryNotFoundError) as error:
+        listed = _listed(entry.name)
+        if listed is None or revision is not None:
+            raise InputError(
+                "the PLM's config cannot be had: " + str(error).strip().splitlines()[0],
+                where=entry.source,
+                hint="give --plm a local folder, or check the network",
+            ) from error
+        layers, width = listed
+        return PlmFacts(id=entry.name, revision="", n_layers=layers, d_model=width)
+    layers, width = _shape(path)
+    # The hub's cache keeps each commit's files in a folder of its name.
+    return PlmFacts(id=entry.name, revision=path.parent.name, n_layers=layers, d_model=width)
+
+
+def _listed(name: str) -> tuple[int, int] | None:
+    plms: dict[str, Any] = yaml.safe_load(registry_path("plms.yaml").read_text("utf-8"))["plms"]
+    entry = next((e for short, e in plms.items() if name in (short, e.get("hub_id"))), {})
+    if "n_layers" not in entry:
+        return None
+    return int(entry["n_layers"]), int(entry["d_model"])
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """Return layers and width of an ESM config."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind, layers, width = (
+            config[key] for key in ("model_type", "num_hidden_layers", "hidden_size")
+        )
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError("not the config of a PLM", where=path) from error
+    if kind != "esm" or type(layers) is not int or type(width) is not int:
+        raise InputError("not a PLM of the ESM family", where=path, value=str(kind))
+    return layers, width

@@ -1,0 +1,112 @@
+"""Fetching the SAEs that InterPLM's authors publish on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from plmsae.errors import InputError
+
+_FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One repository of InterPLM's."""
+
+    repository: str
+    """Its hub id."""
+    layers: tuple[int, ...]
+    """The layers it holds."""
+
+
+INTERPLM = {
+    "esm2-8m": Published(repository="Elana/InterPLM-esm2-8m", layers=(1, 2, 3, 4, 5, 6)),
+    "esm2-650m": Published(repository="Elana/InterPLM-esm2-650m", layers=(1, 9, 18, 24, 30, 33)),
+}
+"""By short name of the PLM (Simon & Zou 2025, Methods)."""
+
+
+def find_interplm(plm: str, layer: int) -> Published:
+    """Return the repository that holds InterPLM's SAE of a PLM's layer.
+
+    Raises
+    ------
+    InputError
+        If none was published.
+    """
+    published = INTERPLM.get(plm)
+    if published is None:
+        raise InputError(
+            "InterPLM published no SAE of this PLM",
+            where="--plm",
+            value=plm,
+            hint=f"there are {', '.join(INTERPLM)}; or give the folder with --from",
+        )
+    if layer not in published.layers:
+        raise InputError(
+            f"InterPLM published no SAE of this layer of {plm}",
+            where="--layer",
+            value=str(layer),
+            hint=f"there are {', '.join(map(str, published.layers))}; or give --from DIR",
+        )
+    return published
+
+
+def fetch_interplm(plm: str, layer: int) -> tuple[Path, dict[str, str]]:
+    """Download one SAE of InterPLM's, or take it from the hub's cache.
+
+    Parameters
+    ----------
+    plm : str
+        Short name of the PLM.
+    layer : int
+
+    Returns
+    -------
+    folder : Path
+        Holds ``layer_N``; for `import_sae`.
+    origin : dict of str
+        ``repository``, ``commit`` and ``path`` of the weights in it.
+
+    Raises
+    ------
+    InputError
+        If none was published, or it cannot be fetched.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    repository = find_interplm(plm, layer).repository
+    disable_progress_bars()
+
+    def fetch(name: str) -> Path | None:
+        try:
+            return Path(hf_hub_download(repository, f"layer_{layer}/{name}"))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            return None
+
+    try:
+        weights = next((path for name in _FILES if (path := fetch(name)) is not None), None)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "it cannot be fetched: " + str(error).strip().splitlines()[0],
+            where=repository,
+            hint="check the network, or download it elsewhere and give --from DIR",
+        ) from error
+    if weights is None:
+        raise InputError(f"it holds no SAE of layer {layer}", where=repository)
+    # Kept with the origin where it is there; nothing depends on it.
+    with suppress(OSError, ValueError):
+        fetch("config.yaml")
+    root = weights.parent.parent
+    # The hub's cache keeps each commit's files in a folder of its name.
+    return root, {
+        "repository": repository,
+        "commit": root.name,
+        "path": f"layer_{layer}/{weights.name}",
+    }
