@@ -40,7 +40,7 @@ EXAMPLES = {
 }
 
 ORDER = (
-    *("pretrain", "train", "evaluate", "models", "promote"),
+    *("pretrain", "train", "import", "evaluate", "models", "promote"),
     *("score", "fill", "validate", "report", "export", "simulate", "demo"),
 )
 

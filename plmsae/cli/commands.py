@@ -21,6 +21,12 @@ _MODEL = Shape(
 )
 _UNIT = Shape(choices=("residue", "protein"))
 _PROTEINS = Shape(argument="PROTEINS")
+_PLM_REVISION = Shape(help="Branch, tag or commit; by default the catalogue's.")
+
+FORMATS = (
+    *("auto", "interplm", "interprot", "reticular", "sparsify", "saelens", "esmc", "hubmixin"),
+)
+"""Layouts that `import` reads, as `plmsae.sae.importing.dispatch` calls them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,9 @@ class WorkflowCommand:
     """One command that runs one workflow."""
 
     name: str
-    """Of the command, and of the module in `plmsae.workflows`."""
+    """Of the command."""
+    module: str = ""
+    """Of the workflow in `plmsae.workflows`, where the command's name cannot be that."""
     request: type
     """What the workflow takes."""
     about: str
@@ -49,7 +57,8 @@ class WorkflowCommand:
 
     def run(self, request: Any, progress: Progress) -> Any:
         """Import the workflow, which may take seconds, and run it."""
-        return importlib.import_module(f"plmsae.workflows.{self.name}").run(request, progress)
+        module = importlib.import_module(f"plmsae.workflows.{self.module or self.name}")
+        return module.run(request, progress)
 
 
 COMMANDS = (
@@ -83,17 +92,42 @@ COMMANDS = (
     WorkflowCommand(
         name="train",
         request=requests.TrainRequest,
-        about="Train a sparse autoencoder on a PLM and register it.",
-        more="One SAE is trained for each layer. Registered models start as @challenger.",
+        about="Train sparse autoencoders on a PLM and register them.",
+        more="One is trained for each layer and each k, all on one pass of activations, and "
+        "registered as a version of the layer's model; the last becomes @challenger.",
         examples=(
             "plmsae train corpus.fasta.gz --layers 4",
             "plmsae train swissprot.fasta.gz --plm esm2-650m --layers 9,18,24 --device cuda",
-            "plmsae train corpus.fasta.gz --layers 2..4 --d-sae 4096 --k 64",
+            "plmsae train corpus.fasta.gz --layers 2..4 --d-sae 4096 --k 32,64,128 "
+            "--cache activations",
         ),
         shapes={
             "proteins": _PROTEINS,
-            "plm_revision": Shape(help="Branch, tag or commit; by default the catalogue's."),
+            "plm_revision": _PLM_REVISION,
             "unit": _UNIT,
+            "cache_dtype": Shape(choices=("float16", "bfloat16", "float32")),
+        },
+    ),
+    WorkflowCommand(
+        name="import",
+        module="import_sae",
+        request=requests.ImportRequest,
+        about="Register a sparse autoencoder that others trained.",
+        more="InterPLM, InterProt, ESM C, Reticular, SAELens and sparsify are read, and what "
+        "plmsae itself stored. Nothing in the files is run. What is asked for is named where a "
+        "file leaves it open. Then evaluate it as if it were your own.",
+        examples=(
+            "plmsae import interplm --plm esm2-8m --layer 4",
+            "plmsae import interplm --plm esm2-8m --layer 4 --from downloaded",
+            "plmsae import sae folder --plm esm2-650m --layer 24 --k 64",
+        ),
+        shapes={
+            "source": Shape(argument="SOURCE", choices=("interplm", "sae")),
+            "folder": Shape(argument="DIR"),
+            "plm_revision": _PLM_REVISION,
+            "unit": _UNIT,
+            "format": Shape(choices=FORMATS),
+            "convention": Shape(choices=("folded", "buffer", "raw")),
         },
     ),
     WorkflowCommand(

@@ -38,13 +38,12 @@ USUAL_HELP = {
 """Help of fields that need no docstring in each dataclass."""
 
 METAVARS = {
-    **{"model": "REF", "out": "DIR", "device": "DEVICE"},
+    **{"model": "REF", "out": "DIR", "device": "DEVICE", "cache": "DIR", "from_": "DIR"},
     **dict.fromkeys(("proteins", "report_on", "truth", "held_out"), "FILE"),
 }
 
 RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "d_sae": (int, "Latents."),
-    "k": (int, "Active latents a residue."),
     "arch": (str, "Architecture of the SAE, such as topk or batchtopk."),
     "n_vectors": (int, "Residues seen in training, repeats counted."),
     "batch_size": (int, "Residues a step."),
@@ -90,8 +89,8 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """``--like-this``."""
-        return "--" + self.name.replace("_", "-")
+        """``--like-this``; a name that Python keeps for itself ends with an underscore there."""
+        return _flag(self.name)
 
 
 def settings(
@@ -208,7 +207,7 @@ def _parameter(name: str, kind: Any, default: Any, info: Any) -> inspect.Paramet
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def _kind(hint: Any) -> tuple[type, type, bool]:

@@ -126,7 +126,7 @@ def _about(setting: Setting) -> str:
 
 
 def _type(setting: Setting) -> str:
-    if setting.shape.argument and setting.kind is str:
+    if setting.shape.argument and setting.kind is str and not setting.shape.choices:
         return "path"  # Must exist; MLflow makes it absolute, or fetches it where it is a URI.
     return _TYPES[setting.kind]
 

@@ -63,7 +63,7 @@ class PretrainRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """Train an SAE on the activations of a PLM and register it."""
+    """Train SAEs on the activations of a PLM and register them."""
 
     proteins: str
     """FASTA or UniProt TSV to learn from."""
@@ -72,16 +72,61 @@ class TrainRequest:
     plm_revision: str | None = None
     layers: tuple[int, ...] = (4,)
     """One SAE is trained for each; 1-based, 0 is the embedding output."""
+    k: tuple[int, ...] = ()
+    """Active latents a residue; an SAE is trained for each, too. By default the recipe's."""
     unit: str = "residue"
     """``residue``, or ``protein`` (mean over residues)."""
     recipe: str | None = None
     """A recipe's name or a YAML file; by default the PLM's own, or ``default``."""
     overrides: dict[str, object] = field(default_factory=dict)
-    """Recipe values given on the command line: ``d_sae``, ``k``, ``n_vectors``, ``lr``, …"""
+    """Recipe values given on the command line: ``d_sae``, ``arch``, ``n_vectors``, ``lr``, …"""
     max_proteins: int | None = None
     """Use a random sample of so many."""
+    cache: Path | None = None
+    """Keep the activations of all layers in this folder and train from there: written once for
+    these proteins and this PLM, used again by any training on them."""
+    cache_dtype: str | None = None
+    """How a new cache stores its numbers; by default float16."""
     out: Path = Path("runs/train")
     """Folder for checkpoints and bundles; a run found there is continued."""
+    register: bool = True
+    """Register as ``challenger``."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRequest:
+    """Bring in an SAE that others trained and register it."""
+
+    source: str
+    """``interplm``: one that InterPLM published; ``sae``: a folder or file of a known layout."""
+    folder: Path | None = None
+    """Folder or weights file; InterPLM's is fetched from the Hugging Face hub if not given."""
+    plm: str
+    """Catalogue name, hub id or folder of the PLM it was trained on."""
+    layer: int
+    """The layer it was trained on; 1-based, 0 is the embedding output."""
+    from_: Path | None = None
+    """The same as `folder`; nothing is fetched then."""
+    plm_revision: str | None = None
+    unit: str = "residue"
+    """``residue``, or ``protein`` (mean over residues)."""
+    format: str = "auto"
+    """Layout of the files; auto finds it from the names of the tensors."""
+    k: int | None = None
+    """Active latents a residue, where the file does not say."""
+    norm_factor: float | None = None
+    """What the training activations were divided by, where the file leaves that open."""
+    convention: str | None = None
+    """Where an InterPLM file keeps the scale of its latents, where it is not clear: folded into
+    the weights, in a buffer beside them, or nowhere (raw)."""
+    name: str | None = None
+    """What to call it where its origin is told; by default the repository or the file."""
+    proteins: str | None = None
+    """FASTA or UniProt TSV on which to measure the reconstruction, as promotion asks for."""
+    out: Path = Path("runs/import")
+    """Folder for the bundle."""
     register: bool = True
     """Register as ``challenger``."""
     device: str = "auto"

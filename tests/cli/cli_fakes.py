@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from plmsae.cli.commands import COMMANDS
+
 
 @dataclass
 class Outcome:
@@ -41,7 +43,8 @@ class Workflow:
 def install(monkeypatch: pytest.MonkeyPatch, name: str, result: Any = None) -> Workflow:
     """Put a `Workflow` in the place of the one called `name`."""
     workflow = Workflow(Outcome() if result is None else result)
-    module = ModuleType(f"plmsae.workflows.{name}")
+    (spec,) = [spec for spec in COMMANDS if spec.name == name]
+    module = ModuleType(f"plmsae.workflows.{spec.module or name}")
     module.run = workflow.run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return workflow

@@ -23,13 +23,15 @@ Patch = pytest.MonkeyPatch
 def test_train_hands_over_exactly_what_was_given(monkeypatch: Patch) -> None:
     train = install(monkeypatch, "train", [Outcome()])
     given = "train p.fasta --layers 1,3..4 --unit protein --d-sae 64 --k 4 --lr 1e-3 --no-register"
-    assert run([*given.split(), "--seed", "7", "-o", "there"]) == 0
+    assert run([*given.split(), "--seed", "7", "-o", "there", "--cache", "c"]) == 0
     assert train.requests == [
         requests.TrainRequest(
             proteins="p.fasta",
             layers=(1, 3, 4),
             unit="protein",
-            overrides={"d_sae": 64, "k": 4, "lr": 1e-3},
+            k=(4,),
+            overrides={"d_sae": 64, "lr": 1e-3},
+            cache=Path("c"),
             register=False,
             seed=7,
             out=Path("there"),
@@ -43,6 +45,14 @@ def test_train_hands_over_exactly_what_was_given(monkeypatch: Patch) -> None:
         (["pretrain", "a", "b", "-o", "r", "--held-out", "x", "--held-out", "y"],
          requests.PretrainRequest(proteins=("a", "b"), out=Path("r"), held_out=("x", "y"))),
         (["train", "p"], requests.TrainRequest(proteins="p")),
+        (["train", "p", "--k", "32,64..65"], requests.TrainRequest(proteins="p", k=(32, 64, 65))),
+        (["import", "interplm", "--plm", "esm2-8m", "--layer", "4"],
+         requests.ImportRequest(source="interplm", plm="esm2-8m", layer=4)),
+        (["import", "interplm", "--plm", "P", "--layer", "4", "--from", "d"],
+         requests.ImportRequest(source="interplm", plm="P", layer=4, from_=Path("d"))),
+        (["import", "sae", "d", "--plm", "P", "--layer", "0", "--k", "8", "--format", "saelens"],
+         requests.ImportRequest(
+             source="sae", folder=Path("d"), plm="P", layer=0, k=8, format="saelens")),
         (["evaluate", "t", "-m", "M", "--no-baselines", "--promote"],
          requests.EvaluateRequest(model="M", concepts="t", baselines=False, promote=True)),
         (["score", "-", "--model", "M@champion", "--out", "d", "--format", "gff3"],
@@ -147,6 +157,9 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch: Patch, capsys: Ca
         (["train", "p", "--layer", "3"], "No such option: --layer"),
         (["train", "p", "--layers", "3-4"], "--layers: not a list of whole numbers such as"),
         (["train", "p", "--layers", "6..1"], "--layers: not a list of whole numbers such as"),
+        (["train", "p", "--k", "some"], "--k: not a list of whole numbers such as"),
+        (["import", "sea", "d", "--plm", "P", "--layer", "1"], "'sea' is not one of"),
+        (["import", "sae", "d", "--plm", "P"], "Missing option '--layer'"),
         (["train", "p", "--lr", "fast"], "--lr: must be auto or a positive number"),
         (
             ["train", "p", "--seed", "x"],

@@ -19,12 +19,18 @@ from plmsae.errors import InputError
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))
 NAMES = [spec.name for spec in COMMANDS]
+# What stands for a value where one must be given: a file, a name or a number.
+ANY = "7"
 
 
 def filled(name: str, **given: str) -> list[str]:
     """Return what the entry point's script gets, with quoting as MLflow does it."""
     entry = PROJECT["entry_points"][name]
-    values = {n: given.get(n, p.get("default", "x")) for n, p in entry["parameters"].items()}
+    (spec,) = [spec for spec in COMMANDS if spec.name == name]
+    given = {
+        s.name: s.shape.choices[0] for s in spec.settings if s.required and s.shape.choices
+    } | given
+    values = {n: given.get(n, p.get("default", ANY)) for n, p in entry["parameters"].items()}
     command = entry["command"].format(**{n: shlex.quote(str(v)) for n, v in values.items()})
     python, script, *pairs = shlex.split(command)
     assert (python, script) == ("python", f"pipelines/{name}.py")
@@ -41,7 +47,8 @@ def test_defaults_of_an_entry_point_are_those_of_the_command(
     required: dict[str, Any] = {}
     for setting in spec.settings:
         if setting.required:
-            required[setting.name] = ("x",) if setting.kind is tuple else setting.kind("x")
+            value = setting.shape.choices[0] if setting.shape.choices else ANY
+            required[setting.name] = (value,) if setting.kind is tuple else setting.kind(value)
     assert workflow.requests == [spec.request(**required)]
 
 
@@ -52,6 +59,17 @@ def test_given_parameters_reach_the_workflow(monkeypatch: pytest.MonkeyPatch) ->
     (request,) = train.requests
     assert (request.proteins, request.layers) == ("a b.fasta", (1, 2, 3))
     assert (request.register, request.overrides) == (False, {"d_sae": 64})
+
+
+def test_several_k_and_a_folder_reach_the_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, imported = install(monkeypatch, "train"), install(monkeypatch, "import")
+    assert run(command_line("train", filled("train", proteins="a.fa", k="8,16", cache="c d"))) == 0
+    assert (train.requests[0].k, train.requests[0].cache) == ((8, 16), Path("c d"))
+    pairs = filled("import", source="sae", folder="there", plm="esm2-8m", layer="4", k="8")
+    assert run(command_line("import", pairs)) == 0
+    (request,) = imported.requests
+    assert (request.source, request.folder) == ("sae", Path("there"))
+    assert (request.plm, request.layer, request.k) == ("esm2-8m", 4, 8)
 
 
 def test_commas_separate_files_and_a_dash_is_no_option(monkeypatch: pytest.MonkeyPatch) -> None:

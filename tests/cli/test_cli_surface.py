@@ -34,8 +34,12 @@ SURFACE: dict[str, set[str]] = {
     | {"--max-minutes", "--device", "--seed"},
     "train": TRACKED
     | {"PROTEINS", "--plm", "--plm-revision", "--layers", "--unit", "--recipe", "--d-sae", "--k"}
-    | {"--arch", "--n-vectors", "--batch-size", "--lr", "--max-proteins", "--out", "--register"}
-    | {"--device", "--seed"},
+    | {"--arch", "--n-vectors", "--batch-size", "--lr", "--max-proteins", "--cache"}
+    | {"--cache-dtype", "--out", "--register", "--device", "--seed"},
+    "import": TRACKED
+    | {"SOURCE", "DIR", "--plm", "--layer", "--from", "--plm-revision", "--unit", "--format", "--k"}
+    | {"--norm-factor", "--convention", "--name", "--proteins", "--out", "--register", "--device"}
+    | {"--seed"},
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--select-share", "--min-instances"}
     | {"--min-precision", "--max-proteins", "--baselines", "--bootstrap", "--out", "--register"}
@@ -140,6 +144,13 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_recipe_options_are_keys_of_recipes() -> None:
     for name, (kind, _) in RECIPE_OPTIONS.items():
         assert kind in recipes.KEYS[name], name
+
+
+def test_import_reads_every_layout_there_is() -> None:
+    from plmsae.cli.commands import FORMATS
+    from plmsae.sae.importing.dispatch import LAYOUTS
+
+    assert set(FORMATS) == {"auto", *LAYOUTS}
 
 
 def test_pages_made_from_the_command_line_are_up_to_date() -> None:

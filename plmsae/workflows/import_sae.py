@@ -1,0 +1,330 @@
+"""Bring in an SAE that others trained: check that it fits its PLM, bundle it, register it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plmsae.bundle import Bundle, write_bundle
+from plmsae.bundle_frames import CONCEPTS_SCHEMA, empty_frame
+from plmsae.bundle_meta import BundleMeta
+from plmsae.errors import InputError
+from plmsae.naming import model_name, plm_slug
+from plmsae.plm.facts import PlmFacts, plm_facts
+from plmsae.run_facts import system_facts
+from plmsae.tracking import start_run
+from plmsae.workflows.inputs import read_protein_set
+from plmsae.workflows.progress import Progress
+from plmsae.workflows.requests import ImportRequest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from plmsae.fingerprint import DataFingerprint
+    from plmsae.sae.base import Sae
+
+logger = logging.getLogger(__name__)
+
+#: Proteins on which the reconstruction is measured, if proteins are given.
+MEASURED = 128
+_MOST_FACTS = 40
+_MOST_CHARACTERS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOutcome:
+    """An SAE that was brought in."""
+
+    bundle: Path
+    model: str | None
+    """``NAME/version`` if it was registered."""
+    arch: str
+    d_sae: int
+    origin: dict[str, Any]
+    """Where it comes from and how it was read."""
+    metrics: dict[str, float]
+    """What was measured; empty without proteins."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**dataclasses.asdict(self), "bundle": str(self.bundle)}
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        k = self.origin.get("k")
+        lines = [
+            f"{self.origin['called']}: {self.arch}, {self.d_sae:,} latents"
+            + ("" if k is None else f", k {k}")
+        ]
+        names = ("explained_variance", "l0", "loss_recovered")
+        if self.metrics:
+            lines.append(
+                "  "
+                + ", ".join(
+                    f"{name.replace('_', ' ')} {self.metrics[name]:.3g}"
+                    for name in names
+                    if name in self.metrics
+                )
+            )
+        where = f"registered as {self.model}" if self.model else f"bundle in {self.bundle}"
+        return [*lines, f"  {where}"]
+
+
+def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
+    """Import one SAE.
+
+    Raises
+    ------
+    UnsafeArtifactError
+        If the file carries code or leads out of its folder.
+    InputError
+        If there is no such SAE, PLM or layer, they do not fit each other, or the file leaves
+        something open; the message names the option that says it.
+    """
+    folder = _folder(request)
+    facts = plm_facts(request.plm, revision=request.plm_revision, network=folder is None)
+    facts.check_layer(request.layer)
+    sae, origin = _read(request, folder, progress)
+    _check_fit(sae, origin, request, facts)
+    with start_run(
+        experiment="plmsae-import",
+        run_name=f"import {origin['called']}",
+        params={
+            **{k: v for k, v in dataclasses.asdict(request).items() if k not in _NOT_LOGGED},
+            **{name: origin[name] for name in ("format", "file", "sha256", "d_in", "d_sae")},
+            "arch": sae.config.arch,
+            "k": sae.config.k,
+        },
+    ) as tracked:
+        tracked.log_text(json.dumps(origin, indent=2, ensure_ascii=False), "origin.json")
+        metrics, features, data = _measure(request, sae, origin, progress)
+        if metrics:
+            tracked.log_metrics(0, metrics)
+        bundle = _write(request, facts, sae, origin, metrics, features, data)
+        model = None
+        if request.register:
+            from plmsae.registry import register
+
+            model = str(register(bundle, run_id=tracked.run_id))
+    return ImportOutcome(
+        bundle=bundle.path,
+        model=model,
+        arch=sae.config.arch,
+        d_sae=sae.config.d_sae,
+        origin={name: value for name, value in origin.items() if name != "per_latent"},
+        metrics=metrics,
+    )
+
+
+# Where a user keeps files is no one else's business.
+_NOT_LOGGED = {"folder", "from_", "out", "register", "proteins"}
+
+
+def _folder(request: ImportRequest) -> Path | None:
+    """Return the local source, or None for the hub."""
+    if request.folder is not None and request.from_ is not None:
+        raise InputError("give DIR or --from, not both", where="plmsae import")
+    folder = request.folder or request.from_
+    if request.source not in ("interplm", "sae"):
+        raise InputError("import interplm or sae", where="SOURCE", value=request.source)
+    if folder is None and request.source == "sae":
+        raise InputError("give the folder or the weights file", where="plmsae import sae")
+    if folder is not None and not folder.exists():
+        raise InputError("no such file or folder", where=folder)
+    if request.source == "interplm" and request.format not in ("auto", "interplm"):
+        raise InputError(
+            "InterPLM's layout is its own",
+            where="--format",
+            value=request.format,
+            hint="leave it out, or import sae",
+        )
+    return folder
+
+
+def _read(
+    request: ImportRequest, folder: Path | None, progress: Progress
+) -> tuple[Sae, dict[str, Any]]:
+    """Return the SAE and its origin; fetched first if it is on the hub."""
+    from plmsae.sae.importing.dispatch import import_sae
+    from plmsae.sae.importing.hub import fetch_interplm
+
+    fetched: dict[str, str] = {}
+    convention: Any = request.convention
+    if folder is None:
+        with progress.task(f"fetching InterPLM's SAE of {request.plm}, layer {request.layer}"):
+            folder, fetched = fetch_interplm(plm_slug(request.plm), request.layer)
+    else:
+        _check_folder_name(folder, request.layer)
+    sae, origin = import_sae(
+        folder,
+        format="interplm" if request.source == "interplm" else request.format,
+        k=request.k,
+        layer=request.layer,
+        norm_factor=request.norm_factor,
+        convention=convention,
+    )
+    origin |= fetched
+    if fetched:
+        where = f"{fetched['repository']} {fetched['path']} at {fetched['commit'][:12]}"
+    else:
+        where = f"{origin['format']} {origin['file']}, SHA-256 {origin['sha256'][:12]}"
+    origin["called"] = where if request.name is None else f"{request.name} ({where})"
+    return sae, origin
+
+
+def _check_folder_name(folder: Path, layer: int) -> None:
+    """Refuse ``layer_5`` (or a file in it) as layer 4."""
+    for part in (folder, folder.parent) if folder.is_file() else (folder,):
+        named = re.fullmatch(r"layer_(\d+)", part.resolve().name)
+        if named and int(named[1]) != layer:
+            raise InputError(
+                f"the folder is called {part.resolve().name}",
+                where="--layer",
+                value=str(layer),
+                hint=f"give --layer {named[1]}",
+            )
+
+
+def _check_fit(
+    sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts: PlmFacts
+) -> None:
+    if sae.config.d_in != facts.d_model:
+        raise InputError(
+            f"the SAE takes {sae.config.d_in} numbers a residue, {facts.id} gives {facts.d_model}",
+            where=origin["file"],
+            hint="give --plm the one it was trained on",
+        )
+    stored = origin.get("layer")
+    if isinstance(stored, int) and stored != request.layer:
+        raise InputError(
+            f"the file is of layer {stored}",
+            where="--layer",
+            value=str(request.layer),
+            hint=f"give --layer {stored}",
+        )
+
+
+def _measure(
+    request: ImportRequest, sae: Sae, origin: Mapping[str, Any], progress: Progress
+) -> tuple[dict[str, float], pl.DataFrame, DataFingerprint | None]:
+    """Return metrics, the features table, and the data they were measured on."""
+    from plmsae.workflows.measure import features_frame
+
+    if request.proteins is None:
+        if origin.get("scale_convention") == "folded":
+            highest_F = np.ones(sae.config.d_sae)
+        else:
+            # What the file does not say is 0 until `evaluate` finds it.
+            given = origin["per_latent"].get("max_activation", np.zeros(sae.config.d_sae))
+            highest_F = np.asarray(given, dtype=np.float64)
+        nothing_F = np.zeros(sae.config.d_sae)
+        return {}, features_frame(nothing_F, highest_F, nothing_F.astype(bool)), None
+    from plmsae.plm.model import load_plm
+    from plmsae.workflows.activations import activation_stream
+    from plmsae.workflows.measure import LatentStatistics, reconstruction
+
+    if sae.config.is_transcoder:
+        raise InputError(
+            "a transcoder's reconstruction is not measured here",
+            where="--proteins",
+            hint="leave it out",
+        )
+    proteins = read_protein_set(
+        request.proteins, max_proteins=MEASURED, seed=request.seed, progress=progress
+    )
+    device: Any = request.device
+    head = request.unit == "residue"
+    plm = load_plm(
+        request.plm,
+        device=device,
+        revision=request.plm_revision,
+        head=head,
+        max_layer=None if head else request.layer,
+    )
+    sae = sae.to(plm.device)
+    with progress.task(f"measuring the reconstruction on {len(proteins.proteins)} proteins"):
+        metrics = reconstruction(
+            plm, request.layer, sae, request.unit, proteins.sequences, request.seed
+        )
+        statistics = LatentStatistics(sae.config.d_sae)
+        for states in activation_stream(
+            plm, (request.layer,), request.unit, proteins.sequences, request.seed
+        ):
+            statistics.add(sae, states[request.layer])
+    if metrics["explained_variance"] <= 0:
+        logger.warning(
+            "it explains nothing of what %s computes after block %d (explained variance %.2f): "
+            "are --plm, --layer, --norm-factor and --convention those it was trained with?",
+            request.plm,
+            request.layer,
+            metrics["explained_variance"],
+        )
+    return metrics, statistics.frame(), proteins.fingerprint
+
+
+def _write(
+    request: ImportRequest,
+    facts: PlmFacts,
+    sae: Sae,
+    origin: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    features: pl.DataFrame,
+    data: DataFingerprint | None,
+) -> Bundle:
+    folder = request.out / model_name(facts.id, request.layer, request.unit)
+    sae.cpu().save(folder / "sae")
+    meta = BundleMeta(
+        plm=facts.id,
+        plm_revision=facts.revision,
+        layer=request.layer,
+        unit=request.unit,
+        arch=sae.config.arch,
+        d_in=sae.config.d_in,
+        d_sae=sae.config.d_sae,
+        k=sae.config.k,
+        metrics={name: v for name, v in metrics.items() if math.isfinite(v)},
+        versions={k: v for k, v in system_facts().items() if not k.startswith("sys.")},
+        seed=request.seed,
+        origin=origin["called"],
+        extra=_flat(origin, data),
+    )
+    return write_bundle(
+        folder / "bundle",
+        sae_folder=folder / "sae",
+        meta=meta,
+        features=features,
+        concepts=empty_frame(CONCEPTS_SCHEMA),
+    )
+
+
+def _flat(
+    origin: Mapping[str, Any], data: DataFingerprint | None
+) -> dict[str, str | float | int | bool | None]:
+    """Return the origin as flat facts; the whole is the run's ``origin.json``."""
+    config = origin.get("config")
+    facts = {
+        **{f"origin.{name}": value for name, value in origin.items()},
+        **{
+            f"origin.config.{k}": v for k, v in (config if isinstance(config, dict) else {}).items()
+        },
+    }
+    flat: dict[str, str | float | int | bool | None] = {}
+    for name, value in facts.items():
+        if isinstance(value, str):
+            flat[name] = value[:_MOST_CHARACTERS]
+        elif isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            flat[name] = value
+    flat = dict(list(flat.items())[:_MOST_FACTS])
+    if data is not None:
+        flat["measured_on"] = data.source
+        flat["measured_on_sha256"] = data.sha256
+    return flat

@@ -1,0 +1,111 @@
+"""What comes of training: bundles, registered if that was asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plmsae.bundle import Bundle, write_bundle
+from plmsae.bundle_frames import CONCEPTS_SCHEMA, empty_frame
+from plmsae.bundle_meta import BundleMeta
+from plmsae.run_facts import system_facts
+from plmsae.tracking import Run
+from plmsae.workflows.inputs import ProteinSet
+from plmsae.workflows.requests import TrainRequest
+from plmsae.workflows.train_plan import Part
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from plmsae.plm.model import Plm
+    from plmsae.sae.base import Sae
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOutcome:
+    """One trained SAE."""
+
+    layer: int
+    k: int | None
+    """Active latents asked for."""
+    bundle: Path
+    """Its bundle folder."""
+    model: str | None
+    """``NAME/version`` if it was registered."""
+    metrics: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "layer": self.layer,
+            "k": self.k,
+            "bundle": str(self.bundle),
+            "model": self.model,
+            "metrics": self.metrics,
+        }
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        names = ("explained_variance", "l0", "train_dead_share", "loss_recovered")
+        shown = ", ".join(
+            f"{name.removeprefix('train_').replace('_', ' ')} {self.metrics[name]:.3g}"
+            for name in names
+            if name in self.metrics
+        )
+        where = f"registered as {self.model}" if self.model else f"bundle in {self.bundle}"
+        k = "" if self.k is None else f", k {self.k}"
+        return [f"layer {self.layer}{k}: {shown}", f"  {where}"]
+
+
+def write_trained(
+    request: TrainRequest,
+    recipe: dict[str, Any],
+    proteins: ProteinSet,
+    plm: Plm,
+    part: Part,
+    sae: Sae,
+    features: pl.DataFrame,
+    metrics: dict[str, float],
+) -> Bundle:
+    """Write the bundle of an SAE that has no evidence yet."""
+    folder = request.out / part.name
+    sae.cpu().save(folder / "sae")
+    facts = {**recipe, "k": part.k}
+    meta = BundleMeta(
+        plm=plm.id,
+        plm_revision=plm.revision,
+        layer=part.layer,
+        unit=request.unit,
+        arch=sae.config.arch,
+        d_in=plm.d_model,
+        d_sae=sae.config.d_sae,
+        k=sae.config.k,
+        train_data=proteins.fingerprint,
+        metrics={k: v for k, v in metrics.items() if math.isfinite(v)},
+        versions={k: v for k, v in system_facts().items() if not k.startswith("sys.")},
+        seed=request.seed,
+        extra={f"recipe.{k}": v for k, v in facts.items() if k != "about"},
+    )
+    return write_bundle(
+        folder / "bundle",
+        sae_folder=folder / "sae",
+        meta=meta,
+        features=features,
+        concepts=empty_frame(CONCEPTS_SCHEMA),
+    )
+
+
+def outcome_of(
+    request: TrainRequest, part: Part, bundle: Bundle, metrics: dict[str, float], tracked: Run
+) -> TrainOutcome:
+    """Register the bundle, if asked to."""
+    model = None
+    if request.register:
+        from plmsae.registry import register
+
+        model = str(register(bundle, run_id=tracked.run_id))
+    return TrainOutcome(
+        layer=part.layer, k=part.k, bundle=bundle.path, model=model, metrics=metrics
+    )
