@@ -96,7 +96,9 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
 
 def _listed(name: str) -> tuple[int, int] | None:
     plms: dict[str, Any] = yaml.safe_load(registry_path("plms.yaml").read_text("utf-8"))["plms"]
-    entry = next((e for short, e in plms.items() if name in (short, e.get("hub_id"))), {})
+    entry: dict[str, Any] = next(
+        (e for short, e in plms.items() if name in (short, e.get("hub_id"))), {}
+    )
     if "n_layers" not in entry:
         return None
     return int(entry["n_layers"]), int(entry["d_model"])
