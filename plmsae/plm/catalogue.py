@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from plmsae.errors import InputError
 from plmsae.resources import registry_path
 
 _PACKAGED = "package:"
+#: The subfolder that ``plmsae pretrain`` writes the finished PLM to.
+_WRITTEN = "model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,9 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
     Parameters
     ----------
     name : str
-        A catalogue name, a local folder, or a hub id (``owner/model``).
+        A catalogue name, a local folder, the name of one in a folder of ``PLMSAE_PLMS`` (or in the
+        working folder or its ``runs``), or a hub id (``owner/model``). What ``plmsae pretrain``
+        wrote to ``runs/mine/model`` is called ``mine``.
     revision : str, optional
         Hub revision; overrides the catalogue's.
 
@@ -57,14 +62,29 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
         return CatalogueEntry(
             name=name, source=entry["hub_id"], revision=revision or entry.get("revision")
         )
-    if Path(name).is_dir():
-        folder = Path(name).resolve()
-        return CatalogueEntry(name=folder.name, source=str(folder), revision=None)
+    folder = _local_folder(name)
+    if folder is not None:
+        called = folder.parent.name if folder.name == _WRITTEN else folder.name
+        return CatalogueEntry(name=called, source=str(folder), revision=None)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return CatalogueEntry(name=name, source=name, revision=revision)
     raise InputError(
         "no such PLM",
         where="--plm",
         value=name,
-        hint=f"give one of {', '.join(plms)}, a folder, or a hub id such as owner/model",
+        hint=f"give one of {', '.join(plms)}, a folder, or a hub id such as owner/model; a PLM of "
+        "your own is found by its name in the folders of PLMSAE_PLMS",
     )
+
+
+def _local_folder(name: str) -> Path | None:
+    """Return the folder of a PLM of the user's own, or None."""
+    places = [Path(name)]
+    if Path(name).name == name:
+        roots = os.environ.get("PLMSAE_PLMS", "").split(os.pathsep)
+        places += [Path(root) / name for root in [*filter(None, roots), "runs"]]
+    for place in places:
+        for folder in (place, place / _WRITTEN):
+            if (folder / "config.json").is_file():
+                return folder.resolve()
+    return places[0].resolve() if places[0].is_dir() else None
