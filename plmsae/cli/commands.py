@@ -161,9 +161,12 @@ COMMANDS = (
         name="fill",
         request=requests.FillRequest,
         about="Propose labels that a UniProt table lacks.",
-        more="Each comes with its measured precision; none repeats a label the table has.",
+        more="Each comes with the precision of its concept's calls where a table is silent; none "
+        "repeats a label the table has. With --backtest, also hides known labels and counts what "
+        "comes back.",
         examples=(
             f"plmsae fill uniprot.tsv.gz --model {MODEL} --out proposals",
+            f"plmsae fill uniprot.tsv.gz -m {MODEL} -o proposals --backtest --hide-share 0.2",
             f"plmsae fill annotations.tsv.gz -m {MODEL} -o proposals --truth truth.tsv.gz",
         ),
         shapes={

@@ -22,14 +22,15 @@ from plmsae.concepts.evidence import Split
 from plmsae.concepts.latents import Int64
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.span_rules import with_span_rule
+from plmsae.concepts.tables import COUNT_COLUMNS
 from plmsae.errors import InputError
 
 LADDER = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 ANNOTATOR_COLUMNS = (
     "concept", "kind", "latent", "threshold", "min_length", "max_gap", "select_low", "n_calls",
-    "call_precision", "call_precision_low", "call_precision_high", "instances_found", "iou",
-    "abstains",
+    "call_precision", "call_precision_low", "call_precision_high", *COUNT_COLUMNS,
+    "instances_found", "iou", "abstains",
 )  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def registered_concepts(concepts: pl.DataFrame, annotator: pl.DataFrame) -> pl.D
     """
     called = [
         "latent", "threshold", "min_length", "max_gap", "n_calls",
-        "call_precision", "call_precision_low", "call_precision_high",
+        "call_precision", "call_precision_low", "call_precision_high", *COUNT_COLUMNS,
     ]  # fmt: skip
     tuned = annotator.filter(pl.col("abstains").is_null())
     tuned = tuned.select("concept", pl.lit(True).alias("tuned"), *called)
@@ -167,6 +168,7 @@ def measure_calls(concepts: pl.DataFrame, split: Split, scale_F: npt.ArrayLike) 
     iou = _mean(matches.call_iou_K[right], matches.concept_K[right], n_concepts)
     return concepts.with_columns(
         *precision.get_columns(),
+        pl.Series("missed_instances", matches.missed_C(split.labels)),
         pl.Series("instances_found", found).fill_nan(None),
         pl.Series("iou", iou).fill_nan(None),
     )

@@ -96,7 +96,7 @@ def call_precision(
     -------
     polars.DataFrame
         C rows: ``call_precision``, ``call_precision_low``, ``call_precision_high`` (null without a
-        call) and ``n_calls``.
+        call), ``n_calls``, and what it is made of: ``true_calls`` and ``false_calls``.
     """
     n_calls = np.bincount(concept_K, minlength=n_concepts)
     n_right = np.bincount(concept_K, weights=right_K, minlength=n_concepts)
@@ -114,6 +114,8 @@ def call_precision(
             "call_precision_low": low,
             "call_precision_high": high,
             "n_calls": n_calls.astype(np.int64),
+            "true_calls": n_right.astype(np.int64),
+            "false_calls": n_calls - n_right.astype(np.int64),
         }
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
 

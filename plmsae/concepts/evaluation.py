@@ -32,7 +32,14 @@ from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
 from plmsae.concepts.selection import confirmed_pairs, select_pairs, top_latents
 from plmsae.concepts.significance import residue_pair_q_values
 from plmsae.concepts.span_rules import with_span_rule
-from plmsae.concepts.tables import CONCEPT_COLUMNS, FOUND, concept_table, feature_table, headline
+from plmsae.concepts.tables import (
+    CONCEPT_COLUMNS,
+    COUNT_COLUMNS,
+    FOUND,
+    concept_table,
+    feature_table,
+    headline,
+)
 from plmsae.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -48,7 +55,8 @@ class Evaluation:
     features: pl.DataFrame
     """One row a latent, dead ones too; the columns of ``features.parquet``."""
     concepts: pl.DataFrame
-    """One row an evaluated concept, with its best latent; the columns of ``concepts.parquet``."""
+    """One row an evaluated concept, with its best latent; the columns of ``concepts.parquet`` and
+    :data:`plmsae.concepts.tables.COUNT_COLUMNS`."""
     summary: dict[str, float]
     """Headline numbers, ready to be logged as metrics."""
     calls: pl.DataFrame
@@ -176,7 +184,9 @@ def evaluate_residue(
     if report_clusters is not None:
         cluster_K = report_clusters[calls["protein"].to_numpy()]
     precision = call_precision(matches.right_K, matches.concept_K, concepts.height, cluster_K)
-    concepts = pl.concat([concepts, precision], how="horizontal").select(CONCEPT_COLUMNS)
+    missed = pl.Series("missed_instances", matches.missed_C(report_labels))
+    concepts = pl.concat([concepts, precision], how="horizontal").with_columns(missed)
+    concepts = concepts.select(*CONCEPT_COLUMNS, *COUNT_COLUMNS)
     pairs = confirmed_pairs(select, report, above=FOUND)
     q_CF = residue_pair_q_values(select, report)
     select_split = Split(

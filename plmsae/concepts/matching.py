@@ -33,6 +33,11 @@ class Matches:
         """True for calls that overlap an instance of their concept."""
         return self.call_iou_K > 0
 
+    def missed_C(self, labels: ResidueLabels) -> Int64:
+        """Return how many instances of each concept of `labels` no call found, shape=(C,)."""
+        missed = labels.concept_I[self.instance_iou_I <= 0]
+        return np.bincount(missed, minlength=labels.n_concepts).astype(np.int64)
+
 
 def match_calls(calls: pl.DataFrame, labels: ResidueLabels) -> Matches:
     """Compare calls with labels.

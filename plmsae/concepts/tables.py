@@ -22,6 +22,10 @@ CONCEPT_COLUMNS = (
     "call_precision_high", "n_calls", "min_length", "max_gap",
 )  # fmt: skip
 
+COUNT_COLUMNS = ("true_calls", "false_calls", "missed_instances")
+"""What the precision of calls is made of, on report: right and wrong calls, and labelled instances
+that no call found."""
+
 
 def feature_table(
     best: BestPairs, report: Counts, scale_F: Float32, density_F: npt.NDArray[np.float64]

@@ -11,12 +11,15 @@ from pathlib import Path
 import polars as pl
 
 from plmsae.atomic import atomic_path
+from plmsae.concepts.silence import MISSING_SHARE, check_missing_share
 from plmsae.errors import InputError
+from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
 from plmsae.scoring.engine import EncoderSource, OnProgress, score
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.overlap import overlaps
+from plmsae.scoring.promise import is_trusted, promise
 from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame, write_table
 from plmsae.scoring.similar import Witnesses
 
@@ -31,8 +34,10 @@ class FillResult:
     """The output folder: ``proposals/``, ``proposals.tsv``, ``abstained.parquet``, ``scores/``."""
     manifest: Manifest
     """Of the score run beneath, in ``scores/``."""
+    proteins: pl.DataFrame
+    """The proteins of the UniProt table: accession, sequence, cluster."""
     labels: pl.DataFrame
-    """The label table of what the UniProt table has."""
+    """The label table of what it has."""
     n_calls: int
     """Calls of the model on the table's proteins."""
     n_known: int
@@ -70,6 +75,7 @@ def fill(
     model_uri: str,
     encoder: EncoderSource | None = None,
     min_precision: float | None = None,
+    missing_share: float = MISSING_SHARE,
     part_residues: int = 200_000,
     strict: bool = False,
     progress: OnProgress | None = None,
@@ -84,6 +90,11 @@ def fill(
     the table has ``Domain: PH``: that would be a doubt and not a gap. Ranked by precision, then by
     score.
 
+    The precision of a proposal is that of its concept's calls *where the table is silent*
+    (`plmsae.concepts.silence`): less than that of calls in general, most of which confirm what the
+    table has, and a lower bound, because the false calls were counted on a table that lacks labels
+    too.
+
     Parameters
     ----------
     table_path : str or Path
@@ -95,7 +106,9 @@ def fill(
     model_uri, encoder, part_residues, strict, progress, resume, settings
         As for `plmsae.scoring.engine.score`.
     min_precision : float, optional
-        Concepts whose measured ``precision_low`` is less abstain; by default the bundle's own.
+        Concepts whose proposals' ``precision_low`` is less abstain; by default the bundle's own.
+    missing_share : float
+        Share of the true labels that the table is taken to lack, in (0, 1].
 
     Raises
     ------
@@ -107,6 +120,7 @@ def fill(
 
     if str(table_path) == "-":
         raise InputError("fill reads its table twice and needs a file", value="-")
+    check_missing_share(missing_share)
     if min_precision is None:
         min_precision = bundle.meta.min_precision
     out = Path(out)
@@ -133,28 +147,24 @@ def fill(
         for index in range(manifest.n_parts)
     ]
     new = pl.concat([empty_frame(ANNOTATIONS), *lacking])
+    new = promise(new, bundle.concepts, missing_share)
     trusted = is_trusted(min_precision)
     proposals = _proposals(new.filter(trusted), sequences, witnesses)
     withheld = new.filter(~trusted)
     write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
     _write_tsv(out / "proposals.tsv", proposals)
-    abstained = _abstained(bundle.concepts, withheld, min_precision)
+    abstained = _abstained(bundle.concepts, withheld, min_precision, missing_share)
     write_table(out / "abstained.parquet", abstained, ABSTAINED)
     return FillResult(
         path=out,
         manifest=manifest,
+        proteins=table.select("accession", "sequence", "cluster"),
         labels=labels,
         n_calls=manifest.n_annotations,
         n_known=manifest.n_annotations - new.height,
         n_withheld=withheld.height,
         n_proposed=proposals.height,
     )
-
-
-def is_trusted(min_precision: float) -> pl.Expr:
-    """Return whether a call's precision was measured and is high enough; never null."""
-    measured = pl.col("precision").is_not_null() & pl.col("precision_low").is_not_null()
-    return measured & (pl.col("precision_low") >= min_precision).fill_null(False)
 
 
 def _calls_the_table_lacks(
@@ -166,7 +176,7 @@ def _calls_the_table_lacks(
     columns = ("concept", "latents", "accession", "score")
     for concept, latents, accession, value in confirmed.select(columns).iter_rows():
         witnesses.add(concept, latents, accession, value)
-    return calls.filter(~overlaps(calls, here, relation="related"))
+    return calls_where_silent(calls, here)
 
 
 def _proposals(
@@ -201,7 +211,7 @@ def _evidence(ranked: pl.DataFrame, witnesses: Witnesses) -> list[list[str]]:
 
 
 def _abstained(
-    concepts: pl.DataFrame, withheld: pl.DataFrame, min_precision: float
+    concepts: pl.DataFrame, withheld: pl.DataFrame, min_precision: float, missing_share: float
 ) -> pl.DataFrame:
     """Return the concepts of which no pair is trusted, with the reason and what it cost."""
     measured = concepts.select(
@@ -210,6 +220,7 @@ def _abstained(
         precision=pl.col("call_precision").fill_nan(None),
         precision_low=pl.col("call_precision_low").fill_nan(None),
     )
+    measured = promise(measured, concepts, missing_share)
     best = measured.group_by("concept").agg(
         pl.col("fires").any(),
         (pl.col("fires") & is_trusted(min_precision)).any().alias("trusted"),
@@ -217,7 +228,7 @@ def _abstained(
     )
     counts = withheld.group_by("concept").agg(n_withheld=pl.len().cast(pl.Int64))
     too_low = pl.format(
-        "precision is surely above {} only, {} is asked for",
+        "where the table is silent, precision is surely above {} only, {} is asked for",
         pl.col("precision_low").round(3),
         pl.lit(min_precision),
     )

@@ -65,8 +65,10 @@ REJECTED = pa.schema(
 PROPOSALS = pa.schema(
     [
         *(ANNOTATIONS.field(name) for name in ("accession", "start", "end", "concept", "score")),
-        _required("precision", pa.float64()),  # a proposal without one is not made
-        _required("precision_low", pa.float64()),
+        _required("precision", pa.float64()),  # of calls where the table is silent
+        _required("precision_low", pa.float64()),  # ends of its 95 % interval
+        pa.field("precision_high", pa.float64()),
+        _required("call_precision", pa.float64()),  # of calls in general, most of them known labels
         ANNOTATIONS.field("latents"),
         _required("sequence_stretch", pa.string()),  # residues start..end
         # Proteins that fire the same latent on a label of the concept, most similar first.

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from plmsae.atomic import atomic_path
+from plmsae.concepts.silence import silent_precision
 from plmsae.tracking import start_run, ui_command
 from plmsae.workflows import evaluate, fill, report, score, simulate, train
 from plmsae.workflows.progress import Progress
@@ -115,15 +116,13 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
     out = request.out
     data = out / "proteome"
     with start_run(experiment="plmsae-demo", run_name="demo", params={"seed": request.seed}):
-        simulated = simulate.run(
-            SimulateRequest(
-                out=data,
-                n_families=request.n_families,
-                proteins_per_family=request.proteins_per_family,
-                seed=request.seed,
-            ),
-            progress,
+        proteome = SimulateRequest(
+            out=data,
+            n_families=request.n_families,
+            proteins_per_family=request.proteins_per_family,
+            seed=request.seed,
         )
+        simulated = simulate.run(proteome, progress)
         known, held_back = _tables(data)
         trained = train.run(
             TrainRequest(
@@ -170,6 +169,9 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
                 model=model,
                 out=out / "fill",
                 truth=str(data / "truth_heldout.tsv.gz"),
+                missing_share=proteome.hidden_fraction,
+                # The concepts that may be called may propose, each at what it can promise here.
+                min_precision=silent_precision(request.min_precision, proteome.hidden_fraction),
                 device=request.device,
             ),
             progress,

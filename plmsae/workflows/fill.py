@@ -31,6 +31,8 @@ class FillOutcome:
     """Where the truth was given: hidden, recovered, proposed, correct, precision, and the mean of
     the precision promised."""
     by_concept: list[dict[str, Any]]
+    backtest: list[dict[str, Any]]
+    """One row for each way of hiding and concept, where a back-test was asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -43,6 +45,7 @@ class FillOutcome:
             "n_proposed": self.n_proposed,
             "truth": self.truth,
             "by_concept": self.by_concept,
+            "backtest": self.backtest,
         }
 
     def lines(self) -> list[str]:
@@ -57,6 +60,10 @@ class FillOutcome:
                 f"{self.truth['recovered']:.0f} recovered; {self.truth['correct']:.0f} of "
                 f"{self.truth['proposed']:.0f} proposals correct"
             )
+        if self.backtest:
+            from plmsae.workflows.backtest import backtest_lines
+
+            lines += backtest_lines(self.backtest)
         lines.append(f"written to {self.folder / 'proposals.tsv'}")
         return lines
 
@@ -71,13 +78,22 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     QualityError
         If the proposals fail a critical expectation.
     """
+    from plmsae.concepts.hiding import check_hide_share
     from plmsae.scoring.fill import fill
+    from plmsae.scoring.truth import totals
 
+    if request.backtest:
+        check_hide_share(request.hide_share)  # before hours are spent
     bundle, uri = resolve_exactly(request.model)
     with start_run(
         experiment="plmsae-fill",
         run_name=f"fill {Path(request.table).name}",
-        params={"table": request.table, "model": uri, "truth": request.truth},
+        params={
+            "table": request.table,
+            "model": uri,
+            "truth": request.truth,
+            "missing_share": request.missing_share,
+        },
     ) as tracked:
         with progress.task(f"filling with {bundle.name}") as task:
             result = fill(
@@ -87,16 +103,30 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 model_uri=uri,
                 encoder=None if request.device == "auto" else encoder_on(bundle, request.device),
                 min_precision=request.min_precision,
+                missing_share=request.missing_share,
                 strict=request.strict,
                 progress=shower(task),
             )
         known = result.labels
-        proposals = result.proposals()
         measured: pl.DataFrame | None = None
         if request.truth is not None:
-            measured = _measure(proposals, known, request.truth)
+            measured = _measure(result.proposals(), known, request.truth)
             measured.write_csv(request.out / "truth.tsv", separator="\t")
             tracked.log_artifact(request.out / "truth.tsv")
+        tested: pl.DataFrame | None = None
+        if request.backtest:
+            from plmsae.workflows.backtest import run_backtest
+
+            with progress.task("back-testing") as task:
+                tested = run_backtest(
+                    result,
+                    bundle,
+                    tracked,
+                    hide_share=request.hide_share,
+                    min_precision=request.min_precision,
+                    seed=request.seed,
+                )
+                task.update(1, 1)
         tracked.log_metrics(0, {"n_proposed": result.n_proposed, "n_known": result.n_known})
         tracked.log_artifact(request.out / "proposals.tsv")
         if request.validate:
@@ -104,7 +134,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 "proteins": request.out / "scores" / "proteins",
                 "concepts": bundle.concepts,
                 "labels": known,
-                "backtest": None if measured is None else _backtest(measured),
+                "backtest": _counts(measured, tested, request),
             }
             gate(
                 "proposals",
@@ -113,7 +143,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 context,
                 tracked,
             )
-        truth = None if measured is None else _totals(measured, proposals)
+        truth = None if measured is None else totals(measured)
         if truth is not None:
             tracked.log_metrics(0, {f"truth_{k}": v for k, v in truth.items()})
     return FillOutcome(
@@ -125,6 +155,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         n_proposed=result.n_proposed,
         truth=truth,
         by_concept=[] if measured is None else measured.to_dicts(),
+        backtest=[] if tested is None else tested.to_dicts(),
     )
 
 
@@ -136,16 +167,17 @@ def _measure(proposals: pl.DataFrame, known: pl.DataFrame, truth: str) -> pl.Dat
     return check_against_truth(proposals, labels_from_uniprot(read_table(Path(truth))), known)
 
 
-def _backtest(measured: pl.DataFrame) -> pl.DataFrame:
-    """Return the counts under the names the quality suite knows them by."""
+def _counts(
+    measured: pl.DataFrame | None, tested: pl.DataFrame | None, request: FillRequest
+) -> pl.DataFrame | None:
+    """Return the counts under the names the quality suite knows them by.
+
+    Of a truth if one was given, else of the back-test, if it hid what is promised to be missing:
+    a promise for another share is not refuted by it.
+    """
+    if measured is None and tested is not None and request.hide_share == request.missing_share:
+        measured = tested.filter(tested["hiding"] == "random")
+    if measured is None:
+        return None
     names = ("hidden", "recovered", "proposed", "correct")
     return measured.select("concept", *(measured[n].alias(f"n_{n}") for n in names))
-
-
-def _totals(measured: pl.DataFrame, proposals: pl.DataFrame) -> dict[str, float]:
-    totals = {n: float(measured[n].sum()) for n in ("hidden", "recovered", "proposed", "correct")}
-    if totals["proposed"]:
-        totals["precision"] = totals["correct"] / totals["proposed"]
-        promised = proposals["precision"].cast(float).mean()
-        totals["promised_precision"] = float(promised) if isinstance(promised, float) else 0.0
-    return totals

@@ -198,9 +198,18 @@ class FillRequest:
     truth: str | None = None
     """The same table with the labels that were hidden, to measure what comes back."""
     min_precision: float | None = None
+    missing_share: float = 0.1
+    """Share of the true labels that the table is taken to lack, in (0, 1]: the precision of
+    proposals follows from it."""
+    backtest: bool = False
+    """Also hide a share of the known labels, at random and by whole homology cluster, and measure
+    what comes back."""
+    hide_share: float = 0.1
+    """Share of the known labels that the back-test hides, in (0, 1)."""
     strict: bool = False
     validate: bool = True
     device: str = "auto"
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

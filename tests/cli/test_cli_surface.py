@@ -50,8 +50,8 @@ SURFACE: dict[str, set[str]] = {
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
     | {"--validate", "--device"},
     "fill": TRACKED
-    | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--strict", "--validate"}
-    | {"--device"},
+    | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
+    | {"--backtest", "--hide-share", "--validate", "--device", "--seed"},
     "validate": TRACKED | {"PATH", "--kind", "--out"},
     "report": TRACKED
     | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}

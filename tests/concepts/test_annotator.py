@@ -106,6 +106,9 @@ def test_the_registered_table_takes_the_pair_that_makes_calls():
             "call_precision": [0.3, 0.4],
             "call_precision_low": [0.2, 0.3],
             "call_precision_high": [0.4, 0.5],
+            "true_calls": [3, 4],
+            "false_calls": [6, 5],
+            "missed_instances": [1, 1],
         }
     )
     tuned = concepts.drop("f1").with_columns(

@@ -9,7 +9,7 @@ from plmsae.concepts.calls import call_spans
 from plmsae.concepts.evaluation import evaluate_residue
 from plmsae.concepts.latents import stack_rows
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.tables import CONCEPT_COLUMNS, FEATURE_COLUMNS
+from plmsae.concepts.tables import CONCEPT_COLUMNS, COUNT_COLUMNS, FEATURE_COLUMNS
 from plmsae.errors import InputError
 
 LENGTH = 60
@@ -46,7 +46,10 @@ def evaluation(planted):
 
 def test_the_frames_have_the_columns_of_the_bundle(evaluation):
     assert tuple(evaluation.features.columns) == FEATURE_COLUMNS
-    assert tuple(evaluation.concepts.columns) == CONCEPT_COLUMNS
+    assert tuple(evaluation.concepts.columns) == CONCEPT_COLUMNS + COUNT_COLUMNS
+    calls = evaluation.concepts
+    assert (calls["true_calls"] + calls["false_calls"] == calls["n_calls"]).all()
+    assert (calls["missed_instances"] <= calls["n_instances"]).all()
 
 
 def test_planted_features_are_found(evaluation):

@@ -46,6 +46,9 @@ def run(path: Path, out: Path, **changed: Any) -> FillResult:
         "encoder": FakeEncoder(),
         "model_uri": "fake/1",
         "part_residues": 300,
+        # Of a table that lacks everything a proposal's precision is that of calls; the share has
+        # tests of its own.
+        "missing_share": 1.0,
     }
     return fill(path, out=out, **(arguments | changed))
 
@@ -73,6 +76,8 @@ def test_a_label_the_table_lacks_is_proposed_with_everything_a_curator_needs(
             "score": 1.0,
             "precision": 0.95,
             "precision_low": 0.9,
+            "precision_high": 0.975,
+            "call_precision": 0.95,
             "latents": [W],
             "sequence_stretch": "WWWW",
             "evidence": ["HAS", "FAR"],
@@ -305,6 +310,8 @@ def test_witnesses_are_bounded_and_do_not_depend_on_the_order_they_come_in(
 
 # Against the truth.
 
+COUNTED = ("concept", "hidden", "recovered", "proposed", "correct", "precision")
+
 
 def labels(*rows: tuple[str, int, int, str]) -> pl.DataFrame:
     schema = {"accession": pl.String, "start": pl.Int32, "end": pl.Int32, "concept": pl.String}
@@ -333,13 +340,18 @@ def test_hidden_labels_are_counted_as_recovered_and_proposals_as_correct() -> No
         ("P5", 3, 4, "Motif"),  # nothing of the kind
     )
     found = check_against_truth(proposals, truth, known)
-    assert found.rows() == [
+    assert found.select(COUNTED).rows() == [
         ("Domain", 0, 0, 1, 1, 1.0),
         ("Domain: A", 2, 1, 3, 2, 2 / 3),
         ("Domain: B", 1, 0, 0, 0, None),
         ("Motif", 0, 0, 1, 0, 0.0),
         ("Site", 1, 1, 1, 1, 1.0),
     ]
+    low, high = found.filter(concept="Domain: A").select("precision_low", "precision_high").row(0)
+    assert 0 < low < 2 / 3 < high < 1
+    families = dict.fromkeys(["P1", "P2", "P3", "P4", "P5"], 0)
+    related = check_against_truth(proposals, truth, known, clusters=families)
+    assert related.filter(concept="Domain: A")["precision_low"].item() < low
 
 
 def test_labels_hidden_from_a_table_come_back(tmp_path: Path) -> None:
@@ -351,4 +363,6 @@ def test_labels_hidden_from_a_table_come_back(tmp_path: Path) -> None:
     result = run(path, tmp_path / "out")
     known = labels_from_uniprot(read_table(path))
     found = check_against_truth(result.proposals(), truth, known)
-    assert found.rows() == [("Domain", 1, 1, 1, 1, 1.0), ("Domain: W-rich", 1, 1, 1, 1, 1.0)]
+    counted = found.select(COUNTED).rows()
+    assert counted == [("Domain", 1, 1, 1, 1, 1.0), ("Domain: W-rich", 1, 1, 1, 1, 1.0)]
+    assert found["promised"].to_list() == [0.8, 0.95]

@@ -1,0 +1,88 @@
+"""The back-test: hide known labels, propose as always, and count what comes back.
+
+Calls do not depend on labels, so that one score run serves every way of hiding. What is proposed
+where the full table is silent too counts as wrong, though some of it is true and was never written
+down: the precision found is a lower bound, of the same kind as the one promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from plmsae.concepts.hiding import class_of, hide_labels
+from plmsae.scoring.folder import ScoreFolder
+from plmsae.scoring.overlap import overlaps
+from plmsae.scoring.promise import is_trusted, promise
+from plmsae.scoring.schema import ANNOTATIONS, empty_frame
+from plmsae.scoring.truth import check_against_truth
+
+BY_LABEL, BY_CLUSTER = "random", "cluster"
+HIDINGS = (BY_LABEL, BY_CLUSTER)
+"""One by one at random; each class of labels from whole homology clusters."""
+
+
+def backtest(
+    folder: ScoreFolder,
+    labels: pl.DataFrame,
+    concepts: pl.DataFrame,
+    clusters: Mapping[str, int],
+    *,
+    hide_share: float,
+    min_precision: float,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Hide a share of the labels in each way, and measure the proposals that are then made.
+
+    Parameters
+    ----------
+    folder : ScoreFolder
+        All calls of the model on the table's proteins, whatever their precision.
+    labels : DataFrame
+        The label table of what the table has.
+    concepts : DataFrame
+        The bundle's ``concepts.parquet``; labels of other classes are never hidden.
+    clusters : mapping of str to int
+        Homology cluster of every protein of the table.
+    hide_share : float
+        Share of the labels to hide, in (0, 1); also the missing share for which precision is
+        promised here, because that is what is missing.
+    min_precision : float
+        What the lower end of the promise must reach, as in `plmsae.scoring.fill.fill`.
+    seed : int
+        Of the choice.
+
+    Returns
+    -------
+    DataFrame
+        ``hiding`` (`HIDINGS`), then as `check_against_truth` returns it; one row for each way and
+        concept of the model, if a label of it was hidden or proposed. Precision
+        intervals count homology clusters.
+    """
+    rows = labels.select("accession", "start", "end", "concept")
+    # Whole classes, so that no label the model does not know gives away one that it does.
+    classes = concepts.select(class_of(pl.col("concept")).unique().alias("class"))["class"]
+    ours = class_of(pl.col("concept")).is_in(classes.implode())
+    known, others = rows.filter(ours), rows.filter(~ours)
+    found = []
+    for hiding in HIDINGS:
+        groups = clusters if hiding == BY_CLUSTER else None
+        kept, _ = hide_labels(known, hide_share, seed, groups)
+        kept = pl.concat([kept, others])
+        silent = [
+            calls_where_silent(folder.read("annotations", index), kept)
+            for index in range(folder.manifest().n_parts)
+        ]
+        calls = pl.concat([empty_frame(ANNOTATIONS), *silent])
+        proposals = promise(calls, concepts, hide_share).filter(is_trusted(min_precision))
+        table = check_against_truth(proposals, rows, kept, clusters=clusters)
+        table = table.join(concepts.select("concept").unique(), on="concept", how="semi")
+        found.append(table.select(pl.lit(hiding).alias("hiding"), pl.all()).sort("concept"))
+    return pl.concat(found)
+
+
+def calls_where_silent(calls: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """Return the calls on which `labels` has none of the concept, its class, or a member of it."""
+    here = labels.join(calls.select("accession").unique(), on="accession", how="semi")
+    return calls.filter(~overlaps(calls, here, relation="related"))

@@ -1,0 +1,51 @@
+"""What a proposal promises: the precision of its concept's calls where the table is silent."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from plmsae.concepts.silence import silent_precision
+
+_KEY = ("concept", "precision", "precision_low")
+
+
+def promise(calls: pl.DataFrame, concepts: pl.DataFrame, missing_share: float) -> pl.DataFrame:
+    """Replace the precision of calls in general by that of calls where the table is silent.
+
+    Only two numbers are needed that every bundle has, the precision of calls and its interval; so
+    models registered before this existed promise as honestly.
+
+    Parameters
+    ----------
+    calls : DataFrame
+        Annotations on which the table has no label; ``precision`` and ``precision_low`` are those
+        of the concept's calls in general.
+    concepts : DataFrame
+        The bundle's ``concepts.parquet``, where the upper end is.
+    missing_share : float
+        Share of the true labels that the table lacks, in (0, 1].
+
+    Returns
+    -------
+    DataFrame
+        With ``call_precision`` (what ``precision`` was), and ``precision``, ``precision_low`` and
+        ``precision_high`` of proposals: a lower bound, see `plmsae.concepts.silence`.
+    """
+    measured = concepts.select(
+        "concept",
+        precision=pl.col("call_precision").cast(pl.Float64).fill_nan(None),
+        precision_low=pl.col("call_precision_low").cast(pl.Float64).fill_nan(None),
+        precision_high=pl.col("call_precision_high").cast(pl.Float64).fill_nan(None),
+    ).unique(_KEY, keep="first", maintain_order=True)
+    joined = calls.join(measured, on=_KEY, how="left", maintain_order="left")
+    ends = ("precision", "precision_low", "precision_high")
+    return joined.with_columns(
+        pl.col("precision").alias("call_precision"),
+        *(silent_precision(pl.col(name), missing_share).alias(name) for name in ends),
+    )
+
+
+def is_trusted(min_precision: float) -> pl.Expr:
+    """Return whether a precision was measured and is high enough; never null."""
+    measured = pl.col("precision").is_not_null() & pl.col("precision_low").is_not_null()
+    return measured & (pl.col("precision_low") >= min_precision).fill_null(False)

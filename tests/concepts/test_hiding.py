@@ -1,0 +1,59 @@
+import polars as pl
+import pytest
+from conftest_concepts import label_table, make_world
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plmsae.concepts.hiding import hide_labels
+from plmsae.errors import InputError
+
+
+@given(seed=st.integers(0, 10**6), by_cluster=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_hidden_and_kept_labels_are_the_table(seed, by_cluster):
+    table = make_world(seed).table
+    clusters = {f"P{i}": i // 2 for i in range(5)} if by_cluster else None
+    kept, hidden = hide_labels(table, 0.5, seed, clusters)
+    assert sorted(kept.rows() + hidden.rows()) == sorted(table.unique().rows())
+    if by_cluster:
+
+        def families(frame):
+            return {(row[3], clusters[row[0]]) for row in frame.iter_rows()}
+
+        assert not families(kept) & families(hidden)
+
+
+@pytest.mark.parametrize("clusters", [None, {f"P{i}": i // 3 for i in range(60)}])
+def test_a_label_is_hidden_with_its_class_or_not_at_all(clusters):
+    rows = []
+    for i in range(60):
+        rows += [(f"P{i}", 1, 9, "Domain: A", "span"), (f"P{i}", 1, 9, "Domain", "span")]
+        rows += [(f"P{i}", 1, 9, "Helix", "span")]
+    kept, hidden = hide_labels(label_table(rows), 0.3, 1, clusters)
+
+    def places(frame, concept):
+        return set(frame.filter(concept=concept)["accession"])
+
+    assert places(hidden, "Domain") == places(hidden, "Domain: A") != places(hidden, "Helix")
+    assert not places(kept, "Domain") & places(hidden, "Domain: A")
+    assert 5 < len(places(hidden, "Domain")) < 35
+
+
+def test_the_choice_is_the_seed_s_and_not_the_order_s():
+    table = label_table([(f"P{i}", 1, 9, "Domain", "span") for i in range(40)])
+    first = set(hide_labels(table, 0.4, 3)[1]["accession"])
+    assert first == set(hide_labels(table.reverse(), 0.4, 3)[1]["accession"])
+    assert first != set(hide_labels(table, 0.4, 4)[1]["accession"])
+
+
+def test_labels_hidden_by_cluster_need_a_cluster_each():
+    with pytest.raises(InputError, match="A: a labelled protein is in no homology cluster"):
+        hide_labels(label_table([("A", 1, 2, "x", "span")]), 0.5, 0, {"B": 1})
+    with pytest.raises(InputError, match="between 0 and 1"):
+        hide_labels(label_table([("A", 1, 2, "x", "span")]), 1.5, 0)
+
+
+def test_other_columns_are_kept():
+    kept, hidden = hide_labels(label_table([("A", 1, 2, "x", "span")]), 0.5, 0)
+    assert kept.columns == hidden.columns == ["accession", "start", "end", "concept", "kind"]
+    assert pl.concat([kept, hidden]).height == 1
