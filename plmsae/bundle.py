@@ -27,6 +27,8 @@ from plmsae.safe_files import list_data_files, read_json, safetensors_shapes
 if TYPE_CHECKING:
     import polars as pl
 
+    from plmsae.concepts.callers import Callers
+
 __all__ = ["Bundle", "BundleMeta", "read_bundle", "write_bundle"]
 
 _LOG = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ SCHEMA_VERSION = 1
 MODEL_FILE, CARD_FILE = "model.json", "README.md"
 FEATURES_FILE, CONCEPTS_FILE = "features.parquet", "concepts.parquet"
 CONFIG_FILE, WEIGHTS_FILE = "sae/cfg.json", "sae/sae_weights.safetensors"
+CALLERS_FILE = "callers.json"
+"""Probes and calibrators; a bundle may lack it."""
 _NEEDED = (CONFIG_FILE, WEIGHTS_FILE, FEATURES_FILE, CONCEPTS_FILE, CARD_FILE)
 
 
@@ -69,6 +73,21 @@ class Bundle:
         """One row per concept and latent that detects it (`bundle_frames.CONCEPTS_SCHEMA`)."""
         return self._frame(CONCEPTS_FILE, CONCEPTS_SCHEMA)
 
+    @cached_property
+    def callers(self) -> Callers:
+        """Probes and calibrators; empty for a model registered without any."""
+        from plmsae.concepts.callers import Callers
+
+        path = self.path / CALLERS_FILE
+        if not path.is_file():
+            return Callers()
+        try:
+            return Callers.from_json(read_json(path), self.meta.d_sae)
+        except InputError as error:
+            raise InputError(
+                error.what, where=path, record=error.record, value=error.value
+            ) from error
+
     @property
     def card(self) -> str:
         """The model card, Markdown."""
@@ -93,6 +112,7 @@ def write_bundle(
     meta: BundleMeta,
     features: pl.DataFrame,
     concepts: pl.DataFrame,
+    callers: Callers | None = None,
 ) -> Bundle:
     """Write a bundle; it appears whole or not at all.
 
@@ -109,6 +129,8 @@ def write_bundle(
         columns are kept. Number types are converted where that loses nothing.
     concepts : DataFrame
         Likewise for `bundle_frames.CONCEPTS_SCHEMA`.
+    callers : Callers, optional
+        Probes and calibrators, written as JSON if there are any.
 
     Returns
     -------
@@ -137,13 +159,29 @@ def write_bundle(
             shutil.copyfile(source, target / name)
         features.write_parquet(target / FEATURES_FILE)
         concepts.write_parquet(target / CONCEPTS_FILE)
+        written = list(_NEEDED)
+        if callers:
+            write_json(target / CALLERS_FILE, callers.to_json())
+            written.append(CALLERS_FILE)
         draft = Bundle(path=target, meta=meta, digest="")
         (target / CARD_FILE).write_text(model_card(draft), encoding="utf-8")
-        files = {name: fingerprint_file(target / name) for name in _NEEDED}
+        files = {name: fingerprint_file(target / name) for name in written}
         body = {"schema_version": SCHEMA_VERSION, "files": files, **meta.to_json()}
         write_json(target / MODEL_FILE, body)
-        read_bundle(target)  # Nothing that would be refused later gets out of here.
+        # Nothing that would be refused later gets out of here.
+        checked = read_bundle(target)
+        _check_callers(checked)
     return read_bundle(folder)
+
+
+def _check_callers(bundle: Bundle) -> None:
+    from plmsae.concepts.callers import missing_probes
+
+    lost = missing_probes(bundle.concepts, bundle.callers)
+    if lost:
+        raise InputError(
+            "is called by a probe that is not there", where=CONCEPTS_FILE, record=lost[0]
+        )
 
 
 def _without_non_finite(meta: BundleMeta) -> BundleMeta:

@@ -88,6 +88,7 @@ def _signature(bundle: Bundle) -> Any:
             ColSpec(DataType.double, "score"),
             ColSpec(DataType.double, "precision", required=False),
             ColSpec(DataType.double, "precision_low", required=False),
+            ColSpec(DataType.double, "probability", required=False),
             ColSpec(Array(DataType.long), "latents"),
             ColSpec(DataType.string, "model_uri"),
         ]

@@ -17,6 +17,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.calibration import call_precision, meets
+from plmsae.concepts.callers import with_caller
 from plmsae.concepts.calls import call_all
 from plmsae.concepts.evidence import Split
 from plmsae.concepts.latents import Int64
@@ -115,8 +116,9 @@ def registered_concepts(concepts: pl.DataFrame, annotator: pl.DataFrame) -> pl.D
     """Put the annotator's choice into the table that is registered with a model.
 
     For a concept that does not abstain, latent, threshold, span rule and the measured precision of
-    calls are the annotator's; F1, precision and recall stay those of the best pair, whose latent is
-    in ``f1_latent``. A concept that abstains keeps the best pair throughout; its interval says why
+    calls are the annotator's, ``caller`` says whether a latent or a probe makes them (then
+    ``latent`` is null); F1, precision and recall stay those of the best pair, whose latent is in
+    ``f1_latent``. A concept that abstains keeps the best pair throughout; its interval says why
     it makes no calls.
 
     Parameters
@@ -124,14 +126,17 @@ def registered_concepts(concepts: pl.DataFrame, annotator: pl.DataFrame) -> pl.D
     concepts : polars.DataFrame
         ``Evaluation.concepts``.
     annotator : polars.DataFrame
-        Of `tune_annotator`, on the same concepts.
+        Of `tune_annotator` or :func:`plmsae.concepts.choosing.choose_callers`, on the same
+        concepts.
     """
     called = [
         "latent", "threshold", "min_length", "max_gap", "n_calls",
         "call_precision", "call_precision_low", "call_precision_high", *COUNT_COLUMNS,
     ]  # fmt: skip
-    tuned = annotator.filter(pl.col("abstains").is_null())
-    tuned = tuned.select("concept", pl.lit(True).alias("tuned"), *called)
+    tuned = with_caller(annotator).filter(pl.col("abstains").is_null())
+    tuned = tuned.select("concept", pl.lit(True).alias("tuned"), "caller", *called)
+    concepts = with_caller(concepts)
+    called = ["caller", *called]
     joined = concepts.with_columns(pl.col("latent").alias("f1_latent")).join(
         tuned, on="concept", how="left", suffix="_tuned", maintain_order="left"
     )

@@ -59,3 +59,47 @@ def _promise_panel(axes: Axes, rows: pl.DataFrame) -> None:
     words = f"{hidden:,} of {recovered:,} hidden labels came back\n"
     words += f"{int(rows['proposed'].sum()):,} proposals of {made.height:,} concepts"
     axes.text(0.03, 0.97, words, transform=axes.transAxes, va="top", fontsize=8, color="#44505c")
+
+
+def plot_reliability(curve: pl.DataFrame, path: Path) -> Path:
+    """Draw how often calls of each probability are right, and how many there are of each.
+
+    Parameters
+    ----------
+    curve : polars.DataFrame
+        One row a bin: ``bin_low``, ``bin_high``, ``n``, ``mean_probability``, ``frequency``, and
+        ``low``, ``high``, the ends of the interval of the frequency.
+    path : Path
+        A ``.png`` file.
+
+    Returns
+    -------
+    Path
+        The same path.
+    """
+    x, y = curve["mean_probability"].to_numpy(), curve["frequency"].to_numpy()
+    n = curve["n"].to_numpy()
+    ece = float((np.abs(x - y) * n).sum() / max(n.sum(), 1))
+    with canvas(path, size=(4.8, 5.8)) as figure:
+        grid = figure.add_gridspec(2, 1, height_ratios=(4, 1))
+        axes = bare_axes(figure, grid[0])
+        axes.plot([0, 1], [0, 1], color=_QUIET, linewidth=1, linestyle="--", label="what is said")
+        # The gap that the ECE adds up, bin by bin.
+        axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color=_MARK, alpha=0.35, linewidth=5)
+        errors = [np.maximum(y - curve["low"].to_numpy(), 0), curve["high"].to_numpy() - y]
+        axes.errorbar(
+            x, y, yerr=np.maximum(errors, 0), color=_BAR, marker="o", markersize=5, linewidth=1.5,
+            elinewidth=1, capsize=2, label="what is found, 95 % interval",
+        )  # fmt: skip
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.tick_params(labelbottom=False)
+        axes.set_ylabel("share of calls that are right")
+        axes.set_title(f"Calibration of {int(n.sum()):,} calls, ECE {ece:.3f}", loc="left")
+        axes.legend(frameon=False, loc="upper left", fontsize=8)
+        below = bare_axes(figure, grid[1], sharex=axes)
+        low, high = curve["bin_low"].to_numpy(), curve["bin_high"].to_numpy()
+        below.bar(low, n, width=(high - low) * 0.92, align="edge", color=_BAR, alpha=0.6)
+        below.set_ylabel("calls")
+        below.set_xlabel("calibrated probability of a call")
+    return path

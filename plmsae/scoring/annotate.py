@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from plmsae.concepts.callers import Caller
 from plmsae.errors import InputError
 from plmsae.scoring.encoding import Encoded, ModelBundle
 from plmsae.scoring.merge import merge_calls
@@ -42,7 +43,8 @@ class Annotator:
         self.d_sae = bundle.meta.d_sae
         self.model_uri = model_uri
         self.max_activation_F = _scale(features, self.d_sae)
-        self._precision = concepts.select(
+        self._caller = Caller(concepts, bundle.callers, self.max_activation_F)
+        self._precision = self._caller.rows.select(
             "concept",
             pl.col("latent").cast(pl.Int32),
             precision=pl.col("call_precision").cast(pl.Float64).fill_nan(None),
@@ -51,20 +53,17 @@ class Annotator:
 
     def annotations(self, encoded: Encoded) -> pl.DataFrame:
         """Return the rows of ``annotations/``, by protein in input order, then by place."""
-        from plmsae.concepts.calls import call_spans
-
         if not encoded.proteins or self.concepts.is_empty():
             return empty_frame(ANNOTATIONS)
         latents, offsets_P = _stack(encoded, self.d_sae)
-        calls = call_spans(latents, self.concepts, self.max_activation_F, offsets_P)
+        calls = self._caller.calls(latents, offsets_P)
+        calls = self._caller.explain(calls, latents, offsets_P)
         if self.unit == "protein":
             # A row is a whole protein: the call covers all of it.
             lengths = pl.Series([len(protein.sequence) for protein in encoded.proteins])
             calls = calls.with_columns(start=pl.lit(1), end=lengths.gather(calls["protein"]))
-        calls = calls.with_columns(pl.col("latent").cast(pl.Int32)).join(
-            self._precision, on=["concept", "latent"], how="left"
-        )
-        merged = merge_calls(calls).sort("protein", "start", "end", "concept")
+        calls = calls.join(self._precision, on=["concept", "latent"], how="left")
+        merged = self._named(merge_calls(calls)).sort("protein", "start", "end", "concept")
         names = pl.Series([protein.accession for protein in encoded.proteins], dtype=pl.String)
         return merged.select(
             accession=names.gather(merged["protein"]),
@@ -74,8 +73,19 @@ class Annotator:
             score=pl.col("score").cast(pl.Float32),
             precision="precision",
             precision_low="precision_low",
+            probability="probability",
             latents="latents",
             model_uri=pl.lit(self.model_uri),
+        )
+
+    def _named(self, merged: pl.DataFrame) -> pl.DataFrame:
+        """Put the latents that speak for a call of a probe in the place of the probe's number."""
+        own = pl.col("latents").list.filter(pl.element() < self.d_sae)
+        return merged.with_columns(
+            pl.when(pl.col("contributors").is_null())
+            .then(own)
+            .otherwise(pl.col("contributors"))
+            .alias("latents")
         )
 
     def proteins(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
     from scipy.sparse import csr_array
 
+    from plmsae.concepts.callers import Callers
     from plmsae.encode import Encoder
     from plmsae.plm.model import Device, Precision
 
@@ -88,6 +89,11 @@ class ModelBundle(Protocol):
     @property
     def concepts(self) -> pl.DataFrame:
         """Content of ``concepts.parquet``."""
+        ...
+
+    @property
+    def callers(self) -> Callers:
+        """Content of ``callers.json``; empty where there is none."""
         ...
 
 

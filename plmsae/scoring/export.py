@@ -101,6 +101,7 @@ def _gff3_line(seqid: str, row: Row) -> str:
         "Note": [_precision_in_words(row)],
         "precision": _number(row["precision"]),
         "precision_low": _number(row["precision_low"]),
+        "probability": _number(row["probability"]),
         "latents": [str(latent) for latent in row["latents"]],
         "model": [row["model_uri"]],
     }

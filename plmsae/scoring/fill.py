@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from plmsae.atomic import atomic_path
+from plmsae.concepts.callers import can_call, with_caller
 from plmsae.concepts.silence import MISSING_SHARE, check_missing_share
 from plmsae.errors import InputError
 from plmsae.scoring.backtest import calls_where_silent
@@ -214,9 +215,9 @@ def _abstained(
     concepts: pl.DataFrame, withheld: pl.DataFrame, min_precision: float, missing_share: float
 ) -> pl.DataFrame:
     """Return the concepts of which no pair is trusted, with the reason and what it cost."""
-    measured = concepts.select(
+    measured = with_caller(concepts).select(
         "concept",
-        fires=pl.col("latent").is_not_null() & pl.col("threshold").is_not_null(),
+        fires=can_call(),
         precision=pl.col("call_precision").fill_nan(None),
         precision_low=pl.col("call_precision_low").fill_nan(None),
     )

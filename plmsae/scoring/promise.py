@@ -29,7 +29,8 @@ def promise(calls: pl.DataFrame, concepts: pl.DataFrame, missing_share: float) -
     -------
     DataFrame
         With ``call_precision`` (what ``precision`` was), and ``precision``, ``precision_low`` and
-        ``precision_high`` of proposals: a lower bound, see `plmsae.concepts.silence`.
+        ``precision_high`` of proposals: a lower bound, see `plmsae.concepts.silence`. The
+        ``probability`` of each call, if there is one, is turned by the same rule.
     """
     measured = concepts.select(
         "concept",
@@ -39,9 +40,12 @@ def promise(calls: pl.DataFrame, concepts: pl.DataFrame, missing_share: float) -
     ).unique(_KEY, keep="first", maintain_order=True)
     joined = calls.join(measured, on=_KEY, how="left", maintain_order="left")
     ends = ("precision", "precision_low", "precision_high")
+    own = pl.col("probability").cast(pl.Float64)
+    single = [silent_precision(own, missing_share).cast(pl.Float32).alias("probability")]
     return joined.with_columns(
         pl.col("precision").alias("call_precision"),
         *(silent_precision(pl.col(name), missing_share).alias(name) for name in ends),
+        *(single if "probability" in calls.columns else []),
     )
 
 

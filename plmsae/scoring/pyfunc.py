@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    *("accession", "start", "end", "concept", "score", "precision", "precision_low", "latents"),
+    *("accession", "start", "end", "concept", "score", "precision", "precision_low"),
+    *("probability", "latents"),
 )
 """Columns of what `PyfuncModel.predict` returns."""
 
@@ -136,5 +137,5 @@ def _to_pandas(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
     import pandas as pd
 
     dtypes = {"start": "int32", "end": "int32", "score": "float64"}
-    dtypes |= {"precision": "float64", "precision_low": "float64"}
+    dtypes |= {"precision": "float64", "precision_low": "float64", "probability": "float64"}
     return pd.DataFrame(columns).astype(dtypes)

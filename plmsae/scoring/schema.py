@@ -17,7 +17,7 @@ from plmsae.atomic import atomic_path
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the output contract; a folder of another version is refused."""
 
 
@@ -34,6 +34,7 @@ ANNOTATIONS = pa.schema(
         _required("score", pa.float32()),  # highest activation in the span / max_activation
         pa.field("precision", pa.float64()),  # null: never measured
         pa.field("precision_low", pa.float64()),  # lower end of its 95 % Wilson interval
+        pa.field("probability", pa.float32()),  # that this call is right; null: not calibrated
         _required("latents", pa.list_(_required("element", pa.int32()))),
         _required("model_uri", pa.string()),
     ]
@@ -69,6 +70,7 @@ PROPOSALS = pa.schema(
         _required("precision_low", pa.float64()),  # ends of its 95 % interval
         pa.field("precision_high", pa.float64()),
         _required("call_precision", pa.float64()),  # of calls in general, most of them known labels
+        pa.field("probability", pa.float32()),  # that this one is right, where the table is silent
         ANNOTATIONS.field("latents"),
         _required("sequence_stretch", pa.string()),  # residues start..end
         # Proteins that fire the same latent on a label of the concept, most similar first.

@@ -16,6 +16,7 @@ from plmsae.errors import InputError
 from plmsae.registry import register, resolve
 from plmsae.tracking import Run, start_run
 from plmsae.workflows.annotated import Annotated, label_context, read_annotated
+from plmsae.workflows.calling import calling_lines, choose_calling
 from plmsae.workflows.inputs import gate
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
@@ -70,6 +71,7 @@ class EvaluateOutcome:
             f"{len(self.callable_concepts)} concepts can be called at the precision asked for; "
             "the others abstain"
         )
+        lines += calling_lines(self.summary)
         lines.append(f"registered as {self.model}" if self.model else f"bundle in {self.bundle}")
         if self.promoted:
             lines.append("promoted to champion")
@@ -93,7 +95,6 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     QualityError
         If the labels fail a critical expectation, or promotion was asked for and a gate is not met.
     """
-    from plmsae.concepts.annotator import registered_concepts
     from plmsae.concepts.calibration import meets
     from plmsae.concepts.evaluation import evaluate_residue
     from plmsae.scoring.encoding import load_encoder
@@ -140,9 +141,9 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         for row in found:
             metrics[f"{row.method}_concepts_f1_50"] = len(row.concepts)
             metrics[f"{row.method}_features_f1_50"] = row.n_features
-        concepts = evaluation.concepts
-        if evaluation.annotator is not None:
-            concepts = registered_concepts(concepts, evaluation.annotator)
+        calling = choose_calling(request, data, evaluation, latents, states, progress)
+        metrics |= calling.metrics
+        concepts = calling.concepts
         callable_concepts = meets(concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         source = request.report_on if organism and request.report_on else request.concepts
@@ -157,7 +158,9 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             ),
             features=evaluation.features,
             concepts=concepts,
+            callers=calling.callers,
         )
+        calling.log(tracked, request.out)
         _log(tracked, request.out, new, evaluation, metrics)
         model, promoted = None, False
         if request.register:
@@ -285,10 +288,7 @@ def _log(
         ("evidence", evaluation.evidence),
         ("calls", evaluation.calls),
         ("skipped", evaluation.skipped),
-        ("annotator", evaluation.annotator),
     ):
-        if frame is None:
-            continue
         path = out / f"{name}.parquet"
         frame.write_parquet(path)
         tracked.log_artifact(path, "evaluation")

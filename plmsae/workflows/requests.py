@@ -156,6 +156,9 @@ class EvaluateRequest:
     """Use a random sample of so many of each table."""
     baselines: bool = True
     """Run neurons, shuffled labels and residue identity through the same protocol."""
+    probes: bool = True
+    """Fit a sparse probe over a few latents for each common concept, and let it call the concept
+    where it does better than the best single latent on proteins held out for that."""
     bootstrap: int = 0
     """Draws for the intervals of F1; 0 for none."""
     out: Path = Path("runs/evaluate")

@@ -42,8 +42,8 @@ SURFACE: dict[str, set[str]] = {
     | {"--seed"},
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--select-share", "--min-instances"}
-    | {"--min-precision", "--max-proteins", "--baselines", "--bootstrap", "--out", "--register"}
-    | {"--promote", "--device", "--seed"},
+    | {"--min-precision", "--max-proteins", "--baselines", "--probes", "--bootstrap", "--out"}
+    | {"--register", "--promote", "--device", "--seed"},
     "models": TRACKED | {"REF", "--compare"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
     "score": TRACKED

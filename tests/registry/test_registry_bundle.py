@@ -19,6 +19,9 @@ from tiny_bundle import D_SAE, METRICS, tiny_concepts, tiny_features, tiny_meta,
 
 from plmsae.bundle import Bundle, BundleMeta, read_bundle, write_bundle
 from plmsae.bundle_frames import FEATURES_SCHEMA
+from plmsae.concepts.calibrators import Calibrator
+from plmsae.concepts.callers import Callers
+from plmsae.concepts.probes import Probe
 from plmsae.errors import InputError, UnsafeArtifactError
 from plmsae.model_card import escape, model_card
 
@@ -365,3 +368,69 @@ def test_a_card_for_a_bundle_without_concepts_says_so(tmp_path: Path) -> None:
     bundle = write(tmp_path, concepts=tiny_concepts().clear(), meta=tiny_meta(metrics={}))
     assert "No concept was tied to a feature." in bundle.card
     assert "Nothing was measured." in model_card(bundle)
+
+
+# Probes and calibrators.
+
+
+def probed() -> tuple[pl.DataFrame, Callers]:
+    concepts = tiny_concepts().with_columns(
+        caller=pl.Series(["probe", "latent"]), latent=pl.Series([None, 2], dtype=pl.Int32)
+    )
+    probe = Probe(latents=(0, 5), weights=(0.1 + 0.2, -1e-17), constant=0.25)
+    calibrators = {
+        "Motif: P-loop": Calibrator(method="platt", x=(1.5, -0.5)),
+        "Transmembrane": Calibrator(method="isotonic", x=(0.1, 0.9), y=(0.2, 1.0)),
+    }
+    return concepts, Callers(probes={"Motif: P-loop": probe}, calibrators=calibrators)
+
+
+def write_probed(tmp_path: Path) -> Bundle:
+    concepts, callers = probed()
+    return write(tmp_path, concepts=concepts, callers=callers)
+
+
+def test_probes_and_calibrators_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    again = read_bundle(write_probed(tmp_path).path)
+    assert again.callers == probed()[1]
+    assert dict(again.concepts.select("concept", "caller").iter_rows()) == {
+        "Motif: P-loop": "probe",
+        "Transmembrane": "latent",
+    }
+
+
+def test_a_bundle_without_probes_has_none(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    assert not (bundle.path / "callers.json").exists()
+    assert not read_bundle(bundle.path).callers
+
+
+def test_a_probe_that_was_changed_is_refused(tmp_path: Path) -> None:
+    path = write_probed(tmp_path).path
+    file = path / "callers.json"
+    file.write_text(file.read_text().replace("0.25", "0.0"))
+    with pytest.raises(UnsafeArtifactError, match=r"callers\.json.*SHA-256 differs"):
+        read_bundle(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"probes": {}}',
+        '{"probes": {"x": {"latents": [99], "weights": [1], "constant": 0}}, "calibrators": {}}',
+        '{"probes": {}, "calibrators": {"x": {"method": "eval", "x": ["print()"], "y": []}}}',
+    ],
+)
+def test_a_forged_store_of_probes_is_one_clear_line(tmp_path: Path, text: str) -> None:
+    path = write_probed(tmp_path).path
+    (path / "callers.json").write_text(text)
+    relist(path)
+    with pytest.raises(InputError, match=r"callers\.json"):
+        _ = read_bundle(path).callers
+
+
+def test_a_concept_without_its_probe_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Motif: P-loop.*probe that is not there"):
+        write(tmp_path, concepts=probed()[0])
+    assert not (tmp_path / "out").exists()

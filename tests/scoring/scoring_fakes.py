@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
+from plmsae.concepts.callers import Callers
 from plmsae.errors import InputError
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -69,10 +70,11 @@ class FakeBundle:
     path: Path = Path("bundle")
     meta: FakeMeta = field(default_factory=FakeMeta)
     concepts: pl.DataFrame = field(default_factory=lambda: CONCEPTS)
+    callers: Callers = field(default_factory=Callers)
 
     @property
     def digest(self) -> str:
-        text = f"{self.meta} {json.dumps(self.concepts.to_dicts())}"
+        text = f"{self.meta} {json.dumps(self.concepts.to_dicts())} {self.callers}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

@@ -78,6 +78,7 @@ def test_a_label_the_table_lacks_is_proposed_with_everything_a_curator_needs(
             "precision_low": 0.9,
             "precision_high": 0.975,
             "call_precision": 0.95,
+            "probability": None,
             "latents": [W],
             "sequence_stretch": "WWWW",
             "evidence": ["HAS", "FAR"],

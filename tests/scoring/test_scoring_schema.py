@@ -19,6 +19,7 @@ def row(**changed: object) -> dict[str, object]:
         "score": 0.5,
         "precision": None,
         "precision_low": None,
+        "probability": None,
         "latents": [1, 2],
         "model_uri": "m/1",
     }
@@ -29,7 +30,7 @@ def test_the_columns_are_the_contract() -> None:
     assert {name: schema.names for name, schema in TABLES.items()} == {
         "annotations": [
             *("accession", "start", "end", "concept", "score", "precision", "precision_low"),
-            *("latents", "model_uri"),
+            *("probability", "latents", "model_uri"),
         ],
         "features": ["accession", "position", "latent", "activation"],
         "proteins": ["accession", "length", "sha256", "status", "n_annotations"],
@@ -46,7 +47,10 @@ def test_a_file_without_rows_keeps_the_exact_types(tmp_path: Path, name: str) ->
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
-    rows = [row(), row(accession="P2", precision=0.9, precision_low=0.8, latents=[7])]
+    rows = [
+        row(),
+        row(accession="P2", precision=0.9, precision_low=0.8, probability=0.75, latents=[7]),
+    ]
     path = tmp_path / "part.parquet"
     write_table(path, pl.DataFrame(rows), ANNOTATIONS)
     assert pl.read_parquet(path).to_dicts() == rows

@@ -1,0 +1,223 @@
+"""Who calls each concept: probes beside latents, calibrated, chosen without the report proteins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from plmsae.concepts.callers import BY_PROBE, Callers
+from plmsae.errors import InputError
+from plmsae.tracking import Run
+from plmsae.workflows.annotated import Annotated
+from plmsae.workflows.progress import Progress
+from plmsae.workflows.requests import EvaluateRequest
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from plmsae.concepts.evaluation import Evaluation
+    from plmsae.concepts.evidence import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calling:
+    """What is registered of the annotator, and how it was found."""
+
+    concepts: pl.DataFrame
+    """``concepts.parquet``."""
+    callers: Callers = field(default_factory=Callers)
+    metrics: dict[str, float] = field(default_factory=dict)
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    """By the name of the file that they become."""
+
+    def log(self, tracked: Run, out: Path) -> None:
+        """Write tables and figure beside the bundle, and log them."""
+        from plmsae.reports.plots_of_calls import plot_reliability
+
+        for name, frame in self.tables.items():
+            path = out / f"{name}.parquet"
+            frame.write_parquet(path)
+            tracked.log_artifact(path, "evaluation")
+        if "reliability" in self.tables:
+            plot_reliability(self.tables["reliability"], out / "reliability.png")
+            tracked.log_artifact(out / "reliability.png", "figures")
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        return calling_lines(self.metrics)
+
+
+def calling_lines(metrics: dict[str, float]) -> list[str]:
+    """Return the metrics of calls in words."""
+    lines = []
+    if metrics.get("n_probes_fitted"):
+        lines.append(
+            f"{metrics['n_probes_fitted']:.0f} probes fitted; {metrics['n_concepts_probe']:.0f} "
+            "concepts are called by one, the others by a single latent"
+        )
+    if "probe_ap" in metrics and "raw_probe_ap" in metrics:
+        lines.append(
+            f"average precision over {metrics['n_probes_compared']:.0f} concepts: "
+            f"best latent {metrics['latent_ap']:.2f}, probe {metrics['probe_ap']:.2f} "
+            f"({metrics['probe_size']:.0f} latents), the same on raw activations "
+            f"{metrics['raw_probe_ap']:.2f} ({metrics['raw_probe_size']:.0f} units)"
+        )
+    if "ece" in metrics:
+        lines.append(f"calibration error of calls on held-out proteins (ECE) {metrics['ece']:.3f}")
+    return lines
+
+
+def choose_calling(
+    request: EvaluateRequest,
+    data: Annotated,
+    evaluation: Evaluation,
+    latents: Sequence[csr_array],
+    states: Sequence[NDArray[np.floating]],
+    progress: Progress,
+) -> Calling:
+    """Choose who calls each concept, calibrate the calls, and judge both on report.
+
+    Parameters
+    ----------
+    request : EvaluateRequest
+        `probes`, `baselines`, `min_precision` and `seed` are read.
+    data : Annotated
+        The proteins.
+    evaluation : Evaluation
+        With an annotator.
+    latents, states : sequence
+        Of every protein: latents, and raw activations (may be empty, then the same probe on raw
+        activations is left out).
+    """
+    from plmsae.concepts.annotator import registered_concepts
+    from plmsae.concepts.call_calibration import fit_calibrators, judge
+    from plmsae.concepts.choosing import choose_callers, inner_folds, take
+
+    if evaluation.annotator is None:
+        return Calling(concepts=evaluation.concepts)
+    plain = Calling(
+        concepts=registered_concepts(evaluation.concepts, evaluation.annotator),
+        tables={"annotator": evaluation.annotator},
+    )
+    select, report, at = _splits(data, evaluation, latents)
+    try:
+        fold_P = inner_folds(np.asarray(select.clusters), request.seed)
+    except InputError as error:
+        progress.say(f"no probes and no calibration: {error.what}")
+        return plain
+    scale_F = evaluation.features["max_activation"].to_numpy().astype(np.float32)
+    tables, metrics = {}, {}
+    annotator, probes = evaluation.annotator, {}
+    if request.probes:
+        with progress.task("fitting probes") as task:
+            choice = choose_callers(
+                select, report, scale_F, evaluation.concepts, annotator, fold_P,
+                min_precision=request.min_precision, seed=request.seed,
+            )  # fmt: skip
+            task.update(1, 1)
+        annotator, probes = choice.annotator, choice.probes
+        tables["callers"] = choice.comparison
+        metrics["n_probes_fitted"] = float(choice.comparison.height)
+        if request.baselines and len(states) and choice.comparison.height:
+            with progress.task("fitting the same probes on raw activations") as task:
+                rivals = _rivals(select, report, fold_P, at, states, scale_F, evaluation,
+                                 choice.comparison, request.seed)  # fmt: skip
+                task.update(1, 1)
+            tables["probes"] = rivals
+            metrics |= _means(rivals)
+    concepts = registered_concepts(evaluation.concepts, annotator)
+    tables["annotator"] = annotator
+    metrics["n_concepts_probe"] = float((concepts["caller"] == BY_PROBE).sum())
+    with progress.task("calibrating calls") as task:
+        held_out = take(select, np.flatnonzero(fold_P != "fit"))
+        calibrators = fit_calibrators(concepts, probes, held_out, scale_F, seed=request.seed)
+        used = {name: probe for name, probe in probes.items() if name in _by_probe(concepts)}
+        callers = Callers(probes=used, calibrators=calibrators)
+        judged = judge(concepts, callers, report, scale_F)
+        task.update(1, 1)
+    tables["reliability"] = judged.curve
+    if math.isfinite(judged.ece):
+        metrics["ece"] = judged.ece
+    return Calling(concepts=concepts, callers=callers, metrics=metrics, tables=tables)
+
+
+def _by_probe(concepts: pl.DataFrame) -> set[str]:
+    return set(concepts.filter(pl.col("caller") == BY_PROBE)["concept"])
+
+
+def _splits(
+    data: Annotated, evaluation: Evaluation, latents: Sequence[csr_array]
+) -> tuple[Split, Split, dict[str, NDArray[np.int64]]]:
+    """Return select and report with the evaluated concepts, and the indices of their proteins."""
+    from plmsae.concepts.evidence import Split
+    from plmsae.concepts.residue_labels import build_residue_labels
+    from plmsae.proteins.splits import cluster
+
+    names = evaluation.concepts["concept"]
+    labels = build_residue_labels(
+        data.labels.filter(pl.col("concept").is_in(names.implode())),
+        data.accessions,
+        [len(s) for s in data.sequences],
+    )
+    at = {name: np.flatnonzero(data.split == name) for name in ("select", "report")}
+    clusters = {name: data.clusters[index] for name, index in at.items()}
+    if len(np.unique(clusters["select"])) == len(at["select"]) > 1:
+        # Where the splits are two tables, families within select did not matter until now.
+        clusters["select"] = cluster([data.sequences[int(i)] for i in at["select"]])
+    select, report = (
+        Split(
+            latents=[latents[int(i)] for i in at[name]],
+            labels=labels.take(at[name]),
+            clusters=clusters[name],
+        )
+        for name in ("select", "report")
+    )
+    return select, report, at
+
+
+def _rivals(
+    select: Split,
+    report: Split,
+    fold_P: NDArray[np.str_],
+    at: dict[str, NDArray[np.int64]],
+    states: Sequence[NDArray[np.floating]],
+    scale_F: NDArray[np.float32],
+    evaluation: Evaluation,
+    comparison: pl.DataFrame,
+    seed: int,
+) -> pl.DataFrame:
+    from plmsae.concepts.choosing import take
+    from plmsae.concepts.probe_baseline import compare_probes
+
+    index = {name: np.flatnonzero(fold_P == name) for name in ("fit", "tune")}
+    folds = {name: take(select, members) for name, members in index.items()} | {"report": report}
+    proteins = {name: at["select"][members] for name, members in index.items()}
+    proteins["report"] = at["report"]
+    raw: dict[str, Sequence[Any]] = {
+        name: [states[int(i)] for i in members] for name, members in proteins.items()
+    }
+    ids = evaluation.concepts.with_row_index("id").join(
+        comparison.select("concept"), on="concept", how="semi"
+    )
+    # The commonest, because these are judged most surely.
+    ids = ids.sort("n_instances", "concept", descending=[True, False])
+    return compare_probes(folds, raw, scale_F, evaluation.concepts, ids["id"].to_list(), seed=seed)
+
+
+def _means(rivals: pl.DataFrame) -> dict[str, float]:
+    """Return the means over the concepts for which every rival was found."""
+    complete = rivals.drop_nulls()
+    if not complete.height:
+        return {}
+    means = {
+        name: float(np.mean(complete[name].to_numpy()))
+        for name in ("latent_ap", "probe_ap", "raw_probe_ap", "probe_size", "raw_probe_size")
+    }
+    return means | {"n_probes_compared": float(complete.height)}
