@@ -61,7 +61,8 @@ def fit_calibrators(
         Where calls are few or all alike, a constant: the mean with one right and one wrong call
         added (Laplace). A concept without a call has none.
     """
-    calls, right = _judged(concepts, Callers(probes=probes), held_out, max_activation_F)
+    calls = make_calls(concepts, Callers(probes=probes), held_out, max_activation_F)
+    right = match_calls(calls, held_out.labels).right_K
     cluster = None if held_out.clusters is None else np.asarray(held_out.clusters)
     calls = calls.with_columns(pl.Series("right", right)).with_row_index("row")
     protein, score = calls["protein"].to_numpy(), calls["score"].to_numpy()
@@ -97,7 +98,8 @@ def judge(
     concepts: pl.DataFrame, callers: Callers, report: Split, max_activation_F: npt.ArrayLike
 ) -> Reliability:
     """Compare the probabilities of calls on report with what became of them."""
-    calls, right = _judged(concepts, callers, report, max_activation_F)
+    calls = make_calls(concepts, callers, report, max_activation_F)
+    right = match_calls(calls, report.labels).right_K
     probability = calls["probability"].to_numpy()
     known = ~np.isnan(probability)
     curve = reliability(probability[known], right[known])
@@ -110,10 +112,10 @@ def judge(
     )
 
 
-def _judged(
+def make_calls(
     concepts: pl.DataFrame, callers: Callers, split: Split, max_activation_F: npt.ArrayLike
-) -> tuple[pl.DataFrame, npt.NDArray[np.bool_]]:
+) -> pl.DataFrame:
+    """Return the calls on the proteins of a split, each with its ``probability``."""
     caller = Caller(concepts, callers, max_activation_F)
     calls = caller.calls_of(split.latents)
-    calls = calls.with_columns(caller.probability(calls))
-    return calls, match_calls(calls, split.labels).right_K
+    return calls.with_columns(caller.probability(calls))

@@ -34,7 +34,7 @@ def plot_backtest(table: pl.DataFrame, path: Path) -> Path:
         The same path.
     """
     ways = [way for way in _TITLES if way in table["hiding"]]
-    with canvas(path, size=(4.4 * max(len(ways), 1), 4.4)) as figure:
+    with canvas(path, size=(4.4 * max(len(ways), 1), 4.8)) as figure:
         for number, way in enumerate(ways, 1):
             axes = bare_axes(figure, 1, len(ways), number)
             _promise_panel(axes, table.filter(pl.col("hiding") == way))
@@ -55,8 +55,8 @@ def _promise_panel(axes: Axes, rows: pl.DataFrame) -> None:
     axes.set_aspect("equal")
     axes.set_xlabel("promised precision")
     axes.set_ylabel("precision found, 95 % interval")
-    hidden, recovered = int(rows["recovered"].sum()), int(rows["hidden"].sum())
-    words = f"{hidden:,} of {recovered:,} hidden labels came back\n"
+    hidden, back = int(rows["hidden"].sum()), int(rows["recovered"].sum())
+    words = f"{back:,} of {hidden:,} hidden labels came back\n"
     words += f"{int(rows['proposed'].sum()):,} proposals of {made.height:,} concepts"
     axes.text(0.03, 0.97, words, transform=axes.transAxes, va="top", fontsize=8, color="#44505c")
 

@@ -69,6 +69,19 @@ def calling_lines(metrics: dict[str, float]) -> list[str]:
             f"({metrics['probe_size']:.0f} latents), the same on raw activations "
             f"{metrics['raw_probe_ap']:.2f} ({metrics['raw_probe_size']:.0f} units)"
         )
+    bins = [
+        name.removeprefix("identity_").removesuffix("_precision")
+        for name in metrics
+        if name.startswith("identity_") and name.endswith("_precision")
+    ]
+    if bins:
+        words = {b: "no homologue" if b == "none" else f"{b} %" for b in bins}
+        shown = ", ".join(
+            f"{words[b]} {metrics[f'identity_{b}_precision']:.2f}"
+            f" of {metrics[f'identity_{b}_n_calls']:,.0f}"
+            for b in bins
+        )
+        lines.append(f"precision of calls by identity to the nearest protein chosen on: {shown}")
     if "ece" in metrics:
         lines.append(f"calibration error of calls on held-out proteins (ECE) {metrics['ece']:.3f}")
     return lines
@@ -87,7 +100,7 @@ def choose_calling(
     Parameters
     ----------
     request : EvaluateRequest
-        `probes`, `baselines`, `min_precision` and `seed` are read.
+        `probes`, `min_precision` and `seed` are read.
     data : Annotated
         The proteins.
     evaluation : Evaluation
@@ -97,6 +110,7 @@ def choose_calling(
         activations is left out).
     """
     from plmsae.concepts.annotator import registered_concepts
+    from plmsae.concepts.calibration import meets
     from plmsae.concepts.call_calibration import fit_calibrators, judge
     from plmsae.concepts.choosing import choose_callers, inner_folds, take
 
@@ -125,7 +139,7 @@ def choose_calling(
         annotator, probes = choice.annotator, choice.probes
         tables["callers"] = choice.comparison
         metrics["n_probes_fitted"] = float(choice.comparison.height)
-        if request.baselines and len(states) and choice.comparison.height:
+        if len(states) and choice.comparison.height:
             with progress.task("fitting the same probes on raw activations") as task:
                 rivals = _rivals(select, report, fold_P, at, states, scale_F, evaluation,
                                  choice.comparison, request.seed)  # fmt: skip
@@ -145,7 +159,41 @@ def choose_calling(
     tables["reliability"] = judged.curve
     if math.isfinite(judged.ece):
         metrics["ece"] = judged.ece
+    speaking = concepts.filter(meets(concepts, request.min_precision))
+    if speaking.height:
+        with progress.task("measuring accuracy by distance") as task:
+            tables["distance"] = _by_distance(data, at, speaking, callers, report, scale_F)
+            task.update(1, 1)
+        for row in tables["distance"].iter_rows(named=True):
+            shown = {name: row[name] for name in ("precision", "recall", "n_calls")}
+            metrics |= {
+                f"identity_{row['bin']}_{name}": float(value)
+                for name, value in shown.items()
+                if value is not None
+            }
     return Calling(concepts=concepts, callers=callers, metrics=metrics, tables=tables)
+
+
+def _by_distance(
+    data: Annotated,
+    at: dict[str, NDArray[np.int64]],
+    speaking: pl.DataFrame,
+    callers: Callers,
+    report: Split,
+    scale_F: NDArray[np.float32],
+) -> pl.DataFrame:
+    """Count the calls of the concepts that may be called, by nearness to the select proteins."""
+    from plmsae.concepts.call_calibration import make_calls
+    from plmsae.concepts.distance import accuracy_by_distance
+    from plmsae.concepts.matching import match_calls
+    from plmsae.proteins.splits import nearest_identity
+
+    sequences = {name: [data.sequences[int(i)] for i in index] for name, index in at.items()}
+    called = np.isin(report.labels.concepts, speaking["concept"].to_list())
+    labels = report.labels.keep_concepts(called)
+    calls = make_calls(speaking, callers, report, scale_F)
+    identity_P = nearest_identity(sequences["report"], sequences["select"])
+    return accuracy_by_distance(calls["protein"], match_calls(calls, labels), labels, identity_P)
 
 
 def _by_probe(concepts: pl.DataFrame) -> set[str]:

@@ -11,11 +11,12 @@ import pytest
 
 from plmsae.errors import InputError, QualityError
 from plmsae.registry import list_models, resolve
-from plmsae.workflows import demo, evaluate, score, train, validate
+from plmsae.workflows import demo, evaluate, fill, score, train, validate
 from plmsae.workflows.progress import Silent
 from plmsae.workflows.requests import (
     DemoRequest,
     EvaluateRequest,
+    FillRequest,
     ScoreRequest,
     TrainRequest,
     ValidateRequest,
@@ -82,6 +83,36 @@ def test_annotations_lie_within_their_proteins(road):
     assert joined["length"].null_count() == 0
     inside = (joined["start"] >= 1) & (joined["start"] <= joined["end"])
     assert (inside & (joined["end"] <= joined["length"])).all()
+
+
+def test_the_model_carries_what_calls_and_how_surely(road):
+    bundle = resolve("plmsae.plmsae-mini.L4.residue@champion")
+    assert set(bundle.concepts["caller"]) <= {"latent", "probe"}
+    assert set(bundle.callers.calibrators) <= set(bundle.concepts["concept"])
+    assert 0 <= road.evaluated.summary["ece"] <= 1
+    annotations = pl.read_parquet(road.scored.folder / "annotations")
+    assert annotations["probability"].is_between(0, 1).all()
+
+
+def test_a_back_test_hides_known_labels_and_uses_the_scores_again(road):
+    outcome = fill.run(
+        FillRequest(
+            table=str(road.out / "proteome" / "annotations_heldout.tsv.gz"),
+            model=road.evaluated.model,
+            out=road.out / "fill",
+            min_precision=0.0,
+            backtest=True,
+            hide_share=0.2,
+        ),
+        Silent(),
+    )
+    rows = pl.DataFrame(outcome.backtest)
+    assert set(rows["hiding"]) == {"random", "cluster"}
+    assert (rows["recovered"] <= rows["hidden"]).all()
+    assert rows["hidden"].sum() > 0
+    for name in ("backtest.tsv", "backtest.parquet", "backtest.png"):
+        assert (outcome.folder / name).is_file()
+    assert any("labels hidden by family" in line for line in outcome.lines())
 
 
 def test_hidden_labels_are_counted_against_the_truth(road):

@@ -1,0 +1,38 @@
+import numpy as np
+import polars as pl
+import pytest
+from conftest_concepts import label_table
+
+from plmsae.concepts.distance import accuracy_by_distance
+from plmsae.concepts.matching import match_calls
+from plmsae.concepts.residue_labels import build_residue_labels
+from plmsae.errors import InputError
+
+
+def test_calls_and_labels_are_counted_in_the_bin_of_their_protein():
+    rows = [(name, 3, 8, "x", "span") for name in "ABCD"]
+    labels = build_residue_labels(label_table(rows), list("ABCDE"), [20] * 5)
+    calls = pl.DataFrame(
+        {"protein": [0, 0, 1, 3, 4], "start": [4, 15, 1, 8, 1], "end": [5, 18, 2, 9, 2]}
+    ).with_columns(concept=pl.lit("x"))
+    table = accuracy_by_distance(
+        calls["protein"], match_calls(calls, labels), labels, [0.0, 0.2, 0.3, 0.3, 1.0]
+    )
+    counted = table.select("bin", "n_proteins", "n_calls", "n_right", "n_instances", "n_found")
+    assert counted.rows() == [
+        ("none", 1, 2, 1, 1, 1),
+        ("0-30", 1, 1, 0, 1, 0),
+        ("30-40", 2, 1, 1, 2, 1),
+        ("70-100", 1, 1, 0, 0, 0),
+    ]
+    assert table["precision"].to_list() == [0.5, 0.0, 1.0, 0.0]
+    assert table["recall"].to_list() == [1.0, 0.0, 0.5, None]
+    assert table["precision_low"][0] < 0.5 < table["precision_high"][0]
+
+
+def test_every_protein_needs_its_identity():
+    labels = build_residue_labels(label_table([("A", 1, 2, "x", "span")]), ["A"], [5])
+    none = pl.DataFrame(schema={"protein": pl.Int64, "start": pl.Int64, "end": pl.Int64,
+                                "concept": pl.String})  # fmt: skip
+    with pytest.raises(InputError, match="2 identities for 1 proteins"):
+        accuracy_by_distance(np.zeros(0), match_calls(none, labels), labels, [0.1, 0.2])
