@@ -3,7 +3,8 @@
 The pair and threshold with the best F1 tell what a latent detects; an annotator is held to a
 precision instead. For each concept, a few of its best latents and a ladder of thresholds are tried
 on the ``select`` split. Of the candidates whose precision, by the *lower bound* of the interval,
-meets the target there, the one that finds most instances is taken, and measured once on ``report``.
+meets the target there, the one that finds most instances is taken (of equals, the one with the
+highest bound), and measured once on ``report``.
 A concept whose bound misses the target on either split abstains, and says why.
 """
 
@@ -188,10 +189,13 @@ class _Best:
         self._rule: list[tuple[float, int, int, float]] = [(0.0, 1, 0, 0.0)] * n_concepts
 
     def offer(self, measured: pl.DataFrame, good: npt.NDArray[np.bool_]) -> None:
-        """Take the rows that are good and find more than those before."""
+        """Take the rows that are good and find more than those before; of equals, the surer."""
         found = measured["instances_found"].fill_null(0).to_numpy()
+        low = measured["call_precision_low"].fill_null(0).to_numpy()
+        before = np.array([rule[3] for rule in self._rule])
+        better = (found > self._found) | ((found == self._found) & (found > 0) & (low > before))
         rule = measured.select("threshold", "min_length", "max_gap", "call_precision_low")
-        for c in np.flatnonzero(good & (found > self._found)):
+        for c in np.flatnonzero(good & better):
             self._found[c] = found[c]
             self._latent[c] = measured["latent"][int(c)]
             self._rule[c] = rule.row(int(c))

@@ -34,7 +34,8 @@ def hide_labels(
     label_table : polars.DataFrame
         ``accession``, ``start``, ``end``, ``concept``; other columns are kept.
     share : float
-        Share to hide, in (0, 1).
+        Share to hide of the labels of each class, in (0, 1); met as nearly as whole entries or
+        clusters allow.
     seed : int
         Of the choice, which depends on the labels alone and not on their order.
     clusters : mapping of str to int, optional
@@ -64,11 +65,24 @@ def hide_labels(
         number = pl.col("accession").replace_strict(dict(clusters), return_dtype=pl.Int64)
         keyed = keyed.with_columns(number.alias("_cluster"))
         unit = ["_class", "_cluster"]
-    units = keyed.select(unit).unique().sort(unit)
-    drawn = np.random.default_rng(seed).random(units.height) < share
-    units = units.with_columns(pl.Series("_hidden", drawn))
+    units = keyed.group_by(unit).len("_size").sort(unit)
+    units = _draw(units, share, np.random.default_rng(seed))
     chosen = keyed.join(units, on=unit, how="left", maintain_order="left")["_hidden"]
     return table.filter(~chosen), table.filter(chosen)
+
+
+def _draw(units: pl.DataFrame, share: float, rng: np.random.Generator) -> pl.DataFrame:
+    """Hide units of each class in random order until the share of its labels is reached."""
+    classes = units["_class"].unique().sort()
+    # The last unit may overshoot: a random part of it must fit, so that the share is right on
+    # average, and rare classes are hidden now and then.
+    slack = pl.DataFrame({"_class": classes, "_slack": rng.random(classes.len())})
+    drawn = units.with_columns(pl.Series("_order", rng.permutation(units.height)))
+    drawn = drawn.join(slack, on="_class", how="left").sort("_class", "_order")
+    before = pl.col("_size").cum_sum().over("_class") - pl.col("_size")
+    allowed = share * pl.col("_size").sum().over("_class")
+    hidden = before + pl.col("_slack") * pl.col("_size") <= allowed
+    return drawn.with_columns(hidden.alias("_hidden")).drop("_size", "_order", "_slack")
 
 
 def check_hide_share(share: float) -> None:

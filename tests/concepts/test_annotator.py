@@ -76,6 +76,14 @@ def test_a_few_families_are_not_enough_to_speak(splits):
     assert frame["abstains"][0] == "the precision does not hold on report proteins"
 
 
+def test_of_thresholds_that_find_the_same_the_surest_is_taken(splits):
+    (select, report), scale = splits
+    frame = tune_annotator(candidates_of(select, scale), select, report, scale, min_precision=0.0)
+    helix = frame.filter(concept="helix").row(0, named=True)
+    assert helix["instances_found"] == 1.0
+    assert helix["call_precision"] > 0.95  # and not the half of a threshold of 0
+
+
 def test_the_best_latents_come_first(splits):
     (select, _), scale = splits
     counts = associate(select.latents, select.labels, scale)

@@ -39,6 +39,15 @@ def test_a_label_is_hidden_with_its_class_or_not_at_all(clusters):
     assert 5 < len(places(hidden, "Domain")) < 35
 
 
+def test_the_share_of_each_class_is_met_in_the_mean():
+    rows = [(f"P{i}", 1, 9, "Many", "span") for i in range(50)] + [("P0", 2, 3, "Rare", "span")]
+    hidden = [hide_labels(label_table(rows), 0.2, seed)[1]["concept"] for seed in range(200)]
+    many = [h.eq("Many").sum() for h in hidden]
+    assert set(many) <= {10, 11}
+    rare = sum(h.eq("Rare").sum() for h in hidden)
+    assert 20 < rare < 60
+
+
 def test_the_choice_is_the_seed_s_and_not_the_order_s():
     table = label_table([(f"P{i}", 1, 9, "Domain", "span") for i in range(40)])
     first = set(hide_labels(table, 0.4, 3)[1]["accession"])
