@@ -72,9 +72,18 @@ class Layout:
         """Number of terms tested."""
         return sum(len(space.select.terms) for space in self.spaces)
 
+    def terms_of(self, descriptions: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of a table with ``concept`` and ``namespace`` whose terms are tested."""
+        tested = pl.DataFrame(
+            [(term, space.namespace) for space in self.spaces for term in space.select.terms],
+            schema={"concept": pl.String, "namespace": pl.String},
+            orient="row",
+        )
+        return descriptions.join(tested, on=["concept", "namespace"], how="semi")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class Confirmation:
     """What became of the pairs of one method."""
 
     pairs: pl.DataFrame
@@ -181,7 +190,7 @@ def choose_level(
     return max(levels, key=tied), scale_F
 
 
-def confirm_terms(active_PF: csr_array, layout: Layout, *, fdr: float = FDR) -> Tested:
+def confirm_terms(active_PF: csr_array, layout: Layout, *, fdr: float = FDR) -> Confirmation:
     """Choose pairs of unit and term on the select proteins; test them on the report proteins.
 
     Parameters
@@ -199,7 +208,7 @@ def confirm_terms(active_PF: csr_array, layout: Layout, *, fdr: float = FDR) -> 
     q = benjamini_hochberg(10 ** joined["log10_p"].to_numpy())
     joined = joined.with_columns(pl.Series("q", q), pl.Series("confirmed", q <= fdr))
     joined = joined.select(PAIR_COLUMNS).sort("latent", "log10_p_select", "concept")
-    return Tested(pairs=joined, n_units=int(active_PF.shape[1]), n_live=n_live)
+    return Confirmation(pairs=joined, n_units=int(active_PF.shape[1]), n_live=n_live)
 
 
 def _choose(active_PF: csr_array, layout: Layout, fdr: float) -> tuple[pl.DataFrame, int]:

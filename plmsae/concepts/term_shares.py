@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from plmsae.concepts.protein_terms import GO_SPACES
-from plmsae.concepts.term_confirmation import Tested
+from plmsae.concepts.term_confirmation import Confirmation
 from plmsae.proteins.ontology import Ontology
 
 METABOLIC = "GO:0008152"
@@ -20,7 +20,7 @@ ALL_GO = "GO"
 """The three namespaces of GO together."""
 
 
-def tied_terms(tested: Tested, descriptions: pl.DataFrame) -> pl.DataFrame:
+def tied_terms(tested: Confirmation, descriptions: pl.DataFrame) -> pl.DataFrame:
     """Return the confirmed pairs with ``name``, ``depth`` and ``information`` of their terms."""
     known = descriptions.select("concept", "namespace", "name", "depth", "information")
     return tested.confirmed.join(known, on=["concept", "namespace"], how="left")
@@ -33,7 +33,7 @@ def best_terms(tied: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def summarise(method: str, tested: Tested, tied: pl.DataFrame) -> dict[str, float | str]:
+def summarise(method: str, tested: Confirmation, tied: pl.DataFrame) -> dict[str, float | str]:
     """Return one row of the table of methods."""
     best = best_terms(tied)
     n_tied = best.height
@@ -54,57 +54,64 @@ def summarise(method: str, tested: Tested, tied: pl.DataFrame) -> dict[str, floa
     }
 
 
-def share_by_depth(method: str, tested: Tested, tied: pl.DataFrame) -> pl.DataFrame:
+def share_by_depth(
+    method: str, tested: Confirmation, tied: pl.DataFrame, terms: pl.DataFrame
+) -> pl.DataFrame:
     """Return the share of live latents tied to a term of each depth.
+
+    Parameters
+    ----------
+    method : str
+        Its name in the table.
+    tested, tied
+        What the method found.
+    terms : polars.DataFrame
+        The descriptions of all terms tested.
 
     Returns
     -------
     polars.DataFrame
         ``method``, ``namespace`` (and `ALL_GO` for the three of GO together), ``depth``,
-        ``n_latents``, ``n_terms``, ``share``. A latent counts at every depth at which it has a
+        ``n_tested`` and ``n_terms`` (terms tested, and tied to a latent), ``n_latents``, ``share``:
+        one row for every depth of a tested term. A latent counts at every depth at which it has a
         term.
     """
-    placed = tied.drop_nulls("depth").select("namespace", "depth", "latent", "concept")
-    go = placed.filter(pl.col("namespace").is_in(GO_SPACES)).with_columns(namespace=pl.lit(ALL_GO))
-    return (
-        pl.concat([placed, go])
-        .group_by("namespace", "depth")
-        .agg(
-            pl.col("latent").n_unique().cast(pl.Int64).alias("n_latents"),
-            pl.col("concept").n_unique().cast(pl.Int64).alias("n_terms"),
-        )
-        .sort("namespace", "depth")
-        .select(
-            pl.lit(method).alias("method"),
-            "namespace",
-            "depth",
-            "n_latents",
-            "n_terms",
-            (pl.col("n_latents") / max(tested.n_live, 1)).alias("share"),
-        )
+    found = _with_all_go(tied.drop_nulls("depth"))
+    return _shares(method, tested, found, _with_all_go(terms.drop_nulls("depth")), "depth")
+
+
+def share_by_namespace(
+    method: str, tested: Confirmation, tied: pl.DataFrame, terms: pl.DataFrame
+) -> pl.DataFrame:
+    """Return the share of live latents tied to a term of each namespace, like `share_by_depth`."""
+    return _shares(method, tested, tied, terms)
+
+
+def _with_all_go(frame: pl.DataFrame) -> pl.DataFrame:
+    go = frame.filter(pl.col("namespace").is_in(GO_SPACES)).with_columns(namespace=pl.lit(ALL_GO))
+    return pl.concat([frame, go])
+
+
+def _shares(
+    method: str, tested: Confirmation, tied: pl.DataFrame, terms: pl.DataFrame, *more: str
+) -> pl.DataFrame:
+    key = ["namespace", *more]
+    found = tied.group_by(key).agg(
+        pl.col("concept").n_unique().cast(pl.Int64).alias("n_terms"),
+        pl.col("latent").n_unique().cast(pl.Int64).alias("n_latents"),
     )
-
-
-def share_by_namespace(method: str, tested: Tested, tied: pl.DataFrame) -> pl.DataFrame:
-    """Return the share of live latents tied to a term of each namespace."""
-    return (
-        tied.group_by("namespace")
-        .agg(
-            pl.col("latent").n_unique().cast(pl.Int64).alias("n_latents"),
-            pl.col("concept").n_unique().cast(pl.Int64).alias("n_terms"),
-        )
-        .sort("namespace")
-        .select(
-            pl.lit(method).alias("method"),
-            "namespace",
-            "n_latents",
-            "n_terms",
-            (pl.col("n_latents") / max(tested.n_live, 1)).alias("share"),
-        )
+    every = terms.group_by(key).agg(pl.len().cast(pl.Int64).alias("n_tested"))
+    counts = every.join(found, on=key, how="left").with_columns(
+        pl.col("n_terms", "n_latents").fill_null(0)
     )
+    share = (pl.col("n_latents") / max(tested.n_live, 1)).alias("share")
+    columns = [pl.lit(method).alias("method"), *key, "n_tested", "n_terms", "n_latents", share]
+    return counts.sort(key).select(columns)
 
 
-def share_by_information(method: str, tested: Tested, tied: pl.DataFrame) -> pl.DataFrame:
+def share_by_information(
+    method: str, tested: Confirmation, tied: pl.DataFrame, terms: pl.DataFrame
+) -> pl.DataFrame:
     """Return the share of live latents tied to a term of at least so many bits.
 
     Unlike depth, which depends on how finely an ontology is cut, information is a matter of the
@@ -113,17 +120,17 @@ def share_by_information(method: str, tested: Tested, tied: pl.DataFrame) -> pl.
     Returns
     -------
     polars.DataFrame
-        ``method``, ``bits`` (0, 1, …), ``n_latents``, ``share``.
+        ``method``, ``bits`` (0, 1, … as far as any term tested goes), ``n_latents``, ``share``.
     """
-    best = tied.group_by("latent").agg(pl.col("information").max()).get_column("information")
-    bits = np.arange(int(np.ceil(best.max() or 0)) + 1)  # type: ignore[arg-type]
-    n_latents = [int((best >= bit).sum()) for bit in bits]
+    best = tied.group_by("latent").agg(pl.col("information").max())["information"].to_numpy()
+    bits = np.arange(int(np.floor(terms["information"].to_numpy().max(initial=0))) + 1)
+    n_latents = np.array([int((best >= bit).sum()) for bit in bits], dtype=np.int64)
     return pl.DataFrame(
         {
             "method": [method] * len(bits),
             "bits": bits.astype(np.int32),
-            "n_latents": np.array(n_latents, dtype=np.int64),
-            "share": np.array(n_latents) / max(tested.n_live, 1),
+            "n_latents": n_latents,
+            "share": n_latents / max(tested.n_live, 1),
         }
     )
 
@@ -146,7 +153,9 @@ def process_classes(ontology: Ontology | None) -> dict[str, bool | None]:
     return {term: term == root or root in ontology.ancestors(term) for term in chosen}
 
 
-def class_table(tested: Tested, tied: pl.DataFrame, ontology: Ontology | None) -> pl.DataFrame:
+def class_table(
+    tested: Confirmation, tied: pl.DataFrame, ontology: Ontology | None
+) -> pl.DataFrame:
     """Return the share of latents by broad process, by family and by enzyme class.
 
     Returns

@@ -94,15 +94,18 @@ def plot_top_terms(terms: pl.DataFrame, path: Path, *, most: int = 20) -> Path:
         Bars at most.
     """
     _need(terms, "concept", "name", "namespace", "n_latents")
+    from matplotlib.ticker import MaxNLocator
+
     top = terms.sort("n_latents", "concept", descending=[True, False]).head(most)
     styles = [_SPACES.get(space, _OTHER) for space in top["namespace"]]
     names = [
         _label(name, concept) for concept, name in zip(top["concept"], top["name"], strict=True)
     ]
     figure, axes = _bars(names, top["n_latents"].to_list(), [colour for _, colour in styles])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("latents tied to the term, on held-out families")
     axes.set_title(f"Terms of most latents ({top.height} of {terms.height:,})", loc="left")
-    _legend(axes, list(dict.fromkeys(styles)))
+    _legend(figure, list(dict.fromkeys(styles)))
     return _save(figure, path)
 
 
@@ -133,7 +136,7 @@ def plot_classes(classes: pl.DataFrame, path: Path, *, most: int = 25) -> Path:
     what = {"process": "Biological processes", "family": "Families", "enzyme": "Enzyme classes"}
     axes.set_title(what.get(kinds[0], kinds[0]), loc="left")
     if top["metabolic"].any():
-        _legend(axes, [("metabolic", _NEURON), ("other", _SAE)])
+        _legend(figure, [("metabolic", _NEURON), ("other", _SAE)])
     return _save(figure, path)
 
 
@@ -145,7 +148,7 @@ def _label(name: str | None, concept: str) -> str:
 def _bars(
     names: Sequence[str], lengths: Sequence[float], colours: Sequence[str]
 ) -> tuple[Figure, Axes]:
-    figure, axes = _figure(7.4, max(2.4, 0.9 + 0.25 * len(names)))
+    figure, axes = _figure(7.4, max(2.0, 1.3 + 0.25 * len(names)))
     places = np.arange(len(names))
     axes.barh(places, lengths, color=colours, height=0.72)
     axes.set_yticks(places, names)
@@ -157,13 +160,16 @@ def _bars(
     return figure, axes
 
 
-def _legend(axes: Axes, entries: Sequence[tuple[str, str]]) -> None:
+def _legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
+    """Put a legend below the axes, where it hides no bar."""
     from matplotlib.patches import Patch
 
-    axes.legend(
+    figure.legend(
         handles=[Patch(color=colour, label=name) for name, colour in entries],
         frameon=False,
-        loc="lower right",
+        loc="outside lower center",
+        ncols=4,
+        fontsize=8.5,
     )
 
 

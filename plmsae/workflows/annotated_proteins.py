@@ -11,7 +11,10 @@ import numpy as np
 from plmsae.concepts.protein_terms import ProteinTerms, gather_terms
 from plmsae.concepts.term_confirmation import Layout, lay_out
 from plmsae.errors import InputError
+from plmsae.proteins.reading import read_proteins
+from plmsae.proteins.records import Rejected
 from plmsae.workflows.annotated import Annotated
+from plmsae.workflows.inputs import ProteinSet
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
 
@@ -30,6 +33,8 @@ class AnnotatedProteins:
     terms: ProteinTerms
     layout: Layout
     ontology: Ontology | None
+    rejected: pl.DataFrame
+    """Records of the tables that could not be used: ``accession``, ``where``, ``reason``."""
 
 
 def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> AnnotatedProteins:
@@ -42,6 +47,8 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
     InputError
         If a table or the ontology is damaged or they do not fit, or no term is common enough.
     """
+    import polars as pl
+
     from plmsae.concepts.protein_evaluation import term_labels
     from plmsae.proteins.ontology import read_obo
 
@@ -70,8 +77,11 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
             clusters=clusters,
             how=how,
         )
+        rejected = pl.concat([_rejected(source) for source in sources])
         task.update(1, 1)
-    return AnnotatedProteins(data=data, terms=terms, layout=layout, ontology=ontology)
+    return AnnotatedProteins(
+        data=data, terms=terms, layout=layout, ontology=ontology, rejected=rejected
+    )
 
 
 def _read(source: str, request: EvaluateRequest) -> pl.DataFrame:
@@ -82,6 +92,13 @@ def _read(source: str, request: EvaluateRequest) -> pl.DataFrame:
         order = np.random.default_rng(request.seed).permutation(table.height)
         table = table[np.sort(order[: request.max_proteins])]
     return table
+
+
+def _rejected(source: str) -> pl.DataFrame:
+    # `read_table` leaves such rows out; the gate wants to know which.
+    records = [record for record in read_proteins(source) if isinstance(record, Rejected)]
+    made = ProteinSet(source=source, proteins=(), rejected=tuple(records), n_read=len(records))
+    return made.rejected_frame()
 
 
 def _split(

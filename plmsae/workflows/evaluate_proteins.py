@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from plmsae.bundle import Bundle, write_bundle
-from plmsae.concepts.term_confirmation import FDR, Tested
+from plmsae.concepts.term_confirmation import FDR, Confirmation
 from plmsae.concepts.term_shares import ALL_GO
 from plmsae.registry import register
 from plmsae.tracking import Run, start_run
@@ -148,7 +148,9 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         experiment="plmsae-evaluate", run_name=f"evaluate {bundle.name}", params=params
     ) as tracked:
         quality = request.out / "quality-proteins"
-        gate("proteins", _protein_frame(annotated), quality, {}, tracked, name=request.concepts)
+        context = {"rejected": annotated.rejected}
+        table = _protein_frame(annotated)
+        gate("proteins", table, quality, context, tracked, name=request.concepts)
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)
         latents_PF, means_PD = encode_means(encoder, data.sequences, progress)
@@ -242,12 +244,12 @@ class _Tests:
     """What the methods found, in the order of the table; the SAE first."""
 
     level: float
-    tested: dict[str, Tested]
+    tested: dict[str, Confirmation]
     tied: dict[str, pl.DataFrame]
     rows: list[dict[str, Any]]
 
     @property
-    def own(self) -> Tested:
+    def own(self) -> Confirmation:
         return self.tested[SAE]
 
     def add_detectors(
@@ -286,8 +288,10 @@ class _Tests:
             known, on=["concept", "namespace"], how="left", maintain_order="left"
         )
 
-        def shares(measure: Callable[[str, Tested, pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-            return pl.concat([measure(m, t, self.tied[m]) for m, t in self.tested.items()])
+        terms = annotated.layout.terms_of(annotated.terms.descriptions)
+
+        def shares(measure: Callable[..., pl.DataFrame]) -> pl.DataFrame:
+            return pl.concat([measure(m, t, self.tied[m], terms) for m, t in self.tested.items()])
 
         report = np.flatnonzero(annotated.data.split == "report")
         return {
@@ -455,7 +459,7 @@ def draw(tables: dict[str, pl.DataFrame], out: Path, *, transcoder: bool) -> lis
 
     made = []
     depths = tables["depths"].filter(pl.col("namespace") == ALL_GO)
-    if depths.height:
+    if depths["depth"].n_unique() > 1:
         made.append(
             plot_share_by(
                 named(depths),
