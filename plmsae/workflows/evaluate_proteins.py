@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from plmsae.encode import Encoder
 
 SAE = "sae"
-#: Metrics of the evaluation that say something of the SAE on these proteins only; the share of dead
-#: latents is that of training, where far more proteins were seen.
-_NOT_KEPT = ("dead_share", "instances_iou_50")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +170,8 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
             task.update(2, 2)
         tables = tests.tables(annotated, latents_PF)
         metrics = tests.metrics(tables, evaluation)
+        # Of all proteins: half of a proteome is too little to call a latent dead.
+        metrics["dead_share"] = 1 - len(np.unique(latents_PF.indices)) / latents_PF.shape[1]
         callable_concepts = meets(evaluation.concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         new = write_bundle(
@@ -310,7 +309,8 @@ class _Tests:
 
     def metrics(self, tables: dict[str, pl.DataFrame], evaluation: Evaluation) -> dict[str, float]:
         """Return everything as metrics; the SAE's without a prefix."""
-        kept = {k: float(v) for k, v in evaluation.summary.items() if k not in _NOT_KEPT}
+        kept = dict(evaluation.summary)
+        del kept["instances_iou_50"]  # A protein is found or not; there is no partly.
         for row in self.rows:
             prefix = "" if row["method"] == SAE else f"{row['method']}_"
             kept[f"{prefix}n_latents_enriched"] = row["n_tied"]

@@ -177,11 +177,6 @@ def test_a_protein_level_sae_is_trained_on_means(road, tmp_path):
     (outcome,) = train.run(request, Silent())
     bundle = resolve(str(outcome.bundle))
     assert bundle.meta.unit == "protein"
-    with pytest.raises(InputError, match="residue-level"):
-        evaluate.run(
-            EvaluateRequest(model=str(outcome.bundle), concepts="unused.tsv", out=tmp_path),
-            Silent(),
-        )
 
 
 def test_wrong_inputs_are_one_clear_error(road, tmp_path):
