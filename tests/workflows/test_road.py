@@ -11,11 +11,10 @@ import pytest
 
 from plmsae.errors import InputError, QualityError
 from plmsae.registry import list_models, resolve
-from plmsae.workflows import demo, evaluate, score, train, validate
+from plmsae.workflows import demo, score, train, validate
 from plmsae.workflows.progress import Silent
 from plmsae.workflows.requests import (
     DemoRequest,
-    EvaluateRequest,
     ScoreRequest,
     TrainRequest,
     ValidateRequest,
