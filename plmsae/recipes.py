@@ -19,6 +19,7 @@ SAE_KEYS: dict[str, tuple[type, ...]] = {
     "arch": (str,),
     "d_sae": (int,),
     "k": (int, type(None)),
+    "target": (str,),
 }
 """What goes into the SAE's configuration, with the types it may have."""
 
@@ -39,7 +40,10 @@ TRAIN_KEYS: dict[str, tuple[type, ...]] = {
 }
 """What goes into the trainer's configuration. A whole number is welcome where a float is."""
 
-OTHER_KEYS: dict[str, tuple[type, ...]] = {"about": (str,), "unit": (str,)}
+OTHER_KEYS: dict[str, tuple[type, ...]] = {
+    **{"about": (str,), "unit": (str,)},
+    "target_layer": (int, type(None)),
+}
 """What the workflow reads itself."""
 
 KEYS = {**OTHER_KEYS, **SAE_KEYS, **TRAIN_KEYS}

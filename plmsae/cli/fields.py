@@ -39,7 +39,7 @@ USUAL_HELP = {
 
 METAVARS = {
     **{"model": "REF", "out": "DIR", "device": "DEVICE", "cache": "DIR", "from_": "DIR"},
-    **dict.fromkeys(("proteins", "report_on", "truth", "held_out"), "FILE"),
+    **dict.fromkeys(("proteins", "report_on", "truth", "held_out", "ontology"), "FILE"),
 }
 
 RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
@@ -48,6 +48,8 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "n_vectors": (int, "Residues seen in training, repeats counted."),
     "batch_size": (int, "Residues a step."),
     "lr": (str, "Learning rate: auto or a number."),
+    "target": (str, "What to reconstruct: input; layer or change make a transcoder."),
+    "target_layer": (int, "Layer a transcoder reconstructs, or to which it gives the change."),
 }
 """What a field called ``overrides`` becomes: recipe values worth an option of their own."""
 

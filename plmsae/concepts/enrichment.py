@@ -18,10 +18,14 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.latents import Int64, max_activations, scale
-from plmsae.concepts.significance import benjamini_hochberg, log_hypergeometric_tail
+from plmsae.concepts.significance import (
+    benjamini_hochberg,
+    log_hypergeometric_point,
+    log_hypergeometric_tail,
+)
 from plmsae.errors import InputError
 
-_BLOCK = 2_000  # latents taken together; bounds the memory of latents × terms
+_BLOCK = 4_000_000  # latents × terms worked on at a time
 
 PAIR_SCHEMA = {
     "latent": pl.Int32,
@@ -164,28 +168,10 @@ def enrich(
     active_PF = active_proteins(latents_PF[background], max_activation, level)
     n_active_F = np.bincount(active_PF.indices, minlength=active_PF.shape[1])
     n_tests = int((n_active_F > 0).sum()) * len(table.terms)
-
-    latent, term, both = _shared(active_PF, table.carries_PC)
-    n_active, n_term = n_active_F[latent], table.count_C[term]
-    fold = both * len(names) / (n_active * n_term)
-    over = fold > 1
-    latent, term, both, fold = latent[over], term[over], both[over], fold[over]
-    log_p = log_hypergeometric_tail(both, n_active[over], n_term[over], len(names))
-    q = benjamini_hochberg(np.exp(log_p), n_tests)
-    pairs = pl.DataFrame(
-        {
-            "latent": latent.astype(np.int32),
-            "concept": pl.Series(table.terms, dtype=pl.String).gather(term),
-            "n_active": n_active[over],
-            "n_concept": n_term[over],
-            "n_both": both.astype(np.int64),
-            "fold": fold,
-            "log10_p": log_p / np.log(10),
-            "q": q,
-            "information": table.information_C[term],
-        },
-        schema=PAIR_SCHEMA,
-    ).filter(pl.col("q") <= fdr)
+    pairs = over_represented(active_PF, table, max_p=fdr)
+    q = benjamini_hochberg(10 ** pairs["log10_p"].to_numpy(), n_tests)
+    pairs = pairs.with_columns(pl.Series("q", q)).select(PAIR_SCHEMA.keys())
+    pairs = pairs.filter(pl.col("q") <= fdr)
     if descriptions is not None:
         pairs = pairs.join(descriptions.unique("concept"), on="concept", how="left")
     pairs = pairs.sort("latent", "log10_p", "concept")
@@ -216,17 +202,57 @@ def shuffle_terms(term_table: pl.DataFrame, accessions: Sequence[str], seed: int
     return moved.with_columns(pl.col("other").alias("accession")).drop("other")
 
 
-def _shared(active_PF: csr_array, carries_PC: csr_array) -> tuple[Int64, Int64, Int64]:
-    """Return latent, term and number of shared proteins wherever there is one."""
+def over_represented(active_PF: csr_array, table: TermTable, *, max_p: float = 1.0) -> pl.DataFrame:
+    """Test every unit against every term; return the pairs that share more than chance lets expect.
+
+    Parameters
+    ----------
+    active_PF : csr_array of int32 ones, shape=(P, F)
+        Which proteins activate which unit; the proteins of `table`.
+    table : TermTable
+        The terms.
+    max_p : float
+        Pairs above this p-value are left out. A q-value is never below its p-value, so those up to
+        `max_p` come out of a correction over all tests as if every pair were here.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns of `PAIR_SCHEMA` without ``q``, by latent, then concept.
+    """
+    n_proteins = active_PF.shape[0]
     active_FP = csr_array(active_PF.T)
+    n_active_F = np.diff(active_FP.indptr).astype(np.int64)
+    log_max = np.log(max_p) if max_p > 0 else -np.inf
+    step = max(1, _BLOCK // max(len(table.terms), 1))
     parts = []
-    for first in range(0, active_FP.shape[0], _BLOCK):
-        shared = (active_FP[first : first + _BLOCK] @ carries_PC).tocoo()
-        parts.append((shared.coords[0] + first, shared.coords[1], shared.data))
-    latent, term, both = (
-        np.concatenate(part).astype(np.int64) for part in zip(*parts, strict=True)
-    )
-    return latent, term, both
+    for first in range(0, active_FP.shape[0], step):
+        shared = (active_FP[first : first + step] @ table.carries_PC).tocoo()
+        latent, term = (axis.astype(np.int64) for axis in shared.coords)
+        both, n_active = shared.data.astype(np.int64), n_active_F[latent + first]
+        n_term = table.count_C[term]
+        # One point of the distribution is less than its tail: most pairs need no summing.
+        point = log_hypergeometric_point(both, n_active, n_term, n_proteins)
+        over = both * n_proteins > n_active * n_term
+        kept = np.flatnonzero(over & (point <= log_max + 1e-9))
+        kept = kept[np.lexsort((term[kept], latent[kept]))]
+        both, n_active, n_term = both[kept], n_active[kept], n_term[kept]
+        log_p = log_hypergeometric_tail(both, n_active, n_term, n_proteins)
+        frame = pl.DataFrame(
+            {
+                "latent": (latent[kept] + first).astype(np.int32),
+                "concept": pl.Series(table.terms, dtype=pl.String).gather(term[kept]),
+                "n_active": n_active,
+                "n_concept": n_term,
+                "n_both": both,
+                "fold": both * n_proteins / (n_active * n_term),
+                "log10_p": log_p / np.log(10),
+                "information": table.information_C[term[kept]],
+            },
+            schema={name: kind for name, kind in PAIR_SCHEMA.items() if name != "q"},
+        )
+        parts.append(frame.filter(pl.Series(log_p <= log_max)))
+    return pl.concat(parts)
 
 
 def _summary(

@@ -57,7 +57,7 @@ def log_hypergeometric_tail(
     )
     lowest, highest = np.maximum(0, n + m - t), np.minimum(n, m)
     start = np.clip(k, lowest, highest)
-    log_first = _log_choose(m, start) + _log_choose(t - m, n - start) - _log_choose(t, n)
+    log_first = log_hypergeometric_point(start, n, m, t)
     total_sum, term, x = np.ones(k.shape), np.ones(k.shape), start.copy()
     going = x < highest
     while going.any():
@@ -70,6 +70,14 @@ def log_hypergeometric_tail(
     tail = np.minimum(log_first + np.log(total_sum), 0)
     tail = np.where(k <= lowest, 0.0, tail)
     return np.where(k > highest, -np.inf, tail)
+
+
+def log_hypergeometric_point(
+    both: npt.ArrayLike, drawn: npt.ArrayLike, marked: npt.ArrayLike, total: npt.ArrayLike
+) -> Float64:
+    """Return ln P(X = both), which is at most `log_hypergeometric_tail`, for possible counts."""
+    k, n, m, t = (np.asarray(value, dtype=np.float64) for value in (both, drawn, marked, total))
+    return _log_choose(m, k) + _log_choose(t - m, n - k) - _log_choose(t, n)
 
 
 def log_chernoff_tail(

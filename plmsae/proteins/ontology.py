@@ -38,6 +38,8 @@ class Term:
         Whether the term is kept only so that its id is known.
     replaced_by : str
         For an obsolete term, the id to use instead; else "".
+    subsets : tuple of str
+        Subsets (slims) that the file marks it as a member of.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Term:
     alt_ids: tuple[str, ...] = ()
     obsolete: bool = False
     replaced_by: str = ""
+    subsets: tuple[str, ...] = ()
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -236,6 +239,7 @@ def _term(tags: Mapping[str, list[str]]) -> Term:
         alt_ids=tuple(values("alt_id")),
         obsolete=first("is_obsolete").startswith("true"),
         replaced_by=next(iter(values("replaced_by")), ""),
+        subsets=tuple(values("subset")),
     )
 
 

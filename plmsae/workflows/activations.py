@@ -16,6 +16,7 @@ import torch
 from plmsae.sae.cached import CachedLayers
 from plmsae.sae.data import shuffled_batches
 from plmsae.sae.prefetch import PrefetchedBatches
+from plmsae.workflows.transcoding import KeptRows
 
 if TYPE_CHECKING:
     from plmsae.plm.model import Plm
@@ -48,14 +49,19 @@ def streamed(
     batch_size: int,
     seed: int,
 ) -> Activations:
-    """Run the PLM while training: nothing is stored, and each epoch runs it again."""
+    """Run the PLM while training: nothing is stored, and each epoch runs it again.
+
+    Means over residues are few: they are kept in memory, and later epochs do not run the PLM.
+    """
     layers = tuple(layers)
     width = plm.d_model * len(layers)
+
+    def rows() -> Iterator[torch.Tensor]:
+        for x in activation_stream(plm, layers, unit, sequences, seed):
+            yield torch.cat([x[layer] for layer in layers], dim=1)
+
     batches = shuffled_batches(
-        lambda: (
-            torch.cat([x[layer] for layer in layers], dim=1)
-            for x in activation_stream(plm, layers, unit, sequences, seed)
-        ),
+        KeptRows(rows) if unit == "protein" else rows,
         batch_size,
         buffer_rows=min(1 << 18, (1 << 28) // width),
         seed=seed,

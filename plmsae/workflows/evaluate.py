@@ -100,9 +100,14 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     from plmsae.scoring.encoding import load_encoder
 
     bundle = resolve(request.model)
-    if bundle.meta.unit != "residue":
+    if bundle.meta.unit == "protein":
+        from plmsae.workflows import evaluate_proteins
+
+        return evaluate_proteins.run(request, bundle, progress)
+    if request.ontology is not None:
         raise InputError(
-            "residue concepts need a residue-level SAE", where=request.model, value=bundle.meta.unit
+            "only protein-level models are tested for GO terms; this one is of residues",
+            where="--ontology",
         )
     data = read_annotated(request, progress)
     params = {k: v for k, v in dataclasses.asdict(request).items() if k not in ("out", "register")}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmsae.errors import InputError
 from plmsae.registry import resolve_exactly
 from plmsae.tracking import start_run
 from plmsae.workflows.inputs import gate
@@ -85,6 +86,12 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     if request.backtest:
         check_hide_share(request.hide_share)  # before hours are spent
     bundle, uri = resolve_exactly(request.model)
+    if bundle.meta.unit != "residue":
+        raise InputError(
+            "labels have a place in the protein: filling them needs a residue-level SAE",
+            where=request.model,
+            hint="plmsae score makes the calls of a protein-level one",
+        )
     with start_run(
         experiment="plmsae-fill",
         run_name=f"fill {Path(request.table).name}",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plmsae.workflows.activations import activation_stream
+from plmsae.workflows.transcoding import as_batch
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,18 +19,27 @@ if TYPE_CHECKING:
 
 
 def reconstruction(
-    plm: Plm, layer: int, sae: Sae, unit: str, sequences: list[str], seed: int
+    plm: Plm,
+    layer: int,
+    sae: Sae,
+    unit: str,
+    sequences: list[str],
+    seed: int,
+    *,
+    target: int | None = None,
 ) -> dict[str, float]:
     """Measure how well an SAE reconstructs activations, and what that costs the PLM.
 
     The share of latents that fired for no residue is not among the metrics: so few proteins do not
-    tell it. `plmsae.workflows.evaluate` measures it as ``dead_share``.
+    tell it. `plmsae.workflows.evaluate` measures it as ``dead_share``. A transcoder is held against
+    its `target` layer.
     """
     from plmsae.sae.evaluate import evaluate_sae
 
     sae = sae.to(plm.device)
-    stream = activation_stream(plm, (layer,), unit, sequences, seed)
-    found = evaluate_sae(sae, (x[layer] for x in stream))
+    read = (layer,) if target is None else (layer, target)
+    stream = activation_stream(plm, read, unit, sequences, seed)
+    found = evaluate_sae(sae, (as_batch(x, layer, target) for x in stream))
     metrics = {name: float(value) for name, value in found.items() if name != "dead_share"}
     if plm.masked_lm is not None:
         metrics |= recovered(plm, layer, sae, sequences)

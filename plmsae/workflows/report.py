@@ -56,6 +56,12 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     from plmsae.scoring.encoding import load_encoder
 
     bundle, uri = resolve_exactly(request.model)
+    if bundle.meta.unit != "residue":
+        raise InputError(
+            "reports show stretches of sequence: they need a residue-level SAE",
+            where=request.model,
+            hint="plmsae score makes the calls of a protein-level one",
+        )
     proteins = read_protein_set(
         request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
     )

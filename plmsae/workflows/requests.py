@@ -79,7 +79,7 @@ class TrainRequest:
     recipe: str | None = None
     """A recipe's name or a YAML file; by default the PLM's own, or ``default``."""
     overrides: dict[str, object] = field(default_factory=dict)
-    """Recipe values given on the command line: ``d_sae``, ``arch``, ``n_vectors``, ``lr``, …"""
+    """Recipe values given on the command line: ``d_sae``, ``arch``, ``n_vectors``, ``target``, …"""
     max_proteins: int | None = None
     """Use a random sample of so many."""
     cache: Path | None = None
@@ -146,6 +146,9 @@ class EvaluateRequest:
     report_on: str | None = None
     """A second UniProt table: concepts are chosen on the first and reported on this one. Without
     it, the first is split by homology cluster."""
+    ontology: str | None = None
+    """Gene Ontology as an OBO file (go-basic.obo, a slim), for a protein-level model: adds the
+    ancestors, names and depths of GO terms."""
     select_share: float = 0.5
     """Share of the proteins on which pairs are chosen, when one table is split."""
     min_instances: int = 10

@@ -15,6 +15,7 @@ from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import TrainRequest
 from plmsae.workflows.train_outcome import TrainOutcome, outcome_of, write_trained
 from plmsae.workflows.train_plan import Part, check_continuation, hold_out, parts_of
+from plmsae.workflows.transcoding import target_layers, with_target
 
 __all__ = ["TrainOutcome", "run"]
 
@@ -48,7 +49,8 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
     recipe = load_recipe(request.recipe or recipe_for(request.plm))
     recipe |= {key: value for key, value in request.overrides.items() if value is not None}
     recipe["seed"] = request.seed
-    parts = parts_of(request, request.k or (recipe["k"],))
+    targets = target_layers(recipe, request.layers)
+    parts = parts_of(request, request.k or (recipe["k"],), targets)
     proteins = read_protein_set(
         request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
     )
@@ -95,16 +97,18 @@ def _train(
     from plmsae.sae.train import train_many
 
     device: Any = request.device
-    # The head is needed to say what a reconstruction costs the PLM; means have no such reading.
-    head = request.unit == "residue"
+    layers = tuple(sorted({*request.layers, *(p.target for p in parts if p.target is not None)}))
+    # The head is needed to say what a reconstruction costs the PLM; means have no such reading, and
+    # what a transcoder gives does not belong where it reads.
+    head = request.unit == "residue" and layers == tuple(sorted(request.layers))
     plm = load_plm(
         request.plm,
         device=device,
         revision=request.plm_revision,
         head=head,
-        max_layer=None if head else highest_layer(request.cache, request.layers),
+        max_layer=None if head else highest_layer(request.cache, layers),
     )
-    for layer in request.layers:
+    for layer in layers:
         plm.check_layer(layer, option="--layers")
     used, kept = hold_out(len(proteins.proteins), request.seed)
     held_out = [proteins.sequences[i] for i in kept]
@@ -114,15 +118,16 @@ def _train(
         fill_cache(
             request.cache,
             plm,
-            request.layers,
+            layers,
             request.unit,
             proteins,
             progress,
             dtype=request.cache_dtype,
         )
-    activations = _activations(request, recipe, proteins, plm, used, kept)
+    activations = _activations(request, recipe, layers, proteins, plm, used, kept)
     jobs = [_job(part, recipe, plm, activations, held_out) for part in parts]
-    what = f"{len(parts)} SAEs" if len(parts) > 1 else f"{recipe['arch']} SAE"
+    kind = "SAE" if parts[0].target is None else f"transcoder ({recipe['target']})"
+    what = f"{len(parts)} {kind}s" if len(parts) > 1 else f"{recipe['arch']} {kind}"
     listed = ", ".join(map(str, request.layers))
     with progress.task(f"training {what}, {plm.id} layer {listed}") as task:
 
@@ -147,7 +152,15 @@ def _train(
             task.update(number, len(results), f"layer {part.layer}")
             sae = saes[number]
             metrics = {
-                **reconstruction(plm, part.layer, sae, request.unit, held_out, request.seed),
+                **reconstruction(
+                    plm,
+                    part.layer,
+                    sae,
+                    request.unit,
+                    held_out,
+                    request.seed,
+                    target=part.target,
+                ),
                 "gamma": float(result.metrics["gamma"]),
             }
             logged = {f"{part.prefix}held_out_{k}": v for k, v in metrics.items()}
@@ -164,6 +177,7 @@ def _train(
 def _activations(
     request: TrainRequest,
     recipe: dict[str, Any],
+    layers: tuple[int, ...],
     proteins: ProteinSet,
     plm: Plm,
     used: list[int],
@@ -172,7 +186,7 @@ def _activations(
     if request.cache is None:
         return streamed(
             plm,
-            request.layers,
+            layers,
             request.unit,
             [proteins.sequences[i] for i in used],
             batch_size=recipe["batch_size"],
@@ -180,7 +194,7 @@ def _activations(
         )
     return cached(
         request.cache,
-        request.layers,
+        layers,
         n_proteins=len(proteins.proteins),
         held_out=kept,
         batch_size=recipe["batch_size"],
@@ -210,7 +224,8 @@ def _job(
         return recovered(plm, part.layer, sae, held_out[:PROBED])
 
     train_config = TrainConfig(**settings, device=str(plm.device))
-    return Job(config, train_config, activations.pick(part.layer), probe)
+    pick = with_target(activations.pick(part.layer), part.target, activations.pick)
+    return Job(config, train_config, pick, probe)
 
 
 def _features(parts: list[Part], saes: list[Sae], activations: Activations) -> list[pl.DataFrame]:

@@ -86,7 +86,10 @@ def write_trained(
         metrics={k: v for k, v in metrics.items() if math.isfinite(v)},
         versions={k: v for k, v in system_facts().items() if not k.startswith("sys.")},
         seed=request.seed,
-        extra={f"recipe.{k}": v for k, v in facts.items() if k != "about"},
+        extra={
+            **{f"recipe.{k}": v for k, v in facts.items() if k != "about"},
+            **({} if part.target is None else {"target_layer": part.target}),
+        },
     )
     return write_bundle(
         folder / "bundle",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,10 +34,17 @@ class Part:
     """Of its folder: ``L4``, or ``L4-k32`` where there are several k."""
     prefix: str
     """Of its metrics, where there are several SAEs: ``L4/``, ``k32/`` or ``L4.k32/``."""
+    target: int | None = None
+    """Layer that a transcoder aims at."""
 
 
-def parts_of(request: TrainRequest, ks: tuple[int | None, ...]) -> list[Part]:
-    """Return the SAEs of a request, or raise `InputError` naming the option at fault."""
+def parts_of(
+    request: TrainRequest, ks: tuple[int | None, ...], targets: Mapping[int, int] | None = None
+) -> list[Part]:
+    """Return the SAEs of a request, or raise `InputError` naming the option at fault.
+
+    `targets` are those of `plmsae.workflows.transcoding.target_layers`.
+    """
     if not request.layers or len(set(request.layers)) != len(request.layers):
         raise InputError("name at least one layer, each once", where="--layers")
     if len(set(ks)) != len(ks) or any(k is not None and k < 1 for k in ks):
@@ -48,7 +56,8 @@ def parts_of(request: TrainRequest, ks: tuple[int | None, ...]) -> list[Part]:
             of_layer = [f"L{layer}"] if len(request.layers) > 1 else []
             of_k = [f"k{k}"] if len(ks) > 1 else []
             prefix = "".join([".".join(of_layer + of_k), "/"]) if of_layer or of_k else ""
-            parts.append(Part(layer=layer, k=k, name=name, prefix=prefix))
+            target = (targets or {}).get(layer)
+            parts.append(Part(layer=layer, k=k, name=name, prefix=prefix, target=target))
     return parts
 
 
@@ -75,6 +84,7 @@ def check_continuation(
         "--k": [part.k for part in parts if part.layer == request.layers[0]],
         "--seed": request.seed,
         "--cache": cache,
+        "--target-layer": {str(p.layer): p.target for p in parts if p.target is not None} or None,
     }
     path = folder / "made_of.json"
     if path.exists() and any(folder.glob("sae-*/step-*")):

@@ -35,14 +35,23 @@ SURFACE: dict[str, set[str]] = {
     "train": TRACKED
     | {"PROTEINS", "--plm", "--plm-revision", "--layers", "--unit", "--recipe", "--d-sae", "--k"}
     | {"--arch", "--n-vectors", "--batch-size", "--lr", "--max-proteins", "--cache"}
-    | {"--cache-dtype", "--out", "--register", "--device", "--seed"},
+    | {"--cache-dtype", "--target", "--target-layer", "--out", "--register", "--device"}
+    | {"--seed"},
     "import": TRACKED
     | {"SOURCE", "DIR", "--plm", "--layer", "--from", "--plm-revision", "--unit", "--format", "--k"}
     | {"--norm-factor", "--convention", "--name", "--proteins", "--out", "--register", "--device"}
     | {"--seed"},
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--select-share", "--min-instances"}
-    | {"--min-precision", "--max-proteins", "--baselines", "--probes", "--bootstrap", "--out"}
+    | {
+        "--min-precision",
+        "--max-proteins",
+        "--baselines",
+        "--probes",
+        "--ontology",
+        "--bootstrap",
+        "--out",
+    }
     | {"--register", "--promote", "--device", "--seed"},
     "models": TRACKED | {"REF", "--compare"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},

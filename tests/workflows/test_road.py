@@ -11,11 +11,10 @@ import pytest
 
 from plmsae.errors import InputError, QualityError
 from plmsae.registry import list_models, resolve
-from plmsae.workflows import demo, evaluate, fill, score, train, validate
+from plmsae.workflows import demo, fill, score, train, validate
 from plmsae.workflows.progress import Silent
 from plmsae.workflows.requests import (
     DemoRequest,
-    EvaluateRequest,
     FillRequest,
     ScoreRequest,
     TrainRequest,
@@ -208,11 +207,6 @@ def test_a_protein_level_sae_is_trained_on_means(road, tmp_path):
     (outcome,) = train.run(request, Silent())
     bundle = resolve(str(outcome.bundle))
     assert bundle.meta.unit == "protein"
-    with pytest.raises(InputError, match="residue-level"):
-        evaluate.run(
-            EvaluateRequest(model=str(outcome.bundle), concepts="unused.tsv", out=tmp_path),
-            Silent(),
-        )
 
 
 def test_wrong_inputs_are_one_clear_error(road, tmp_path):
