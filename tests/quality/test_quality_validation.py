@@ -36,6 +36,7 @@ def annotations(**changes: list[object]) -> pl.DataFrame:
         "score": [0.5, 1.0, 0.0],
         "precision": [0.9, 0.8, 0.9],
         "precision_low": [0.8, 0.7, 0.8],
+        "probability": [0.95, None, 0.6],
         "latents": [[1], [2], [1, 3]],
         "model_uri": ["m/1"] * 3,
     }
@@ -73,6 +74,7 @@ def test_good_annotations_pass_every_expectation(tmp_path: Path) -> None:
         ({"score": [0.5, 1.01, 0.1]}, "score_in_range", "score 1.01"),
         ({"score": [0.5, float("nan"), 0.1]}, "score_present", "score (empty)"),
         ({"score": [0.5, float("inf"), 0.1]}, "score_in_range", "score inf"),
+        ({"probability": [0.9, 1.5, 0.9]}, "probability_in_range", "probability 1.5"),
         ({"precision": [0.9, None, 0.9]}, "precision_present", "precision (empty)"),
         ({"precision": [0.7, 0.8, 0.9]}, "precision_above_its_lower_end", "precision_low 0.8"),
         ({"model_uri": ["m/1", "m/1", "m/2"]}, "one_model", "m/1 (2 rows)"),
