@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from plmsae.atomic import atomic_path
 from plmsae.errors import InputError
+from plmsae.reports.canvas import BAR as _BAR
+from plmsae.reports.canvas import MARK as _MARK
+from plmsae.reports.canvas import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_BAR, _MARK = "#3d6fb4", "#b3261e"
 
 
 def plot_f1_histogram(features: pl.DataFrame, path: Path) -> Path:
@@ -138,15 +138,5 @@ def _need(table: pl.DataFrame, *columns: str) -> None:
 
 @contextmanager
 def _figure(path: Path, *, width: float = 7.0) -> Iterator[Axes]:
-    # Figure and canvas by hand: pyplot keeps global state and would choose a backend for everyone.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, 4.2), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    yield axes
-    with atomic_path(Path(path)) as temporary:
-        # No version or date inside: the same data give the same file.
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    with canvas(path, width=width) as (axes,):
+        yield axes

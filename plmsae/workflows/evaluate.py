@@ -15,7 +15,8 @@ from plmsae.bundle import Bundle, write_bundle
 from plmsae.errors import InputError
 from plmsae.registry import register, resolve
 from plmsae.tracking import Run, start_run
-from plmsae.workflows.annotated import Annotated, label_context, read_annotated
+from plmsae.workflows.annotated import label_context, read_annotated
+from plmsae.workflows.baselines import compare, log_comparison
 from plmsae.workflows.inputs import gate
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
@@ -23,7 +24,6 @@ from plmsae.workflows.requests import EvaluateRequest
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from plmsae.concepts.comparison import Found
     from plmsae.concepts.evaluation import Evaluation
     from plmsae.encode import Encoder
 
@@ -38,7 +38,7 @@ class EvaluateOutcome:
     """How the proteins were split."""
     summary: dict[str, float]
     baselines: list[dict[str, Any]]
-    """One row a method: method, n_latents, n_features, n_concepts."""
+    """One row a method: the columns of :func:`plmsae.concepts.headline.headline_table`."""
     top_concepts: list[dict[str, Any]]
     callable_concepts: list[dict[str, Any]]
     """Those whose calls reach the precision asked for, on held-out proteins."""
@@ -55,10 +55,7 @@ class EvaluateOutcome:
             f"{int(self.summary['n_concepts_f1_50'])} concepts at F1 > 0.5 on both splits "
             f"({self.how})"
         ]
-        lines += [
-            f"  {row['method']:<24} {row['n_features']:>6} features {row['n_concepts']:>5} concepts"
-            for row in self.baselines
-        ]
+        lines += _headline_lines(self.baselines)
         if self.top_concepts:
             lines.append("best concepts (F1 on held-out proteins; precision of calls, 95 %):")
         lines += [
@@ -74,6 +71,14 @@ class EvaluateOutcome:
         if self.promoted:
             lines.append("promoted to champion")
         return lines
+
+
+def _headline_lines(rows: list[dict[str, Any]]) -> list[str]:
+    import polars as pl
+
+    from plmsae.concepts.headline import HEADLINE_SCHEMA, headline_lines
+
+    return headline_lines(pl.DataFrame(rows, schema=HEADLINE_SCHEMA))
 
 
 def _interval(row: dict[str, Any]) -> str:
@@ -96,6 +101,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     from plmsae.concepts.annotator import registered_concepts
     from plmsae.concepts.calibration import meets
     from plmsae.concepts.evaluation import evaluate_residue
+    from plmsae.concepts.headline import headline_metrics
     from plmsae.scoring.encoding import load_encoder
 
     bundle = resolve(request.model)
@@ -135,11 +141,9 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 seed=request.seed,
             )
             task.update(1, 1)
-        found = _compare(request, data, evaluation, latents, states, encoder, progress)
+        found = compare(request, data, evaluation, latents, states, encoder, progress)
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
-        for row in found:
-            metrics[f"{row.method}_concepts_f1_50"] = len(row.concepts)
-            metrics[f"{row.method}_features_f1_50"] = row.n_features
+        metrics |= headline_metrics(found)
         concepts = evaluation.concepts
         if evaluation.annotator is not None:
             concepts = registered_concepts(concepts, evaluation.annotator)
@@ -159,6 +163,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             concepts=concepts,
         )
         _log(tracked, request.out, new, evaluation, metrics)
+        log_comparison(tracked, found, request.out)
         model, promoted = None, False
         if request.register:
             ref = register(new, run_id=tracked.run_id)
@@ -172,15 +177,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         model=model,
         how=data.how,
         summary=metrics,
-        baselines=[
-            {
-                "method": row.method,
-                "n_latents": row.n_latents,
-                "n_features": row.n_features,
-                "n_concepts": len(row.concepts),
-            }
-            for row in found
-        ],
+        baselines=found.to_dicts(),
         callable_concepts=concepts.filter(callable_concepts)
         .sort("call_precision_low", descending=True)
         .to_dicts(),
@@ -207,69 +204,6 @@ def _encode(
             done += sum(map(len, chunk))
             task.update(done, total)
     return latents, states
-
-
-def _compare(
-    request: EvaluateRequest,
-    data: Annotated,
-    evaluation: Evaluation,
-    latents: list[csr_array],
-    states: list[NDArray[np.float16]],
-    encoder: Encoder,
-    progress: Progress,
-) -> list[Found]:
-    """Run the SAE and its baselines through one protocol, on the concepts that were evaluated."""
-    import polars as pl
-
-    from plmsae.concepts.baselines import (
-        amino_acid_latents,
-        shuffle_labels,
-        signed_units,
-        window_latents,
-    )
-    from plmsae.concepts.comparison import found_by
-    from plmsae.concepts.residue_labels import build_residue_labels
-
-    if not request.baselines:
-        return []
-    lengths = [len(s) for s in data.sequences]
-    evaluated = data.labels.filter(
-        pl.col("concept").is_in(evaluation.concepts["concept"].implode())
-    )
-    labels = build_residue_labels(evaluated, data.accessions, lengths)
-    shuffled = build_residue_labels(
-        shuffle_labels(labels, request.seed, data.split), data.accessions, lengths
-    )
-    splits = [np.flatnonzero(data.split == name) for name in ("select", "report")]
-    true = [(proteins, labels.take(proteins)) for proteins in splits]
-    moved = [(proteins, shuffled.take(proteins)) for proteins in splits]
-    d_sae, d_in = encoder.sae.config.d_sae, encoder.sae.config.d_in
-    centre = np.concatenate([states[i].mean(0, keepdims=True) for i in splits[0]])
-    centre_D = centre.mean(0).astype(np.float32)
-
-    def neurons(index: int) -> csr_array:
-        return signed_units(states[index].astype(np.float32), centre_D)
-
-    def letters(index: int) -> csr_array:
-        return amino_acid_latents([data.sequences[index]])[0]
-
-    def windows(index: int) -> csr_array:
-        return window_latents([data.sequences[index]])[0]
-
-    methods: list[tuple[str, Any, Any, int]] = [
-        ("sae", lambda i: latents[i], true, d_sae),
-        ("neuron", neurons, true, 2 * d_in),
-        ("sae_shuffled_labels", lambda i: latents[i], moved, d_sae),
-        ("amino_acid", letters, true, 26),
-        ("window_of_3", windows, true, 22**3),
-    ]
-    found = []
-    with progress.task("running the baselines") as task:
-        for number, (name, latents_of, sides, width) in enumerate(methods):
-            task.update(number, len(methods), name)
-            found.append(found_by(name, latents_of, sides[0], sides[1], width))
-        task.update(len(methods), len(methods))
-    return found
 
 
 def _log(
