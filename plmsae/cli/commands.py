@@ -139,7 +139,11 @@ COMMANDS = (
             f"plmsae evaluate yeast.tsv.gz --report-on bsubtilis.tsv.gz --model {MODEL}@challenger "
             "--promote",
         ),
-        shapes={"concepts": Shape(argument="CONCEPTS"), "model": _MODEL},
+        shapes={
+            "concepts": Shape(argument="CONCEPTS"),
+            "model": _MODEL,
+            "baselines": Shape(choices=("all", "fast", "none")),
+        },
     ),
     WorkflowCommand(
         name="score",

@@ -16,7 +16,7 @@ from plmsae.errors import InputError
 from plmsae.registry import register, resolve
 from plmsae.tracking import Run, start_run
 from plmsae.workflows.annotated import label_context, read_annotated
-from plmsae.workflows.baselines import compare, log_comparison
+from plmsae.workflows.baselines import check_baselines, compare, log_comparison
 from plmsae.workflows.inputs import gate
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
@@ -104,6 +104,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     from plmsae.concepts.headline import headline_metrics
     from plmsae.scoring.encoding import load_encoder
 
+    check_baselines(request)
     bundle = resolve(request.model)
     if bundle.meta.unit != "residue":
         raise InputError(
@@ -124,7 +125,8 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         )
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)
-        latents, states = _encode(encoder, data.sequences, request.baselines, progress)
+        keep = request.baselines != "none"
+        latents, states = _encode(encoder, data.sequences, keep, progress)
         with progress.task("associating latents with concepts") as task:
             organism = request.report_on is not None
             evaluation = evaluate_residue(
@@ -141,7 +143,15 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 seed=request.seed,
             )
             task.update(1, 1)
-        found = compare(request, data, evaluation, latents, states, encoder, progress)
+        found = compare(
+            request,
+            data,
+            evaluation,
+            latents,
+            lambda i: states[i].astype(np.float32),
+            encoder,
+            progress,
+        )
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
         metrics |= headline_metrics(found)
         concepts = evaluation.concepts

@@ -154,8 +154,12 @@ class EvaluateRequest:
     """Concepts whose precision interval starts lower abstain in scoring and filling."""
     max_proteins: int | None = None
     """Use a random sample of so many of each table."""
-    baselines: bool = True
-    """Run neurons, shuffled labels and residue identity through the same protocol."""
+    baselines: str = "all"
+    """What stands beside the SAE, through the same protocol: ``fast`` is the PLM's neurons,
+    shuffled labels, amino-acid identity and windows of 3 residues; ``all`` adds PCA, ICA and the
+    SAE of a randomly initialised PLM, and takes up to twice as long."""
+    random_vectors: int = 100_000
+    """Residues (repeats counted) on which the SAE of the random PLM is trained."""
     bootstrap: int = 500
     """Samples of homology clusters for the 95 % intervals, of F1 and of what each method finds; 0
     for none."""
@@ -247,6 +251,8 @@ class DemoRequest:
     proteins_per_family: int = 8
     d_sae: int = 2048
     n_vectors: int = 600_000
+    random_vectors: int = 50_000
+    """Residues seen by the SAE of the random PLM, a baseline."""
     min_precision: float = 0.2
     """Concepts whose precision interval starts lower abstain."""
     device: str = "auto"

@@ -42,8 +42,8 @@ SURFACE: dict[str, set[str]] = {
     | {"--seed"},
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--select-share", "--min-instances"}
-    | {"--min-precision", "--max-proteins", "--baselines", "--bootstrap", "--out", "--register"}
-    | {"--promote", "--device", "--seed"},
+    | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
+    | {"--out", "--register", "--promote", "--device", "--seed"},
     "models": TRACKED | {"REF", "--compare"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
     "score": TRACKED
@@ -61,7 +61,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},
     "demo": TRACKED
     | {"--out", "--plm", "--layer", "--n-families", "--proteins-per-family", "--d-sae"}
-    | {"--n-vectors", "--min-precision", "--device", "--seed"},
+    | {"--n-vectors", "--random-vectors", "--min-precision", "--device", "--seed"},
 }
 
 
