@@ -17,6 +17,12 @@ from plmsae.registry import register, resolve
 from plmsae.tracking import Run, start_run
 from plmsae.workflows.annotated import label_context, read_annotated
 from plmsae.workflows.baselines import check_baselines, compare, log_comparison
+from plmsae.workflows.fidelity import (
+    Reconstruction,
+    log_reconstruction,
+    measure_reconstruction,
+    wants_head,
+)
 from plmsae.workflows.inputs import gate
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
@@ -43,10 +49,16 @@ class EvaluateOutcome:
     callable_concepts: list[dict[str, Any]]
     """Those whose calls reach the precision asked for, on held-out proteins."""
     promoted: bool
+    reconstruction: Reconstruction
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {**dataclasses.asdict(self), "bundle": str(self.bundle)}
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            **own,
+            "bundle": str(self.bundle),
+            "reconstruction": self.reconstruction.to_json(),
+        }
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -56,6 +68,7 @@ class EvaluateOutcome:
             f"({self.how})"
         ]
         lines += _headline_lines(self.baselines)
+        lines += self.reconstruction.lines()
         if self.top_concepts:
             lines.append("best concepts (F1 on held-out proteins; precision of calls, 95 %):")
         lines += [
@@ -124,7 +137,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             name=request.concepts,
         )
         device: Any = request.device
-        encoder = load_encoder(bundle, device=device)
+        encoder = load_encoder(bundle, device=device, head=wants_head(request))
         keep = request.baselines != "none"
         latents, states = _encode(encoder, data.sequences, keep, progress)
         with progress.task("associating latents with concepts") as task:
@@ -154,6 +167,8 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         )
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
         metrics |= headline_metrics(found)
+        reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
+        metrics |= reconstruction.report_metrics()
         concepts = evaluation.concepts
         if evaluation.annotator is not None:
             concepts = registered_concepts(concepts, evaluation.annotator)
@@ -166,7 +181,8 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             meta=dataclasses.replace(
                 bundle.meta,
                 eval_data=data.fingerprint(source, "report"),
-                metrics={**bundle.meta.metrics, **metrics},
+                # An imported SAE has no measurements of its own yet.
+                metrics={**reconstruction.metrics, **bundle.meta.metrics, **metrics},
                 min_precision=request.min_precision,
             ),
             features=evaluation.features,
@@ -174,6 +190,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         )
         _log(tracked, request.out, new, evaluation, metrics)
         log_comparison(tracked, found, request.out)
+        log_reconstruction(tracked, reconstruction, request.out)
         model, promoted = None, False
         if request.register:
             ref = register(new, run_id=tracked.run_id)
@@ -193,6 +210,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         .to_dicts(),
         top_concepts=_top(evaluation),
         promoted=promoted,
+        reconstruction=reconstruction,
     )
 
 

@@ -163,6 +163,9 @@ class EvaluateRequest:
     bootstrap: int = 500
     """Samples of homology clusters for the 95 % intervals, of F1 and of what each method finds; 0
     for none."""
+    fidelity_proteins: int = 128
+    """Report proteins on which the reconstruction and its cost to the PLM are measured; 0 for
+    none."""
     out: Path = Path("runs/evaluate")
     register: bool = True
     """Register the SAE with its evidence as a new version, ``challenger``."""

@@ -43,7 +43,7 @@ SURFACE: dict[str, set[str]] = {
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--select-share", "--min-instances"}
     | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
-    | {"--out", "--register", "--promote", "--device", "--seed"},
+    | {"--fidelity-proteins", "--out", "--register", "--promote", "--device", "--seed"},
     "models": TRACKED | {"REF", "--compare"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
     "score": TRACKED

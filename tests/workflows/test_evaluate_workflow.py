@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 
 from plmsae.errors import InputError
+from plmsae.registry import resolve
 from plmsae.workflows import evaluate, simulate, train
 from plmsae.workflows.progress import Silent
 from plmsae.workflows.requests import EvaluateRequest, SimulateRequest, TrainRequest
@@ -91,11 +93,26 @@ def test_the_headline_has_intervals_in_metrics_and_a_figure(place, outcome):
     assert (place / "all" / "baselines.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_reconstruction_is_measured_on_report_proteins(place, outcome):
+    for name in ("loss_recovered", "loss_recovered_mean_unmasked", "explained_variance", "kl"):
+        assert f"report_{name}" in outcome.summary
+    assert outcome.summary["report_l0"] == pytest.approx(4, abs=0.01)
+    for name in ("variance_by_residue.parquet", "variance_by_residue.png"):
+        assert (place / "all" / name).stat().st_size > 0
+    bundle = resolve(str(outcome.bundle))
+    trained = resolve(str(place / "train" / "L2" / "bundle")).meta.metrics
+    # What training measured on its own held-out proteins stays beside it.
+    assert bundle.meta.metrics["explained_variance"] == trained["explained_variance"]
+    json.dumps(outcome.to_json(), allow_nan=False)
+
+
 def test_fast_baselines_need_no_second_plm(place, monkeypatch):
     monkeypatch.setattr(
         "plmsae.workflows.baselines.random_encoder", lambda *_: pytest.fail("not asked for")
     )
-    found = evaluate.run(request(place, "fast", baselines="fast", bootstrap=0), Silent())
+    found = evaluate.run(
+        request(place, "fast", baselines="fast", bootstrap=0, fidelity_proteins=0), Silent()
+    )
     names = [row["method"] for row in found.baselines]
     assert names == ["sae", "neuron", "sae_shuffled_labels", "amino_acid", "window_of_3"]
     assert found.baselines[0]["n_features_low"] is None
