@@ -184,6 +184,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 # An imported SAE has no measurements of its own yet.
                 metrics={**reconstruction.metrics, **bundle.meta.metrics, **metrics},
                 min_precision=request.min_precision,
+                extra={**bundle.meta.extra, "split": data.how},
             ),
             features=evaluation.features,
             concepts=concepts,

@@ -145,7 +145,13 @@ class EvaluateRequest:
     """FASTA with the sequences of a plain label table."""
     report_on: str | None = None
     """A second UniProt table: concepts are chosen on the first and reported on this one. Without
-    it, the first is split by homology cluster."""
+    it, the first is split."""
+    split: str = "cluster"
+    """How one table is split: ``cluster`` keeps every homology cluster on one side; ``organism``
+    chooses on some species and reports on others, with homologues on both sides."""
+    identity: float | None = None
+    """Share of identical residues at which homology clusters are cut, in [0, 1]. By default the
+    clusters that the table names (UniRef50), or 0.3 where it names none."""
     select_share: float = 0.5
     """Share of the proteins on which pairs are chosen, when one table is split."""
     min_instances: int = 10

@@ -41,7 +41,8 @@ SURFACE: dict[str, set[str]] = {
     | {"--norm-factor", "--convention", "--name", "--proteins", "--out", "--register", "--device"}
     | {"--seed"},
     "evaluate": TRACKED
-    | {"CONCEPTS", "--model", "--proteins", "--report-on", "--select-share", "--min-instances"}
+    | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
+    | {"--select-share", "--min-instances"}
     | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
     | {"--fidelity-proteins", "--out", "--register", "--promote", "--device", "--seed"},
     "models": TRACKED | {"REF", "--compare"},
