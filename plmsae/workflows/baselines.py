@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,14 +51,27 @@ def compare(
     request: EvaluateRequest,
     data: Annotated,
     evaluation: Evaluation,
-    latents: list[csr_array],
-    states_of: StatesOf,
+    latents: Sequence[csr_array],
+    states: Sequence[NDArray[np.floating]],
     encoder: Encoder,
     progress: Progress,
 ) -> pl.DataFrame:
     """Return the headline table (:func:`plmsae.concepts.headline.headline_table`), the SAE first.
 
     Empty if the request wants no baselines.
+
+    Parameters
+    ----------
+    request : EvaluateRequest
+    data : Annotated
+    evaluation : Evaluation
+        Whose concepts to look for.
+    latents, states : sequence
+        For each protein the latents (length, F) and the activations (length, D); see
+        :func:`plmsae.workflows.states.encode_with_states`.
+    encoder : Encoder
+        What made them.
+    progress : Progress
     """
     import polars as pl
 
@@ -80,6 +93,10 @@ def compare(
     )
     splits = [np.flatnonzero(data.split == name) for name in ("select", "report")]
     weight_PB = draw_proteins(data.clusters[splits[1]], request.bootstrap, request.seed)
+
+    def states_of(index: int) -> NDArray[np.float32]:
+        return states[index].astype(np.float32)
+
     n_methods = 8 if request.baselines == "all" else 5
     found = []
     with progress.task("running the baselines") as task:
@@ -123,7 +140,7 @@ def check_baselines(request: EvaluateRequest) -> None:
 def _methods(
     request: EvaluateRequest,
     data: Annotated,
-    latents: list[csr_array],
+    latents: Sequence[csr_array],
     states_of: StatesOf,
     encoder: Encoder,
     progress: Progress,
@@ -140,22 +157,25 @@ def _methods(
         latents_of=lambda i: signed_units(states_of(i), mean_D),
         n_latents=2 * config.d_in,
     )
+
+    def projected(fitted: Components) -> Callable[[int], csr_array]:
+        return lambda i: fitted.latents(states_of(i))
+
     for name, fitted in components.items():
         yield Method(
             name=name,
-            latents_of=lambda i, fitted=fitted: fitted.latents(states_of(i)),
+            latents_of=projected(fitted),
             n_latents=fitted.n_latents,
             note=fitted.note,
         )
     if request.baselines == "all":
-        l0 = sum(latents[i].nnz for i in select) / max(
-            sum(len(data.sequences[i]) for i in select), 1
-        )
+        n_residues = sum(len(data.sequences[i]) for i in select)
+        l0 = sum(latents[int(i)].nnz for i in select) / max(n_residues, 1)
         random, note = random_encoder(request, data, encoder, l0, progress)
         theirs = random_latents(random, data, progress)
         yield Method(
             name="random_plm_sae",
-            latents_of=theirs.__getitem__,  # type: ignore[arg-type]
+            latents_of=theirs.__getitem__,
             n_latents=config.d_sae,
             note=note,
         )

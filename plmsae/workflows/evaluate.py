@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from plmsae.bundle import Bundle, write_bundle
 from plmsae.errors import InputError
 from plmsae.registry import register, resolve
@@ -26,12 +23,10 @@ from plmsae.workflows.fidelity import (
 from plmsae.workflows.inputs import gate
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.states import encode_with_states
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
     from plmsae.concepts.evaluation import Evaluation
-    from plmsae.encode import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +44,8 @@ class EvaluateOutcome:
     callable_concepts: list[dict[str, Any]]
     """Those whose calls reach the precision asked for, on held-out proteins."""
     promoted: bool
-    reconstruction: Reconstruction
+    reconstruction: Reconstruction | None = None
+    """How faithful the SAE is, where it is of residues."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -57,7 +53,7 @@ class EvaluateOutcome:
         return {
             **own,
             "bundle": str(self.bundle),
-            "reconstruction": self.reconstruction.to_json(),
+            "reconstruction": self.reconstruction and self.reconstruction.to_json(),
         }
 
     def lines(self) -> list[str]:
@@ -68,7 +64,8 @@ class EvaluateOutcome:
             f"({self.how})"
         ]
         lines += _headline_lines(self.baselines)
-        lines += self.reconstruction.lines()
+        if self.reconstruction is not None:
+            lines += self.reconstruction.lines()
         if self.top_concepts:
             lines.append("best concepts (F1 on held-out proteins; precision of calls, 95 %):")
         lines += [
@@ -139,7 +136,9 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         device: Any = request.device
         encoder = load_encoder(bundle, device=device, head=wants_head(request))
         keep = request.baselines != "none"
-        latents, states = _encode(encoder, data.sequences, keep, progress)
+        latents, states = encode_with_states(
+            encoder, data.sequences, progress, keep=keep, folder=request.out
+        )
         with progress.task("associating latents with concepts") as task:
             organism = request.report_on is not None
             evaluation = evaluate_residue(
@@ -156,15 +155,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 seed=request.seed,
             )
             task.update(1, 1)
-        found = compare(
-            request,
-            data,
-            evaluation,
-            latents,
-            lambda i: states[i].astype(np.float32),
-            encoder,
-            progress,
-        )
+        found = compare(request, data, evaluation, latents, states, encoder, progress)
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
         metrics |= headline_metrics(found)
         reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
@@ -213,26 +204,6 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         promoted=promoted,
         reconstruction=reconstruction,
     )
-
-
-def _encode(
-    encoder: Encoder, sequences: list[str], keep_states: bool, progress: Progress
-) -> tuple[list[csr_array], list[NDArray[np.float16]]]:
-    """Run PLM and SAE once; return latents and, for the neurons, the activations as float16."""
-    latents: list[Any] = [None] * len(sequences)
-    states: list[Any] = [None] * len(sequences) if keep_states else []
-    total, done = sum(map(len, sequences)), 0
-    with progress.task(f"encoding {len(sequences)} proteins") as task:
-        for first in range(0, len(sequences), 256):
-            chunk = sequences[first : first + 256]
-            for index, x in encoder.plm.activations(chunk, [encoder.layer]):
-                x_ND = x[encoder.layer]
-                latents[first + index] = encoder.sae.encode_csr(x_ND)
-                if keep_states:
-                    states[first + index] = x_ND.cpu().numpy().astype(np.float16)
-            done += sum(map(len, chunk))
-            task.update(done, total)
-    return latents, states
 
 
 def _log(

@@ -95,11 +95,11 @@ def _settings(request: EvaluateRequest, device: str) -> TrainConfig:
     )
 
 
-def random_latents(random: Encoder, data: Annotated, progress: Progress) -> list[csr_array | None]:
-    """Encode the proteins of both splits."""
+def random_latents(random: Encoder, data: Annotated, progress: Progress) -> dict[int, csr_array]:
+    """Return the latents of the proteins of both splits, by index."""
     wanted = np.flatnonzero(np.isin(data.split, ("select", "report")))
     sequences = [data.sequences[i] for i in wanted]
-    latents: list[csr_array | None] = [None] * len(data.sequences)
+    latents: dict[int, csr_array] = {}
     total, done = sum(map(len, sequences)), 0
     with progress.task("encoding with the random PLM") as task:
         for index, rows in random.stream(sequences):
