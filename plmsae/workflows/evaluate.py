@@ -21,6 +21,7 @@ from plmsae.workflows.fidelity import (
     wants_head,
 )
 from plmsae.workflows.inputs import gate
+from plmsae.workflows.kinds import kind_lines, with_kinds
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
 from plmsae.workflows.states import encode_with_states
@@ -66,6 +67,7 @@ class EvaluateOutcome:
         lines += _headline_lines(self.baselines)
         if self.reconstruction is not None:
             lines += self.reconstruction.lines()
+        lines += kind_lines(self.summary)
         if self.top_concepts:
             lines.append("best concepts (F1 on held-out proteins; precision of calls, 95 %):")
         lines += [
@@ -165,6 +167,8 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             concepts = registered_concepts(concepts, evaluation.annotator)
         callable_concepts = meets(concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
+        features, concepts, kinds = with_kinds(data, evaluation, concepts, latents, progress)
+        metrics |= kinds
         source = request.report_on if organism and request.report_on else request.concepts
         new = write_bundle(
             request.out / "bundle",
@@ -177,7 +181,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 min_precision=request.min_precision,
                 extra={**bundle.meta.extra, "split": data.how},
             ),
-            features=evaluation.features,
+            features=features,
             concepts=concepts,
         )
         _log(tracked, request.out, new, evaluation, metrics)

@@ -106,6 +106,16 @@ def test_the_reconstruction_is_measured_on_report_proteins(place, outcome):
     json.dumps(outcome.to_json(), allow_nan=False)
 
 
+def test_the_registered_tables_say_of_what_kind_things_are(outcome):
+    bundle = resolve(str(outcome.bundle))
+    assert {"pattern", "n_concepts", "family_specific"} <= set(bundle.features.columns)
+    assert {"absorbed", "amino_acid", "f1_same_residue", "f1_low", "q"} <= set(
+        bundle.concepts.columns
+    )
+    assert "shapes of features: " in "\n".join(outcome.lines())
+    assert bundle.meta.extra["split"] == outcome.how
+
+
 def test_fast_baselines_need_no_second_plm(place, monkeypatch):
     monkeypatch.setattr(
         "plmsae.workflows.baselines.random_encoder", lambda *_: pytest.fail("not asked for")
