@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -83,6 +83,23 @@ def headline_metrics(table: pl.DataFrame) -> dict[str, float]:
                 metrics[f"{row['method']}_{what}_f1_50{end}"] = row[f"n_{what}{end}"]
                 metrics[f"sae_ahead_of_{row['method']}_{what}{end}"] = row[f"ahead_{what}{end}"]
     return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def registered_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics that a model carries with it, of all that a run logs.
+
+    Of the headline, every method's counts, with intervals for the SAE and its lead over the
+    neurons; the rest is in ``baselines.parquet``.
+    """
+
+    def kept(name: str) -> bool:
+        if name.startswith("sae_ahead_of_"):
+            return name.startswith("sae_ahead_of_neuron_")
+        return not name.endswith(("_f1_50_low", "_f1_50_high")) or name.startswith(
+            ("sae_features", "sae_concepts")
+        )
+
+    return {name: value for name, value in metrics.items() if kept(name)}
 
 
 def headline_lines(table: pl.DataFrame) -> list[str]:

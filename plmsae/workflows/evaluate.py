@@ -113,7 +113,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     from plmsae.concepts.annotator import registered_concepts
     from plmsae.concepts.calibration import meets
     from plmsae.concepts.evaluation import evaluate_residue
-    from plmsae.concepts.headline import headline_metrics
+    from plmsae.concepts.headline import headline_metrics, registered_metrics
     from plmsae.scoring.encoding import load_encoder
 
     check_baselines(request)
@@ -176,8 +176,11 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             meta=dataclasses.replace(
                 bundle.meta,
                 eval_data=data.fingerprint(source, "report"),
-                # An imported SAE has no measurements of its own yet.
-                metrics={**reconstruction.metrics, **bundle.meta.metrics, **metrics},
+                metrics={
+                    **reconstruction.if_unmeasured(bundle.meta.metrics),
+                    **bundle.meta.metrics,
+                    **registered_metrics(metrics),
+                },
                 min_precision=request.min_precision,
                 extra={**bundle.meta.extra, "split": data.how},
             ),

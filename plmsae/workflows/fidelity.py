@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,10 @@ class Reconstruction:
     def report_metrics(self) -> dict[str, float]:
         """Return the metrics as ``report_…``: those of training are of other proteins."""
         return {f"report_{name}": value for name, value in self.metrics.items()}
+
+    def if_unmeasured(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the metrics for a model that was never measured, such as an imported one."""
+        return {} if "explained_variance" in metrics else dict(self.metrics)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""

@@ -11,7 +11,12 @@ from plmsae.concepts import comparison
 from plmsae.concepts.association import associate
 from plmsae.concepts.bootstrap import draw_proteins
 from plmsae.concepts.comparison import found_by
-from plmsae.concepts.headline import headline_lines, headline_metrics, headline_table
+from plmsae.concepts.headline import (
+    headline_lines,
+    headline_metrics,
+    headline_table,
+    registered_metrics,
+)
 from plmsae.concepts.latents import max_activations
 from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.concepts.selection import confirmed_pairs
@@ -147,6 +152,9 @@ def test_the_table_in_words_and_as_metrics_has_the_same_numbers():
     assert metrics["neuron_concepts_f1_50_high"] == row["n_concepts_high"]
     assert metrics["sae_ahead_of_neuron_features"] == row["ahead_features"]
     assert not any(name.startswith("sae_ahead_of_sae") for name in metrics)
+    carried = registered_metrics({**metrics, "pca_features_f1_50_low": 0.0, "kl": 1.0})
+    assert {"sae_features_f1_50_low", "sae_ahead_of_neuron_features_low", "kl"} <= set(carried)
+    assert not {"neuron_features_f1_50_low", "pca_features_f1_50_low"} & set(carried)
     text = "\n".join(headline_lines(table))
     assert f"{row['n_features']} [" in text
     assert "ahead of the neurons" in text

@@ -106,4 +106,7 @@ def test_it_is_told_in_words_and_as_metrics_of_the_report_split(plm):
     for words in ("100.0% of the variance", "masked positions", "mean-ablation", "16.0 latents"):
         assert words in text
     assert found.report_metrics()["report_kl"] == found.metrics["kl"]
+    # An imported SAE has no measurements of its own; those of training are not replaced.
+    assert found.if_unmeasured({"n_concepts": 3.0}) == found.metrics
+    assert found.if_unmeasured({"explained_variance": 0.5}) == {}
     assert found.to_json()["by_residue"][0]["residue"] == "A"
