@@ -127,6 +127,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     with start_run(
         experiment="plmsae-evaluate", run_name=f"evaluate {bundle.name}", params=params
     ) as tracked:
+        tracked.set_tags({"split": data.how})
         gate(
             "labels",
             data.labels,

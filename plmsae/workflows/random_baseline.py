@@ -48,7 +48,7 @@ def random_encoder(
     from plmsae.plm.untrained import untrained_plm
     from plmsae.sae.data import shuffled_batches
     from plmsae.sae.train import train
-    from plmsae.workflows.train import activation_stream
+    from plmsae.workflows.activations import activation_stream
 
     plm = untrained_plm(encoder.plm, layer=encoder.layer, seed=request.seed)
     proteins = [data.sequences[i] for i in np.flatnonzero(data.split == "select")]
