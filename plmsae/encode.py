@@ -60,6 +60,17 @@ class Encoder:
 
     def stream(self, sequences: Sequence[str]) -> Iterator[tuple[int, csr_array]]:
         """Yield (index, latents) as sequences are done, the longest first."""
+        for index, rows, _ in self.stream_with_states(sequences):
+            yield index, rows
+
+    def stream_with_states(
+        self, sequences: Sequence[str]
+    ) -> Iterator[tuple[int, csr_array, torch.Tensor]]:
+        """Yield (index, latents, activations) as sequences are done, the longest first.
+
+        The activations, float32 (length, D) on the PLM's device, are what the SAE was given: the
+        mean, (1, D), where the unit is the protein.
+        """
         pending: list[tuple[int, torch.Tensor]] = []
         rows = 0
         for index, states in self.plm.activations(sequences, [self.layer]):
@@ -72,7 +83,9 @@ class Encoder:
                 pending, rows = [], 0
         yield from self._flush(pending)
 
-    def _flush(self, pending: list[tuple[int, torch.Tensor]]) -> Iterator[tuple[int, csr_array]]:
+    def _flush(
+        self, pending: list[tuple[int, torch.Tensor]]
+    ) -> Iterator[tuple[int, csr_array, torch.Tensor]]:
         import torch
 
         if not pending:
@@ -80,5 +93,5 @@ class Encoder:
         codes = self.sae.encode_csr(torch.cat([x for _, x in pending]))
         first = 0
         for index, x_ND in pending:
-            yield index, codes[first : first + len(x_ND)]
+            yield index, codes[first : first + len(x_ND)], x_ND
             first += len(x_ND)

@@ -138,8 +138,14 @@ COMMANDS = (
             f"plmsae evaluate swissprot_yeast.tsv.gz --model {MODEL}@challenger",
             f"plmsae evaluate yeast.tsv.gz --report-on bsubtilis.tsv.gz --model {MODEL}@challenger "
             "--promote",
+            f"plmsae evaluate bacteria.tsv.gz --model {MODEL}@challenger --split organism",
         ),
-        shapes={"concepts": Shape(argument="CONCEPTS"), "model": _MODEL},
+        shapes={
+            "concepts": Shape(argument="CONCEPTS"),
+            "model": _MODEL,
+            "split": Shape(choices=("cluster", "organism")),
+            "baselines": Shape(choices=("all", "fast", "none")),
+        },
     ),
     WorkflowCommand(
         name="score",

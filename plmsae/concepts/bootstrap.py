@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr, ndtri
 
 from plmsae.concepts.pairs import GroupCounts
 from plmsae.errors import InputError
@@ -41,9 +42,67 @@ def bootstrap_f1(
     if draws < 1:
         raise InputError("the bootstrap needs at least one draw", value=str(draws))
     n_pairs, n_groups = counts.fires_QG.shape
+    weight_GB = _draw(n_groups, draws, seed).astype(np.float64)
+    return percentile_interval(counts, weight_GB, confidence, n_pairs)
+
+
+def draw_proteins(group_P: npt.ArrayLike, draws: int, seed: int) -> npt.NDArray[np.float32]:
+    """Draw groups of proteins with replacement, as many as there are, `draws` times.
+
+    Parameters
+    ----------
+    group_P : array_like of int, shape=(P,)
+        Homology cluster of each protein; a cluster is drawn whole.
+    draws, seed : int
+        Number of samples B; 0 gives none.
+
+    Returns
+    -------
+    ndarray, dtype=float32, shape=(P, B)
+        How often each protein is in each sample.
+    """
+    names, member = np.unique(np.asarray(group_P), return_inverse=True)
+    return _draw(len(names), draws, seed)[member].astype(np.float32)
+
+
+def bias_corrected_interval(
+    estimate: float, draws_B: npt.ArrayLike, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the bias-corrected percentile interval of a number (Efron 1987, §3).
+
+    A count of what passes a level is biased under resampling: rare concepts become rarer, and what
+    lies just below the level passes in half of the samples. The correction shifts the percentiles
+    by where the estimate lies among the samples.
+
+    Parameters
+    ----------
+    estimate : float
+        From the proteins as they are.
+    draws_B : array_like, shape=(B,)
+        The same number on each sample.
+    confidence : float
+        Two-sided level in (0, 1).
+
+    Returns
+    -------
+    low, high : float
+        Always around the estimate: where the bias is beyond correction, as far as the estimate.
+        NaN without samples.
+    """
+    draws = np.asarray(draws_B, dtype=np.float64)
+    if not len(draws):
+        return float("nan"), float("nan")
+    below = (np.count_nonzero(draws < estimate) + np.count_nonzero(draws <= estimate)) / 2
+    # Half a sample from either end, so that the correction stays finite.
+    z0 = ndtri(np.clip(below / len(draws), 0.5 / len(draws), 1 - 0.5 / len(draws)))
+    z = ndtri((1 + confidence) / 2)
+    low, high = np.quantile(draws, ndtr([2 * z0 - z, 2 * z0 + z]))
+    return min(float(low), estimate), max(float(high), estimate)
+
+
+def _draw(n_groups: int, draws: int, seed: int) -> npt.NDArray[np.int64]:
     rng = np.random.default_rng(seed)
-    weight_GB = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=draws).T
-    return percentile_interval(counts, weight_GB.astype(np.float64), confidence, n_pairs)
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=draws).T
 
 
 def percentile_interval(

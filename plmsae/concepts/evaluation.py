@@ -70,6 +70,8 @@ class Evaluation:
     annotator: pl.DataFrame | None
     """Where a precision was asked for: one row a concept, as
     :func:`plmsae.concepts.annotator.tune_annotator` returns it."""
+    pairs: pl.DataFrame
+    """All pairs confirmed at F1 > 0.5 on both splits: ``concept``, ``latent``, ``threshold``."""
     skipped: pl.DataFrame
     """Concepts too rare to evaluate: ``concept``, ``n_select``, ``n_report`` (instances)."""
 
@@ -235,6 +237,13 @@ def evaluate_residue(
         },
         evidence=evidence,
         annotator=annotator,
+        pairs=pl.DataFrame(
+            {
+                "concept": pl.Series(select.concepts, dtype=pl.String).gather(pairs[:, 0]),
+                "latent": pairs[:, 1].astype(np.int32),
+                "threshold": select.thresholds_T[pairs[:, 2]].astype(np.float64),
+            }
+        ),
         calls=calls.select(
             named.gather(calls["protein"]).alias("accession"),
             pl.exclude("protein"),

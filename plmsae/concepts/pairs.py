@@ -137,17 +137,26 @@ class GroupCounts:
         def total(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
             return counts.sum(axis=1) if weight_GB is None else counts @ weight_GB
 
+        return GroupCounts(
+            true_positives_QG=total(self.true_positives_QG),
+            fires_QG=total(self.fires_QG),
+            found_QG=total(self.found_QG),
+            targets_QG=total(self.targets_QG),
+        ).f1_each()
+
+    def f1_each(self) -> npt.NDArray[np.float64]:
+        """Return F1 of every pair in every group by itself, in the shape of the counts."""
+
         def ratio(
-            part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]
+            part: npt.NDArray[np.floating], whole: npt.NDArray[np.floating]
         ) -> npt.NDArray[np.float64]:
             share: npt.NDArray[np.float64] = np.divide(
                 part, whole, out=np.full(whole.shape, np.nan), where=whole > 0
             )
             return share
 
-        precision = ratio(total(self.true_positives_QG), total(self.fires_QG))
-        recall = ratio(total(self.found_QG), total(self.targets_QG))
-        return f1_score(precision, recall)
+        precision = ratio(self.true_positives_QG, self.fires_QG)
+        return f1_score(precision, ratio(self.found_QG, self.targets_QG))
 
 
 def count_by_group(

@@ -181,7 +181,9 @@ def load_plm(
     max_layer : int, optional
         Drop the blocks above this layer; they are never computed.
     head : bool
-        Keep the language-modelling head (and all blocks), for perplexity and loss recovered.
+        Keep the language-modelling head (and all blocks), for perplexity and loss recovered. Where
+        the checkpoint has none, `masked_lm` is None: random weights in its place would predict
+        nothing.
 
     Raises
     ------
@@ -207,11 +209,14 @@ def load_plm(
             raise InputError("a folding model, not a language model", where=name)
         kind: Any = EsmForMaskedLM if head else EsmModel
         options: dict[str, Any] = {} if head else {"add_pooling_layer": False}
-        loaded: Any = kind.from_pretrained(
+        loaded: Any
+        info: Any
+        loaded, info = kind.from_pretrained(
             entry.source,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=_DTYPES[precision],
+            output_loading_info=True,
             **options,
             **common,
         )
@@ -223,6 +228,9 @@ def load_plm(
         ) from error
     loaded = loaded.to(torch_device).eval().requires_grad_(False)
     body = loaded.esm if head else loaded
+    has_head = head and not any(key.startswith("lm_head.dense") for key in info["missing_keys"])
+    if head and not has_head:
+        logger.warning("%s has no language-modelling head", name)
     if max_layer is not None and not head and 0 <= max_layer < config.num_hidden_layers:
         body.encoder.layer = body.encoder.layer[:max_layer]
     return Plm(
@@ -234,7 +242,7 @@ def load_plm(
         device=torch_device,
         dtype=_DTYPES[precision],
         model=body,
-        masked_lm=loaded if head else None,
+        masked_lm=loaded if has_head else None,
     )
 
 

@@ -2,6 +2,8 @@
 
 Loss recovered = 1 − (CE(replaced) − CE(own)) / (CE(ablated) − CE(own)): 1 if the replacement loses
 nothing, 0 if it is no better than the ablation (InterPLM, Methods, "fidelity", there in percent).
+The ablation is zero, as InterPLM has it, or the mean activation, which is the harder to beat: a
+layer of zeros is unlike anything the next block has seen.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ Replace = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
-    """Cross-entropies (natural log) at the same residues under three versions of layer L.
+    """Cross-entropies (natural log) at the same residues under some versions of layer L.
 
     Attributes
     ----------
@@ -39,6 +41,8 @@ class Fidelity:
         Mean KL divergence from the PLM's own predictions to those under replacement.
     n_positions : int
         Residues predicted.
+    mean : float or None
+        Layer L set to its mean at every residue, if the mean was given.
     """
 
     own: float
@@ -46,11 +50,24 @@ class Fidelity:
     zero: float
     kl: float
     n_positions: int
+    mean: float | None = None
 
     @property
     def loss_recovered(self) -> float:
-        """Share of the loss between zero-ablation and the PLM that the replacement keeps."""
-        return 1.0 - (self.replaced - self.own) / (self.zero - self.own)
+        """Share of the loss between zero-ablation and the PLM that the replacement keeps.
+
+        NaN where the ablation loses nothing.
+        """
+        return self._recovered(self.zero)
+
+    @property
+    def loss_recovered_mean(self) -> float | None:
+        """The same with mean-ablation as the other end; None if there was none."""
+        return None if self.mean is None else self._recovered(self.mean)
+
+    def _recovered(self, ablated: float) -> float:
+        lost = ablated - self.own
+        return 1.0 - (self.replaced - self.own) / lost if lost else float("nan")
 
 
 @torch.inference_mode()
@@ -61,6 +78,7 @@ def fidelity(
     replace: Replace,
     *,
     masked: bool = True,
+    mean_D: Tensor | None = None,
     share: float = 0.15,
     seed: int = 0,
     token_budget: int = 8192,
@@ -77,12 +95,14 @@ def fidelity(
         Takes residue activations (n, D) float32 and returns their replacement.
     masked : bool
         Predict `share` of the residues, masked; else every residue, none masked (as InterPLM).
+    mean_D : Tensor, shape (D,), optional
+        Mean of layer L over residues, to ablate with as well.
     """
     if plm.masked_lm is None:
         raise InputError("the PLM was opened without its language-modelling head")
     plm.check_layer(layer)
     rng = np.random.default_rng(seed)
-    totals = np.zeros(4)
+    totals = np.zeros(5)
     count = 0
     standard = torch.tensor(STANDARD)
     for batch in batches([len(s) for s in sequences], plm.max_residues, token_budget):
@@ -103,15 +123,25 @@ def fidelity(
             x_ND = state
         replaced = x_ND.clone()
         replaced[residues] = replace(x_ND[residues].float()).to(x_ND.dtype)
-        zero = x_ND.masked_fill(residues.unsqueeze(1), 0.0)
+        versions = [x_ND, replaced, x_ND.masked_fill(residues.unsqueeze(1), 0.0)]
+        if mean_D is not None:
+            versions.append(torch.where(residues.unsqueeze(1), mean_D.to(x_ND), x_ND))
         log_p = []
-        for version in (x_ND, replaced, zero):
+        for version in versions:
             last = version
             for _, state in run_blocks(plm.model, version, layout, layer, plm.n_layers):
                 last = state
             log_p.append(head_logits(plm.masked_lm, last[where]).double().log_softmax(-1))
-        totals[:3] += [float(functional.nll_loss(lp, target, reduction="sum")) for lp in log_p]
-        totals[3] += float((log_p[0].exp() * (log_p[0] - log_p[1])).sum())
+        losses = [float(functional.nll_loss(lp, target, reduction="sum")) for lp in log_p]
+        totals[1 : 1 + len(losses)] += losses
+        totals[0] += float((log_p[0].exp() * (log_p[0] - log_p[1])).sum())
         count += len(where)
-    own, changed, ablated, kl = totals / max(count, 1)
-    return Fidelity(own=own, replaced=changed, zero=ablated, kl=kl, n_positions=count)
+    kl, own, changed, zero, mean = (float(total) for total in totals / max(count, 1))
+    return Fidelity(
+        own=own,
+        replaced=changed,
+        zero=zero,
+        mean=None if mean_D is None else mean,
+        kl=kl,
+        n_positions=count,
+    )

@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 Ints = NDArray[np.int64]
 Method = Literal["auto", "mmseqs", "kmer"]
 
+IDENTITY = 0.3
+"""Share of identical residues at which clusters are cut unless another is asked for."""
+
 
 def resolve_method(method: Method) -> Literal["mmseqs", "kmer"]:
     """Return what ``auto`` stands for here: MMseqs2 where it is on the PATH, else the built-in way.
@@ -48,7 +51,7 @@ def cluster(
     sequences: Sequence[str],
     *,
     method: Method = "auto",
-    identity: float = 0.3,
+    identity: float = IDENTITY,
     coverage: float = 0.0,
     evalue: float = 1e-3,
 ) -> Ints:
@@ -106,16 +109,36 @@ def cluster(
     )
 
 
-def cluster_table(table: pl.DataFrame, *, method: Method = "auto", identity: float = 0.3) -> Ints:
+def cluster_table(
+    table: pl.DataFrame, *, method: Method = "auto", identity: float | None = None
+) -> Ints:
     """Return the cluster of each row of a `read_table` frame.
 
-    The clusters that the table names (UniRef50) are used if every row has one; else the sequences
-    are clustered.
+    The clusters that the table names (UniRef50) are used if every row has one and no `identity` is
+    asked for; else the sequences are clustered, at 30 % identity if nothing else is said.
     """
-    if table.height and table["cluster"].null_count() == 0:
+    if identity is None and names_clusters(table):
         _, numbers = np.unique(table["cluster"].to_numpy(), return_inverse=True)
         return _in_order_of_occurrence(numbers)
-    return cluster(table["sequence"].to_list(), method=method, identity=identity)
+    at = IDENTITY if identity is None else identity
+    return cluster(table["sequence"].to_list(), method=method, identity=at)
+
+
+def names_clusters(table: pl.DataFrame) -> bool:
+    """Say whether every row of a `read_table` frame names its cluster."""
+    return table.height > 0 and table["cluster"].null_count() == 0
+
+
+def describe_clusters(
+    table: pl.DataFrame, *, method: Method = "auto", identity: float | None = None
+) -> str:
+    """Say in words how `cluster_table` clusters a table: by whose clusters, at which identity."""
+    if identity is None and names_clusters(table):
+        kinds = {str(name).split("_")[0] for name in table["cluster"]}
+        whose = kinds.pop() if len(kinds) == 1 else "the"
+        return f"{whose if whose.startswith('UniRef') else 'the'} clusters of the table"
+    tool = {"mmseqs": "MMseqs2", "kmer": "built-in k-mer"}[resolve_method(method)]
+    return f"{tool} clusters at {IDENTITY if identity is None else identity:.0%} identity"
 
 
 def split(

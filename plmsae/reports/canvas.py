@@ -1,4 +1,4 @@
-"""What every figure is drawn on: no display, no clock, no state."""
+"""What every figure is drawn on: no global state, no display, the same bytes for the same data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from plmsae.atomic import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+BAR, MARK, PALE = "#3d6fb4", "#b3261e", "#b9c2cc"
+"""Colours of what is shown, of what to look at, and of what it is compared with."""
 
 
 @contextmanager
@@ -34,3 +37,27 @@ def bare_axes(figure: Figure, *place: Any, **options: Any) -> Axes:
     axes: Axes = figure.add_subplot(*place, **options)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+@contextmanager
+def canvas_of_axes(
+    path: Path, *, width: float = 7.0, height: float = 4.2, columns: int = 1
+) -> Iterator[list[Axes]]:
+    """Yield axes side by side that share the vertical one; the figure is saved at the end.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.png`` file.
+    width, height : float
+        Of the whole figure, in inches.
+    columns : int
+        Number of axes.
+    """
+    with canvas(path, size=(width, height)) as figure:
+        axes = [bare_axes(figure, 1, columns, 1)]
+        for column in range(2, columns + 1):
+            more = bare_axes(figure, 1, columns, column, sharey=axes[0])
+            more.tick_params(labelleft=False)
+            axes.append(more)
+        yield axes

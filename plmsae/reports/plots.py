@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from plmsae.errors import InputError
-from plmsae.reports.canvas import bare_axes, canvas
+from plmsae.reports.canvas import BAR as _BAR
+from plmsae.reports.canvas import MARK as _MARK
+from plmsae.reports.canvas import canvas_of_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_BAR, _MARK = "#3d6fb4", "#b3261e"
 
 
 def plot_f1_histogram(features: pl.DataFrame, path: Path) -> Path:
@@ -138,5 +138,5 @@ def _need(table: pl.DataFrame, *columns: str) -> None:
 
 @contextmanager
 def _figure(path: Path, *, width: float = 7.0) -> Iterator[Axes]:
-    with canvas(path, size=(width, 4.2)) as figure:
-        yield bare_axes(figure)
+    with canvas_of_axes(path, width=width) as (axes,):
+        yield axes

@@ -110,9 +110,15 @@ class Encoded:
 
 
 def load_encoder(
-    bundle: ModelBundle, *, device: Device = "auto", precision: Precision = "auto"
+    bundle: ModelBundle,
+    *,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    head: bool = False,
 ) -> Encoder:
     """Return the encoder that a bundle describes: its PLM, at its revision, its layer and its SAE.
+
+    With `head`, the PLM keeps all its blocks and its language-modelling head.
 
     Raises
     ------
@@ -130,6 +136,7 @@ def load_encoder(
         device=device,
         precision=precision,
         max_layer=meta.layer,
+        head=head,
     )
     if meta.plm_revision and plm.revision != meta.plm_revision:
         raise InputError(

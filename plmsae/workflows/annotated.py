@@ -15,6 +15,7 @@ from plmsae.proteins.records import Protein
 from plmsae.workflows.inputs import read_protein_set
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.splitting import check_split, split_table, split_tables
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,45 +68,24 @@ def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:
     InputError
         If labels and proteins do not fit, or a split would be empty.
     """
-    import polars as pl
-
-    from plmsae.proteins.splits import cluster_table, split
-
+    check_split(request)
     with progress.task("reading and splitting annotated proteins") as task:
         table, labels = _read(request.concepts, request, progress)
         if request.report_on is not None:
             other, other_labels = _read(request.report_on, request, progress)
-            shared = set(table["accession"]) & set(other["accession"])
-            if shared:
-                raise InputError(
-                    f"{len(shared)} accessions are in both tables",
-                    where=request.report_on,
-                    value=min(shared),
-                )
-            # A select protein is a cluster of its own: only the report proteins' clusters count.
-            clusters = np.concatenate(
-                [np.arange(table.height), table.height + cluster_table(other)]
-            )
-            names = np.repeat(["select", "report"], [table.height, other.height])
-            how = f"chosen on {Path(request.concepts).name}, reported on "
-            how += Path(request.report_on).name
-            columns = ["accession", "sequence"]
-            table = pl.concat([table.select(columns), other.select(columns)])
-            labels = pl.concat([labels, other_labels])
+            divided = split_tables(table, other, request)
+            labels = labels.vstack(other_labels)
         else:
-            clusters = cluster_table(table)
-            share = {"select": request.select_share, "report": 1 - request.select_share}
-            numbers = split(clusters, share, request.seed)
-            names = np.array(["select", "report"])[numbers]
-            how = "homology clusters, none in both splits"
+            divided = split_table(table, request)
+            labels = labels.filter(labels["accession"].is_in(divided.table["accession"].implode()))
         task.update(1, 1)
     return Annotated(
-        accessions=table["accession"].to_list(),
-        sequences=table["sequence"].to_list(),
+        accessions=divided.table["accession"].to_list(),
+        sequences=divided.table["sequence"].to_list(),
         labels=labels,
-        split=names,
-        clusters=clusters,
-        how=how,
+        split=divided.names,
+        clusters=divided.clusters,
+        how=divided.how,
     )
 
 

@@ -82,6 +82,7 @@ class DemoOutcome:
                 "concepts found",
                 f"{int(summary['n_concepts_f1_50'])}"
                 f" (PLM neurons {int(summary['neuron_concepts_f1_50'])},"
+                f" SAE of a random PLM {int(summary['random_plm_sae_concepts_f1_50'])},"
                 f" residue identity {int(summary['amino_acid_concepts_f1_50'])})",
             ),
             (
@@ -143,6 +144,8 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
                 concepts=str(known),
                 out=out / "evaluate",
                 min_precision=request.min_precision,
+                random_vectors=request.random_vectors,
+                fidelity_proteins=48,  # measured on 128 while training
                 device=request.device,
                 seed=request.seed,
             ),

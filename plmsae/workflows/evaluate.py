@@ -8,25 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from plmsae.bundle import Bundle, write_bundle
 from plmsae.errors import InputError
 from plmsae.registry import register, resolve
 from plmsae.tracking import Run, start_run
-from plmsae.workflows.annotated import Annotated, label_context, read_annotated
+from plmsae.workflows.annotated import label_context, read_annotated
+from plmsae.workflows.baselines import check_baselines, compare, log_comparison
 from plmsae.workflows.calling import calling_lines, choose_calling
+from plmsae.workflows.fidelity import (
+    Reconstruction,
+    log_reconstruction,
+    measure_reconstruction,
+    wants_head,
+)
 from plmsae.workflows.inputs import gate
+from plmsae.workflows.kinds import kind_lines, with_kinds
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.states import encode_with_states
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
-    from plmsae.concepts.comparison import Found
     from plmsae.concepts.evaluation import Evaluation
-    from plmsae.encode import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +41,22 @@ class EvaluateOutcome:
     """How the proteins were split."""
     summary: dict[str, float]
     baselines: list[dict[str, Any]]
-    """One row a method: method, n_latents, n_features, n_concepts."""
+    """One row a method: the columns of :func:`plmsae.concepts.headline.headline_table`."""
     top_concepts: list[dict[str, Any]]
     callable_concepts: list[dict[str, Any]]
     """Those whose calls reach the precision asked for, on held-out proteins."""
     promoted: bool
+    reconstruction: Reconstruction | None = None
+    """How faithful the SAE is, where it is of residues."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {**dataclasses.asdict(self), "bundle": str(self.bundle)}
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            **own,
+            "bundle": str(self.bundle),
+            "reconstruction": self.reconstruction and self.reconstruction.to_json(),
+        }
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -56,10 +65,10 @@ class EvaluateOutcome:
             f"{int(self.summary['n_concepts_f1_50'])} concepts at F1 > 0.5 on both splits "
             f"({self.how})"
         ]
-        lines += [
-            f"  {row['method']:<24} {row['n_features']:>6} features {row['n_concepts']:>5} concepts"
-            for row in self.baselines
-        ]
+        lines += _headline_lines(self.baselines)
+        if self.reconstruction is not None:
+            lines += self.reconstruction.lines()
+        lines += kind_lines(self.summary)
         if self.top_concepts:
             lines.append("best concepts (F1 on held-out proteins; precision of calls, 95 %):")
         lines += [
@@ -76,6 +85,14 @@ class EvaluateOutcome:
         if self.promoted:
             lines.append("promoted to champion")
         return lines
+
+
+def _headline_lines(rows: list[dict[str, Any]]) -> list[str]:
+    import polars as pl
+
+    from plmsae.concepts.headline import HEADLINE_SCHEMA, headline_lines
+
+    return headline_lines(pl.DataFrame(rows, schema=HEADLINE_SCHEMA))
 
 
 def _interval(row: dict[str, Any]) -> str:
@@ -97,8 +114,10 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     """
     from plmsae.concepts.calibration import meets
     from plmsae.concepts.evaluation import evaluate_residue
+    from plmsae.concepts.headline import headline_metrics, registered_metrics
     from plmsae.scoring.encoding import load_encoder
 
+    check_baselines(request)
     bundle = resolve(request.model)
     if bundle.meta.unit == "protein":
         from plmsae.workflows import evaluate_proteins
@@ -114,6 +133,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     with start_run(
         experiment="plmsae-evaluate", run_name=f"evaluate {bundle.name}", params=params
     ) as tracked:
+        tracked.set_tags({"split": data.how})
         gate(
             "labels",
             data.labels,
@@ -123,8 +143,11 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             name=request.concepts,
         )
         device: Any = request.device
-        encoder = load_encoder(bundle, device=device)
-        latents, states = _encode(encoder, data.sequences, request.baselines, progress)
+        encoder = load_encoder(bundle, device=device, head=wants_head(request))
+        keep = request.baselines != "none"
+        latents, states = encode_with_states(
+            encoder, data.sequences, progress, keep=keep, folder=request.out
+        )
         with progress.task("associating latents with concepts") as task:
             organism = request.report_on is not None
             evaluation = evaluate_residue(
@@ -141,16 +164,18 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 seed=request.seed,
             )
             task.update(1, 1)
-        found = _compare(request, data, evaluation, latents, states, encoder, progress)
+        found = compare(request, data, evaluation, latents, states, encoder, progress)
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
-        for row in found:
-            metrics[f"{row.method}_concepts_f1_50"] = len(row.concepts)
-            metrics[f"{row.method}_features_f1_50"] = row.n_features
+        metrics |= headline_metrics(found)
+        reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
+        metrics |= reconstruction.report_metrics()
         calling = choose_calling(request, data, evaluation, latents, states, progress)
         metrics |= calling.metrics
         concepts = calling.concepts
         callable_concepts = meets(concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
+        features, concepts, kinds = with_kinds(data, evaluation, concepts, latents, progress)
+        metrics |= kinds
         source = request.report_on if organism and request.report_on else request.concepts
         new = write_bundle(
             request.out / "bundle",
@@ -158,15 +183,22 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             meta=dataclasses.replace(
                 bundle.meta,
                 eval_data=data.fingerprint(source, "report"),
-                metrics={**bundle.meta.metrics, **metrics},
+                metrics={
+                    **reconstruction.if_unmeasured(bundle.meta.metrics),
+                    **bundle.meta.metrics,
+                    **registered_metrics(metrics),
+                },
                 min_precision=request.min_precision,
+                extra={**bundle.meta.extra, "split": data.how},
             ),
-            features=evaluation.features,
+            features=features,
             concepts=concepts,
             callers=calling.callers,
         )
         calling.log(tracked, request.out)
         _log(tracked, request.out, new, evaluation, metrics)
+        log_comparison(tracked, found, request.out)
+        log_reconstruction(tracked, reconstruction, request.out)
         model, promoted = None, False
         if request.register:
             ref = register(new, run_id=tracked.run_id)
@@ -180,104 +212,14 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         model=model,
         how=data.how,
         summary=metrics,
-        baselines=[
-            {
-                "method": row.method,
-                "n_latents": row.n_latents,
-                "n_features": row.n_features,
-                "n_concepts": len(row.concepts),
-            }
-            for row in found
-        ],
+        baselines=found.to_dicts(),
         callable_concepts=concepts.filter(callable_concepts)
         .sort("call_precision_low", descending=True)
         .to_dicts(),
         top_concepts=_top(evaluation),
         promoted=promoted,
+        reconstruction=reconstruction,
     )
-
-
-def _encode(
-    encoder: Encoder, sequences: list[str], keep_states: bool, progress: Progress
-) -> tuple[list[csr_array], list[NDArray[np.float16]]]:
-    """Run PLM and SAE once; return latents and, for the neurons, the activations as float16."""
-    latents: list[Any] = [None] * len(sequences)
-    states: list[Any] = [None] * len(sequences) if keep_states else []
-    total, done = sum(map(len, sequences)), 0
-    with progress.task(f"encoding {len(sequences)} proteins") as task:
-        for first in range(0, len(sequences), 256):
-            chunk = sequences[first : first + 256]
-            for index, x in encoder.plm.activations(chunk, [encoder.layer]):
-                x_ND = x[encoder.layer]
-                latents[first + index] = encoder.sae.encode_csr(x_ND)
-                if keep_states:
-                    states[first + index] = x_ND.cpu().numpy().astype(np.float16)
-            done += sum(map(len, chunk))
-            task.update(done, total)
-    return latents, states
-
-
-def _compare(
-    request: EvaluateRequest,
-    data: Annotated,
-    evaluation: Evaluation,
-    latents: list[csr_array],
-    states: list[NDArray[np.float16]],
-    encoder: Encoder,
-    progress: Progress,
-) -> list[Found]:
-    """Run the SAE and its baselines through one protocol, on the concepts that were evaluated."""
-    import polars as pl
-
-    from plmsae.concepts.baselines import (
-        amino_acid_latents,
-        shuffle_labels,
-        signed_units,
-        window_latents,
-    )
-    from plmsae.concepts.comparison import found_by
-    from plmsae.concepts.residue_labels import build_residue_labels
-
-    if not request.baselines:
-        return []
-    lengths = [len(s) for s in data.sequences]
-    evaluated = data.labels.filter(
-        pl.col("concept").is_in(evaluation.concepts["concept"].implode())
-    )
-    labels = build_residue_labels(evaluated, data.accessions, lengths)
-    shuffled = build_residue_labels(
-        shuffle_labels(labels, request.seed, data.split), data.accessions, lengths
-    )
-    splits = [np.flatnonzero(data.split == name) for name in ("select", "report")]
-    true = [(proteins, labels.take(proteins)) for proteins in splits]
-    moved = [(proteins, shuffled.take(proteins)) for proteins in splits]
-    d_sae, d_in = encoder.sae.config.d_sae, encoder.sae.config.d_in
-    centre = np.concatenate([states[i].mean(0, keepdims=True) for i in splits[0]])
-    centre_D = centre.mean(0).astype(np.float32)
-
-    def neurons(index: int) -> csr_array:
-        return signed_units(states[index].astype(np.float32), centre_D)
-
-    def letters(index: int) -> csr_array:
-        return amino_acid_latents([data.sequences[index]])[0]
-
-    def windows(index: int) -> csr_array:
-        return window_latents([data.sequences[index]])[0]
-
-    methods: list[tuple[str, Any, Any, int]] = [
-        ("sae", lambda i: latents[i], true, d_sae),
-        ("neuron", neurons, true, 2 * d_in),
-        ("sae_shuffled_labels", lambda i: latents[i], moved, d_sae),
-        ("amino_acid", letters, true, 26),
-        ("window_of_3", windows, true, 22**3),
-    ]
-    found = []
-    with progress.task("running the baselines") as task:
-        for number, (name, latents_of, sides, width) in enumerate(methods):
-            task.update(number, len(methods), name)
-            found.append(found_by(name, latents_of, sides[0], sides[1], width))
-        task.update(len(methods), len(methods))
-    return found
 
 
 def _log(

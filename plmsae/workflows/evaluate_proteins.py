@@ -165,7 +165,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
                 seed=request.seed,
             )
             task.update(1, 2)
-            if request.baselines:
+            if request.baselines != "none":
                 tests.add_detectors(request, annotated, evaluation, latents_PF, means_PD)
             task.update(2, 2)
         tables = tests.tables(annotated, latents_PF)
@@ -350,7 +350,7 @@ def _run_tests(
         active_PF = active_proteins(latents_PF, scale_F, level)
         tested = {SAE: confirm_terms(active_PF, layout)}
         task.update(1, 4)
-        if request.baselines:
+        if request.baselines != "none":
             select_P = layout.select_P
             units = matched_units(means_PD, active_PF, select_P, seed=seed)
             tested["neuron"] = confirm_terms(units, layout)

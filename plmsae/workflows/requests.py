@@ -145,10 +145,16 @@ class EvaluateRequest:
     """FASTA with the sequences of a plain label table."""
     report_on: str | None = None
     """A second UniProt table: concepts are chosen on the first and reported on this one. Without
-    it, the first is split by homology cluster."""
+    it, the first is split."""
     ontology: str | None = None
     """Gene Ontology as an OBO file (go-basic.obo, a slim), for a protein-level model: adds the
     ancestors, names and depths of GO terms."""
+    split: str = "cluster"
+    """How one table is split: ``cluster`` keeps every homology cluster on one side; ``organism``
+    chooses on some species and reports on others, with homologues on both sides."""
+    identity: float | None = None
+    """Share of identical residues at which homology clusters are cut, in [0, 1]. By default the
+    clusters that the table names (UniRef50), or 0.3 where it names none."""
     select_share: float = 0.5
     """Share of the proteins on which pairs are chosen, when one table is split."""
     min_instances: int = 10
@@ -157,13 +163,21 @@ class EvaluateRequest:
     """Concepts whose precision interval starts lower abstain in scoring and filling."""
     max_proteins: int | None = None
     """Use a random sample of so many of each table."""
-    baselines: bool = True
-    """Run neurons, shuffled labels and residue identity through the same protocol."""
+    baselines: str = "all"
+    """What stands beside the SAE, through the same protocol: ``fast`` is the PLM's neurons,
+    shuffled labels, amino-acid identity and windows of 3 residues; ``all`` adds PCA, ICA and the
+    SAE of a randomly initialised PLM, and takes up to twice as long."""
+    random_vectors: int = 100_000
+    """Residues (repeats counted) on which the SAE of the random PLM is trained."""
     probes: bool = True
     """Fit a sparse probe over a few latents for each common concept, and let it call the concept
     where it does better than the best single latent on proteins held out for that."""
-    bootstrap: int = 0
-    """Draws for the intervals of F1; 0 for none."""
+    bootstrap: int = 500
+    """Samples of homology clusters for the 95 % intervals, of F1 and of what each method finds; 0
+    for none."""
+    fidelity_proteins: int = 128
+    """Report proteins on which the reconstruction and its cost to the PLM are measured; 0 for
+    none."""
     out: Path = Path("runs/evaluate")
     register: bool = True
     """Register the SAE with its evidence as a new version, ``challenger``."""
@@ -261,6 +275,8 @@ class DemoRequest:
     proteins_per_family: int = 8
     d_sae: int = 2048
     n_vectors: int = 600_000
+    random_vectors: int = 50_000
+    """Residues seen by the SAE of the random PLM, a baseline."""
     min_precision: float = 0.2
     """Concepts whose precision interval starts lower abstain."""
     device: str = "auto"

@@ -53,8 +53,8 @@ def test_train_hands_over_exactly_what_was_given(monkeypatch: Patch) -> None:
         (["import", "sae", "d", "--plm", "P", "--layer", "0", "--k", "8", "--format", "saelens"],
          requests.ImportRequest(
              source="sae", folder=Path("d"), plm="P", layer=0, k=8, format="saelens")),
-        (["evaluate", "t", "-m", "M", "--no-baselines", "--promote"],
-         requests.EvaluateRequest(model="M", concepts="t", baselines=False, promote=True)),
+        (["evaluate", "t", "-m", "M", "--baselines", "none", "--promote"],
+         requests.EvaluateRequest(model="M", concepts="t", baselines="none", promote=True)),
         (["score", "-", "--model", "M@champion", "--out", "d", "--format", "gff3"],
          requests.ScoreRequest(proteins="-", model="M@champion", out=Path("d"), format="gff3")),
         (["fill", "t", "-m", "M", "-o", "d", "--no-validate", "--strict"],

@@ -42,17 +42,19 @@ SURFACE: dict[str, set[str]] = {
     | {"--norm-factor", "--convention", "--name", "--proteins", "--out", "--register", "--device"}
     | {"--seed"},
     "evaluate": TRACKED
-    | {"CONCEPTS", "--model", "--proteins", "--report-on", "--select-share", "--min-instances"}
+    | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
+    | {"--select-share", "--min-instances"}
+    | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
     | {
-        "--min-precision",
-        "--max-proteins",
-        "--baselines",
+        "--fidelity-proteins",
         "--probes",
         "--ontology",
-        "--bootstrap",
         "--out",
-    }
-    | {"--register", "--promote", "--device", "--seed"},
+        "--register",
+        "--promote",
+        "--device",
+        "--seed",
+    },
     "models": TRACKED | {"REF", "--compare"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
     "score": TRACKED
@@ -70,7 +72,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},
     "demo": TRACKED
     | {"--out", "--plm", "--layer", "--n-families", "--proteins-per-family", "--d-sae"}
-    | {"--n-vectors", "--min-precision", "--device", "--seed"},
+    | {"--n-vectors", "--random-vectors", "--min-precision", "--device", "--seed"},
 }
 
 

@@ -1,18 +1,15 @@
 import numpy as np
-import pytest
 from conftest_concepts import label_table, make_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.concepts.baselines import (
     amino_acid_latents,
-    fit_components,
     shuffle_labels,
     signed_units,
     window_latents,
 )
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
 
 
 def test_a_neuron_gives_one_latent_for_each_sign():
@@ -21,34 +18,6 @@ def test_a_neuron_gives_one_latent_for_each_sign():
     assert latents.nnz == 3
     centred = signed_units(np.array([[1.0, -2.0]], dtype=np.float32), [2.0, -2.0])
     assert centred.toarray().tolist() == [[0, 0, 1, 0]]
-
-
-def test_principal_components_are_scikit_learns_up_to_sign():
-    from sklearn.decomposition import PCA
-
-    x = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32) * np.arange(1, 7)
-    mine = fit_components(x, 3)
-    theirs = PCA(3).fit(x)
-    cosine = np.abs(np.sum(mine.directions_KD * theirs.components_, axis=1))
-    assert np.allclose(cosine, 1, atol=1e-4)
-    split = mine.latents(x).toarray()
-    projected = np.abs(split[:, :3] - split[:, 3:])
-    assert np.allclose(projected, np.abs(theirs.transform(x)), atol=1e-3)
-
-
-def test_independent_components_are_found():
-    rng = np.random.default_rng(1)
-    sources = rng.laplace(size=(2000, 3))
-    mixed = (sources @ rng.normal(size=(3, 3))).astype(np.float32)
-    found = fit_components(mixed, 3, method="ica").latents(mixed).toarray()
-    found = found[:, :3] - found[:, 3:]
-    cosine = np.abs(np.corrcoef(found.T, sources.T)[:3, 3:])
-    assert np.all(cosine.max(axis=0) > 0.95)
-
-
-def test_more_components_than_dimensions_are_refused():
-    with pytest.raises(InputError, match="components must be 1 to 4"):
-        fit_components(np.zeros((10, 4), dtype=np.float32), 5)
 
 
 def test_amino_acid_latents_fire_on_their_letter():

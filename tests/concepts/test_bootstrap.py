@@ -4,7 +4,12 @@ from conftest_concepts import make_world, slow_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.concepts.bootstrap import bootstrap_f1, percentile_interval
+from plmsae.concepts.bootstrap import (
+    bias_corrected_interval,
+    bootstrap_f1,
+    draw_proteins,
+    percentile_interval,
+)
 from plmsae.concepts.latents import max_activations
 from plmsae.concepts.pairs import count_by_group, gather_pairs
 from plmsae.concepts.residue_labels import build_residue_labels
@@ -94,3 +99,29 @@ def test_a_concept_in_no_sample_has_no_interval():
     assert np.isnan(high).all()
     with pytest.raises(Exception, match="at least one draw"):
         bootstrap_f1(counts, 0, seed=0)
+
+
+def test_a_cluster_is_drawn_whole():
+    weight = draw_proteins([5, 5, 9, 9, 9, 2], 50, seed=0)
+    assert weight.shape == (6, 50)
+    assert np.array_equal(weight[0], weight[1])
+    assert np.array_equal(weight[2], weight[4])
+    assert np.all(weight[[0, 2, 5]].sum(axis=0) == 3)  # three clusters are drawn
+    assert draw_proteins([1, 2], 0, seed=0).shape == (2, 0)
+
+
+def test_the_bias_corrected_interval_undoes_a_shift():
+    normal = np.random.default_rng(0).normal(10, 1, 4000)
+    low, high = bias_corrected_interval(10, normal)
+    assert low == pytest.approx(10 - 1.96, abs=0.15)
+    assert high == pytest.approx(10 + 1.96, abs=0.15)
+    # Samples one standard deviation below what they stand for: both ends move up by two.
+    low, high = bias_corrected_interval(10, normal - 1)
+    assert low == pytest.approx(10 - 0.96, abs=0.15)
+    assert high == pytest.approx(10 + 1.96, abs=0.3)  # 2.96 is beyond what few samples show
+
+
+def test_an_interval_reaches_at_least_to_the_estimate():
+    assert bias_corrected_interval(7, np.full(20, 5)) == (5, 7)
+    assert bias_corrected_interval(3, np.full(20, 5)) == (3, 5)
+    assert np.isnan(bias_corrected_interval(3, [])).all()

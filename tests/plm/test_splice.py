@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import save_tiny
+from tiny import save_tiny, tiny_masked_lm
 
 from plmsae.errors import InputError
 from plmsae.plm.model import load_plm
@@ -30,6 +30,25 @@ def test_replacing_a_layer_by_zero_recovers_nothing(plm):
     result = fidelity(plm, SEQUENCES, 2, torch.zeros_like)
     assert result.loss_recovered == pytest.approx(0, abs=1e-6)
     assert result.kl > 0
+
+
+def test_the_mean_is_another_end_than_zero(plm):
+    mean_D = torch.linspace(-1, 1, 16) ** 3
+    result = fidelity(plm, SEQUENCES, 2, lambda x: mean_D.expand_as(x), mean_D=mean_D)
+    assert result.mean == pytest.approx(result.replaced, abs=1e-6)
+    assert result.loss_recovered_mean == pytest.approx(0, abs=1e-4)
+    assert result.mean != pytest.approx(result.zero, abs=1e-4)
+    without = fidelity(plm, SEQUENCES, 2, lambda x: mean_D.expand_as(x))
+    assert without.loss_recovered_mean is None
+    assert without.loss_recovered == pytest.approx(result.loss_recovered, abs=1e-9)
+
+
+def test_a_checkpoint_without_a_head_is_not_given_a_random_one(tmp_path, caplog):
+    tiny_masked_lm().esm.save_pretrained(tmp_path / "body")
+    plm = load_plm(str(tmp_path / "body"), device="cpu", head=True)
+    assert plm.masked_lm is None
+    assert "no language-modelling head" in caplog.text
+    assert [i for i, _ in plm.activations(SEQUENCES, [3])] == [1, 0]
 
 
 def test_every_standard_residue_is_predicted_when_none_is_masked(plm):

@@ -161,7 +161,7 @@ def test_a_transcoder_is_evaluated_like_an_sae(world):
             model=str(bundle.path),
             out=world / "transcoder-out",
             register=False,
-            baselines=False,
+            baselines="none",
             ontology=None,
         ),
         Silent(),
@@ -180,7 +180,7 @@ def test_terms_chosen_on_one_table_are_reported_on_another(world):
             report_on=str(world / "Q.tsv"),
             out=world / "other",
             register=False,
-            baselines=False,
+            baselines="none",
         ),
         Silent(),
     )

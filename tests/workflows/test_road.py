@@ -53,7 +53,12 @@ def test_latents_detect_concepts_beyond_chance_and_baselines_stand_beside(road):
     summary = road.evaluated.summary
     assert summary["n_pairs_q_05"] > 0
     methods = {row["method"] for row in road.evaluated.baselines}
-    assert methods == {"sae", "neuron", "sae_shuffled_labels", "amino_acid", "window_of_3"}
+    assert methods == {
+        *("sae", "neuron", "pca", "ica", "random_plm_sae"),
+        *("sae_shuffled_labels", "amino_acid", "window_of_3"),
+    }
+    for row in road.evaluated.baselines:
+        assert row["n_concepts_low"] <= row["n_concepts"] <= row["n_concepts_high"]
     assert summary["sae_shuffled_labels_concepts_f1_50"] <= summary["n_concepts_f1_50"]
 
 

@@ -1,0 +1,49 @@
+"""A PLM that has learned nothing: the shape of another one, with random weights.
+
+What an SAE finds in its activations comes from the architecture and the amino acids, not from
+learning. InterPLM's control is a PLM with shuffled weights, which finds amino acids and nothing
+else.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import torch
+
+from plmsae.plm.model import Plm
+
+
+def untrained_plm(plm: Plm, *, layer: int, seed: int) -> Plm:
+    """Return a PLM of the same configuration with the weights that training would start from.
+
+    Parameters
+    ----------
+    plm : Plm
+        Whose shape, device and precision to take.
+    layer : int
+        The highest layer that will be asked for; blocks above it are not made.
+    seed : int
+        Another seed, or another layer, gives other weights.
+
+    Returns
+    -------
+    Plm
+        Its `revision` is ``random:`` and the seed; it has no language-modelling head.
+    """
+    from transformers import EsmModel
+
+    plm.check_layer(layer)
+    config = copy.deepcopy(plm.model.config)
+    n_layers = config.num_hidden_layers
+    config.num_hidden_layers = max(layer, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        body = EsmModel(config, add_pooling_layer=False)
+    # The last of the blocks made is not the last of the PLM: its final layer norm is not due.
+    body.config.num_hidden_layers = n_layers
+    body = body.to(plm.device, plm.dtype).eval().requires_grad_(False)  # type: ignore[arg-type]
+    return dataclasses.replace(
+        plm, id=f"untrained {plm.id}", revision=f"random:{seed}", model=body, masked_lm=None
+    )

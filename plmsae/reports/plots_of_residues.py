@@ -1,0 +1,62 @@
+"""Figures by amino acid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from plmsae.errors import InputError
+from plmsae.reports.canvas import BAR, MARK, canvas_of_axes
+
+
+def plot_variance_by_residue(table: pl.DataFrame, path: Path) -> Path:
+    """Draw how much of the variance is explained at each amino acid.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        ``residue``, ``n_residues``, ``explained_variance`` (about the mean of all residues) and
+        ``explained_variance_within`` (about the mean of that amino acid; may be null).
+    path : Path
+        A ``.png`` file.
+
+    Returns
+    -------
+    Path
+        The same path.
+
+    Raises
+    ------
+    InputError
+        If there is no row, or a column is missing.
+    """
+    for name in ("residue", "n_residues", "explained_variance", "explained_variance_within"):
+        if name not in table.columns:
+            raise InputError("the table to draw lacks a column", value=name)
+    if not table.height:
+        raise InputError("there are no residues to draw")
+    rows = table.sort("explained_variance", "residue", descending=[True, False], nulls_last=True)
+    places = np.arange(rows.height)
+    with canvas_of_axes(path, width=8.0, height=3.8) as (axes,):
+        explained = rows["explained_variance"].cast(pl.Float64).to_numpy()
+        within = rows["explained_variance_within"].cast(pl.Float64).to_numpy()
+        axes.bar(places, explained, width=0.7, color=BAR, label="of all variance")
+        axes.plot(
+            places,
+            within,
+            "o",
+            color=MARK,
+            markersize=5,
+            label="of what the amino acid leaves open",
+        )
+        lowest = float(np.nanmin(np.concatenate([explained, within, [1.0]])))
+        axes.set_ylim(min(0.0, lowest), 1.0)  # a bad SAE goes below 0
+        axes.set_xticks(places, rows["residue"].to_list())
+        axes.tick_params(axis="x", length=0)
+        axes.set_ylabel("variance explained")
+        n = int(rows["n_residues"].sum())
+        axes.set_title(f"Reconstruction by amino acid, {n:,} residues", loc="left", fontsize=10)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
+    return path

@@ -1,0 +1,138 @@
+"""Evaluation from a bundle to its tables, on a small proteome and a tiny PLM."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from plmsae.errors import InputError
+from plmsae.registry import resolve
+from plmsae.workflows import evaluate, simulate, train
+from plmsae.workflows.progress import Silent
+from plmsae.workflows.requests import EvaluateRequest, SimulateRequest, TrainRequest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plm"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a proteome, a tiny PLM and an SAE of it, and MLflow in it."""
+    from tiny import save_tiny
+
+    folder = tmp_path_factory.mktemp("evaluate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("PLMSAE_CACHE", str(folder / "cache"))
+        plm = save_tiny(folder / "tiny", max_position_embeddings=516)
+        simulate.run(
+            SimulateRequest(out=folder / "data", n_families=24, proteins_per_family=4), Silent()
+        )
+        train.run(
+            TrainRequest(
+                proteins=str(folder / "data" / "train.fasta.gz"),
+                plm=str(plm),
+                layers=(2,),
+                overrides={"d_sae": 48, "k": 4, "n_vectors": 16_000, "batch_size": 256},
+                out=folder / "train",
+                register=False,
+            ),
+            Silent(),
+        )
+        yield folder
+
+
+def request(folder, name, **changes):
+    settings = {
+        "model": str(folder / "train" / "L2" / "bundle"),
+        "concepts": str(folder / "data" / "annotations.tsv.gz"),
+        "out": folder / name,
+        "min_instances": 5,
+        "random_vectors": 12_800,
+        "bootstrap": 50,
+        "register": False,
+        "device": "cpu",
+    }
+    return EvaluateRequest(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def outcome(place):
+    return evaluate.run(request(place, "all"), Silent())
+
+
+METHODS = [
+    *("sae", "neuron", "pca", "ica", "random_plm_sae"),
+    *("sae_shuffled_labels", "amino_acid", "window_of_3"),
+]
+
+
+def test_every_baseline_stands_in_one_table(place, outcome):
+    table = pl.read_parquet(place / "all" / "baselines.parquet")
+    assert table["method"].to_list() == METHODS
+    assert table.to_dicts() == outcome.baselines
+    rows = {row["method"]: row for row in outcome.baselines}
+    assert rows["random_plm_sae"]["n_latents"] == rows["sae"]["n_latents"] == 48
+    assert rows["neuron"]["n_latents"] == rows["pca"]["n_latents"] == 32
+    assert rows["random_plm_sae"]["note"].startswith("trained on 12,800 residues")
+    assert "fitted on" in rows["ica"]["note"]
+    text = "\n".join(outcome.lines())
+    assert all(name in text for name in METHODS)
+
+
+def test_the_headline_has_intervals_in_metrics_and_a_figure(place, outcome):
+    for method in METHODS:
+        for what in ("features", "concepts"):
+            low, high = (outcome.summary[f"{method}_{what}_f1_50{e}"] for e in ("_low", "_high"))
+            assert low <= outcome.summary[f"{method}_{what}_f1_50"] <= high
+    assert "sae_ahead_of_neuron_concepts_low" in outcome.summary
+    assert (place / "all" / "baselines.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_reconstruction_is_measured_on_report_proteins(place, outcome):
+    for name in ("loss_recovered", "loss_recovered_mean_unmasked", "explained_variance", "kl"):
+        assert f"report_{name}" in outcome.summary
+    assert outcome.summary["report_l0"] == pytest.approx(4, abs=0.01)
+    for name in ("variance_by_residue.parquet", "variance_by_residue.png"):
+        assert (place / "all" / name).stat().st_size > 0
+    bundle = resolve(str(outcome.bundle))
+    trained = resolve(str(place / "train" / "L2" / "bundle")).meta.metrics
+    # What training measured on its own held-out proteins stays beside it.
+    assert bundle.meta.metrics["explained_variance"] == trained["explained_variance"]
+    json.dumps(outcome.to_json(), allow_nan=False)
+
+
+def test_the_registered_tables_say_of_what_kind_things_are(outcome):
+    bundle = resolve(str(outcome.bundle))
+    assert {"pattern", "n_concepts", "family_specific"} <= set(bundle.features.columns)
+    assert {"absorbed", "amino_acid", "f1_same_residue", "f1_low", "q"} <= set(
+        bundle.concepts.columns
+    )
+    assert "shapes of features: " in "\n".join(outcome.lines())
+    assert bundle.meta.extra["split"] == outcome.how
+
+
+def test_fast_baselines_need_no_second_plm(place, monkeypatch):
+    monkeypatch.setattr(
+        "plmsae.workflows.baselines.random_encoder", lambda *_: pytest.fail("not asked for")
+    )
+    found = evaluate.run(
+        request(place, "fast", baselines="fast", bootstrap=0, fidelity_proteins=0), Silent()
+    )
+    names = [row["method"] for row in found.baselines]
+    assert names == ["sae", "neuron", "sae_shuffled_labels", "amino_acid", "window_of_3"]
+    assert found.baselines[0]["n_features_low"] is None
+
+
+def test_settings_that_cannot_work_are_refused_before_anything_is_read(place):
+    for changes, words in (
+        ({"baselines": "some"}, "no such choice"),
+        ({"random_vectors": 10}, "64 residues"),
+        ({"bootstrap": -1}, "0 or more"),
+    ):
+        with pytest.raises(InputError, match=words):
+            evaluate.run(request(place, "x", **changes, model="none"), Silent())
