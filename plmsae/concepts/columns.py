@@ -20,6 +20,7 @@ from plmsae.concepts.pairs import gather_pairs
 from plmsae.concepts.patterns import activation_patterns
 from plmsae.concepts.residue_labels import ResidueLabels, ids_of
 from plmsae.concepts.splitting import concept_splitting
+from plmsae.concepts.tables import FOUND
 
 #: Pairs looked at together; each may have an entry on every residue where its latent fires.
 _PAIRS = 256
@@ -110,8 +111,8 @@ def column_metrics(features: pl.DataFrame, concepts: pl.DataFrame) -> dict[str, 
     dict
         ``n_features_<pattern>``, ``n_features_family_specific``, ``n_features_shared`` (confirmed
         for several concepts), ``n_concepts_split`` (several latents confirmed) and
-        ``n_concepts_beyond_residue`` (F1 > 0.5 on both splits, and more F1 among residues of the
-        commonest amino acid than calling them all).
+        ``n_concepts_beyond_residue``: F1 > 0.5 on both splits, but not any more if the residues
+        that fire were random ones of the same amino acids.
     """
     metrics = {
         f"n_features_{row['pattern']}": float(row["len"])
@@ -123,11 +124,12 @@ def column_metrics(features: pl.DataFrame, concepts: pl.DataFrame) -> dict[str, 
     metrics["n_concepts_split"] = float(
         concepts.filter(pl.col("n_latents") > 1)["concept"].n_unique()
     )
-    if "f1_same_residue" in concepts.columns:
+    if "precision_expected" in concepts.columns:
+        by_chance, recall = pl.col("precision_expected"), pl.col("recall")
         beyond = concepts.filter(
-            (pl.col("f1") > 0.5)
-            & (pl.col("f1_select") > 0.5)
-            & (pl.col("f1_same_residue") > pl.col("f1_every_residue"))
+            (pl.col("f1") > FOUND)
+            & (pl.col("f1_select") > FOUND)
+            & (2 * by_chance * recall <= FOUND * (by_chance + recall))
         )
         metrics["n_concepts_beyond_residue"] = float(beyond["concept"].n_unique())
     return metrics

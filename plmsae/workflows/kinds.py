@@ -60,8 +60,8 @@ def kind_lines(metrics: Mapping[str, float]) -> list[str]:
     named = {
         "n_features_family_specific": "features are one family's own",
         "n_features_shared": "features are confirmed for several concepts",
-        "n_concepts_split": "concepts for several features",
-        "n_concepts_beyond_residue": "concepts found beyond their commonest amino acid",
+        "n_concepts_split": "concepts are found by several features",
+        "n_concepts_beyond_residue": "concepts found by more than amino acids",
     }
     told = [f"{int(metrics[name])} {words}" for name, words in named.items() if name in metrics]
     return [*lines, "  " + "; ".join(told)] if told else lines
