@@ -62,10 +62,10 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
         return CatalogueEntry(
             name=name, source=entry["hub_id"], revision=revision or entry.get("revision")
         )
-    folder = _local_folder(name)
-    if folder is not None:
-        called = folder.parent.name if folder.name == _WRITTEN else folder.name
-        return CatalogueEntry(name=called, source=str(folder), revision=None)
+    local = _local_folder(name)
+    if local is not None:
+        called = local.parent.name if local.name == _WRITTEN else local.name
+        return CatalogueEntry(name=called, source=str(local), revision=None)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return CatalogueEntry(name=name, source=name, revision=revision)
     raise InputError(

@@ -119,14 +119,15 @@ def segment_attention(
         return packed
     if mask is not None:
         # Spelled out, because the library's fused CPU kernel takes twice as long in bf16.
-        rows = len(mask)
         q, k, v = (
-            t.view(rows, -1, heads, size).transpose(1, 2).flatten(0, 1)
+            t.view(len(mask), -1, heads, size).transpose(1, 2).flatten(0, 1)
             for t in (q_NHd, k_NHd, v_NHd)
         )
         scores = torch.baddbmm(mask.expand(-1, heads, -1, -1).flatten(0, 1), q, k.transpose(1, 2))
         out = torch.bmm(torch.softmax(scores, -1), v)
-        joined: Tensor = out.unflatten(0, (rows, heads)).transpose(1, 2).reshape(n, heads * size)
+        joined: Tensor = (
+            out.unflatten(0, (len(mask), heads)).transpose(1, 2).flatten(0, 1).flatten(1)
+        )
         return joined
     parts: list[Tensor] = []
     row = index = 0
