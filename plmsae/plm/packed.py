@@ -125,9 +125,7 @@ def segment_attention(
         )
         scores = torch.baddbmm(mask.expand(-1, heads, -1, -1).flatten(0, 1), q, k.transpose(1, 2))
         out = torch.bmm(torch.softmax(scores, -1), v)
-        joined: Tensor = (
-            out.unflatten(0, (len(mask), heads)).transpose(1, 2).flatten(0, 1).flatten(1)
-        )
+        joined: Tensor = out.unflatten(0, (len(mask), heads)).transpose(1, 2).reshape(n, -1)
         return joined
     parts: list[Tensor] = []
     row = index = 0
