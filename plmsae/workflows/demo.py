@@ -64,8 +64,13 @@ class DemoOutcome:
         counts = self.simulated.summary["counts"]
         summary = self.evaluated.summary
         truth = self.filled.truth or {}
-        precision = f"{truth['precision']:.2f}" if "precision" in truth else "nothing proposed"
-        promised = truth.get("promised_precision")
+        # Secondary structure, for one, is never hidden: no proposal of it could be right.
+        complete = [row for row in self.filled.by_concept if not row["hidden"]]
+        beyond = sum(row["proposed"] for row in complete)
+        tested = _totals([row for row in self.filled.by_concept if row["hidden"]])
+        precision = "nothing proposed"
+        if "precision" in tested:
+            precision = f"{tested['precision']:.2f} (promised {tested['promised_precision']:.2f})"
         return [
             (
                 "simulated proteome",
@@ -91,10 +96,8 @@ class DemoOutcome:
             ),
             ("labels hidden", f"{truth.get('hidden', 0):.0f}"),
             ("labels recovered", f"{truth.get('recovered', 0):.0f}"),
-            (
-                "precision of proposals",
-                precision + (f" (promised {promised:.2f})" if promised is not None else ""),
-            ),
+            ("precision of proposals", precision),
+            ("proposals beyond these", f"{beyond:,}, of concepts of which none was hidden"),
             ("model", f"{self.evaluated.model} @champion"),
             ("promotion gates", self.gates),
             ("annotations", str(self.scored.folder)),
@@ -202,6 +205,12 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
         gates=gates,
         ui=ui_command(),
     )
+
+
+def _totals(rows: list[dict[str, Any]]) -> dict[str, float]:
+    from plmsae.scoring.truth import totals
+
+    return totals(pl.DataFrame(rows)) if rows else {}
 
 
 def _promote(model: str, progress: Progress) -> str:

@@ -124,6 +124,10 @@ def test_hidden_labels_are_counted_against_the_truth(road):
     assert truth["hidden"] > 0
     assert 0 <= truth["recovered"] <= truth["hidden"]
     assert truth["proposed"] == road.filled.n_proposed
+    complete = [row for row in road.filled.by_concept if not row["hidden"]]
+    assert not any(row["correct"] for row in complete)
+    beyond = dict(road.table())["proposals beyond these"]
+    assert beyond.startswith(f"{sum(row['proposed'] for row in complete):,}, ")
 
 
 def test_reports_say_that_they_were_written_from_evidence_alone(road):
