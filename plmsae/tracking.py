@@ -245,7 +245,8 @@ def _global_uri(mlflow: Any, uri: str) -> Iterator[None]:
         yield
     finally:
         if mlflow.active_run() is None:
-            mlflow.set_tracking_uri(before)
+            # Not `before`: MLflow would hold on to it whatever the environment says later.
+            mlflow.set_tracking_uri(None)
         if before is not None:
             os.environ["MLFLOW_TRACKING_URI"] = before
 

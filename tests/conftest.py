@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,13 @@ def real_data() -> Path:
     if not (folder / "swissprot_yeast.tsv.gz").exists():
         pytest.skip(f"no real proteins in {folder} (set PLMSAE_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a command run inside a test did to the package's logger (``--quiet``)."""
+    logger = logging.getLogger("plmsae")
+    level, handlers, propagate = logger.level, list(logger.handlers), logger.propagate
+    yield
+    logger.setLevel(level)
+    logger.handlers, logger.propagate = handlers, propagate

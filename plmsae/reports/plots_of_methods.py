@@ -89,5 +89,6 @@ def _bars(axes: Axes, table: pl.DataFrame, column: str) -> None:
     for place, value, end in zip(places.tolist(), count, ends, strict=True):
         axes.text(end + widest * 0.025, place, f"{value:,}", va="center", fontsize=8.5)
     axes.set_xlim(0, widest * 1.16)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_color("#8b97a3")

@@ -42,7 +42,7 @@ def test_one_family_with_many_calls_proves_little():
 
 def test_concepts_without_calls_have_nulls_and_abstain():
     frame = call_precision(np.array([True]), np.array([1]), 2)
-    assert frame.row(0) == (None, None, None, 0)
+    assert frame.row(0) == (None, None, None, 0, 0, 0)
     assert meets(frame, 0.0).to_list() == [False, True]
 
 

@@ -140,7 +140,7 @@ def test_an_sae_of_saelens_becomes_a_model_that_evaluates_and_scores(tmp_path: P
             proteins=str(proteins),
             min_instances=3,
             min_precision=0.0,
-            baselines=False,
+            baselines="none",
             out=tmp_path / "evaluated",
             device="cpu",
         ),
