@@ -75,6 +75,8 @@ def plot_methods(table: pl.DataFrame, path: Path) -> Path:
 
 
 def _bars(axes: Axes, table: pl.DataFrame, column: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     count = table[column].to_numpy()
     places = np.arange(len(count))
     colours = [BAR] + [PALE] * (len(count) - 1)
@@ -89,6 +91,6 @@ def _bars(axes: Axes, table: pl.DataFrame, column: str) -> None:
     for place, value, end in zip(places.tolist(), count, ends, strict=True):
         axes.text(end + widest * 0.025, place, f"{value:,}", va="center", fontsize=8.5)
     axes.set_xlim(0, widest * 1.16)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_color("#8b97a3")
