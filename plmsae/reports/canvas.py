@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.atomic import atomic_path
+from plmsae.errors import InputError
 
 if TYPE_CHECKING:
+    import polars as pl
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -17,19 +19,31 @@ BAR, MARK, PALE = "#3d6fb4", "#b3261e", "#b9c2cc"
 """Colours of what is shown, of what to look at, and of what it is compared with."""
 
 
-@contextmanager
-def canvas(path: Path, *, size: tuple[float, float]) -> Iterator[Figure]:
-    """Open an empty figure of `size` (width, height in inches); it is saved as PNG at the end."""
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return an empty figure of `size` (width, height in inches)."""
     # Figure and canvas by hand: pyplot keeps global state and would choose a backend for everyone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    yield figure
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, atomically; return the path."""
     with atomic_path(Path(path)) as temporary:
         # No version or date inside: the same data give the same file.
         figure.savefig(temporary, format="png", metadata={"Software": None})
+    return Path(path)
+
+
+@contextmanager
+def canvas(path: Path, *, size: tuple[float, float]) -> Iterator[Figure]:
+    """Open an empty figure of `size` (width, height in inches); it is saved as PNG at the end."""
+    figure = new_figure(size)
+    yield figure
+    save_figure(figure, path)
 
 
 def bare_axes(figure: Figure, *place: Any, **options: Any) -> Axes:
@@ -61,3 +75,10 @@ def canvas_of_axes(
             more.tick_params(labelleft=False)
             axes.append(more)
         yield axes
+
+
+def need_columns(table: pl.DataFrame, *columns: str) -> None:
+    """Raise `InputError` if the table to draw lacks a column."""
+    for column in columns:
+        if column not in table.columns:
+            raise InputError("the table to draw lacks a column", value=column)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from plmsae.errors import InputError
 from plmsae.reports.canvas import BAR as _BAR
 from plmsae.reports.canvas import MARK as _MARK
-from plmsae.reports.canvas import canvas_of_axes
+from plmsae.reports.canvas import canvas_of_axes, need_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +105,7 @@ def plot_calibration(table: pl.DataFrame, path: Path) -> Path:
     InputError
         If a column is missing.
     """
-    _need(table, "promised", "observed", "n")
+    need_columns(table, "promised", "observed", "n")
     x, y = table["promised"].to_numpy(), table["observed"].to_numpy()
     n = table["n"].to_numpy()
     with _figure(path, width=4.6) as axes:
@@ -124,16 +123,10 @@ def plot_calibration(table: pl.DataFrame, path: Path) -> Path:
 
 
 def _alive(features: pl.DataFrame, column: str) -> pl.DataFrame:
-    _need(features, column)
+    need_columns(features, column)
     if "dead" not in features.columns:
         return features
     return features.filter(~pl.col("dead").fill_null(value=False))
-
-
-def _need(table: pl.DataFrame, *columns: str) -> None:
-    for column in columns:
-        if column not in table.columns:
-            raise InputError("the table to draw lacks a column", value=column)
 
 
 @contextmanager

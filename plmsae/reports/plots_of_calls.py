@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from plmsae.reports.canvas import bare_axes, canvas
+from plmsae.reports.canvas import BAR, MARK, bare_axes, canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BAR, _MARK, _QUIET = "#3d6fb4", "#b3261e", "#8b97a3"
+_QUIET = "#8b97a3"
 _TITLES = {"random": "labels hidden one by one", "cluster": "labels hidden by family"}
 
 
@@ -48,8 +48,8 @@ def _promise_panel(axes: Axes, rows: pl.DataFrame) -> None:
     x, y = made["promised"].to_numpy(), made["precision"].to_numpy()
     low, high = made["precision_low"].to_numpy(), made["precision_high"].to_numpy()
     size = 10 + 14 * np.log10(np.maximum(made["proposed"].to_numpy(), 1))
-    axes.vlines(x, low, high, color=_BAR, alpha=0.3, linewidth=1)
-    axes.scatter(x, y, s=size, color=_BAR, alpha=0.8, linewidth=0, zorder=3)
+    axes.vlines(x, low, high, color=BAR, alpha=0.3, linewidth=1)
+    axes.scatter(x, y, s=size, color=BAR, alpha=0.8, linewidth=0, zorder=3)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     axes.set_aspect("equal")
@@ -85,10 +85,10 @@ def plot_reliability(curve: pl.DataFrame, path: Path) -> Path:
         axes = bare_axes(figure, grid[0])
         axes.plot([0, 1], [0, 1], color=_QUIET, linewidth=1, linestyle="--", label="what is said")
         # The gap that the ECE adds up, bin by bin.
-        axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color=_MARK, alpha=0.35, linewidth=5)
+        axes.vlines(x, np.minimum(x, y), np.maximum(x, y), color=MARK, alpha=0.35, linewidth=5)
         errors = [np.maximum(y - curve["low"].to_numpy(), 0), curve["high"].to_numpy() - y]
         axes.errorbar(
-            x, y, yerr=np.maximum(errors, 0), color=_BAR, marker="o", markersize=5, linewidth=1.5,
+            x, y, yerr=np.maximum(errors, 0), color=BAR, marker="o", markersize=5, linewidth=1.5,
             elinewidth=1, capsize=2, label="what is found, 95 % interval",
         )  # fmt: skip
         axes.set_xlim(-0.02, 1.02)
@@ -99,7 +99,7 @@ def plot_reliability(curve: pl.DataFrame, path: Path) -> Path:
         axes.legend(frameon=False, loc="upper left", fontsize=8)
         below = bare_axes(figure, grid[1], sharex=axes)
         low, high = curve["bin_low"].to_numpy(), curve["bin_high"].to_numpy()
-        below.bar(low, n, width=(high - low) * 0.92, align="edge", color=_BAR, alpha=0.6)
+        below.bar(low, n, width=(high - low) * 0.92, align="edge", color=BAR, alpha=0.6)
         below.set_ylabel("calls")
         below.set_xlabel("calibrated probability of a call")
     return path

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from plmsae.errors import InputError
-from plmsae.reports.canvas import BAR, PALE, canvas_of_axes
+from plmsae.reports.canvas import BAR, PALE, canvas_of_axes, need_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,9 +52,7 @@ def plot_methods(table: pl.DataFrame, path: Path) -> Path:
         "method",
         *(f"n_{w}{e}" for w in ("features", "concepts") for e in ("", "_low", "_high")),
     ]
-    for name in needed:
-        if name not in table.columns:
-            raise InputError("the table to draw lacks a column", value=name)
+    need_columns(table, *needed)
     if not table.height:
         raise InputError("there are no methods to draw")
     names = [WORDS.get(name, name) for name in table["method"]]

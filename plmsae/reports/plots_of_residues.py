@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from plmsae.errors import InputError
-from plmsae.reports.canvas import BAR, MARK, canvas_of_axes
+from plmsae.reports.canvas import BAR, MARK, canvas_of_axes, need_columns
 
 
 def plot_variance_by_residue(table: pl.DataFrame, path: Path) -> Path:
@@ -32,9 +32,7 @@ def plot_variance_by_residue(table: pl.DataFrame, path: Path) -> Path:
     InputError
         If there is no row, or a column is missing.
     """
-    for name in ("residue", "n_residues", "explained_variance", "explained_variance_within"):
-        if name not in table.columns:
-            raise InputError("the table to draw lacks a column", value=name)
+    need_columns(table, "residue", "n_residues", "explained_variance", "explained_variance_within")
     if not table.height:
         raise InputError("there are no residues to draw")
     rows = table.sort("explained_variance", "residue", descending=[True, False], nulls_last=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from plmsae.atomic import atomic_path
 from plmsae.errors import InputError
+from plmsae.reports.canvas import bare_axes, need_columns, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,11 +56,12 @@ def plot_share_by(table: pl.DataFrame, axis: str, path: Path, *, title: str, lab
     InputError
         If a column is missing, or there is no row.
     """
-    _need(table, "method", axis, "share")
+    need_columns(table, "method", axis, "share")
     if table.is_empty():
         raise InputError("there is nothing to draw", value=axis)
     values = np.arange(int(table[axis].min()), int(table[axis].max()) + 1)  # type: ignore[arg-type]
-    figure, axes = _figure(7.0, 4.2)
+    figure = new_figure((7.0, 4.2))
+    axes = bare_axes(figure)
     for method in table["method"].unique(maintain_order=True):
         name, colour, style, marker = _LINES.get(method, (method, _OTHER[1], "-", "."))
         rows = table.filter(pl.col("method") == method)
@@ -78,7 +79,7 @@ def plot_share_by(table: pl.DataFrame, axis: str, path: Path, *, title: str, lab
     axes.grid(axis="y", color="#e4e8ec", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.legend(frameon=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_top_terms(terms: pl.DataFrame, path: Path, *, most: int = 20) -> Path:
@@ -93,7 +94,7 @@ def plot_top_terms(terms: pl.DataFrame, path: Path, *, most: int = 20) -> Path:
     most : int
         Bars at most.
     """
-    _need(terms, "concept", "name", "namespace", "n_latents")
+    need_columns(terms, "concept", "name", "namespace", "n_latents")
     from matplotlib.ticker import MaxNLocator
 
     top = terms.sort("n_latents", "concept", descending=[True, False]).head(most)
@@ -106,7 +107,7 @@ def plot_top_terms(terms: pl.DataFrame, path: Path, *, most: int = 20) -> Path:
     axes.set_xlabel("latents tied to the term, on held-out families")
     axes.set_title(f"Terms of most latents ({top.height} of {terms.height:,})", loc="left")
     _legend(figure, list(dict.fromkeys(styles)))
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_classes(classes: pl.DataFrame, path: Path, *, most: int = 25) -> Path:
@@ -121,7 +122,7 @@ def plot_classes(classes: pl.DataFrame, path: Path, *, most: int = 25) -> Path:
     most : int
         Bars at most.
     """
-    _need(classes, "kind", "concept", "name", "metabolic", "share")
+    need_columns(classes, "kind", "concept", "name", "metabolic", "share")
     kinds = classes["kind"].unique().to_list()
     if len(kinds) != 1:
         raise InputError("the classes to draw must be of one kind", value=", ".join(kinds))
@@ -137,7 +138,7 @@ def plot_classes(classes: pl.DataFrame, path: Path, *, most: int = 25) -> Path:
     axes.set_title(what.get(kinds[0], kinds[0]), loc="left")
     if top["metabolic"].any():
         _legend(figure, [("metabolic", _NEURON), ("other", _SAE)])
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _label(name: str | None, concept: str) -> str:
@@ -148,7 +149,8 @@ def _label(name: str | None, concept: str) -> str:
 def _bars(
     names: Sequence[str], lengths: Sequence[float], colours: Sequence[str]
 ) -> tuple[Figure, Axes]:
-    figure, axes = _figure(7.4, max(2.0, 1.3 + 0.25 * len(names)))
+    figure = new_figure((7.4, max(2.0, 1.3 + 0.25 * len(names))))
+    axes = bare_axes(figure)
     places = np.arange(len(names))
     axes.barh(places, lengths, color=colours, height=0.72)
     axes.set_yticks(places, names)
@@ -171,28 +173,3 @@ def _legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
         ncols=4,
         fontsize=8.5,
     )
-
-
-def _need(table: pl.DataFrame, *columns: str) -> None:
-    for column in columns:
-        if column not in table.columns:
-            raise InputError("the table to draw lacks a column", value=column)
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    # By hand, as in `plots`: pyplot keeps global state and would choose a backend for everyone.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with atomic_path(Path(path)) as temporary:
-        # No version or date inside: the same data give the same file.
-        figure.savefig(temporary, format="png", metadata={"Software": None})
-    return Path(path)
