@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.bundle import Bundle, write_bundle
-from plmsae.bundle_frames import CONCEPTS_SCHEMA, empty_frame
-from plmsae.bundle_meta import BundleMeta
+from plmsae.bundle import Bundle
 from plmsae.errors import InputError
 from plmsae.naming import model_name, plm_slug
 from plmsae.plm.facts import PlmFacts, plm_facts
-from plmsae.run_facts import system_facts
 from plmsae.tracking import start_run
 from plmsae.workflows.inputs import read_protein_set
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import ImportRequest
+from plmsae.workflows.train_outcome import write_unproved
 
 if TYPE_CHECKING:
     import polars as pl
@@ -280,29 +278,18 @@ def _write(
     features: pl.DataFrame,
     data: DataFingerprint | None,
 ) -> Bundle:
-    folder = request.out / model_name(facts.id, request.layer, request.unit)
-    sae.cpu().save(folder / "sae")
-    meta = BundleMeta(
+    return write_unproved(
+        request.out / model_name(facts.id, request.layer, request.unit),
+        sae,
+        features,
+        metrics,
         plm=facts.id,
         plm_revision=facts.revision,
         layer=request.layer,
         unit=request.unit,
-        arch=sae.config.arch,
-        d_in=sae.config.d_in,
-        d_sae=sae.config.d_sae,
-        k=sae.config.k,
-        metrics={name: v for name, v in metrics.items() if math.isfinite(v)},
-        versions={k: v for k, v in system_facts().items() if not k.startswith("sys.")},
         seed=request.seed,
         origin=origin["called"],
         extra=_flat(origin, data),
-    )
-    return write_bundle(
-        folder / "bundle",
-        sae_folder=folder / "sae",
-        meta=meta,
-        features=features,
-        concepts=empty_frame(CONCEPTS_SCHEMA),
     )
 
 

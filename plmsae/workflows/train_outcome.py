@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,26 +71,54 @@ def write_trained(
     metrics: dict[str, float],
 ) -> Bundle:
     """Write the bundle of an SAE that has no evidence yet."""
-    folder = request.out / part.name
-    sae.cpu().save(folder / "sae")
     facts = {**recipe, "k": part.k}
-    meta = BundleMeta(
+    return write_unproved(
+        request.out / part.name,
+        sae,
+        features,
+        metrics,
         plm=plm.id,
         plm_revision=plm.revision,
         layer=part.layer,
         unit=request.unit,
-        arch=sae.config.arch,
-        d_in=plm.d_model,
-        d_sae=sae.config.d_sae,
-        k=sae.config.k,
         train_data=proteins.fingerprint,
-        metrics={k: v for k, v in metrics.items() if math.isfinite(v)},
-        versions={k: v for k, v in system_facts().items() if not k.startswith("sys.")},
         seed=request.seed,
         extra={
             **{f"recipe.{k}": v for k, v in facts.items() if k != "about"},
             **({} if part.target is None else {"target_layer": part.target}),
         },
+    )
+
+
+def write_unproved(
+    folder: Path,
+    sae: Sae,
+    features: pl.DataFrame,
+    metrics: Mapping[str, float],
+    **facts: Any,
+) -> Bundle:
+    """Write ``folder/bundle`` of an SAE that has no concepts yet.
+
+    Parameters
+    ----------
+    folder : Path
+        Also gets the SAE alone, as ``sae``.
+    sae : Sae
+    features : polars.DataFrame
+    metrics : mapping of str to float
+        Those that are not finite are left out.
+    **facts
+        What `BundleMeta` needs and the SAE does not know: the PLM, the layer, the origin …
+    """
+    sae.cpu().save(folder / "sae")
+    meta = BundleMeta(
+        arch=sae.config.arch,
+        d_in=sae.config.d_in,
+        d_sae=sae.config.d_sae,
+        k=sae.config.k,
+        metrics={name: v for name, v in metrics.items() if math.isfinite(v)},
+        versions={k: v for k, v in system_facts().items() if not k.startswith("sys.")},
+        **facts,
     )
     return write_bundle(
         folder / "bundle",
