@@ -132,8 +132,8 @@ class PackedStream:
         Tokens in a row: the longest segment, special tokens included.
     seed : int
     share_per_epoch : float
-        The part of the corpus that makes an epoch, in draws. Under 1, proteins of small weight are
-        often left out of an epoch, which is what makes the weights count over many epochs.
+        The part of the corpus that makes an epoch, in draws. The smaller, the closer draws are to
+        the weights: what weighs little is left out of most epochs.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class PackedStream:
         tokens_per_batch: int,
         row: int,
         seed: int,
-        share_per_epoch: float = 0.5,
+        share_per_epoch: float = 0.1,
     ) -> None:
         self.corpus = corpus
         self.tokens_per_batch = tokens_per_batch

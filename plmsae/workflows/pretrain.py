@@ -12,19 +12,23 @@ import numpy as np
 
 from plmsae.atomic import write_json
 from plmsae.errors import InputError
+from plmsae.fingerprint import fingerprint_file
+from plmsae.proteins.clusters import read_clusters
 from plmsae.tracking import start_run
-from plmsae.workflows.inputs import read_protein_set
+from plmsae.workflows.inputs import ProteinSet, read_protein_set
 from plmsae.workflows.pretrain_card import pretrain_card
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import PretrainRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from plmsae.plm.corpus import Corpus
 
 #: Members of each simulated family that is mixed in; few, so that many families fit.
 FAMILY = 8
-#: Weight of a simulated protein: its family is small and its members differ.
-SIMULATED_WEIGHT = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +132,6 @@ def _corpus(request: PretrainRequest, progress: Progress) -> tuple[Corpus, dict[
     """Tokenize the corpus once; return it and what it was made of."""
     from plmsae.plm.corpus import open_corpus, write_corpus
     from plmsae.plm.model import folder_revision
-    from plmsae.plm.sampling import density_weights
     from plmsae.proteins.simulate import family_stream
 
     if not 0 <= request.simulated_share < 1:
@@ -138,6 +141,7 @@ def _corpus(request: PretrainRequest, progress: Progress) -> tuple[Corpus, dict[
     sets = [read_protein_set(source, progress=progress) for source in request.proteins]
     data = {
         "data": [dataclasses.asdict(s.fingerprint) for s in sets],
+        "clusters": None if request.clusters is None else fingerprint_file(request.clusters),
         "simulated_share": request.simulated_share,
         "simulated_seed": request.seed,
         "init": None if request.init is None else folder_revision(Path(request.init)),
@@ -148,9 +152,10 @@ def _corpus(request: PretrainRequest, progress: Progress) -> tuple[Corpus, dict[
         return open_corpus(folder), data
     with progress.task("weighing and tokenizing the corpus") as task:
         sequences = [s for group in sets for s in group.sequences]
-        weights = density_weights(sequences)
+        weights = _weights(sets, request.clusters, progress)
         task.update(1, 2)
-        wanted = sum(map(len, sequences)) * request.simulated_share / (1 - request.simulated_share)
+        lengths = np.array([len(sequence) for sequence in sequences])
+        wanted = lengths.sum() * request.simulated_share / (1 - request.simulated_share)
         simulated: list[str] = []
         residues = 0
         for family in family_stream(request.seed):
@@ -158,11 +163,38 @@ def _corpus(request: PretrainRequest, progress: Progress) -> tuple[Corpus, dict[
                 break
             simulated += family[:FAMILY]
             residues += sum(map(len, family[:FAMILY]))
-        all_weights = np.concatenate([weights, np.full(len(simulated), SIMULATED_WEIGHT)])
+        # The weight of the average residue, so that the share of residues is that of draws, too.
+        typical = float(np.average(weights, weights=lengths))
+        all_weights = np.concatenate([weights, np.full(len(simulated), typical)])
         corpus = write_corpus(folder, [*sequences, *simulated], all_weights)
         write_json(made_of, data)
         task.update(2, 2)
     return corpus, data
+
+
+def _weights(
+    sets: Sequence[ProteinSet], clusters: Path | None, progress: Progress
+) -> NDArray[np.float64]:
+    """Weigh the proteins by their clusters, or by how rare their words are."""
+    from plmsae.plm.sampling import cluster_weights, density_weights
+
+    if clusters is None:
+        return density_weights([s for group in sets for s in group.sequences])
+    table = read_clusters(clusters)
+    accessions = [p.accession for group in sets for p in group.proteins]
+    missing = [accession for accession in accessions if accession not in table]
+    if len(missing) == len(accessions):
+        raise InputError(
+            "none of the proteins is in this table of clusters",
+            where=clusters,
+            value=accessions[0],
+        )
+    if missing:
+        progress.say(
+            f"{len(missing):,} proteins are in no cluster and count as alone ({missing[0]}, …)"
+        )
+    # A tab cannot be in a cluster's name, so these are clusters of one.
+    return cluster_weights([table.get(a, f"\t{a}") for a in accessions])
 
 
 def _perplexities(

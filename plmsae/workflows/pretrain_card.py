@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from plmsae.plm.pretrain_config import PretrainConfig
+from plmsae.plm.sampling import ALONE, LARGE
 
 
 def pretrain_card(
@@ -62,8 +63,7 @@ def pretrain_card(
             for d in data["data"]
         ),
         "",
-        f"Simulated families make {data['simulated_share']:.0%} of the residues. Proteins are "
-        "drawn by how rare their 7-mers are, so that large families do not drown the rest.",
+        f"Simulated families make {data['simulated_share']:.0%} of the residues. {_drawn(data)}",
         "",
         "## Training",
         *(f"- {name}: {value}" for name, value in dataclasses.asdict(config).items()),
@@ -79,6 +79,17 @@ def pretrain_card(
 def _start(data: dict[str, Any]) -> str:
     """Say what the weights were before the first step."""
     return f"from the weights `{data['init']}`" if data.get("init") else "from scratch"
+
+
+def _drawn(data: dict[str, Any]) -> str:
+    if data.get("clusters") is None:
+        return (
+            "Proteins are drawn by how rare their 7-mers are: large families do not drown the rest."
+        )
+    return (
+        f"Proteins are drawn by homology cluster (table `{data['clusters'][:16]}…`): one without "
+        f"relatives weighs {ALONE:g}, others 1, and no cluster more than {LARGE} of them."
+    )
 
 
 def _thinned(curve: list[tuple[int, float]], rows: int = 20) -> list[tuple[int, float]]:

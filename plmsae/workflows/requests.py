@@ -38,6 +38,9 @@ class PretrainRequest:
     """UniProt tables or FASTA files on which perplexity is measured; never trained on."""
     init: str | None = None
     """Hugging Face folder of the same shape whose weights a new run starts from."""
+    clusters: Path | None = None
+    """Homology clusters of the proteins, a line ``cluster<TAB>accession`` each, as MMseqs2 writes
+    them: relatives are then drawn more often than proteins without any."""
     simulated_share: float = 0.03
     """Share of simulated families among the residues, in [0, 1)."""
     n_layers: int = 6

@@ -28,7 +28,8 @@ TRACKED = COMMON | {"--tracking-uri"}
 # the changelog, then change it here.
 SURFACE: dict[str, set[str]] = {
     "pretrain": TRACKED
-    | {"PROTEINS", "--out", "--held-out", "--init", "--simulated-share", "--n-layers", "--d-model"}
+    | {"PROTEINS", "--out", "--held-out", "--init", "--clusters", "--simulated-share"}
+    | {"--n-layers", "--d-model"}
     | {"--n-heads", "--steps", "--tokens-per-step", "--row", "--matrix-lr", "--other-lr"}
     | {"--optimizer", "--mask-share", "--decay-share", "--precision", "--checkpoint-minutes"}
     | {"--max-minutes", "--device", "--seed"},
