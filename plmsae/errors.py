@@ -15,9 +15,12 @@ class PlmsaeError(Exception):
     ----------
     exit_code : int
         What the process exits with when the error reaches the CLI.
+    outcome : object or None
+        What a workflow had finished before it stopped, if that is worth telling.
     """
 
     exit_code = 1
+    outcome: object | None = None
 
 
 class InputError(PlmsaeError):

@@ -109,11 +109,11 @@ def check_gates(
 def _check_gate(
     gate: Gate, metrics: Mapping[str, float], champion: Mapping[str, float] | None
 ) -> GateResult:
-    plain = f"{gate.metric} {gate.op} {gate.value:g}"
-    if gate.relative_to == "champion":
-        plain = f"{gate.metric} {gate.op} champion {gate.value:+g}"
-    elif gate.relative_to != "none":
-        plain = f"{gate.metric} {gate.op} {gate.relative_to[7:]} {gate.value:+g}"
+    bound_of = f"{gate.value:g}"
+    if gate.relative_to != "none":
+        shift = f" {gate.value:+g}" if gate.value else ""
+        bound_of = f"{gate.relative_to.removeprefix('metric:')}{shift}"
+    plain = f"{gate.metric} {gate.op} {bound_of}"
 
     def missing(what: str) -> GateResult:
         skipped = gate.if_missing == "skip"
@@ -137,7 +137,7 @@ def _check_gate(
         base = metrics[other]
     bound = base + gate.value
     expected = (
-        plain if gate.relative_to == "none" else f"{gate.metric} {gate.op} {bound:g} ({plain})"
+        plain if gate.relative_to == "none" else f"{gate.metric} {gate.op} {bound:g} ({bound_of})"
     )
     value = metrics[gate.metric]
     # A difference in the last binary digit must not decide who is champion.

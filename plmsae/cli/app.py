@@ -15,6 +15,7 @@ from plmsae.cli import registered
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import build, parameters
 from plmsae.cli.running import EXIT_USAGE, Common, fail, guarded, listening, print_outcome
+from plmsae.errors import PlmsaeError
 
 ABOUT = """Open protein language models with sparse autoencoders: train them, find out what their
 features mean, keep them in an MLflow registry, and annotate proteomes with them.
@@ -83,7 +84,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "plmsae"
-        message = error.format_message().rstrip(".")
+        message = error.format_message().rstrip(".").replace(": Value error, ", ": ")
         fail(f"{message}; see {path} --help")
         return EXIT_USAGE
     return code if isinstance(code, int) else 0
@@ -104,7 +105,12 @@ def _command(spec: WorkflowCommand) -> Callable[..., None]:
         def work() -> None:
             request = build(spec.request, found, given)
             with listening(common) as progress:
-                outcome = spec.run(request, progress)
+                try:
+                    outcome = spec.run(request, progress)
+                except PlmsaeError as error:
+                    if error.outcome is not None:
+                        print_outcome(error.outcome, common)
+                    raise
             print_outcome(outcome, common)
 
         raise typer.Exit(guarded(common, work))

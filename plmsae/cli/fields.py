@@ -30,8 +30,8 @@ USUAL_HELP = {
     "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder.",
     "device": "auto, cpu, cuda, cuda:1 or mps.",
     "seed": "Seed of everything random.",
-    "min_precision": "Abstain on concepts whose precision interval starts lower; by default the "
-    "model's own bound.",
+    "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "
+    "whose precision was measured. By default the model's own bound.",
     "strict": "Stop at the first bad record instead of listing it in rejected.",
     "validate": "Check input and output against the reviewed suites.",
 }

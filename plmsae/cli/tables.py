@@ -57,7 +57,7 @@ def print_models(
     if not rows and quiet:
         return
     if not rows:
-        asked = f" that matches {' or '.join(parts)}" if parts and frame.height else ""
+        asked = f" that matches {' or '.join(map(repr, parts))}" if parts and frame.height else ""
         print(f"no model{asked} is registered; plmsae train makes one", file=sys.stderr)  # noqa: T201
         return
     rows = [{**row, "aliases": " ".join(f"@{a}" for a in row["aliases"] or ())} for row in rows]

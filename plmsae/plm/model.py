@@ -264,7 +264,11 @@ def choose_device(device: str = "auto") -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"no such device here: {reason}", where="--device", value=device) from None
+        # For a name that it does not know torch lists twenty, most of which nobody has.
+        unknown = reason.startswith("Expected one of") or "Invalid device string" in reason
+        what = "no such device" if unknown else f"no such device here: {reason}"
+        hint = "give auto, cpu, cuda, cuda:1 or mps" if unknown else "auto takes what there is"
+        raise InputError(what, where="--device", value=device, hint=hint) from None
     return torch.device(device)
 
 

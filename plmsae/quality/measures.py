@@ -59,7 +59,7 @@ MEASURES: Mapping[str, Measure] = {
         compute=sequences.share_like_nucleotides,
     ),
     "share_rejected": Measure(
-        what="share of the records that were rejected on reading",
+        what="share of the records that were rejected on reading, the first one aside",
         kinds=_PROTEINS,
         columns=(),
         needs=("rejected",),

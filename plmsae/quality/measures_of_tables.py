@@ -78,7 +78,10 @@ def share_of_most_common(column: str) -> Callable[[pl.LazyFrame, Context], Measu
 
 
 def share_rejected(frame: pl.LazyFrame, context: Context) -> Measured:
-    """Take the share of all records that were rejected on reading."""
+    """Take the share of all records that were rejected on reading, the first one aside.
+
+    In a file of ten, one bad record is a tenth; it is reported, and the others are scored.
+    """
     rejected = context.scan("rejected")
     n_rejected = scalar(rejected, pl.len()) or 0
     total = n_rejected + (scalar(frame, pl.len()) or 0)
@@ -92,7 +95,8 @@ def share_rejected(frame: pl.LazyFrame, context: Context) -> Measured:
         .collect(engine="streaming")
     )
     return Measured(
-        n_rejected / total, tuple(f"{short(reason)} ({n}×)" for reason, n in reasons.iter_rows())
+        max(n_rejected - 1, 0) / total,
+        tuple(f"{short(reason)} ({n}×)" for reason, n in reasons.iter_rows()),
     )
 
 

@@ -29,15 +29,23 @@ class Annotator:
     model_uri : str
         Written into every row.
     min_precision : float
-        Pairs of concept and latent whose ``call_precision_low`` is less, or was never measured, are
-        not called; 0 calls all.
+        Pairs of concept and latent whose ``call_precision_low`` is less are not called; 0 calls
+        every pair whose precision was measured.
+    unmeasured : bool
+        Call pairs whose precision was never measured, too.
     """
 
-    def __init__(self, bundle: ModelBundle, *, model_uri: str, min_precision: float) -> None:
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        *,
+        model_uri: str,
+        min_precision: float,
+        unmeasured: bool = False,
+    ) -> None:
         features, concepts = bundle.features, bundle.concepts
-        if min_precision > 0:
-            low = pl.col("call_precision_low").fill_nan(None)  # polars holds NaN above all numbers
-            concepts = concepts.filter(low >= min_precision)
+        low = pl.col("call_precision_low").fill_nan(None)  # polars holds NaN above all numbers
+        concepts = concepts.filter((low >= min_precision).fill_null(unmeasured))
         self.concepts = concepts
         self.unit = bundle.meta.unit
         self.d_sae = bundle.meta.d_sae

@@ -70,6 +70,7 @@ def score(
     write_features: bool = False,
     strict: bool = False,
     min_precision: float | None = None,
+    unmeasured: bool = False,
     progress: OnProgress | None = None,
     resume: bool = True,
     settings: Mapping[str, str] | None = None,
@@ -98,8 +99,11 @@ def score(
     strict : bool
         Raise at the first record that cannot be scored instead of listing it in ``rejected/``.
     min_precision : float, optional
-        Write only annotations whose measured ``precision_low`` is at least this; 0 writes all, also
-        those never measured. By default the bundle's own.
+        Write only annotations whose measured ``precision_low`` is at least this; 0 writes all that
+        were measured. By default the bundle's own.
+    unmeasured : bool
+        Write annotations whose precision was never measured, too: for those who count what is
+        withheld, as `plmsae.scoring.fill` does; the quality gate on annotations refuses them.
     progress : OnProgress, optional
         Called after every chunk.
     resume : bool
@@ -118,7 +122,7 @@ def score(
         If the input or an argument is wrong, the folder belongs to another run or input, or another
         run is writing it.
     """
-    _check_arguments(part_residues, min_precision)
+    check_arguments(out, min_precision=min_precision, part_residues=part_residues)
 
     def parts() -> Iterator[Part]:
         from plmsae.proteins.reading import read_proteins
@@ -135,9 +139,12 @@ def score(
         part_residues=part_residues,
         write_features=write_features,
         min_precision=min_precision,
+        unmeasured=unmeasured,
         settings=settings or {},
     )
-    annotator = Annotator(bundle, model_uri=model_uri, min_precision=min_precision)
+    annotator = Annotator(
+        bundle, model_uri=model_uri, min_precision=min_precision, unmeasured=unmeasured
+    )
     folder = ScoreFolder(Path(out))
     with folder.lock():
         folder.begin(identity, resume=resume)
@@ -162,6 +169,7 @@ def identify(
     part_residues: int,
     write_features: bool,
     min_precision: float,
+    unmeasured: bool,
     settings: Mapping[str, str],
 ) -> RunIdentity:
     """Return what decides a run's output beside its input."""
@@ -176,11 +184,22 @@ def identify(
         part_residues=part_residues,
         write_features=write_features,
         min_precision=min_precision,
+        unmeasured=unmeasured,
         settings=dict(settings),
     )
 
 
-def _check_arguments(part_residues: int, min_precision: float | None) -> None:
+def check_arguments(
+    out: str | Path, *, min_precision: float | None = None, part_residues: int = 1
+) -> None:
+    """Refuse what can be refused before the input is read.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range, or `out` is a file or a folder of something else.
+    """
+    ScoreFolder(Path(out)).check()
     if part_residues < 1:
         raise InputError("part residues must be at least 1", value=str(part_residues))
     if min_precision is not None and not 0.0 <= min_precision <= 1.0:

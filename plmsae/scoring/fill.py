@@ -26,6 +26,10 @@ from plmsae.scoring.similar import Witnesses
 
 _log = logging.getLogger(__name__)
 
+NO_LATENT = "no latent detects it"
+UNMEASURED = "its precision was never measured"
+"""Reasons to abstain; the third, a precision that is too low, has its numbers in it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillResult:
@@ -47,6 +51,8 @@ class FillResult:
     """Other calls of concepts that abstain."""
     n_proposed: int
     """Rows of ``proposals/``."""
+    min_precision: float
+    """What the lower end of a proposal's precision had to reach."""
 
     @property
     def n_labels(self) -> int:
@@ -62,6 +68,10 @@ class FillResult:
     def abstained_path(self) -> Path:
         """Concepts that propose nothing, each with its reason."""
         return self.path / "abstained.parquet"
+
+    def abstained(self) -> pl.DataFrame:
+        """Return the concepts that propose nothing, by name."""
+        return pl.read_parquet(self.abstained_path, glob=False)
 
     def proposals(self) -> pl.DataFrame:
         """Return all proposals, best first."""
@@ -136,6 +146,7 @@ def fill(
         part_residues=part_residues,
         strict=strict,
         min_precision=0.0,  # so that what is withheld can be counted
+        unmeasured=True,
         progress=progress,
         resume=resume,
         settings=settings,
@@ -165,6 +176,7 @@ def fill(
         n_known=manifest.n_annotations - new.height,
         n_withheld=withheld.height,
         n_proposed=proposals.height,
+        min_precision=min_precision,
     )
 
 
@@ -237,9 +249,9 @@ def _abstained(
         best.filter(~pl.col("trusted"))
         .with_columns(
             reason=pl.when(~pl.col("fires"))
-            .then(pl.lit("no latent detects it"))
+            .then(pl.lit(NO_LATENT))
             .when(pl.col("precision_low").is_null())
-            .then(pl.lit("its precision was never measured"))
+            .then(pl.lit(UNMEASURED))
             .otherwise(too_low)
         )
         .join(counts, on="concept", how="left")

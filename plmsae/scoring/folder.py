@@ -121,6 +121,13 @@ class ScoreFolder:
 
     # Writing.
 
+    def check(self) -> None:
+        """Raise `InputError` if this is a file, or a folder that holds something else."""
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError("is a file, not a folder", where=self.root)
+        if self.root.exists():
+            self._refuse_strangers()
+
     def begin(self, identity: RunIdentity, *, resume: bool) -> None:
         """Make the folder ready for a run; call it under the lock.
 

@@ -59,7 +59,7 @@ class PyfuncModel:
             its 1-based row.
         params : mapping, optional
             ``min_precision`` (float): leave out annotations whose ``precision_low`` is less, or was
-            never measured; 0 keeps all; by default the bundle's own.
+            never measured; 0 keeps all that were measured; by default the bundle's own.
 
         Returns
         -------

@@ -83,6 +83,7 @@ ABSTAINED = pa.schema(
         _required("concept", pa.string()),
         _required("reason", pa.string()),
         _required("n_withheld", pa.int64()),  # calls that would have been proposed
+        pa.field("precision_low", pa.float64()),  # highest bound at which it proposes; null: none
     ]
 )
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from plmsae.bundle import Bundle, write_bundle
 from plmsae.errors import InputError
@@ -85,6 +85,9 @@ class EvaluateOutcome:
         if self.promoted:
             lines.append("promoted to champion")
         return lines
+
+
+AnyOutcome = TypeVar("AnyOutcome", bound=EvaluateOutcome)
 
 
 def _headline_lines(rows: list[dict[str, Any]]) -> list[str]:
@@ -199,15 +202,11 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         _log(tracked, request.out, new, evaluation, metrics)
         log_comparison(tracked, found, request.out)
         log_reconstruction(tracked, reconstruction, request.out)
-        model, promoted = None, False
+        model = None
         if request.register:
             ref = register(new, run_id=tracked.run_id)
             model = f"{ref.name}/{ref.version}"
-            if request.promote:
-                from plmsae.promotion import promote
-
-                promoted = promote(model).promoted
-    return EvaluateOutcome(
+    outcome = EvaluateOutcome(
         bundle=new.path,
         model=model,
         how=data.how,
@@ -217,9 +216,21 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         .sort("call_precision_low", descending=True)
         .to_dicts(),
         top_concepts=_top(evaluation),
-        promoted=promoted,
+        promoted=False,
         reconstruction=reconstruction,
     )
+    return promoted(outcome, model) if request.promote and model else outcome
+
+
+def promoted(outcome: AnyOutcome, model: str) -> AnyOutcome:
+    """Promote what was registered; if a gate is not met, the error brings the outcome along."""
+    from plmsae.promotion import GatesNotMetError, promote
+
+    try:
+        return dataclasses.replace(outcome, promoted=promote(model).promoted)
+    except GatesNotMetError as error:
+        error.outcome = outcome
+        raise
 
 
 def _log(

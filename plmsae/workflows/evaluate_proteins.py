@@ -19,7 +19,7 @@ from plmsae.concepts.term_shares import ALL_GO
 from plmsae.registry import register
 from plmsae.tracking import Run, start_run
 from plmsae.workflows.annotated_proteins import AnnotatedProteins, read_annotated_proteins
-from plmsae.workflows.evaluate import EvaluateOutcome
+from plmsae.workflows.evaluate import EvaluateOutcome, promoted
 from plmsae.workflows.inputs import gate
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
@@ -191,16 +191,12 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
             concepts=_concepts(evaluation, tables["terms"], annotated),
         )
         _log(tracked, request.out, new, evaluation, tables, metrics, encoder)
-        model, promoted = None, False
+        model = None
         if request.register:
             ref = register(new, run_id=tracked.run_id)
             model = f"{ref.name}/{ref.version}"
-            if request.promote:
-                from plmsae.promotion import promote
-
-                promoted = promote(model).promoted
     both = (pl.col("f1") > 0.5) & (pl.col("f1_select") > 0.5)
-    return EvaluateProteinsOutcome(
+    outcome = EvaluateProteinsOutcome(
         bundle=new.path,
         model=model,
         how=data.how,
@@ -210,7 +206,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         .sort("call_precision_low", descending=True)
         .to_dicts(),
         top_concepts=evaluation.concepts.filter(both).sort("f1", descending=True).to_dicts(),
-        promoted=promoted,
+        promoted=False,
         level=tests.level,
         notes=annotated.terms.notes,
         n_tests=(annotated.layout.n_terms, tests.own.pairs.height),
@@ -218,6 +214,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         classes=tables["classes"].to_dicts(),
         top_terms=tables["terms"].head(50).to_dicts(),
     )
+    return promoted(outcome, model) if request.promote and model else outcome
 
 
 def encode_means(

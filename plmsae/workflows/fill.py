@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,13 @@ from plmsae.tracking import start_run
 from plmsae.workflows.inputs import gate
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import FillRequest
-from plmsae.workflows.score import encoder_on, shower
+from plmsae.workflows.score import (
+    check_device,
+    check_input,
+    encoder_on,
+    quality_folder,
+    shower,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +35,11 @@ class FillOutcome:
     n_known: int
     n_withheld: int
     n_proposed: int
+    min_precision: float
+    missing_share: float
+    abstained: list[dict[str, Any]]
+    """One row for each concept that proposes nothing: ``concept``, ``reason``, ``n_withheld``,
+    ``precision_low``."""
     truth: dict[str, float] | None
     """Where the truth was given: hidden, recovered, proposed, correct, precision, and the mean of
     the precision promised."""
@@ -44,6 +56,9 @@ class FillOutcome:
             "n_known": self.n_known,
             "n_withheld": self.n_withheld,
             "n_proposed": self.n_proposed,
+            "min_precision": self.min_precision,
+            "missing_share": self.missing_share,
+            "abstained": self.abstained,
             "truth": self.truth,
             "by_concept": self.by_concept,
             "backtest": self.backtest,
@@ -55,11 +70,16 @@ class FillOutcome:
             f"{self.n_proposed:,} labels proposed; of {self.n_calls:,} calls {self.n_known:,} were "
             f"known and {self.n_withheld:,} are of concepts that abstain",
         ]
+        lines += abstained_lines(
+            self.abstained, min_precision=self.min_precision, missing_share=self.missing_share
+        )
+        if self.abstained:
+            lines.append(f"each of them with its reason: {self.folder / 'abstained.parquet'}")
         if self.truth:
             lines.append(
-                f"truth: {self.truth['hidden']:.0f} labels hidden, "
-                f"{self.truth['recovered']:.0f} recovered; {self.truth['correct']:.0f} of "
-                f"{self.truth['proposed']:.0f} proposals correct"
+                f"truth: {self.truth['hidden']:,.0f} labels hidden, "
+                f"{self.truth['recovered']:,.0f} recovered; {self.truth['correct']:,.0f} of "
+                f"{self.truth['proposed']:,.0f} proposals correct"
             )
         if self.backtest:
             from plmsae.workflows.backtest import backtest_lines
@@ -67,6 +87,63 @@ class FillOutcome:
             lines += backtest_lines(self.backtest)
         lines.append(f"written to {self.folder / 'proposals.tsv'}")
         return lines
+
+
+def abstained_lines(
+    rows: list[dict[str, Any]], *, min_precision: float, missing_share: float
+) -> list[str]:
+    """Say which concepts proposed nothing, why, and which option would change that.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Those of ``abstained.parquet``.
+    min_precision, missing_share : float
+        What the run was asked for.
+    """
+    from plmsae.scoring.fill import UNMEASURED
+
+    lines = []
+    low = sorted(
+        (row for row in rows if row["precision_low"] is not None),
+        key=lambda row: (-row["precision_low"], row["concept"]),
+    )
+    if low:
+        lines.append(
+            f"{_concepts(low)} because where the table is silent their calls are not surely right "
+            f"in {min_precision:.0%} of cases (--min-precision), with {missing_share:.0%} of its "
+            "labels taken to be missing (--missing-share)"
+        )
+    # The bounds worth trying are those of concepts that had something to propose.
+    if calling := [row for row in low if row["n_withheld"]]:
+        best = ", ".join(f"{r['concept']} {_floor(r['precision_low']):g}" for r in calling[:3])
+        bound = _floor(calling[0]["precision_low"])
+        freed = sum(row["n_withheld"] for row in calling if row["precision_low"] >= bound)
+        lines.append(
+            f"  the surest, each with the highest bound it meets: {best}; --min-precision "
+            f"{bound:g} would propose {freed:,} more"
+        )
+    if never := [row for row in rows if row["reason"] == UNMEASURED]:
+        lines.append(
+            f"{_concepts(never)} because no held-out call told how precise they are; "
+            "plmsae evaluate on more labelled proteins may"
+        )
+    if deaf := [row for row in rows if row not in low and row not in never]:
+        lines.append(f"{_concepts(deaf)} because no feature of this model detects them")
+    return lines
+
+
+def _concepts(rows: list[dict[str, Any]]) -> str:
+    withheld = sum(row["n_withheld"] for row in rows)
+    verb = "concept abstains" if len(rows) == 1 else "concepts abstain"
+    calls = f" ({withheld:,} calls withheld)" if withheld else ""
+    return f"{len(rows)} {verb}{calls}"
+
+
+def _floor(bound: float) -> float:
+    """Round down, to a bound that is still kept."""
+    digits = 100 if bound >= 0.01 else 10_000
+    return math.floor(bound * digits) / digits
 
 
 def run(request: FillRequest, progress: Progress) -> FillOutcome:
@@ -77,14 +154,20 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     InputError
         If the table or the model is wrong.
     QualityError
-        If the proposals fail a critical expectation.
+        If the proteins of the table or the proposals fail a critical expectation.
     """
     from plmsae.concepts.hiding import check_hide_share
+    from plmsae.concepts.silence import check_missing_share
+    from plmsae.scoring.engine import check_arguments
     from plmsae.scoring.fill import fill
     from plmsae.scoring.truth import totals
 
+    # Before hours are spent.
+    check_missing_share(request.missing_share)
+    check_arguments(request.out / "scores", min_precision=request.min_precision)
+    check_device(request.device)
     if request.backtest:
-        check_hide_share(request.hide_share)  # before hours are spent
+        check_hide_share(request.hide_share)
     bundle, uri = resolve_exactly(request.model)
     if bundle.meta.unit != "residue":
         raise InputError(
@@ -102,6 +185,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             "missing_share": request.missing_share,
         },
     ) as tracked:
+        if request.validate and request.table != "-":
+            check_input(request.table, request.out, tracked, progress, strict=request.strict)
         with progress.task(f"filling with {bundle.name}") as task:
             result = fill(
                 request.table,
@@ -146,7 +231,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             gate(
                 "proposals",
                 request.out / "proposals",
-                request.out.with_name(f"{request.out.name}-quality"),
+                quality_folder(request.out, "output"),
                 context,
                 tracked,
             )
@@ -160,6 +245,9 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         n_known=result.n_known,
         n_withheld=result.n_withheld,
         n_proposed=result.n_proposed,
+        min_precision=result.min_precision,
+        missing_share=request.missing_share,
+        abstained=result.abstained().to_dicts(),
         truth=truth,
         by_concept=[] if measured is None else measured.to_dicts(),
         backtest=[] if tested is None else tested.to_dicts(),

@@ -55,6 +55,8 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     from plmsae.reports.render import authors, render_reports
     from plmsae.scoring.encoding import load_encoder
 
+    if request.n_features < 1 and not request.latents:
+        raise InputError("at least one feature is to be reported", value=str(request.n_features))
     bundle, uri = resolve_exactly(request.model)
     if bundle.meta.unit != "residue":
         raise InputError(

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle import Bundle
+from plmsae.errors import InputError
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Protein, Rejected
 from plmsae.registry import resolve_exactly
-from plmsae.tracking import start_run
+from plmsae.tracking import Run, start_run
 from plmsae.workflows.inputs import ProteinSet, gate
 from plmsae.workflows.progress import Progress, Task
 from plmsae.workflows.requests import ScoreRequest
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from plmsae.scoring.engine import OnProgress
     from plmsae.scoring.engine import Progress as ScoreProgress
     from plmsae.scoring.manifest import Manifest
@@ -61,7 +64,8 @@ class ScoreOutcome:
         ]
         if self.n_rejected:
             where = self.folder / "rejected"
-            lines.insert(1, f"{self.n_rejected:,} records rejected; the reasons are in {where}")
+            records = "1 record" if self.n_rejected == 1 else f"{self.n_rejected:,} records"
+            lines.insert(1, f"{records} rejected, with reasons in {where}")
         if self.exported:
             lines.append(f"exported to {self.exported}")
         return lines
@@ -77,8 +81,10 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     QualityError
         If the proteins or the annotations fail a critical expectation.
     """
-    from plmsae.scoring.engine import score
+    from plmsae.scoring.engine import check_arguments, score
 
+    check_arguments(request.out, min_precision=request.min_precision)
+    check_device(request.device)
     bundle, uri = resolve_exactly(request.model)
     with start_run(
         experiment="plmsae-score",
@@ -86,17 +92,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         params={"proteins": request.proteins, "model": uri, "out": str(request.out)},
     ) as tracked:
         if request.validate and request.proteins != "-":
-            with tempfile.TemporaryDirectory() as scratch, progress.task("checking input") as task:
-                context = spill(request.proteins, Path(scratch), strict=request.strict)
-                gate(
-                    "proteins",
-                    Path(scratch) / "proteins",
-                    _quality(request.out, "input"),
-                    context,
-                    tracked,
-                    name=request.proteins,
-                )
-                task.update(1, 1)
+            check_input(request.proteins, request.out, tracked, progress, strict=request.strict)
         with progress.task(f"scoring with {bundle.name}") as task:
             manifest = score(
                 request.proteins,
@@ -120,7 +116,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
             gate(
                 "annotations",
                 request.out / "annotations",
-                _quality(request.out, "output"),
+                quality_folder(request.out, "output"),
                 context,
                 tracked,
             )
@@ -146,9 +142,54 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     )
 
 
-def _quality(out: Path, stage: str) -> Path:
+def quality_folder(out: Path, stage: str) -> Path:
     """Return where a gate's pages go: beside the score folder, which holds nothing else."""
     return out.with_name(f"{out.name}-quality") / stage
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there, before the input is read."""
+    if device != "auto":
+        from plmsae.plm.model import choose_device
+
+        choose_device(device)
+
+
+def check_input(source: str, out: Path, tracked: Run, progress: Progress, *, strict: bool) -> None:
+    """Put the proteins of a file through their gate; the page is an artifact of `tracked`.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or none of its records can be used.
+    QualityError
+        If the proteins fail a critical expectation.
+    """
+    with tempfile.TemporaryDirectory() as scratch, progress.task("checking input") as task:
+        context = spill(source, Path(scratch), strict=strict)
+        refuse_if_none(source, Path(scratch) / "proteins", context["rejected"])
+        gate(
+            "proteins",
+            Path(scratch) / "proteins",
+            quality_folder(out, "input"),
+            context,
+            tracked,
+            name=source,
+        )
+        task.update(1, 1)
+
+
+def refuse_if_none(source: str, proteins: Path, rejected: pl.DataFrame) -> None:
+    """Raise `InputError` with the first reason if every record of an input was rejected."""
+    import polars as pl
+
+    if rejected.height and not pl.scan_parquet(proteins).select(pl.len()).collect().item():
+        first = rejected.row(0, named=True)
+        raise InputError(
+            f"no record can be used, of {rejected.height:,}; the first: {first['reason']} "
+            f"({first['where']})",
+            where=source,
+        )
 
 
 def encoder_on(bundle: Bundle, device: str) -> Any:
@@ -174,13 +215,14 @@ def shower(task: Task) -> OnProgress:
         fresh = state.residues - state.reused_residues
         share = fresh / max(state.residues, 1)
         rate = state.proteins * share / elapsed
-        note = f"{rate:,.0f} proteins/s  {state.annotations:,} annotations"
+        speed = f"{rate:,.0f} proteins/s" if fresh else "kept from an earlier run"
+        note = f"{speed}  {state.annotations:,} annotations"
         task.update(state.residues, state.total_residues, note)
 
     return show
 
 
-def spill(source: str, folder: Path, *, strict: bool) -> dict[str, object]:
+def spill(source: str, folder: Path, *, strict: bool) -> dict[str, pl.DataFrame]:
     """Write an input as Parquet parts for the gate; return the gate's context."""
     proteins: list[Protein] = []
     rejected: list[Rejected] = []

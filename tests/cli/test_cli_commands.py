@@ -114,6 +114,18 @@ def test_a_failed_quality_gate_exits_with_3(monkeypatch: Patch, capsys: Captured
     assert "expected unique accessions, found 2 twice" in capsys.readouterr().err
 
 
+def test_what_was_done_is_told_though_a_gate_stopped_the_rest(
+    monkeypatch: Patch, capsys: Captured
+) -> None:
+    error = QualityError("one concept", "none")
+    error.outcome = Outcome("registered as m/2")
+    install(monkeypatch, "evaluate", error)
+    assert run(["evaluate", "t.tsv", "-m", "M", "--promote"]) == 3
+    captured = capsys.readouterr()
+    assert captured.out == "registered as m/2\nsecond line\n"
+    assert captured.err.endswith("quality gate failed: expected one concept, found none\n")
+
+
 def test_a_bug_is_one_line_and_debug_shows_the_traceback(
     monkeypatch: Patch, capsys: Captured
 ) -> None:

@@ -51,7 +51,7 @@ def test_models_can_be_narrowed_by_part_of_the_name(monkeypatch: Patch, capsys: 
     assert run(["models", "esm2"]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "no model that matches esm2 is registered" in captured.err
+    assert "no model that matches 'esm2' is registered" in captured.err
 
 
 def test_compare_puts_models_side_by_side(monkeypatch: Patch, capsys: Captured) -> None:

@@ -135,7 +135,7 @@ BAD_RECORDS = {
     "no accession": (b">  \nMK\n>c\nMM\n", "", 1, "a header without an accession"),
     "twice": (b">c\nMM\n>sp|c|X\nKK\n", "c", 3, "the accession c occurred before"),
     "table illegal": (b"Entry\tSequence\nc\tMM\na\tM?\n", "a", 3, "character '?' at position 2"),
-    "table empty": (b"Entry\tSequence\nc\tMM\na\t\n", "a", 3, "a header without a sequence"),
+    "table empty": (b"Entry\tSequence\nc\tMM\na\t\n", "a", 3, "a row without a sequence"),
     "table ragged": (b"Entry\tSequence\na\tMM\t\nc\tMM\n", "a", 2, "the row has 3 cells"),
     "table cut": (b"Entry\tSequence\tLength\nc\tMM\t2\n\na\tMM\t3\n", "a", 4, "column says 3"),
     "table length": (b"Entry\tSequence\tLength\nc\tMM\t2\na\tMM\tx\n", "a", 3, "not a whole"),

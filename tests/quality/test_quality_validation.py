@@ -274,15 +274,23 @@ def test_bad_proteins_fail_their_expectations(tmp_path: Path) -> None:
             "sequence": ["MKTAYIAKQR" * 4, "XXXXXXXXXX" * 3, "mktayiakqr" * 4],
         }
     )
-    rejected = pl.DataFrame({"reason": ["empty"]})
+    rejected = pl.DataFrame({"reason": ["empty", "empty"]})
     report = check("proteins", proteins, tmp_path, rejected=rejected)
     assert {result.name for result in report.of("failed")} == {
         "accession_unique", "accession_plain", "sequence_letters", "length_of_the_sequence",
         "few_rejected",
     }  # fmt: skip
     assert named(report, "accession_unique").examples == ("P1 (2×)",)
-    assert named(report, "few_rejected").value == 0.25
+    assert named(report, "few_rejected").value == 0.2
     assert named(report, "few_unknown_residues").state == "warning"
+
+
+def test_a_single_bad_record_in_a_small_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    proteins = pl.DataFrame({"accession": ["P1"], "length": [40], "sequence": ["MKTAYIAKQR" * 4]})
+    rejected = pl.DataFrame({"reason": ["empty"]})
+    report = check("proteins", proteins, tmp_path, rejected=rejected)
+    assert named(report, "few_rejected").state == "passed"
+    assert report.success
 
 
 PROPOSALS = pl.DataFrame(

@@ -71,7 +71,7 @@ def test_features_that_find_less_than_neurons_are_not_promoted(
     make_bundle: Make, store_uri: str
 ) -> None:
     register(make_bundle(metrics={**METRICS, "neuron_concepts_f1_50": 20.0}))
-    with pytest.raises(QualityError, match="neuron_concepts_f1_50"):
+    with pytest.raises(QualityError, match=r"n_concepts_f1_50 >= 20 \(neuron_concepts_f1_50\)"):
         promote(f"{NAME}/1")
 
 

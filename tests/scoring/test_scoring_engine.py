@@ -28,10 +28,12 @@ from scoring_fakes import (
 
 from plmsae import atomic
 from plmsae.errors import InputError, PlmsaeError
-from plmsae.scoring.engine import Progress, score
+from plmsae.scoring.engine import Progress, check_arguments, score
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.schema import TABLES
+
+MEASURED = set(CONCEPTS.filter(pl.col("call_precision_low").is_not_null())["concept"])
 
 
 def run(source: Path | str, out: Path, **changed: Any) -> Manifest:
@@ -85,7 +87,7 @@ def test_every_file_has_the_documented_schema(fasta: Path, tmp_path: Path) -> No
 
 def test_annotations_are_the_runs_of_a_letter_that_fire_above_the_threshold(tmp_path: Path) -> None:
     fasta = write_fasta(tmp_path / "x.fasta", [("P1", "AWWWAKAAWA"), ("P2", "AAAA"), ("P3", "HA")])
-    run(fasta, tmp_path / "out")
+    run(fasta, tmp_path / "out", unmeasured=True)
     rows = table(tmp_path / "out", "annotations").drop("model_uri", "probability").rows()
     w, k, h = (LETTERS.index(letter) for letter in "WKH")
     third = np.float32(1) / np.float32(3)
@@ -154,7 +156,7 @@ def test_a_protein_unit_call_covers_the_whole_protein(tmp_path: Path) -> None:
 
 
 def test_calls_below_the_precision_asked_for_are_left_out(fasta: Path, tmp_path: Path) -> None:
-    run(fasta, tmp_path / "all")
+    run(fasta, tmp_path / "all", min_precision=0.0, unmeasured=True)
     run(fasta, tmp_path / "few", min_precision=0.7)
     every, few = table(tmp_path / "all", "annotations"), table(tmp_path / "few", "annotations")
     assert set(few["concept"]) == {"Domain", "Domain: W-rich", "Coiled coil"}
@@ -171,7 +173,33 @@ def test_the_bundle_s_own_precision_holds_unless_another_is_asked_for(
     run(fasta, tmp_path / "own", bundle=bundle)
     run(fasta, tmp_path / "all", bundle=bundle, min_precision=0.0)
     assert set(table(tmp_path / "own", "annotations")["concept"]) == {"Domain: W-rich"}
-    assert set(table(tmp_path / "all", "annotations")["concept"]) == set(CONCEPTS["concept"])
+    assert set(table(tmp_path / "all", "annotations")["concept"]) == MEASURED
+
+
+def test_zero_asks_for_every_measured_precision_and_not_for_none(
+    fasta: Path, tmp_path: Path
+) -> None:
+    run(fasta, tmp_path / "measured", min_precision=0.0)
+    run(fasta, tmp_path / "every", min_precision=0.0, unmeasured=True)
+    measured = table(tmp_path / "measured", "annotations")
+    every = table(tmp_path / "every", "annotations")
+    assert set(measured["concept"]) == MEASURED
+    assert measured["precision_low"].null_count() == 0
+    assert set(every["concept"]) == set(CONCEPTS["concept"])
+    assert every.filter(pl.col("precision_low").is_not_null()).equals(measured)
+
+
+def test_what_is_wrong_whatever_the_input_says_is_refused_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.doc").write_text("")
+    for out, message in (("file", "is a file"), ("folder", "thesis.doc")):
+        with pytest.raises(InputError, match=message):
+            check_arguments(tmp_path / out)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        check_arguments(tmp_path / "new", min_precision=2.0)
+    check_arguments(tmp_path / "new", min_precision=0.5)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_protein_longer_than_the_window_is_marked(fasta: Path, tmp_path: Path) -> None:
@@ -399,6 +427,7 @@ def test_while_a_part_is_made_again_the_folder_does_not_look_complete(
         ({"part_residues": 300}, "part_residues"),
         ({"write_features": True}, "write_features"),
         ({"min_precision": 0.5}, "min_precision"),
+        ({"unmeasured": True}, "unmeasured"),
         ({"settings": {"device": "cuda"}}, "settings"),
     ],
 )

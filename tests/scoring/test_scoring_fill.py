@@ -212,11 +212,12 @@ def test_a_concept_whose_precision_is_unknown_or_too_low_abstains_and_says_why(
     result = run(write_table(tmp_path / "x.tsv", rows), tmp_path / "out", min_precision=0.65)
     abstained = {row[0]: row[1:] for row in pl.read_parquet(result.abstained_path).iter_rows()}
     assert set(abstained) == {"Active site", "Binding site: ATP"}
-    assert abstained["Active site"] == ("its precision was never measured", 1)
-    assert abstained["Binding site: ATP"][1] == 1
+    assert abstained["Active site"] == ("its precision was never measured", 1, None)
+    assert abstained["Binding site: ATP"][1:] == (1, 0.5)
     assert "0.5" in abstained["Binding site: ATP"][0]
     assert "0.65" in abstained["Binding site: ATP"][0]
     assert result.n_withheld == 2
+    assert result.min_precision == 0.65
 
 
 def test_a_concept_without_a_latent_abstains(tmp_path: Path) -> None:

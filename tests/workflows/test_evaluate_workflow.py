@@ -9,9 +9,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from plmsae import promotion
 from plmsae.errors import InputError
+from plmsae.gates import Gate, GateResult
 from plmsae.registry import resolve
 from plmsae.workflows import evaluate, simulate, train
+from plmsae.workflows.evaluate import EvaluateOutcome, promoted
 from plmsae.workflows.progress import Silent
 from plmsae.workflows.requests import EvaluateRequest, SimulateRequest, TrainRequest
 
@@ -136,3 +139,22 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_read(place):
     ):
         with pytest.raises(InputError, match=words):
             evaluate.run(request(place, "x", **changes, model="none"), Silent())
+
+
+def test_a_gate_that_is_not_met_takes_nothing_of_the_evaluation_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate(metric="n_concepts_f1_50", op=">=", value=1)
+    unmet = GateResult(gate=gate, passed=False, expected="n_concepts_f1_50 >= 1", found="0")
+
+    def refuse(ref: str) -> None:
+        raise promotion.GatesNotMetError((unmet,))
+
+    monkeypatch.setattr(promotion, "promote", refuse)
+    outcome = EvaluateOutcome(
+        bundle=Path("b"), model="m/2", how="", summary={}, baselines=[], top_concepts=[],
+        callable_concepts=[], promoted=False,
+    )  # fmt: skip
+    with pytest.raises(promotion.GatesNotMetError) as caught:
+        promoted(outcome, "m/2")
+    assert caught.value.outcome is outcome

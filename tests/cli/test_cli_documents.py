@@ -1,0 +1,40 @@
+"""Commands that the documents tell people to type exist, with these options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from plmsae.cli.app import app
+
+ROOT = Path(__file__).resolve().parents[2]
+# docs/cli.md is made from the program itself.
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELL = re.compile(r"```(?:sh|bash|console)?\n(.*?)```", re.DOTALL)
+
+
+def commands(path: Path) -> list[list[str]]:
+    """Return the arguments of every plmsae command in the blocks of a document."""
+    found = []
+    for block in SHELL.findall(path.read_text(encoding="utf-8")):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.split(" | ")[0].removeprefix("$ "), comments=True)
+            if words[:1] == ["plmsae"] and "…" not in words:
+                found.append(words[1:])
+    return found
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_of_a_document_is_understood(path: Path) -> None:
+    group = typer.main.get_command(app)
+    for name, *arguments in commands(path):
+        # Parsing alone: it raises for what the command does not know, or does not get.
+        group.commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+
+
+def test_the_readme_has_commands_to_understand() -> None:
+    assert len(commands(ROOT / "README.md")) >= 5

@@ -1,0 +1,46 @@
+"""What a fill says of the concepts that proposed nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plmsae.scoring.fill import NO_LATENT, UNMEASURED
+from plmsae.workflows.fill import abstained_lines
+
+
+def row(concept: str, withheld: int, low: float | None, reason: str = "too low") -> dict[str, Any]:
+    return {"concept": concept, "reason": reason, "n_withheld": withheld, "precision_low": low}
+
+
+def lines(*rows: dict[str, Any]) -> list[str]:
+    return abstained_lines(list(rows), min_precision=0.8, missing_share=0.1)
+
+
+def test_nothing_is_said_where_nothing_abstains() -> None:
+    assert lines() == []
+
+
+def test_the_option_to_change_comes_with_a_value_and_what_it_would_give() -> None:
+    first, second = lines(
+        row("Helix", 40, 0.3199),
+        row("Domain", 3, 0.1),
+        row("Signal peptide", 5, 0.25),
+        row("Repeat", 900, 0.004_56),
+        row("Motif", 0, 0.5),  # surer, but with nothing to propose
+    )
+    assert first.startswith("5 concepts abstain (948 calls withheld) because")
+    assert "10% of its labels taken to be missing (--missing-share)" in first
+    assert "80% of cases (--min-precision)" in first
+    assert "Helix 0.31, Signal peptide 0.25, Domain 0.1;" in second
+    assert second.endswith("--min-precision 0.31 would propose 40 more")
+
+
+def test_a_tiny_bound_is_not_rounded_away() -> None:
+    assert "--min-precision 0.0045 would propose 9 more" in lines(row("Repeat", 9, 0.004_56))[1]
+
+
+def test_what_no_option_helps_says_what_does() -> None:
+    never, deaf = lines(row("Site", 7, None, UNMEASURED), row("Zinc", 0, None, NO_LATENT))
+    assert never.startswith("1 concept abstains (7 calls withheld) because no held-out call")
+    assert "plmsae evaluate" in never
+    assert deaf == "1 concept abstains because no feature of this model detects them"
