@@ -254,6 +254,27 @@ def evaluate_residue(
     )
 
 
+def check_common(
+    labels: pl.DataFrame,
+    accessions: Sequence[str],
+    lengths: Sequence[int],
+    split: npt.ArrayLike,
+    *,
+    min_instances: int = 10,
+    min_report: int = 5,
+) -> None:
+    """Refuse labels that :func:`evaluate_residue` would refuse, before any latent is there.
+
+    Raises
+    ------
+    InputError
+        As there: labels do not fit the proteins, a split is empty, or every concept is too rare.
+    """
+    select_P, report_P = _proteins_of(np.asarray(split), None)
+    laid = build_residue_labels(labels, accessions, lengths)
+    _common_enough(laid, select_P, report_P, (min_instances, min_report))
+
+
 def _proteins_of(
     split: npt.NDArray[np.str_], clusters: npt.NDArray[np.integer] | None
 ) -> tuple[Int64, Int64]:

@@ -60,6 +60,12 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
             hint="leave it out",
         )
     check_split(request)
+    if request.min_residues or request.min_spans:
+        raise InputError(
+            "terms of whole proteins have no residues or spans",
+            where="--min-residues" if request.min_residues else "--min-spans",
+            hint="--min-instances counts their proteins",
+        )
     with progress.task("reading and splitting annotated proteins") as task:
         ontology = read_obo(request.ontology) if request.ontology is not None else None
         sources = [request.concepts] + ([request.report_on] if request.report_on else [])

@@ -80,11 +80,13 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         If the proposals fail a critical expectation.
     """
     from plmsae.concepts.hiding import check_hide_share
+    from plmsae.concepts.silence import read_missing_shares
     from plmsae.scoring.fill import fill
     from plmsae.scoring.truth import totals
 
     if request.backtest:
         check_hide_share(request.hide_share)  # before hours are spent
+    known_shares = read_missing_shares(request.missing_shares) if request.missing_shares else None
     bundle, uri = resolve_exactly(request.model)
     if bundle.meta.unit != "residue":
         raise InputError(
@@ -100,6 +102,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             "model": uri,
             "truth": request.truth,
             "missing_share": request.missing_share,
+            "missing_shares": request.missing_shares,
         },
     ) as tracked:
         with progress.task(f"filling with {bundle.name}") as task:
@@ -111,6 +114,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 encoder=None if request.device == "auto" else encoder_on(bundle, request.device),
                 min_precision=request.min_precision,
                 missing_share=request.missing_share,
+                missing_shares=known_shares,
                 strict=request.strict,
                 progress=shower(task),
             )
@@ -174,6 +178,10 @@ def _measure(proposals: pl.DataFrame, known: pl.DataFrame, truth: str) -> pl.Dat
     return check_against_truth(proposals, labels_from_uniprot(read_table(Path(truth))), known)
 
 
+def _hides_what_is_missing(request: FillRequest) -> bool:
+    return request.missing_shares is None and request.hide_share == request.missing_share
+
+
 def _counts(
     measured: pl.DataFrame | None, tested: pl.DataFrame | None, request: FillRequest
 ) -> pl.DataFrame | None:
@@ -182,7 +190,7 @@ def _counts(
     Of a truth if one was given, else of the back-test, if it hid what is promised to be missing:
     a promise for another share is not refuted by it.
     """
-    if measured is None and tested is not None and request.hide_share == request.missing_share:
+    if measured is None and tested is not None and _hides_what_is_missing(request):
         measured = tested.filter(tested["hiding"] == "random")
     if measured is None:
         return None

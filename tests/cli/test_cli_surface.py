@@ -44,7 +44,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--seed"},
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
-    | {"--select-share", "--min-instances"}
+    | {"--select-share", "--min-instances", "--min-residues", "--min-spans"}
     | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
     | {
         "--fidelity-proteins",
@@ -63,6 +63,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--validate", "--device"},
     "fill": TRACKED
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
+    | {"--missing-shares"}
     | {"--backtest", "--hide-share", "--validate", "--device", "--seed"},
     "validate": TRACKED | {"PATH", "--kind", "--out"},
     "report": TRACKED

@@ -225,6 +225,7 @@ def test_a_protein_level_model_is_split_by_organism_too(world):
         ({"concepts": "bare.tsv", "ontology": None}, "says nothing of a protein"),
         ({"min_instances": 1000}, "no term is carried by 1000"),
         ({"min_instances": 40}, "no term"),
+        ({"min_spans": 3}, "have no residues or spans"),
         ({"proteins": "P.tsv"}, "takes its sequences from the UniProt table"),
         ({"report_on": "P.tsv"}, "180 accessions are in both tables"),
     ],
