@@ -57,6 +57,7 @@ SURFACE: dict[str, set[str]] = {
         "--seed",
     },
     "models": TRACKED | {"REF", "--compare"},
+    "compare": TRACKED | {"REF"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
