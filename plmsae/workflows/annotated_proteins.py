@@ -70,9 +70,10 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
         ontology = read_obo(request.ontology) if request.ontology is not None else None
         sources = [request.concepts] + ([request.report_on] if request.report_on else [])
         tables = [_read(source, request) for source in sources]
-        divided = (
-            split_tables(*tables, request) if request.report_on else split_table(*tables, request)
-        )
+        if len(tables) == 2:
+            divided = split_tables(tables[0], tables[1], request)
+        else:
+            divided = split_table(tables[0], request)
         # A split by organism leaves out proteins of no named one: they are no background either.
         kept = divided.table["accession"]
         tables = [table.filter(table["accession"].is_in(kept.implode())) for table in tables]
