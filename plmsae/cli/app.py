@@ -33,6 +33,10 @@ EXAMPLES = {
         "plmsae models esm2-8m",
         "plmsae models --compare plmsae.esm2-8m.L4.residue@champion plmsae.esm2-8m.L4.residue/2",
     ),
+    "compare": (
+        "plmsae compare plmsae.plmsae-mini.L3.residue plmsae.plmsae-mini.L4.residue",
+        "plmsae compare plmsae.plmsae-mini.L4.residue@champion plmsae.esm2-8m.L4.residue@champion",
+    ),
     "promote": ("plmsae promote plmsae.plmsae-mini.L4.residue@challenger",),
     "export": (
         "plmsae export annotated -o annotated.gff3",
@@ -41,7 +45,7 @@ EXAMPLES = {
 }
 
 ORDER = (
-    *("pretrain", "train", "import", "evaluate", "models", "promote"),
+    *("pretrain", "train", "import", "evaluate", "models", "compare", "promote"),
     *("score", "fill", "validate", "report", "export", "simulate", "demo"),
 )
 
@@ -145,7 +149,8 @@ def _help(about: str, more: str, examples: Sequence[str]) -> str:
 
 
 def _register() -> None:
-    functions = {f.__name__: f for f in (registered.models, registered.promote, registered.export)}
+    listed = (registered.models, registered.compare, registered.promote, registered.export)
+    functions = {f.__name__: f for f in listed}
     specs = {spec.name: spec for spec in COMMANDS}
     for name in ORDER:
         if name in specs:

@@ -1,4 +1,4 @@
-"""The commands about what is registered or already scored: models, promote, export."""
+"""The commands about what is registered or already scored: models, compare, promote, export."""
 
 from __future__ import annotations
 
@@ -45,14 +45,39 @@ def models(
         from plmsae.cli import tables
 
         if compare:
-            if not refs or len(refs) < 2:
-                raise InputError("needs two references or more", where="--compare")
-            tables.print_compared(registry.compare(refs), as_json=as_json)
+            _side_by_side(refs or [], "--compare", as_json=as_json)
         else:
             found = registry.list_models()
             tables.print_models(found, parts=refs or [], as_json=as_json, quiet=quiet)
 
     _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
+
+
+def compare(
+    refs: Annotated[
+        list[str],
+        typer.Argument(metavar="REF", help="NAME@alias, NAME/3 or a bundle folder; two or more."),
+    ],
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Put layers and PLMs side by side, by all that was measured."""
+
+    def command() -> None:
+        _side_by_side(refs, "compare", as_json=as_json)
+
+    _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
+
+
+def _side_by_side(refs: list[str], where: str, *, as_json: bool) -> None:
+    from plmsae import registry
+    from plmsae.cli import tables
+
+    if len(refs) < 2:
+        raise InputError("needs two references or more", where=where)
+    tables.print_compared(registry.compare(refs), as_json=as_json)
 
 
 def promote(

@@ -19,7 +19,7 @@ Cost grows with the active entries under a label, not with C × F × T; memory b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -44,6 +44,9 @@ Integer = TypeVar("Integer", np.int32, np.int64)
 
 INTERPLM_THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)
 """Shares of a latent's maximum (InterPLM, Methods)."""
+
+ROOM = 2**30
+"""Bytes that tables of counts may take at a time."""
 
 
 class Counts:
@@ -170,6 +173,25 @@ class Counts:
     @property
     def _shape_FT(self) -> tuple[int, int]:
         return self.n_latents, len(self.thresholds_T)
+
+
+def concept_blocks(
+    n_concepts: int, n_latents: int, n_thresholds: int, *, n_counts: int, room: int = ROOM
+) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """Cut the concepts into blocks of which `n_counts` :class:`Counts` fit into `room` bytes.
+
+    Yields
+    ------
+    first : int
+        The first concept of the block.
+    here : ndarray of bool, shape=(C,)
+        Which concepts are in it, for :meth:`ResidueLabels.keep_concepts`; one at least.
+    """
+    step = max(1, room // (n_counts * 8 * n_latents * n_thresholds))
+    for first in range(0, n_concepts, step):
+        here = np.zeros(n_concepts, dtype=bool)
+        here[first : first + step] = True
+        yield first, here
 
 
 def associate(

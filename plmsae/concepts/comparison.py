@@ -9,13 +9,13 @@ differences between them are paired.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association import INTERPLM_THRESHOLDS, Counts
+from plmsae.concepts.association import INTERPLM_THRESHOLDS, ROOM, Counts, concept_blocks
 from plmsae.concepts.latents import Float32, Int64, max_activations, scale, stack_rows
 from plmsae.concepts.pairs import GroupCounts, PairActivations, count_by_group
 from plmsae.concepts.residue_labels import ResidueLabels
@@ -68,6 +68,7 @@ def found_by(
     *,
     weight_PB: Float32 | None = None,
     note: str = "",
+    room: int = ROOM,
 ) -> Found:
     """Run one method through the protocol, a few proteins at a time.
 
@@ -86,6 +87,9 @@ def found_by(
         (:func:`plmsae.concepts.bootstrap.draw_proteins`).
     note : str
         Taken over into the result.
+    room : int
+        Bytes that counts may take at a time. More concepts than fit are counted in blocks, and
+        `latents_of` is called anew for each.
 
     Raises
     ------
@@ -97,11 +101,7 @@ def found_by(
     highest: Float32 = np.zeros(n_latents, dtype=np.float32)
     for index in select[0]:
         highest = np.maximum(highest, max_activations([latents_of(int(index))], n_latents))
-    counts = Counts(select[1], n_latents, INTERPLM_THRESHOLDS)
-    for _, scaled, labels in _chunks(latents_of, *select, highest):
-        counts.add(scaled, labels)
-    chosen = _candidates(counts)
-    del counts  # two tables of concepts × latents × thresholds
+    chosen = _choose(latents_of, select, highest, room)
     n_proteins = len(report[0])
     weight = np.zeros((n_proteins, 0), dtype=np.float32) if weight_PB is None else weight_PB
     if len(weight) != n_proteins:
@@ -120,6 +120,28 @@ def found_by(
         n_concepts_B=_distinct(above_QB, chosen.concept_Q)[1:],
         note=note,
     )
+
+
+def _choose(
+    latents_of: Latents,
+    select: tuple[npt.NDArray[np.int64], ResidueLabels],
+    highest: Float32,
+    room: int,
+) -> _Candidates:
+    """Return the candidates of all concepts, counted as many at a time as fit into `room`."""
+    n_thresholds = len(INTERPLM_THRESHOLDS)
+    parts = []
+    for first, here in concept_blocks(
+        select[1].n_concepts, len(highest), n_thresholds, n_counts=1, room=room
+    ):
+        kept = select[1].keep_concepts(here)
+        counts = Counts(kept, len(highest), INTERPLM_THRESHOLDS)
+        for _, scaled, labels in _chunks(latents_of, select[0], kept, highest):
+            counts.add(scaled, labels)
+        found = _candidates(counts)
+        parts.append(replace(found, concept_Q=found.concept_Q + first))
+    names = ("concept_Q", "latent_Q", "threshold_Q")
+    return _Candidates(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
 
 
 def _candidates(select: Counts) -> _Candidates:

@@ -17,27 +17,24 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.annotator import tune_annotator
-from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate
+from plmsae.concepts.association import INTERPLM_THRESHOLDS
 from plmsae.concepts.calibration import call_precision
 from plmsae.concepts.calls import call_all
 from plmsae.concepts.evidence import Split, gather_evidence
 from plmsae.concepts.latents import (
     Int64,
+    check_thresholds,
     firing_rates,
     max_activations,
     same_width,
 )
 from plmsae.concepts.matching import match_calls
+from plmsae.concepts.pair_search import search_pairs
 from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
-from plmsae.concepts.selection import confirmed_pairs, select_pairs, top_latents
-from plmsae.concepts.significance import residue_pair_q_values
 from plmsae.concepts.span_rules import with_span_rule
 from plmsae.concepts.tables import (
     CONCEPT_COLUMNS,
     COUNT_COLUMNS,
-    FOUND,
-    concept_table,
-    feature_table,
     headline,
 )
 from plmsae.errors import InputError
@@ -172,12 +169,17 @@ def evaluate_residue(
         if max_activation is None
         else np.asarray(max_activation, dtype=np.float32)
     )
-    select = associate(select_latents, select_labels, scale_F, thresholds=thresholds)
-    report = associate(report_latents, report_labels, scale_F, thresholds=thresholds)
-    best = select_pairs(select)
-
-    features = feature_table(best, report, scale_F, firing_rates(latents, n_latents))
-    concepts = concept_table(best, report)
+    density_F = firing_rates(latents, n_latents)
+    search = search_pairs(
+        (select_latents, select_labels),
+        (report_latents, report_labels),
+        scale_F,
+        density_F,
+        thresholds,
+        n_candidates=CANDIDATES,
+    )
+    features, pairs = search.features, search.pairs_Q3
+    concepts = search.concepts
     concepts = with_span_rule(concepts, select_latents, select_labels, scale_F)
     calls = call_all(report_latents, concepts, scale_F)
     matches = match_calls(calls, report_labels)
@@ -189,8 +191,6 @@ def evaluate_residue(
     missed = pl.Series("missed_instances", matches.missed_C(report_labels))
     concepts = pl.concat([concepts, precision], how="horizontal").with_columns(missed)
     concepts = concepts.select(*CONCEPT_COLUMNS, *COUNT_COLUMNS)
-    pairs = confirmed_pairs(select, report, above=FOUND)
-    q_CF = residue_pair_q_values(select, report)
     select_split = Split(
         latents=select_latents,
         labels=select_labels,
@@ -205,7 +205,7 @@ def evaluate_residue(
     annotator = None
     if min_precision is not None:
         annotator = tune_annotator(
-            top_latents(select, CANDIDATES),
+            search.candidates_CR,
             select_split,
             report_split,
             scale_F,
@@ -219,11 +219,9 @@ def evaluate_residue(
         draws=bootstrap,
         seed=seed,
     )
-    has = (best.latent_C >= 0).tolist()
-    q_best = q_CF[np.arange(concepts.height), np.maximum(best.latent_C, 0)]
     n_confirmed = np.bincount(pairs[:, 0], minlength=concepts.height)
     evidence = evidence.with_columns(
-        pl.when(pl.Series(has)).then(pl.Series(q_best)).alias("q"),
+        pl.when(concepts["latent"].is_not_null()).then(pl.Series(search.q_C)).alias("q"),
         pl.Series("n_latents", n_confirmed.astype(np.int64)),
     )
     named = pl.Series("accession", list(report_labels.accessions), dtype=pl.String)
@@ -232,16 +230,16 @@ def evaluate_residue(
         concepts=concepts,
         summary={
             **headline(features, concepts, pairs, matches.instance_iou_I, skipped.height),
-            "n_pairs_q_05": int((q_CF <= 0.05).sum()),
-            "n_features_q_05": int((q_CF <= 0.05).any(axis=0).sum()),
+            "n_pairs_q_05": search.n_pairs_q_05,
+            "n_features_q_05": search.n_features_q_05,
         },
         evidence=evidence,
         annotator=annotator,
         pairs=pl.DataFrame(
             {
-                "concept": pl.Series(select.concepts, dtype=pl.String).gather(pairs[:, 0]),
+                "concept": pl.Series(select_labels.concepts, dtype=pl.String).gather(pairs[:, 0]),
                 "latent": pairs[:, 1].astype(np.int32),
-                "threshold": select.thresholds_T[pairs[:, 2]].astype(np.float64),
+                "threshold": check_thresholds(thresholds)[pairs[:, 2]].astype(np.float64),
             }
         ),
         calls=calls.select(
@@ -252,6 +250,27 @@ def evaluate_residue(
         ),
         skipped=skipped,
     )
+
+
+def check_common(
+    labels: pl.DataFrame,
+    accessions: Sequence[str],
+    lengths: Sequence[int],
+    split: npt.ArrayLike,
+    *,
+    min_instances: int = 10,
+    min_report: int = 5,
+) -> None:
+    """Refuse labels that :func:`evaluate_residue` would refuse, before any latent is there.
+
+    Raises
+    ------
+    InputError
+        As there: labels do not fit the proteins, a split is empty, or every concept is too rare.
+    """
+    select_P, report_P = _proteins_of(np.asarray(split), None)
+    laid = build_residue_labels(labels, accessions, lengths)
+    _common_enough(laid, select_P, report_P, (min_instances, min_report))
 
 
 def _proteins_of(

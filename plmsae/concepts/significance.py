@@ -98,8 +98,16 @@ def log_chernoff_tail(
 def residue_pair_q_values(select: Counts, report: Counts) -> Float64:
     """Return the q-value of every (concept, latent) pair, shape=(C, F).
 
+    All C × F pairs enter the correction of :func:`residue_pair_log_p`.
+    """
+    return benjamini_hochberg(np.exp(residue_pair_log_p(select, report)))
+
+
+def residue_pair_log_p(select: Counts, report: Counts) -> Float64:
+    """Return ln of the p-value of every (concept, latent) pair, shape=(C, F).
+
     Each pair takes the threshold that is best for it on `select`; its p-value is of `report`, so
-    that the choice of the threshold costs nothing. All C × F pairs enter the correction.
+    that the choice of the threshold costs nothing.
     """
     log_p = np.zeros((len(report.concepts), report.n_latents))
     fires_FT = report.fires_FT()
@@ -120,7 +128,7 @@ def residue_pair_q_values(select: Counts, report: Counts) -> Float64:
             report.n_residues_C[block][:, None],
             report.n_rows,
         )
-    return benjamini_hochberg(np.exp(log_p))
+    return log_p
 
 
 def _log_choose(n: Float64, k: Float64) -> Float64:

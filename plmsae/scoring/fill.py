@@ -87,6 +87,7 @@ def fill(
     encoder: EncoderSource | None = None,
     min_precision: float | None = None,
     missing_share: float = MISSING_SHARE,
+    missing_shares: Mapping[str, float] | None = None,
     part_residues: int = 200_000,
     strict: bool = False,
     progress: OnProgress | None = None,
@@ -120,6 +121,8 @@ def fill(
         Concepts whose proposals' ``precision_low`` is less abstain; by default the bundle's own.
     missing_share : float
         Share of the true labels that the table is taken to lack, in (0, 1].
+    missing_shares : mapping of str to float, optional
+        The same for concepts, or whole classes, of which it is known, in [0, 1].
 
     Raises
     ------
@@ -159,13 +162,14 @@ def fill(
         for index in range(manifest.n_parts)
     ]
     new = pl.concat([empty_frame(ANNOTATIONS), *lacking])
-    new = promise(new, bundle.concepts, missing_share)
+    new = promise(new, bundle.concepts, missing_share, missing_shares)
     trusted = is_trusted(min_precision)
     proposals = _proposals(new.filter(trusted), sequences, witnesses)
     withheld = new.filter(~trusted)
     write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
     _write_tsv(out / "proposals.tsv", proposals)
-    abstained = _abstained(bundle.concepts, withheld, min_precision, missing_share)
+    silent = promise(_measured(bundle.concepts), bundle.concepts, missing_share, missing_shares)
+    abstained = _abstained(silent, withheld, min_precision)
     write_table(out / "abstained.parquet", abstained, ABSTAINED)
     return FillResult(
         path=out,
@@ -223,17 +227,20 @@ def _evidence(ranked: pl.DataFrame, witnesses: Witnesses) -> list[list[str]]:
     return evidence
 
 
-def _abstained(
-    concepts: pl.DataFrame, withheld: pl.DataFrame, min_precision: float, missing_share: float
-) -> pl.DataFrame:
-    """Return the concepts of which no pair is trusted, with the reason and what it cost."""
-    measured = with_caller(concepts).select(
+def _measured(concepts: pl.DataFrame) -> pl.DataFrame:
+    """Return every pair of the bundle, as if each had made one call."""
+    return with_caller(concepts).select(
         "concept",
         fires=can_call(),
         precision=pl.col("call_precision").fill_nan(None),
         precision_low=pl.col("call_precision_low").fill_nan(None),
     )
-    measured = promise(measured, concepts, missing_share)
+
+
+def _abstained(
+    measured: pl.DataFrame, withheld: pl.DataFrame, min_precision: float
+) -> pl.DataFrame:
+    """Return the concepts of which no pair is trusted, with the reason and what it cost."""
     best = measured.group_by("concept").agg(
         pl.col("fires").any(),
         (pl.col("fires") & is_trusted(min_precision)).any().alias("trusted"),

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from plmsae.concepts.silence import silent_precision
+from plmsae.concepts.silence import share_by_concept, silent_precision
 
 _KEY = ("concept", "precision", "precision_low")
 
 
-def promise(calls: pl.DataFrame, concepts: pl.DataFrame, missing_share: float) -> pl.DataFrame:
+def promise(
+    calls: pl.DataFrame,
+    concepts: pl.DataFrame,
+    missing_share: float,
+    missing_shares: Mapping[str, float] | None = None,
+) -> pl.DataFrame:
     """Replace the precision of calls in general by that of calls where the table is silent.
 
     Only two numbers are needed that every bundle has, the precision of calls and its interval; so
@@ -24,6 +31,8 @@ def promise(calls: pl.DataFrame, concepts: pl.DataFrame, missing_share: float) -
         The bundle's ``concepts.parquet``, where the upper end is.
     missing_share : float
         Share of the true labels that the table lacks, in (0, 1].
+    missing_shares : mapping of str to float, optional
+        The same for concepts and classes of which more is known, in [0, 1].
 
     Returns
     -------
@@ -40,11 +49,12 @@ def promise(calls: pl.DataFrame, concepts: pl.DataFrame, missing_share: float) -
     ).unique(_KEY, keep="first", maintain_order=True)
     joined = calls.join(measured, on=_KEY, how="left", maintain_order="left")
     ends = ("precision", "precision_low", "precision_high")
+    share = share_by_concept(missing_share, missing_shares)
     own = pl.col("probability").cast(pl.Float64)
-    single = [silent_precision(own, missing_share).cast(pl.Float32).alias("probability")]
+    single = [silent_precision(own, share).cast(pl.Float32).alias("probability")]
     return joined.with_columns(
         pl.col("precision").alias("call_precision"),
-        *(silent_precision(pl.col(name), missing_share).alias(name) for name in ends),
+        *(silent_precision(pl.col(name), share).alias(name) for name in ends),
         *(single if "probability" in calls.columns else []),
     )
 

@@ -66,9 +66,18 @@ def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:
     Raises
     ------
     InputError
-        If labels and proteins do not fit, or a split would be empty.
+        If labels and proteins do not fit, a split would be empty, or every concept is too rare:
+        all before the PLM runs.
     """
+    from plmsae.concepts.evaluation import check_common
+
     check_split(request)
+    if request.report_on is not None and request.proteins is not None:
+        raise InputError(
+            "a plain label table is split, it has no second one",
+            where="--report-on",
+            hint="put both tables' labels and proteins into one, or give two UniProt tables",
+        )
     with progress.task("reading and splitting annotated proteins") as task:
         table, labels = _read(request.concepts, request, progress)
         if request.report_on is not None:
@@ -78,6 +87,14 @@ def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:
         else:
             divided = split_table(table, request)
             labels = labels.filter(labels["accession"].is_in(divided.table["accession"].implode()))
+        labels = _common(labels, request)
+        check_common(
+            labels,
+            divided.table["accession"].to_list(),
+            divided.table["sequence"].str.len_bytes().to_list(),
+            divided.names,
+            min_instances=request.min_instances,
+        )
         task.update(1, 1)
     return Annotated(
         accessions=divided.table["accession"].to_list(),
@@ -113,6 +130,22 @@ def _read(
     if labels.height == 0:
         raise InputError("no labels for any protein", where=path)
     return table, labels
+
+
+def _common(labels: pl.DataFrame, request: EvaluateRequest) -> pl.DataFrame:
+    """Keep the labels of the concepts that are as common as asked for."""
+    from plmsae.concepts.labels import filter_concepts
+
+    if not (request.min_residues or request.min_spans):
+        return labels
+    kept = filter_concepts(labels, min_residues=request.min_residues, min_spans=request.min_spans)
+    if not kept.height:
+        raise InputError(
+            f"no concept has {request.min_residues} labelled residues and {request.min_spans} "
+            "spans or sites",
+            where="--min-residues" if request.min_residues else "--min-spans",
+        )
+    return kept
 
 
 def label_context(data: Annotated) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from plmsae.workflows.annotated import Annotated
 from plmsae.workflows.inputs import ProteinSet
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.splitting import check_split, split_table, split_tables
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,24 +59,36 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
             where="--proteins",
             hint="leave it out",
         )
+    check_split(request)
+    if request.min_residues or request.min_spans:
+        raise InputError(
+            "terms of whole proteins have no residues or spans",
+            where="--min-residues" if request.min_residues else "--min-spans",
+            hint="--min-instances counts their proteins",
+        )
     with progress.task("reading and splitting annotated proteins") as task:
         ontology = read_obo(request.ontology) if request.ontology is not None else None
         sources = [request.concepts] + ([request.report_on] if request.report_on else [])
         tables = [_read(source, request) for source in sources]
+        if len(tables) == 2:
+            divided = split_tables(tables[0], tables[1], request)
+        else:
+            divided = split_table(tables[0], request)
+        # A split by organism leaves out proteins of no named one: they are no background either.
+        kept = divided.table["accession"]
+        tables = [table.filter(table["accession"].is_in(kept.implode())) for table in tables]
         name = Path(request.ontology).name if request.ontology is not None else ""
         terms = gather_terms(tables, ontology, ontology_name=name)
-        clusters, split, how = _split(tables, request)
-        accessions = [a for table in tables for a in table["accession"]]
-        layout = lay_out(
-            terms.table, accessions, split, clusters, min_proteins=request.min_instances
-        )
+        accessions, split = kept.to_list(), divided.names
+        least = request.min_instances
+        layout = lay_out(terms.table, accessions, split, divided.clusters, min_proteins=least)
         data = Annotated(
             accessions=accessions,
-            sequences=[s for table in tables for s in table["sequence"]],
-            labels=term_labels(terms.table, accessions, split, min_instances=request.min_instances),
+            sequences=divided.table["sequence"].to_list(),
+            labels=term_labels(terms.table, accessions, split, min_instances=least),
             split=split,
-            clusters=clusters,
-            how=how,
+            clusters=divided.clusters,
+            how=divided.how,
         )
         rejected = pl.concat([_rejected(source) for source in sources])
         task.update(1, 1)
@@ -99,29 +112,3 @@ def _rejected(source: str) -> pl.DataFrame:
     records = [record for record in read_proteins(source) if isinstance(record, Rejected)]
     made = ProteinSet(source=source, proteins=(), rejected=tuple(records), n_read=len(records))
     return made.rejected_frame()
-
-
-def _split(
-    tables: list[pl.DataFrame], request: EvaluateRequest
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return cluster and split of each protein, as `read_annotated` does, and how it was made."""
-    from plmsae.proteins.splits import cluster_table, split
-
-    first = tables[0]
-    if len(tables) == 1:
-        clusters = cluster_table(first)
-        share = {"select": request.select_share, "report": 1 - request.select_share}
-        names = np.array(["select", "report"])[split(clusters, share, request.seed)]
-        return clusters, names, "homology clusters, none in both splits"
-    other = tables[1]
-    if shared := set(first["accession"]) & set(other["accession"]):
-        raise InputError(
-            f"{len(shared)} accessions are in both tables",
-            where=request.report_on,
-            value=min(shared),
-        )
-    # A select protein is a cluster of its own: only the report proteins' clusters count.
-    clusters = np.concatenate([np.arange(first.height), first.height + cluster_table(other)])
-    names = np.repeat(["select", "report"], [first.height, other.height])
-    chosen, reported = Path(request.concepts).name, Path(str(request.report_on)).name
-    return clusters, names, f"chosen on {chosen}, reported on {reported}"

@@ -206,7 +206,6 @@ def _splits(
     """Return select and report with the evaluated concepts, and the indices of their proteins."""
     from plmsae.concepts.evidence import Split
     from plmsae.concepts.residue_labels import build_residue_labels
-    from plmsae.proteins.splits import cluster
 
     names = evaluation.concepts["concept"]
     labels = build_residue_labels(
@@ -216,9 +215,6 @@ def _splits(
     )
     at = {name: np.flatnonzero(data.split == name) for name in ("select", "report")}
     clusters = {name: data.clusters[index] for name, index in at.items()}
-    if len(np.unique(clusters["select"])) == len(at["select"]) > 1:
-        # Where the splits are two tables, families within select did not matter until now.
-        clusters["select"] = cluster([data.sequences[int(i)] for i in at["select"]])
     select, report = (
         Split(
             latents=[latents[int(i)] for i in at[name]],

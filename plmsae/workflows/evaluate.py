@@ -28,6 +28,8 @@ from plmsae.workflows.requests import EvaluateRequest
 from plmsae.workflows.states import encode_with_states
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from plmsae.concepts.evaluation import Evaluation
 
 
@@ -63,17 +65,18 @@ class EvaluateOutcome:
         lines = [
             f"{int(self.summary['n_features_f1_50'])} features and "
             f"{int(self.summary['n_concepts_f1_50'])} concepts at F1 > 0.5 on both splits "
-            f"({self.how})"
+            f"({self.how})",
+            f"  of {int(self.summary['n_concepts']):,} concepts common enough to be chosen and "
+            f"judged; {int(self.summary['n_concepts_skipped']):,} are too rare",
         ]
         lines += _headline_lines(self.baselines)
         if self.reconstruction is not None:
             lines += self.reconstruction.lines()
         lines += kind_lines(self.summary)
         if self.top_concepts:
-            lines.append("best concepts (F1 on held-out proteins; precision of calls, 95 %):")
+            lines.append("best concepts (F1 on held-out proteins; precision of calls; 95 %):")
         lines += [
-            f"  {row['concept']:<44.44} F1 {row['f1']:.2f}  latent {row['latent']:<6}"
-            f" {_interval(row)}"
+            f"  {row['concept']:<44.44} {_f1(row):<20}  latent {row['latent']:<6} {_interval(row)}"
             for row in self.top_concepts[:10]
         ]
         lines.append(
@@ -96,6 +99,12 @@ def _headline_lines(rows: list[dict[str, Any]]) -> list[str]:
     from plmsae.concepts.headline import HEADLINE_SCHEMA, headline_lines
 
     return headline_lines(pl.DataFrame(rows, schema=HEADLINE_SCHEMA))
+
+
+def _f1(row: dict[str, Any]) -> str:
+    if row.get("f1_low") is None:
+        return f"F1 {row['f1']:.2f}"
+    return f"F1 {row['f1']:.2f} [{row['f1_low']:.2f}, {row['f1_high']:.2f}]"
 
 
 def _interval(row: dict[str, Any]) -> str:
@@ -199,7 +208,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             callers=calling.callers,
         )
         calling.log(tracked, request.out)
-        _log(tracked, request.out, new, evaluation, metrics)
+        _log(tracked, request.out, new, evaluation, data.labels, metrics)
         log_comparison(tracked, found, request.out)
         log_reconstruction(tracked, reconstruction, request.out)
         model = None
@@ -234,9 +243,15 @@ def promoted(outcome: AnyOutcome, model: str) -> AnyOutcome:
 
 
 def _log(
-    tracked: Run, out: Path, bundle: Bundle, evaluation: Evaluation, metrics: dict[str, float]
+    tracked: Run,
+    out: Path,
+    bundle: Bundle,
+    evaluation: Evaluation,
+    labels: pl.DataFrame,
+    metrics: dict[str, float],
 ) -> None:
     """Put tables, figures and metrics where MLflow shows them."""
+    from plmsae.concepts.labels import concept_counts
     from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
 
     tracked.log_metrics(0, metrics)
@@ -246,6 +261,8 @@ def _log(
         ("evidence", evaluation.evidence),
         ("calls", evaluation.calls),
         ("skipped", evaluation.skipped),
+        ("pairs", evaluation.pairs),
+        ("concept_counts", concept_counts(labels)),
     ):
         path = out / f"{name}.parquet"
         frame.write_parquet(path)
@@ -260,4 +277,6 @@ def _top(evaluation: Evaluation) -> list[dict[str, Any]]:
     import polars as pl
 
     confirmed = evaluation.concepts.filter((pl.col("f1") > 0.5) & (pl.col("f1_select") > 0.5))
+    interval = evaluation.evidence.select("concept", "f1_low", "f1_high")
+    confirmed = confirmed.join(interval, on="concept", how="left", maintain_order="left")
     return confirmed.sort("f1", descending=True).to_dicts()

@@ -144,6 +144,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
     with start_run(
         experiment="plmsae-evaluate", run_name=f"evaluate {bundle.name}", params=params
     ) as tracked:
+        tracked.set_tags({"split": data.how})
         quality = request.out / "quality-proteins"
         context = {"rejected": annotated.rejected}
         table = _protein_frame(annotated)
@@ -186,6 +187,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
                     **{k: v for k, v in metrics.items() if "_share_at_depth_" not in k},
                 },
                 min_precision=request.min_precision,
+                extra={**bundle.meta.extra, "split": data.how},
             ),
             features=_features(evaluation, tables["best"]),
             concepts=_concepts(evaluation, tables["terms"], annotated),

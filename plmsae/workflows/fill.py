@@ -112,7 +112,7 @@ def abstained_lines(
         lines.append(
             f"{_concepts(low)} because where the table is silent their calls are not surely right "
             f"in {min_precision:.0%} of cases (--min-precision), with {missing_share:.0%} of its "
-            "labels taken to be missing (--missing-share)"
+            "labels taken to be missing (--missing-share; --missing-shares says it by kind)"
         )
     # The bounds worth trying are those of concepts that had something to propose.
     if calling := [row for row in low if row["n_withheld"]]:
@@ -157,7 +157,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         If the proteins of the table or the proposals fail a critical expectation.
     """
     from plmsae.concepts.hiding import check_hide_share
-    from plmsae.concepts.silence import check_missing_share
+    from plmsae.concepts.silence import check_missing_share, read_missing_shares
     from plmsae.scoring.engine import check_arguments
     from plmsae.scoring.fill import fill
     from plmsae.scoring.truth import totals
@@ -168,6 +168,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     check_device(request.device)
     if request.backtest:
         check_hide_share(request.hide_share)
+    known_shares = read_missing_shares(request.missing_shares) if request.missing_shares else None
     bundle, uri = resolve_exactly(request.model)
     if bundle.meta.unit != "residue":
         raise InputError(
@@ -183,6 +184,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             "model": uri,
             "truth": request.truth,
             "missing_share": request.missing_share,
+            "missing_shares": request.missing_shares,
         },
     ) as tracked:
         if request.validate and request.table != "-":
@@ -196,6 +198,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 encoder=None if request.device == "auto" else encoder_on(bundle, request.device),
                 min_precision=request.min_precision,
                 missing_share=request.missing_share,
+                missing_shares=known_shares,
                 strict=request.strict,
                 progress=shower(task),
             )
@@ -262,6 +265,10 @@ def _measure(proposals: pl.DataFrame, known: pl.DataFrame, truth: str) -> pl.Dat
     return check_against_truth(proposals, labels_from_uniprot(read_table(Path(truth))), known)
 
 
+def _hides_what_is_missing(request: FillRequest) -> bool:
+    return request.missing_shares is None and request.hide_share == request.missing_share
+
+
 def _counts(
     measured: pl.DataFrame | None, tested: pl.DataFrame | None, request: FillRequest
 ) -> pl.DataFrame | None:
@@ -270,7 +277,7 @@ def _counts(
     Of a truth if one was given, else of the back-test, if it hid what is promised to be missing:
     a promise for another share is not refuted by it.
     """
-    if measured is None and tested is not None and request.hide_share == request.missing_share:
+    if measured is None and tested is not None and _hides_what_is_missing(request):
         measured = tested.filter(tested["hiding"] == "random")
     if measured is None:
         return None

@@ -162,6 +162,10 @@ class EvaluateRequest:
     """Share of the proteins on which pairs are chosen, when one table is split."""
     min_instances: int = 10
     """A concept needs that many instances to be chosen on."""
+    min_residues: int = 0
+    """A concept needs that many labelled residues in all, to be looked at."""
+    min_spans: int = 0
+    """A concept needs that many labelled spans or sites in all, to be looked at."""
     min_precision: float = 0.8
     """Concepts whose precision interval starts lower abstain in scoring and filling."""
     max_proteins: int | None = None
@@ -225,6 +229,9 @@ class FillRequest:
     missing_share: float = 0.1
     """Share of the true labels that the table is taken to lack, in (0, 1]: the precision of
     proposals follows from it."""
+    missing_shares: str | None = None
+    """A table (concept, missing_share; tab-separated) for concepts, or whole classes, of which
+    another share is missing; 0 where nothing is. Too large a share promises too much."""
     backtest: bool = False
     """Also hide a share of the known labels, at random and by whole homology cluster, and measure
     what comes back."""

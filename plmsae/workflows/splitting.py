@@ -30,7 +30,7 @@ class Divided:
     """``select`` or ``report``."""
     clusters: NDArray[np.int64]
     """No cluster is in both splits. Where the splits are organisms or tables, which homologues do
-    cross, every select protein is a cluster of its own."""
+    cross, each split is clustered by itself."""
     how: str
     """The split, in words."""
 
@@ -177,11 +177,10 @@ def _two_sides(
 ) -> Divided:
     from plmsae.proteins.splits import cluster_table, describe_clusters
 
-    # Only the clusters of report proteins are ever drawn or counted.
-    clusters = [
-        np.arange(select.height),
-        select.height + cluster_table(report, identity=request.identity),
-    ]
+    # Homologues of either split count once there: in intervals, in bounds, and in the folds of
+    # select. That they are in both is what was asked for.
+    clusters = [cluster_table(table, identity=request.identity) for table in (select, report)]
+    clusters[1] += select.height
     columns = ["accession", "sequence"]
     how = f"chosen on {chosen}, reported on {told}, homologues may be in both; intervals by "
     return Divided(

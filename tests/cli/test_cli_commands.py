@@ -183,6 +183,7 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch: Patch, capsys: Ca
         (["export", "d"], "Missing option '--out'"),
         (["export", "d", "-o", "x.bed"], "cannot tell the format"),
         (["models", "--compare", "one"], "--compare: needs two references"),
+        (["compare", "one"], "compare: needs two references"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_with_exit_code_2(

@@ -54,12 +54,15 @@ def test_models_can_be_narrowed_by_part_of_the_name(monkeypatch: Patch, capsys: 
     assert "no model that matches 'esm2' is registered" in captured.err
 
 
-def test_compare_puts_models_side_by_side(monkeypatch: Patch, capsys: Captured) -> None:
+@pytest.mark.parametrize("command", [["models", "--compare"], ["compare"]])
+def test_compare_puts_models_side_by_side(
+    monkeypatch: Patch, capsys: Captured, command: list[str]
+) -> None:
     def compare(refs: list[str]) -> pl.DataFrame:
         return pl.DataFrame({"model": refs, "plm": ["a", "b"], "explained_variance": [0.5, None]})
 
     monkeypatch.setattr(registry, "compare", compare)
-    assert run(["models", "--compare", f"{NAME}@champion", f"{NAME}/1"]) == 0
+    assert run([*command, f"{NAME}@champion", f"{NAME}/1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [f"{NAME}@champion", f"{NAME}/1"]
     assert lines[2].split() == ["plm", "a", "b"]

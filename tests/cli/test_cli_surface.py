@@ -44,7 +44,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--seed"},
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
-    | {"--select-share", "--min-instances"}
+    | {"--select-share", "--min-instances", "--min-residues", "--min-spans"}
     | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
     | {
         "--fidelity-proteins",
@@ -57,12 +57,14 @@ SURFACE: dict[str, set[str]] = {
         "--seed",
     },
     "models": TRACKED | {"REF", "--compare"},
+    "compare": TRACKED | {"REF"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
     | {"--validate", "--device"},
     "fill": TRACKED
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
+    | {"--missing-shares"}
     | {"--backtest", "--hide-share", "--validate", "--device", "--seed"},
     "validate": TRACKED | {"PATH", "--kind", "--out"},
     "report": TRACKED

@@ -41,15 +41,15 @@ def slow_found(world, select, report):
     return len(np.unique(pairs[:, 1])), sorted({select[1].concepts[c] for c in pairs[:, 0]})
 
 
-@given(seed=st.integers(0, 10**6))
+@given(seed=st.integers(0, 10**6), room=st.sampled_from([1, 500, 2**30]))
 @settings(max_examples=25, deadline=None)
-def test_a_method_finds_what_counting_everything_finds(seed):
+def test_a_method_finds_what_counting_everything_finds(seed, room):
     world = make_world(seed, n_proteins=10, n_concepts=3, density=0.6)
     select, report = halves(world)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparison, "_ROWS", 20)
         patch.setattr(comparison, "_PAIRS", 2)
-        found = found_by("x", lambda i: world.latents[i], select, report, 6)
+        found = found_by("x", lambda i: world.latents[i], select, report, 6, room=room)
     n_features, concepts = slow_found(world, select, report)
     assert (found.n_features, list(found.concepts)) == (n_features, concepts)
 

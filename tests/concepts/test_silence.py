@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.concepts.calibration import wilson_interval
-from plmsae.concepts.silence import silent_precision
+from plmsae.concepts.silence import read_missing_shares, share_by_concept, silent_precision
 from plmsae.errors import InputError
 
 
@@ -58,3 +58,57 @@ def test_what_was_not_measured_stays_unknown_and_ends_stay_ends():
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(InputError, match="labels that the table lacks"):
         silent(0.5, share)
+
+
+def test_a_share_may_be_given_by_concept_and_by_class():
+    frame = pl.DataFrame({"concept": ["Domain: SH3", "Domain: PH", "Domain", "Helix", "Motif"]})
+    shares = {"Domain": 0.2, "Domain: PH": 0.5, "Helix": 0.0}
+    found = frame.select(share_by_concept(0.1, shares))
+    assert found.to_series().to_list() == [0.2, 0.5, 0.2, 0.0, 0.1]
+    assert frame.select(share_by_concept(0.1).alias("s"))["s"].unique().to_list() == [0.1]
+
+
+def test_where_nothing_is_missing_no_call_is_right_however_sure():
+    frame = pl.DataFrame({"p": [1.0, 0.9, None], "m": [0.0, 0.0, 0.0]})
+    silent_too = frame.select(silent_precision(pl.col("p"), pl.col("m")))
+    assert silent_too["p"].to_list() == [0.0, 0.0, None]
+
+
+def test_one_share_for_all_promises_too_much_of_a_nearly_complete_kind():
+    rng = np.random.default_rng(2)
+    frame = pl.DataFrame({"concept": ["often", "seldom"], "p": [0.7, 0.7]})
+    truth = {"often": 0.5, "seldom": 0.05}
+    found = []
+    for name in frame["concept"]:
+        right = rng.random(100_000) < 0.7
+        found.append(right[~right | (rng.random(100_000) < truth[name])].mean())
+    one, each = (
+        frame.select(silent_precision(pl.col("p"), share_by_concept(0.3, known)))["p"].to_numpy()
+        for known in (None, truth)
+    )
+    assert one[1] > found[1] + 0.25
+    assert each == pytest.approx(found, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("concept\tshare\nHelix\t0.1\n", "no column 'missing_share'"),
+        ("concept\tmissing_share\nHelix\t10%\n", r"must lie in \[0, 1\].*Helix: 10%"),
+        ("concept\tmissing_share\nA\t0\nHelix\t1.5\n", "line 3"),
+        ("concept\tmissing_share\nHelix\t0\nHelix\t1\n", "named, and once"),
+        ("", "cannot be read"),
+    ],
+)
+def test_a_table_of_shares_that_does_not_fit_is_one_line(tmp_path, text, message):
+    path = tmp_path / "shares.tsv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_missing_shares(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_shares_are_read_by_concept(tmp_path):
+    path = tmp_path / "shares.tsv"
+    path.write_text("concept\tmissing_share\tnote\nDomain: SH3\t0.25\tguess\nHelix\t0\t\n")
+    assert read_missing_shares(path) == {"Domain: SH3": 0.25, "Helix": 0.0}

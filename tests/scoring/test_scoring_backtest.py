@@ -123,3 +123,17 @@ def test_proposals_promise_less_than_calls_and_abstain_by_that(filled: FillResul
     assert "where the table is silent" in abstained["reason"].item()
     labels = labels_from_uniprot(read_table(path))
     assert not overlaps(proposals, labels, relation="related").any()
+
+
+def test_a_concept_of_which_nothing_is_missing_proposes_nothing(filled: FillResult) -> None:
+    path = filled.path.parent / "table.tsv"
+    bundle = FakeBundle(concepts=CONCEPTS)
+    made = fill(path, bundle, filled.path, model_uri="fake/1", encoder=FakeEncoder(),
+                part_residues=900, min_precision=0.01,
+                missing_shares={"Domain": 0.0, "Coiled coil": 0.5})  # fmt: skip
+    proposals = made.proposals()
+    assert set(proposals["concept"]) == {"Coiled coil"}
+    assert proposals["precision"].unique().to_list() == [pytest.approx(0.1 / (0.1 + 0.8))]
+    abstained = pl.read_parquet(made.abstained_path)
+    assert set(abstained["concept"]) == {"Domain", "Domain: W-rich"}
+    assert made.n_calls == made.n_known + made.n_withheld + made.n_proposed

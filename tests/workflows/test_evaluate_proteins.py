@@ -19,6 +19,7 @@ from tiny import save_tiny
 from plmsae.errors import InputError
 from plmsae.registry import compare, list_models, resolve
 from plmsae.workflows import evaluate, fill, report, score, train
+from plmsae.workflows.annotated_proteins import read_annotated_proteins
 from plmsae.workflows.evaluate_proteins import EvaluateProteinsOutcome
 from plmsae.workflows.progress import Silent
 from plmsae.workflows.requests import (
@@ -185,7 +186,33 @@ def test_terms_chosen_on_one_table_are_reported_on_another(world):
         Silent(),
     )
     assert found.baselines[0]["n_tied"] >= 3
-    assert found.how == "chosen on P.tsv, reported on Q.tsv"
+    assert found.how.startswith("chosen on P.tsv, reported on Q.tsv, homologues may be in both")
+
+
+def test_a_protein_level_model_is_split_by_organism_too(world):
+    rows = [line.split("\t") for line in (world / "P.tsv").read_text().splitlines()]
+    at = rows[0].index("Organism")
+    species = ("Homo sapiens (Human)", "Bacillus subtilis (strain 168)", "")
+    for number, row in enumerate(rows[1:]):
+        row[at] = species[2 if number < 6 else number // 6 % 2]
+    (world / "species.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    asked = request_of(
+        world, concepts=str(world / "species.tsv"), split="organism", out=world / "species"
+    )
+    data = read_annotated_proteins(asked, Silent()).data
+    of = {row[0]: row[at] for row in rows[1:]}
+    sides = [
+        {of[a] for a, name in zip(data.accessions, data.split, strict=True) if name == side}
+        for side in ("select", "report")
+    ]
+    assert sorted(map(len, sides)) == [1, 1]
+    assert "" not in sides[0] | sides[1]
+    assert "6 proteins of no named organism left out" in data.how
+    assert [len(s) for s in data.sequences] == [
+        int(row[rows[0].index("Length")]) for a in data.accessions for row in rows if row[0] == a
+    ]
+    with pytest.raises(InputError, match="no such way to split"):
+        read_annotated_proteins(request_of(world, split="chance"), Silent())
 
 
 @pytest.mark.parametrize(
@@ -198,6 +225,7 @@ def test_terms_chosen_on_one_table_are_reported_on_another(world):
         ({"concepts": "bare.tsv", "ontology": None}, "says nothing of a protein"),
         ({"min_instances": 1000}, "no term is carried by 1000"),
         ({"min_instances": 40}, "no term"),
+        ({"min_spans": 3}, "have no residues or spans"),
         ({"proteins": "P.tsv"}, "takes its sequences from the UniProt table"),
         ({"report_on": "P.tsv"}, "180 accessions are in both tables"),
     ],

@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 
 from plmsae import promotion
+from plmsae.concepts.labels import concept_counts
 from plmsae.errors import InputError
 from plmsae.gates import Gate, GateResult
 from plmsae.registry import resolve
 from plmsae.workflows import evaluate, simulate, train
+from plmsae.workflows.annotated import read_annotated
 from plmsae.workflows.evaluate import EvaluateOutcome, promoted
 from plmsae.workflows.progress import Silent
 from plmsae.workflows.requests import EvaluateRequest, SimulateRequest, TrainRequest
@@ -117,6 +119,37 @@ def test_the_registered_tables_say_of_what_kind_things_are(outcome):
     )
     assert "shapes of features: " in "\n".join(outcome.lines())
     assert bundle.meta.extra["split"] == outcome.how
+
+
+def test_concepts_are_counted_and_confirmed_pairs_kept(place, outcome):
+    counts = pl.read_parquet(place / "all" / "concept_counts.parquet")
+    assert {"n_residues", "n_spans", "n_proteins"} <= set(counts.columns)
+    evaluated = int(outcome.summary["n_concepts"] + outcome.summary["n_concepts_skipped"])
+    assert counts.height == evaluated
+    pairs = pl.read_parquet(place / "all" / "pairs.parquet")
+    assert pairs.height == outcome.summary["n_pairs_f1_50"]
+    assert f"of {int(outcome.summary['n_concepts'])} concepts common enough" in "\n".join(
+        outcome.lines()
+    )
+
+
+def test_rare_concepts_are_left_out_as_asked_and_before_the_plm_runs(place, monkeypatch):
+    monkeypatch.setattr(
+        "plmsae.workflows.evaluate.encode_with_states", lambda *_, **__: pytest.fail("too late")
+    )
+    data = read_annotated(request(place, "x", min_residues=200, min_spans=50), Silent())
+    counts = concept_counts(data.labels)
+    assert counts.height
+    assert counts["n_residues"].min() >= 200
+    assert counts["n_spans"].min() >= 50
+    for changes, words in (
+        ({"min_instances": 10**6}, "no concept has 1000000 instances"),
+        ({"min_residues": 10**7}, "no concept has 10000000 labelled residues"),
+        ({"report_on": "other.tsv", "proteins": "a.fasta"}, "has no second one"),
+    ):
+        with pytest.raises(InputError, match=words):
+            evaluate.run(request(place, "never", **changes), Silent())
+        assert not (place / "never").exists()
 
 
 def test_fast_baselines_need_no_second_plm(place, monkeypatch):

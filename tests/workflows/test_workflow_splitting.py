@@ -147,3 +147,19 @@ def test_two_tables_are_two_sides():
 def test_settings_of_the_split_are_checked(wrong):
     with pytest.raises(InputError):
         check_split(request(**wrong))
+
+
+@pytest.mark.parametrize("tables", [True, False])
+def test_homologues_within_either_side_are_one_cluster(tables):
+    # P0 and P1 are paralogues, so are P6 and P7; the families are on either side.
+    names = [f"UniRef50_{number}" for number in (0, 0, 2, 3, 4, 5, 0, 0, 2, 3, 4, 5)]
+    table = table_of([YEAST] * 6 + [BACILLUS] * 6, clusters=names)
+    divided = (
+        split_tables(table[:6], table[6:], request(report_on="b.tsv"))
+        if tables
+        else split_table(table, request(split="organism"))
+    )
+    of = dict(zip(divided.table["accession"], divided.clusters.tolist(), strict=True))
+    assert of["P0"] == of["P1"]
+    assert of["P6"] == of["P7"]
+    assert len(set(of.values())) == 10
