@@ -210,7 +210,7 @@ class Judge:
             return self._reject(raw, "a header without an accession")
         sequence = tidy(raw.sequence)
         if not sequence:
-            return self._reject(raw, "a header without a sequence")
+            return self._reject(raw, f"a {'header' if raw.body else 'row'} without a sequence")
         illegal = self._alphabet.first_illegal(sequence)
         if illegal is not None:
             reason = f"illegal character {sequence[illegal]!r} at position {illegal + 1}"

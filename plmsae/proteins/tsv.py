@@ -92,8 +92,8 @@ class TableReader:
                 yield RawRecord(number, line, accession, "", "", problem=problem), cells
                 continue
             sequence = cells[self._sequence]
-            problem = "" if sequence.strip(" *") else "a row without a sequence"
-            if not problem and self._length is not None:
+            problem = ""
+            if self._length is not None and sequence.strip(" *"):
                 problem = _length_problem(cells[self._length], sequence)
             description = "" if self._description is None else cells[self._description]
             yield (
