@@ -88,7 +88,8 @@ class DemoOutcome:
                 f"{int(summary['n_concepts_f1_50'])}"
                 f" (PLM neurons {int(summary['neuron_concepts_f1_50'])},"
                 f" SAE of a random PLM {int(summary['random_plm_sae_concepts_f1_50'])},"
-                f" residue identity {int(summary['amino_acid_concepts_f1_50'])})",
+                f" residue identity {int(summary['amino_acid_concepts_f1_50'])},"
+                f" windows of 3 residues {int(summary['window_of_3_concepts_f1_50'])})",
             ),
             (
                 "held-back families scored",
