@@ -179,8 +179,7 @@ def evaluate_residue(
         n_candidates=CANDIDATES,
     )
     features, pairs = search.features, search.pairs_Q3
-    concepts = search.concepts
-    concepts = with_span_rule(concepts, select_latents, select_labels, scale_F)
+    concepts = with_span_rule(search.concepts, select_latents, select_labels, scale_F)
     calls = call_all(report_latents, concepts, scale_F)
     matches = match_calls(calls, report_labels)
     report_clusters = None if cluster_P is None else cluster_P[report_P]

@@ -137,14 +137,14 @@ def read_labels(path: Source) -> pl.DataFrame:
     )
     typed = text.with_columns(pl.col("start", "end").cast(pl.Int32, strict=False))
     for column in ("start", "end"):
-        _refuse(typed[column].is_null(), text[column], f"{column} is not a whole number", where)
+        refuse_rows(typed[column].is_null(), text[column], f"{column} is not a whole number", where)
     for column in ("accession", "concept"):
-        _refuse(typed[column].fill_null("") == "", text[column], f"{column} is empty", where)
-    _refuse(typed["start"] < 1, text["start"], "positions start at 1", where)
-    _refuse(typed["end"] < typed["start"], text["end"], "end lies before start", where)
+        refuse_rows(typed[column].fill_null("") == "", text[column], f"{column} is empty", where)
+    refuse_rows(typed["start"] < 1, text["start"], "positions start at 1", where)
+    refuse_rows(typed["end"] < typed["start"], text["end"], "end lies before start", where)
     if has_kind:
         kind = typed["kind"].fill_null("").str.to_lowercase()
-        _refuse(~kind.is_in(["site", "span"]), text["kind"], "kind is not site or span", where)
+        refuse_rows(~kind.is_in(["site", "span"]), text["kind"], "kind is not site or span", where)
         typed = typed.with_columns(kind.alias("kind"))
         mixed = typed.group_by("concept").agg(pl.col("kind").n_unique()).filter(pl.col("kind") > 1)
         if mixed.height:
@@ -294,7 +294,7 @@ def _is_parquet(path: Path) -> bool:
         return handle.read(4) == b"PAR1"
 
 
-def _refuse(bad: pl.Series, shown: pl.Series, what: str, where: str) -> None:
+def refuse_rows(bad: pl.Series, shown: pl.Series, what: str, where: str) -> None:
     """Raise for the first row that is `bad`, with its line (a header stands on line 1)."""
     at = bad.arg_max() if bad.any() else None
     if at is not None:

@@ -31,6 +31,7 @@ from typing import TypeVar
 import polars as pl
 
 from plmsae.concepts.hiding import class_of
+from plmsae.concepts.labels import refuse_rows
 from plmsae.errors import InputError
 
 MISSING_SHARE = 0.1
@@ -119,16 +120,9 @@ def read_missing_shares(path: str | Path) -> dict[str, float]:
     share = frame["missing_share"].cast(pl.Float64, strict=False)
     wrong = ~share.is_between(0, 1).fill_null(value=False)
     twice = frame["concept"].is_duplicated() | frame["concept"].is_null()
-    for bad, what in (
-        (wrong, "a missing share must lie in [0, 1]"),
-        (twice, "a concept must be named, and once"),
-    ):
-        if bad.any():
-            at = int(bad.arg_max() or 0)
-            row = frame.row(at, named=True)
-            raise InputError(
-                what, where=where, line=at + 2, value=f"{row['concept']}: {row['missing_share']}"
-            )
+    shown = pl.Series([f"{row[0]}: {row[1]}" for row in frame["concept", "missing_share"].rows()])
+    refuse_rows(wrong, shown, "a missing share must lie in [0, 1]", where)
+    refuse_rows(twice, shown, "a concept must be named, and once", where)
     return dict(zip(frame["concept"].to_list(), share.to_list(), strict=True))
 
 

@@ -22,8 +22,9 @@ def pretrain_card(
     ----------
     config : PretrainConfig
     data : dict
-        ``data`` (fingerprints), ``simulated_share``, ``simulated_seed``, ``init`` (the revision of
-        the weights it started from, or None).
+        ``data`` (fingerprints), ``clusters`` (SHA-256 of their table, or None),
+        ``simulated_share``, ``simulated_seed``, ``init`` (the revision of the weights it started
+        from, or None).
     steps : int
         Optimiser steps done.
     curve : list of (int, float)
