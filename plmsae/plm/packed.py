@@ -78,8 +78,16 @@ def rotary_tables(
     longest = torch.arange(max(lengths), dtype=torch.float32, device=device)
     angles = torch.outer(longest, inverse)
     angles = torch.cat([angles, angles], dim=-1)
-    positions = torch.cat([torch.arange(n, device=device) for n in lengths])
+    positions = positions_in_segments(lengths, device)
     return angles.cos()[positions].unsqueeze(1), angles.sin()[positions].unsqueeze(1)
+
+
+def positions_in_segments(lengths: Sequence[int], device: torch.device | str) -> Tensor:
+    """Return the position of each token in its segment, from 0, int64 (N,)."""
+    counts = torch.tensor(list(lengths))
+    starts = counts.cumsum(0) - counts
+    # On the CPU and moved once: one small kernel for each segment would be slow on a GPU.
+    return (torch.arange(int(counts.sum())) - starts.repeat_interleave(counts)).to(device)
 
 
 def rotate(x_NHd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -185,8 +193,8 @@ def embed(model: Any, ids_N: Tensor, layout: Layout) -> Tensor:
         x_ND = x_ND * factor[segment].unsqueeze(-1).to(x_ND.dtype)
     if layout.rotary is None:
         first = embeddings.padding_idx + 1
-        positions = torch.cat([torch.arange(first, first + n) for n in layout.lengths])
-        x_ND = x_ND + embeddings.position_embeddings(positions.to(device))
+        positions = positions_in_segments(layout.lengths, device) + first
+        x_ND = x_ND + embeddings.position_embeddings(positions)
     if embeddings.layer_norm is not None:
         x_ND = embeddings.layer_norm(x_ND)
     return x_ND

@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 #: Settings that may differ when a run is continued.
 _SCHEDULE = ("steps", "decay_share", "warmup_share", "matrix_lr", "other_lr")
+
+Batch = tuple[list[int], Tensor, Tensor, Tensor]
+"""Tokens in each segment, corrupted ids (N,), the indices to predict (M,), true ids (M,)."""
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 
@@ -188,6 +192,10 @@ class Pretrainer:
         }
         self.optimizers = make_optimizers(self.model, config)
         self.step = 0
+        # A GPU would wait for the packing; on a CPU both would want the same cores.
+        self.packs_ahead = self.device.type == "cuda"
+        self._packer = ThreadPoolExecutor(1, thread_name_prefix="packer")
+        self._ahead: Future[Batch] | None = None
         if (folder / "checkpoint" / "state.json").exists():
             self._resume()
 
@@ -238,8 +246,7 @@ class Pretrainer:
 
     def _one_step(self) -> Tensor:
         config = self.config
-        batch = self.stream.batch(self.step)
-        ids, where, target = mask_batch(batch, config, self.step)
+        lengths, ids, where, target = self._take_batch()
         factor = config.rate(self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -248,11 +255,9 @@ class Pretrainer:
         self.model.train()
         # One varlen kernel serves every length on CUDA; elsewhere constant shapes are faster.
         row = None if self.device.type == "cuda" else config.row
-        layout = make_layout(
-            self.model.config, batch.lengths, self.device, dtype=self.dtype, row=row
-        )
-        logits = masked_logits(self.model, ids.to(self.device), layout, where.to(self.device))
-        loss = functional.cross_entropy(logits.float(), target.to(self.device))
+        layout = make_layout(self.model.config, lengths, self.device, dtype=self.dtype, row=row)
+        logits = masked_logits(self.model, ids, layout, where)
+        loss = functional.cross_entropy(logits.float(), target)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         for optimizer in self.optimizers:
@@ -269,6 +274,19 @@ class Pretrainer:
                     currents.append(tensor)
             torch._foreach_lerp_(averages, currents, 1 - decay)
         return loss.detach()
+
+    def _take_batch(self) -> Batch:
+        """Return this step's batch; on a GPU, packing of the next one goes on beside the step."""
+        if not self.packs_ahead:
+            return self._make_batch(self.step)
+        ahead = self._ahead or self._packer.submit(self._make_batch, self.step)
+        self._ahead = self._packer.submit(self._make_batch, self.step + 1)
+        return ahead.result()
+
+    def _make_batch(self, step: int) -> Batch:
+        batch = self.stream.batch(step)
+        ids, where, target = (t.to(self.device) for t in mask_batch(batch, self.config, step))
+        return batch.lengths, ids, where, target
 
     def averaged_model(self) -> Any:
         """Return a copy of the model with the averaged weights."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from plmsae.errors import InputError
 from plmsae.plm.corpus import PackedStream, open_corpus, write_corpus
-from plmsae.plm.packed import make_layout, masked_logits
+from plmsae.plm.packed import make_layout, masked_logits, positions_in_segments
 from plmsae.plm.perplexity import masked_perplexity, shuffled, unigram_perplexity
 from plmsae.plm.pretrain import Pretrainer, mask_batch
 from plmsae.plm.pretrain_config import PretrainConfig
@@ -117,6 +117,24 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, corpus, optimizer):
         assert torch.equal(tensor, resumed.average[name]), name
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_packing_ahead_changes_no_bit(tmp_path, corpus):
+    plain = Pretrainer(CONFIG, corpus, tmp_path / "plain")
+    ahead = Pretrainer(CONFIG, corpus, tmp_path / "ahead")
+    ahead.packs_ahead = True
+    for _ in range(4):
+        assert torch.equal(plain._one_step(), ahead._one_step())
+    ahead.save()
+    resumed = Pretrainer(CONFIG, corpus, tmp_path / "ahead")
+    resumed.packs_ahead = True
+    assert torch.equal(plain._one_step(), resumed._one_step())
+
+
+def test_positions_count_from_the_start_of_each_segment():
+    lengths = [3, 1, 4]
+    expected = torch.cat([torch.arange(n) for n in lengths])
+    assert torch.equal(positions_in_segments(lengths, "cpu"), expected)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path, corpus):
