@@ -95,6 +95,21 @@ def test_dead_latents_come_back_to_life(planted: Planted) -> None:
     assert dead_share_after(1.0) < 0.25
 
 
+def test_a_seldom_latent_is_not_taken_for_dead_after_a_silence_of_four_hundredths() -> None:
+    # Revival would pull it off what it stands for (benchmarks/sae_quality.py shows what it costs).
+    settings = TrainConfig(steps=100, batch_size=256, lr=1e-9)
+    planted = Planted()
+    trainer = Trainer(config(), settings, measure_scaling([planted.batch(0)]), torch.device("cpu"))
+    with torch.no_grad():
+        trainer.sae.b_enc_F[0] = -50.0
+    shares = []
+    for i in range(5):
+        trainer.step(planted.batch(i))
+        shares.append(trainer.dead_share)
+    assert shares[3] == 0
+    assert shares[4] >= 1 / trainer.config.d_sae
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_run_broken_off_and_resumed_has_the_same_weights_bit_for_bit(
     arch: str, planted: Planted, tmp_path: Path
