@@ -72,7 +72,7 @@ class Run:
         self.checkpoint_dir = checkpoint_dir
         self.metrics: dict[str, float] = {}
         self.last_checkpoint = time.monotonic()
-        self.begin()
+        self.window, self.pace = Pace(), Pace()
 
     @property
     def steps(self) -> int:
@@ -152,8 +152,7 @@ class Run:
 
     def begin(self) -> None:
         """Measure rate and stalls from now on."""
-        self.window = Pace()
-        self.pace = Pace()
+        self.window, self.pace = Pace(), Pace()
 
     def _checkpoint_is_due(self) -> bool:
         if self.checkpoint_dir is None or distributed.rank() > 0:
