@@ -146,8 +146,10 @@ class TrainConfig:
     """Weight of the loss by which dead latents learn the residual; 0 turns revival off."""
     auxk_k: int | None = None
     """Dead latents a vector that take part in revival; default d_in / 2."""
-    dead_window_share: float = 0.02
-    """A latent that fired for no vector of this share of the run counts as dead."""
+    dead_window_share: float = 0.05
+    """A latent that fired for no vector of this share of the run counts as dead. Shorter windows
+    take seldom latents for dead, and revival then pulls them off what they stand for; longer ones
+    leave BatchTopK's dead latents dead (docs/results.md, "Quality on planted data")."""
     grad_clip: float | None = 1.0
     """Largest global norm of the gradient; None for no limit."""
     scale_batches: int = 16

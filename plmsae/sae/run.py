@@ -16,6 +16,7 @@ from plmsae.sae import distributed
 from plmsae.sae.base import Sae
 from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, save_checkpoint
+from plmsae.sae.pace import Pace
 from plmsae.sae.step import StepResult
 from plmsae.sae.trainer import Trainer
 
@@ -37,6 +38,9 @@ class TrainResult(NamedTuple):
     """The metrics of the last step (see `train`)."""
     steps: int
     """Steps done in all, those before a resume included."""
+    pace: Pace
+    """Rate and waiting over the whole run, from its first batch to its last step (since the resume,
+    if there was one)."""
 
 
 class Run:
@@ -68,7 +72,7 @@ class Run:
         self.checkpoint_dir = checkpoint_dir
         self.metrics: dict[str, float] = {}
         self.last_checkpoint = time.monotonic()
-        self.start_window()
+        self.window, self.pace = Pace(), Pace()
 
     @property
     def steps(self) -> int:
@@ -86,8 +90,8 @@ class Run:
         x_BD, target_BD = training_batch(batch, trainer.config, trainer.sae.device)
         lr = trainer.lr
         result, seen_BD = trainer.step(x_BD, target_BD)
-        self.vectors += x_BD.shape[0]
-        self.waited += waited
+        vectors = x_BD.shape[0] * distributed.world()
+        self.window.add(vectors, waited)
         logs = self.steps % settings.log_every == 0 or self.is_done
         saves = self._checkpoint_is_due()
         if logs or saves or trainer.sae.device.type == "cpu":
@@ -96,10 +100,11 @@ class Run:
             self._log(result, seen_BD, lr)
         if saves:
             self._save()
+        self.pace.add(vectors, waited)
 
     def result(self) -> TrainResult:
         """Return what has been trained."""
-        return TrainResult(self.trainer.finished_sae(), self.metrics, self.steps)
+        return TrainResult(self.trainer.finished_sae(), self.metrics, self.steps, self.pace)
 
     def _check_finite(self, result: StepResult, x_BD: Tensor) -> None:
         if torch.isfinite(result.loss):
@@ -116,7 +121,6 @@ class Run:
 
     def _log(self, result: StepResult, x_BD: Tensor, lr: float) -> None:
         trainer = self.trainer
-        elapsed = max(time.perf_counter() - self.window_start, 1e-9)
         variance = (x_BD - x_BD.mean(dim=0)).square().sum(dtype=torch.float64)
         error = result.residual.square().sum(dtype=torch.float64)
         fvu = float(error / variance)
@@ -128,8 +132,8 @@ class Run:
             "dead_share": trainer.dead_share,
             "lr": lr,
             "gamma": trainer.scaling.gamma,
-            "vectors_per_second": self.vectors * distributed.world() / elapsed,
-            "stall_share": self.waited / elapsed,
+            "vectors_per_second": self.window.vectors_per_second,
+            "stall_share": self.window.stall_share,
         }
         if fvu > _DIVERGED_FVU:
             raise InputError(
@@ -144,13 +148,11 @@ class Run:
         logger.debug("step %d: %s", self.steps, self.metrics)
         if self.on_metrics is not None and distributed.rank() == 0:
             self.on_metrics(self.steps, dict(self.metrics))
-        self.start_window()
+        self.window = Pace()
 
-    def start_window(self) -> None:
+    def begin(self) -> None:
         """Measure rate and stalls from now on."""
-        self.window_start = time.perf_counter()
-        self.waited = 0.0
-        self.vectors = 0
+        self.window, self.pace = Pace(), Pace()
 
     def _checkpoint_is_due(self) -> bool:
         if self.checkpoint_dir is None or distributed.rank() > 0:

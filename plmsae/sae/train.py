@@ -183,7 +183,7 @@ def _run_to_the_end(runs: list[Run], jobs: list[Job], stream: Iterator[Any], pos
             # Nothing can run ahead of a start: filling a buffer, going to where a run broke off.
             waited = 0.0
             for run in runs:
-                run.start_window()
+                run.begin()
         for run, job in active:
             if batch is None:
                 raise InputError(

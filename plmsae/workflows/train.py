@@ -13,7 +13,7 @@ from plmsae.workflows.inputs import ProteinSet, gate, read_protein_set
 from plmsae.workflows.measure import LatentStatistics, reconstruction, recovered
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import TrainRequest
-from plmsae.workflows.train_outcome import TrainOutcome, outcome_of, write_trained
+from plmsae.workflows.train_outcome import TrainOutcome, outcome_of, pace_of, write_trained
 from plmsae.workflows.train_plan import Part, check_continuation, hold_out, parts_of
 from plmsae.workflows.transcoding import target_layers, with_target
 
@@ -163,13 +163,15 @@ def _train(
                 ),
                 "gamma": float(result.metrics["gamma"]),
             }
+            pace = pace_of(result)
             logged = {f"{part.prefix}held_out_{k}": v for k, v in metrics.items()}
+            logged |= {f"{part.prefix}run_{k}": v for k, v in pace.items()}
             tracked.log_metrics(result.steps, logged)
             metrics["train_dead_share"] = float(result.metrics["dead_share"])
             bundle = write_trained(
                 request, recipe, proteins, plm, part, sae, features[number], metrics
             )
-            outcomes.append(outcome_of(request, part, bundle, metrics, tracked))
+            outcomes.append(outcome_of(request, part, bundle, metrics, pace, tracked))
         task.update(len(results), len(results))
     return outcomes
 

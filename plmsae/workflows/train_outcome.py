@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmsae.atomic import write_json
 from plmsae.bundle import Bundle, write_bundle
 from plmsae.bundle_frames import CONCEPTS_SCHEMA, empty_frame
 from plmsae.bundle_meta import BundleMeta
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from plmsae.plm.model import Plm
     from plmsae.sae.base import Sae
+    from plmsae.sae.run import TrainResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,9 @@ class TrainOutcome:
     model: str | None
     """``NAME/version`` if it was registered."""
     metrics: dict[str, float]
+    pace: dict[str, float]
+    """``vectors_per_second`` and ``stall_share`` (the part of the wall time that the trainer waited
+    for batches) from the first batch to the last step; empty if nothing was left to train."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -45,6 +50,7 @@ class TrainOutcome:
             "bundle": str(self.bundle),
             "model": self.model,
             "metrics": self.metrics,
+            "pace": self.pace,
         }
 
     def lines(self) -> list[str]:
@@ -57,7 +63,13 @@ class TrainOutcome:
         )
         where = f"registered as {self.model}" if self.model else f"bundle in {self.bundle}"
         k = "" if self.k is None else f", k {self.k}"
-        return [f"layer {self.layer}{k}: {shown}", f"  {where}"]
+        lines = [f"layer {self.layer}{k}: {shown}", f"  {where}"]
+        if self.pace:
+            lines.append(
+                f"  {self.pace['vectors_per_second']:,.0f} vectors/s, "
+                f"{self.pace['stall_share']:.1%} of the time spent waiting for batches"
+            )
+        return lines
 
 
 def write_trained(
@@ -129,15 +141,30 @@ def write_unproved(
     )
 
 
+def pace_of(result: TrainResult) -> dict[str, float]:
+    """Return how fast a training was, by the names of `TrainOutcome.pace`."""
+    pace = result.pace
+    if not pace.vectors:
+        return {}
+    return {"vectors_per_second": pace.vectors_per_second, "stall_share": pace.stall_share}
+
+
 def outcome_of(
-    request: TrainRequest, part: Part, bundle: Bundle, metrics: dict[str, float], tracked: Run
+    request: TrainRequest,
+    part: Part,
+    bundle: Bundle,
+    metrics: dict[str, float],
+    pace: dict[str, float],
+    tracked: Run,
 ) -> TrainOutcome:
-    """Register the bundle, if asked to."""
+    """Register the bundle, if asked to, and leave the outcome beside it as ``train.json``."""
     model = None
     if request.register:
         from plmsae.registry import register
 
         model = str(register(bundle, run_id=tracked.run_id))
-    return TrainOutcome(
-        layer=part.layer, k=part.k, bundle=bundle.path, model=model, metrics=metrics
+    outcome = TrainOutcome(
+        layer=part.layer, k=part.k, bundle=bundle.path, model=model, metrics=metrics, pace=pace
     )
+    write_json(request.out / part.name / "train.json", outcome.to_json())
+    return outcome

@@ -95,6 +95,21 @@ def test_dead_latents_come_back_to_life(planted: Planted) -> None:
     assert dead_share_after(1.0) < 0.25
 
 
+def test_a_seldom_latent_is_not_taken_for_dead_after_a_silence_of_four_hundredths() -> None:
+    # Revival would pull it off what it stands for (benchmarks/sae_quality.py shows what it costs).
+    settings = TrainConfig(steps=100, batch_size=256, lr=1e-9)
+    planted = Planted()
+    trainer = Trainer(config(), settings, measure_scaling([planted.batch(0)]), torch.device("cpu"))
+    with torch.no_grad():
+        trainer.sae.b_enc_F[0] = -50.0
+    shares = []
+    for i in range(5):
+        trainer.step(planted.batch(i))
+        shares.append(trainer.dead_share)
+    assert shares[3] == 0
+    assert shares[4] >= 1 / trainer.config.d_sae
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_run_broken_off_and_resumed_has_the_same_weights_bit_for_bit(
     arch: str, planted: Planted, tmp_path: Path
@@ -280,7 +295,7 @@ def test_the_share_of_stalls_leaves_out_the_start(
         with pytest.raises(InputError, match="ended after 10"):
             train_many(batches, [(config(), settings)], checkpoint_dir=tmp_path)
     clock = Clock()
-    for module in ("train", "run"):
+    for module in ("train", "run", "pace"):
         monkeypatch.setattr(f"plmsae.sae.{module}.time", clock)
 
     class Slow:
@@ -295,7 +310,7 @@ def test_the_share_of_stalls_leaves_out_the_start(
         return batch
 
     shares = []
-    train_many(
+    (result,) = train_many(
         Slow(),
         [Job(config(), settings, pick)],
         on_metrics=lambda _, step, metrics: shares.append(metrics["stall_share"]),
@@ -304,6 +319,38 @@ def test_the_share_of_stalls_leaves_out_the_start(
     )
     assert len(shares) == 20 - start
     assert max(shares) == pytest.approx(0.25)
+    pace = result.pace
+    # A step takes three seconds, a wait one. The first batch is there before the clock runs, and
+    # at a start the second, too: the scale was measured on them.
+    steps, waits = (10, 9) if start else (20, 18)
+    assert (pace.vectors, pace.seconds) == (256 * steps, pytest.approx(3 * steps + waits))
+    assert pace.stall_share == pytest.approx(waits / pace.seconds)
+    assert pace.vectors_per_second == pytest.approx(pace.vectors / pace.seconds)
+
+
+def test_probes_and_other_saes_on_the_pass_count_in_the_wall_time_of_a_run(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TrainConfig(steps=10, batch_size=256, scale_batches=2, log_every=1)
+    clock = Clock()
+    for module in ("train", "run", "pace"):
+        monkeypatch.setattr(f"plmsae.sae.{module}.time", clock)
+
+    def probe(sae: Sae) -> dict[str, float]:
+        clock.now += 50
+        return {}
+
+    windows = []
+    first, second = train_many(
+        planted,
+        [Job(config(), settings, None, probe), Job(config(), settings)],
+        on_metrics=lambda i, step, metrics: windows.append((i, metrics["vectors_per_second"])),
+    )
+    # Ten probes; the second SAE waits for them as the first does.
+    assert first.pace.seconds == second.pace.seconds == pytest.approx(500)
+    assert first.pace.stall_share == 0
+    # What is logged is the pace of the steps, without the SAE's own probe.
+    assert min(rate for i, rate in windows if i == 0) > first.pace.vectors_per_second
 
 
 def test_nothing_to_train_is_an_error(planted: Planted) -> None:

@@ -131,6 +131,12 @@ def test_every_layer_and_k_is_trained_as_if_alone(
         meta = read_bundle(outcome.bundle).meta
         assert (meta.layer, meta.k) == (outcome.layer, outcome.k)
         assert meta.extra["recipe.k"] == outcome.k
+        written = json.loads((outcome.bundle.parent / "train.json").read_text())
+        assert written == outcome.to_json()
+        assert written["pace"]["vectors_per_second"] > 0
+        assert 0 <= written["pace"]["stall_share"] <= 1
+        assert "% of the time spent waiting for batches" in outcome.lines()[2]
+    assert {"L1.k4/run_stall_share", "L2.k8/run_vectors_per_second"} <= logged
     (alone,) = run(fasta, tmp_path / "alone", layers=(2,), k=(8,))
     assert alone.bundle.parent.name == "L2"
     assert same(together[3], alone)
@@ -296,7 +302,8 @@ def test_a_cache_serves_other_k_other_layers_and_other_seeds_without_the_plm(
     assert files(cache) == stored
     (subset,) = run(fasta, tmp_path / "again", layers=(2,), cache=cache)
     first = tmp_path / "first" / "L2" / "bundle"
-    assert same(subset, train.TrainOutcome(layer=2, k=4, bundle=first, model=None, metrics={}))
+    known = {"layer": 2, "k": 4, "bundle": first, "model": None, "metrics": {}, "pace": {}}
+    assert same(subset, train.TrainOutcome(**known))
 
 
 def test_a_cache_broken_off_ends_byte_for_byte_as_one_that_was_not(
