@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from plmsae.sae.architectures.batchtopk import BatchTopK
-from plmsae.sae.code import SparseCode
+from plmsae.sae.code import SparseCode, row_offsets
 
 
 class Matryoshka(BatchTopK):
@@ -26,7 +26,6 @@ class Matryoshka(BatchTopK):
         bounds = torch.tensor(self.config.levels, device=code.indices.device)
         level_S = torch.bucketize(code.indices, bounds, right=True)
         row_S = level_S * code.n_rows + code.rows()
-        order = torch.sort(row_S, stable=True).indices
-        counts = torch.bincount(row_S, minlength=self.n_levels * code.n_rows)
-        offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+        ordered, order = torch.sort(row_S, stable=True)
+        offsets = row_offsets(ordered, self.n_levels * code.n_rows)
         return SparseCode(code.values[order], code.indices[order], offsets)
