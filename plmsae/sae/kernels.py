@@ -181,6 +181,8 @@ class Transposed(NamedTuple):
         """Return, for each latent, the sum of `weights_S` over its entries: (F,)."""
         n_latents = self.offsets.numel() - 1
         ordered = weights_S[self.order]
+        if not ordered.numel():
+            return weights_S.new_zeros(n_latents)
         sums: Tensor = torch.segment_reduce(
             ordered, "sum", lengths=self.offsets.diff(), unsafe=True, initial=0
         )
