@@ -174,6 +174,11 @@ class Transposed(NamedTuple):
         """Return, for each latent, the sum of `rows_BD` over its entries, weighted: (F, D).
 
         `weights_S` is in the order of the code. This is codeᵀ @ rows, in a fixed order of addition.
+
+        On a GPU too this is one pass without atomics, and so the same at every run. What it is not
+        is balanced: one thread adds a column of one latent, so a latent active in every row is as
+        many additions in a row. Both weight gradients could share a kernel, but not the rows they
+        read, which fit its cache one at a time.
         """
         return _weighted_bags(self.rows, self.offsets, weights_S[self.order], rows_BD)
 

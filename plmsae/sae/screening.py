@@ -115,9 +115,7 @@ def topk(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> Found | None:
     # In place of what is no candidate the row's best is computed again: its weights are at hand.
     looked_up = torch.where(is_candidate_BC, indices_BC, indices_BC[:, :1]).clamp_(max=d_sae - 1)
     offsets = torch.arange(0, n_rows * n + 1, n, device=x_BD.device)
-    rows_S = torch.arange(n_rows, device=x_BD.device).repeat_interleave(
-        n, output_size=n_rows * n
-    )
+    rows_S = torch.arange(n_rows, device=x_BD.device).repeat_interleave(n, output_size=n_rows * n)
     values_S = gathered_dots(looked_up.view(-1), offsets, rows_S, x_BD, W_FD)
     values_BC = values_S.view(n_rows, n).add_(b_F[looked_up])
     values_BC.masked_fill_(~is_candidate_BC, -torch.inf)

@@ -63,7 +63,11 @@ class Elsewhere(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in (_aten._local_scalar_dense.default, _aten.nonzero.default, _aten.bincount.default):
+        if func in (
+            _aten._local_scalar_dense.default,
+            _aten.nonzero.default,
+            _aten.bincount.default,
+        ):
             self.waits += isinstance(args[0], Away)
         return _run(func, args, kwargs or {})
 

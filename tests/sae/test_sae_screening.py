@@ -93,7 +93,7 @@ def test_topk_is_exact_where_latents_differ_by_less_than_float16_can_tell(device
 
 
 def test_ties_are_broken_without_taking_a_latent_twice(device: str) -> None:
-    x, W, b = problem(5)
+    x, W, _ = problem(5)
     W[::2] = W[0]
     assert_same_topk(device, x, W, torch.zeros(len(W)), 8)
     assert_same_topk(device, torch.zeros_like(x), W, torch.zeros(len(W)), 8)
@@ -235,7 +235,9 @@ def test_no_rows_select_nothing(device: str) -> None:
     assert found.values.shape == (0, 3)
 
 
-def test_reduced_precision_is_kept_out_of_sums(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reduced_precision_is_kept_out_of_sums(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, W, _ = (t.to(device) for t in problem(15))
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = True
     assert screening.are_worthwhile(x, W)
