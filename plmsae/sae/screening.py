@@ -129,7 +129,7 @@ def above(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, threshold_F: Tensor) -> Spars
     margin_F = b_F - threshold_F
     rounding = (_largest(b_F) + _largest(threshold_F)) * 2.0**-23
     screen = _Screen.of(x_BD, W_FD, margin_F, rounding)
-    rows_S, indices_S = [], []
+    row_parts, latent_parts = [], []
     for rows, grouped in screen.chunks(x_BD):
         floor_R, is_sound_R = screen.least_B[rows], screen.is_sound_B[rows]
         # What is not a number is a candidate too, for float32 to decide.
@@ -138,12 +138,13 @@ def above(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, threshold_F: Tensor) -> Spars
         latents = _members(hit_group.unsqueeze(1), grouped.shape[2])
         is_candidate = ~(grouped[hit_row, :, hit_group] < floor_R[hit_row].unsqueeze(1))
         hit, member = (is_candidate & (latents < d_sae)).nonzero(as_tuple=True)
-        rows_S.append(hit_row[hit] + rows.start)
-        indices_S.append(latents[hit, member])
-    rows, indices = torch.cat(rows_S), torch.cat(indices_S)
-    values = gathered_dots(indices, row_offsets(rows, n_rows), rows, x_BD, W_FD).add_(b_F[indices])
-    kept = (values > threshold_F[indices]).nonzero().squeeze(1)
-    return SparseCode(values[kept], indices[kept], row_offsets(rows[kept], n_rows))
+        row_parts.append(hit_row[hit] + rows.start)
+        latent_parts.append(latents[hit, member])
+    rows_S, indices_S = torch.cat(row_parts), torch.cat(latent_parts)
+    offsets = row_offsets(rows_S, n_rows)
+    values_S = gathered_dots(indices_S, offsets, rows_S, x_BD, W_FD).add_(b_F[indices_S])
+    kept_S = (values_S > threshold_F[indices_S]).nonzero().squeeze(1)
+    return SparseCode(values_S[kept_S], indices_S[kept_S], row_offsets(rows_S[kept_S], n_rows))
 
 
 class _Screen(NamedTuple):
