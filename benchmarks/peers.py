@@ -23,6 +23,7 @@ class Shape:
     batch_size: int
     steps: int
     seed: int = 0
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def dictionary_learning(shape: Shape, arch: str = "topk") -> Peer:
         # Its warm-up of 1,000 steps is for long runs.
         warmup_steps=min(1000, shape.steps // 10),
         threshold_start_step=min(1000, shape.steps // 2),
-        device="cpu",
+        device=shape.device,
         seed=shape.seed,
     )
     count = iter(range(1, 1_000_000))
@@ -82,7 +83,7 @@ def sparsify(shape: Shape) -> Peer:
 
     torch.manual_seed(shape.seed)
     config = SparseCoderConfig(num_latents=shape.d_sae, k=shape.k)
-    sae = SparseCoder(shape.d_in, config, device="cpu")
+    sae = SparseCoder(shape.d_in, config, device=shape.device)
     # Its trainer's rule: 2e-4, smaller for more latents than 2^14.
     rate = 2e-4 / (shape.d_sae / 2**14) ** 0.5
     optimizer = torch.optim.Adam(sae.parameters(), lr=rate)
@@ -102,7 +103,7 @@ def sparsify(shape: Shape) -> Peer:
 
     def encode(x: Tensor) -> Tensor:
         values, indices, _ = sae.encode(x)
-        return torch.zeros(len(x), shape.d_sae).scatter(1, indices, values)
+        return values.new_zeros(len(x), shape.d_sae).scatter(1, indices, values)
 
     return Peer(step, encode, lambda latents: latents @ sae.W_dec + sae.b_dec)
 
@@ -112,7 +113,7 @@ def overcomplete(shape: Shape) -> Peer:
     from overcomplete.sae import TopKSAE
 
     torch.manual_seed(shape.seed)
-    sae = TopKSAE(shape.d_in, nb_concepts=shape.d_sae, top_k=shape.k, device="cpu")
+    sae = TopKSAE(shape.d_in, nb_concepts=shape.d_sae, top_k=shape.k, device=shape.device)
     optimizer = torch.optim.Adam(sae.parameters(), lr=1e-4)
 
     def step(x: Tensor) -> None:
@@ -133,7 +134,7 @@ def saelens(shape: Shape, arch: str = "topk") -> Peer:
     from sae_lens.training.sae_trainer import SAETrainer
 
     torch.manual_seed(shape.seed)
-    common = {"d_in": shape.d_in, "d_sae": shape.d_sae, "device": "cpu"}
+    common = {"d_in": shape.d_in, "d_sae": shape.d_sae, "device": shape.device}
     if arch == "topk":
         sae = TopKTrainingSAE(TopKTrainingSAEConfig(k=shape.k, **common))
     else:

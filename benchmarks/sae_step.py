@@ -1,6 +1,7 @@
 """How many vectors a second a training step takes, beside peers and the floor.
 
     python benchmarks/sae_step.py --threads 2 --cases 4096:32 2048:32 4096:64
+    python benchmarks/sae_step.py --device cuda
 
 All contestants alternate in one run, so that what else the machine does hits all alike;
 ``benchmarks/README.md`` says how to read the table, ``benchmarks/peers.py`` who takes part.
@@ -17,7 +18,7 @@ import torch
 from peers import BATCHTOPK, TOPK, Shape, available
 from torch import Tensor
 
-from plmsae.sae import candidates
+from plmsae.sae import candidates, screening
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.model import build_sae
 from plmsae.sae.run import Run
@@ -26,14 +27,20 @@ from plmsae.sae.trainer import Trainer
 
 Step = Callable[[Tensor], object]
 
+# What is measured where: the sizes of a small PLM on a CPU, of ESM-2 650M on a GPU.
+DEFAULTS = {
+    "cpu": (320, 10_240, ["4096:32", "2048:32", "4096:64"]),
+    "cuda": (1280, 40_960, ["8192:32", "2048:32", "8192:64"]),
+}
+
 
 def ours(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
     """Take a whole step: revival of dead latents, clipping, Adam, checks and metrics."""
     config = SaeConfig(arch=arch, d_in=arguments.d_in, d_sae=arguments.d_sae, k=k)  # type: ignore[arg-type]
     # A window of one step: what is silenced below is dead from the second step on.
-    settings = TrainConfig(steps=10_000, batch_size=batch, dead_window_share=0.0, device="cpu")
+    settings = TrainConfig(steps=10_000, batch_size=batch, dead_window_share=0.0)
     scaling = Scaling(torch.zeros(arguments.d_in), 1.0, 0.0)
-    trainer = Trainer(config, settings, scaling, torch.device("cpu"))
+    trainer = Trainer(config, settings, scaling, torch.device(arguments.device))
     with torch.no_grad():
         trainer.sae.b_enc_F[: round(arguments.dead * arguments.d_sae)] = -10.0
     run = Run(trainer, lambda step, metrics: None, None)
@@ -41,16 +48,16 @@ def ours(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
 
 
 def ours_fp32(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
-    """Take the same step without bfloat16 candidates."""
+    """Take the same step without bfloat16 candidates, or float16 screening."""
     step = ours(arch, batch, k, arguments)
 
     def without(x: Tensor) -> None:
-        had = candidates._HAS_BFLOAT16
-        candidates._HAS_BFLOAT16 = False
+        had = candidates._HAS_BFLOAT16, screening._DEVICE
+        candidates._HAS_BFLOAT16, screening._DEVICE = False, "none"
         try:
             step(x)
         finally:
-            candidates._HAS_BFLOAT16 = had
+            candidates._HAS_BFLOAT16, screening._DEVICE = had
 
     return without
 
@@ -58,19 +65,23 @@ def ours_fp32(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> S
 def scoring(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
     """Turn, which is no training step, raw activations into a sparse matrix of latents."""
     config = SaeConfig(arch=arch, d_in=arguments.d_in, d_sae=arguments.d_sae, k=k)  # type: ignore[arg-type]
-    return build_sae(config).encode_csr
+    return build_sae(config).to(arguments.device).encode_csr
 
 
-def floor(batch: int, arguments: argparse.Namespace) -> Step:
-    """Compute the encoder's product alone, in float32, into memory at hand."""
-    W_DF = torch.randn(arguments.d_sae, arguments.d_in).t()
-    out_BF = torch.empty(batch, arguments.d_sae)
-    return lambda x: torch.mm(x, W_DF, out=out_BF)
+def floor(batch: int, arguments: argparse.Namespace, dtype: torch.dtype = torch.float32) -> Step:
+    """Compute the encoder's product alone into memory at hand (and `x` in another type)."""
+    on = {"device": arguments.device, "dtype": dtype}
+    W_DF = torch.randn(arguments.d_sae, arguments.d_in, **on).t()
+    out_BF = torch.empty(batch, arguments.d_sae, **on)
+    return lambda x: torch.mm(x.to(dtype), W_DF, out=out_BF)
 
 
 def contestants(batch: int, k: int, arguments: argparse.Namespace) -> dict[str, Step]:
     """Return who takes part, the floor first."""
     found: dict[str, Step] = {"floor (encoder GEMM)": floor(batch, arguments)}
+    if arguments.device != "cpu":
+        for dtype in (torch.bfloat16, torch.float16):
+            found[f"GEMM in {dtype}".replace("torch.", "")] = floor(batch, arguments, dtype)
     for arch in arguments.archs:
         found[f"plmsae {arch}"] = ours(arch, batch, k, arguments)
         if arguments.fp32:
@@ -79,7 +90,12 @@ def contestants(batch: int, k: int, arguments: argparse.Namespace) -> dict[str, 
         found["plmsae topk, scoring"] = scoring("topk", batch, k, arguments)
     if arguments.peers:
         shape = Shape(
-            d_in=arguments.d_in, d_sae=arguments.d_sae, k=k, batch_size=batch, steps=10_000
+            d_in=arguments.d_in,
+            d_sae=arguments.d_sae,
+            k=k,
+            batch_size=batch,
+            steps=10_000,
+            device=arguments.device,
         )
         makers = TOPK | (BATCHTOPK if "batchtopk" in arguments.archs else {})
         found |= {name: peer.step for name, peer in available(makers, shape).items()}
@@ -88,11 +104,15 @@ def contestants(batch: int, k: int, arguments: argparse.Namespace) -> dict[str, 
 
 def measure(steps: dict[str, Step], x_BD: Tensor, rounds: int) -> dict[str, list[float]]:
     """Return seconds a step, one after the other in each round; a first round is not counted."""
+    # A GPU works on behind the back of the host: the clock is read when it is done.
+    wait = torch.cuda.synchronize if x_BD.is_cuda else lambda: None
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for i in range(rounds + 1):
         for name, step in steps.items():
+            wait()
             start = time.perf_counter()
             step(x_BD)
+            wait()
             if i:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
@@ -101,21 +121,29 @@ def measure(steps: dict[str, Step], x_BD: Tensor, rounds: int) -> dict[str, list
 def main() -> None:
     """Print one table a case."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", default=["4096:32", "2048:32", "4096:64"])
+    parser.add_argument("--device", default="cpu", choices=list(DEFAULTS))
+    parser.add_argument("--cases", nargs="+", help="batch:k")
     parser.add_argument("--archs", nargs="+", default=["topk", "batchtopk"])
-    parser.add_argument("--d-in", type=int, default=320)
-    parser.add_argument("--d-sae", type=int, default=10_240)
+    parser.add_argument("--d-in", type=int)
+    parser.add_argument("--d-sae", type=int)
     parser.add_argument("--dead", type=float, default=0.01, help="share of latents that are dead")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--fp32", action="store_true", help="also without bfloat16")
+    parser.add_argument("--fp32", action="store_true", help="also without half precision")
     parser.add_argument("--scoring", action="store_true", help="also the path of batch scoring")
     parser.add_argument("--no-peers", dest="peers", action="store_false")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    d_in, d_sae, cases = DEFAULTS[arguments.device]
+    arguments.d_in, arguments.d_sae = arguments.d_in or d_in, arguments.d_sae or d_sae
+    arguments.cases = arguments.cases or cases
+    where = f"{arguments.threads} threads"
+    if arguments.device == "cuda":
+        where = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     for case in arguments.cases:
         batch, k = (int(number) for number in case.split(":"))
         x_BD = torch.randn(batch, arguments.d_in, generator=torch.Generator().manual_seed(0))
+        x_BD = x_BD.to(arguments.device)
         steps = contestants(batch, k, arguments)
         seconds = measure(steps, x_BD, arguments.rounds)
         names = list(steps)
@@ -123,7 +151,7 @@ def main() -> None:
         peak = 2e-9 * batch * arguments.d_in * arguments.d_sae / min(base)
         print(
             f"\n{arguments.d_in} → {arguments.d_sae}, batch {batch}, k {k},"
-            f" {arguments.threads} threads; measured fp32 peak {peak:.0f} GFLOP/s\n"
+            f" {where}; measured fp32 peak {peak:.0f} GFLOP/s\n"
         )
         print("| | vectors/s (median) | best | of the floor |")
         print("| --- | --- | --- | --- |")

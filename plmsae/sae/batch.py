@@ -16,12 +16,15 @@ Batch = Tensor | tuple[Tensor, Tensor]
 def split_batch(
     batch: Batch, config: SaeConfig, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
-    """Check a raw batch and return what goes in and what a transcoder reconstructs, on `device`."""
+    """Check a raw batch and return what goes in and what a transcoder reconstructs, on `device`.
+
+    Nobody waits for a batch in pinned memory to arrive on a GPU: it must not be changed afterwards.
+    """
     if not config.is_transcoder:
         if not isinstance(batch, Tensor):
             raise InputError("batches must be tensors, not pairs, where target is input")
         _check_shape("batches", batch, config.d_in)
-        return batch.to(device, torch.float32), None
+        return _moved(batch, device), None
     if isinstance(batch, Tensor) or len(batch) != 2:
         raise InputError(
             "a transcoder needs pairs of batches", hint="give (activations, target activations)"
@@ -33,7 +36,7 @@ def split_batch(
         raise InputError(
             "input and target must have as many rows", value=f"{x_BD.shape[0]}, {y_BD.shape[0]}"
         )
-    x_BD, y_BD = x_BD.to(device, torch.float32), y_BD.to(device, torch.float32)
+    x_BD, y_BD = _moved(x_BD, device), _moved(y_BD, device)
     return x_BD, y_BD - x_BD if config.target == "change" else y_BD
 
 
@@ -43,6 +46,12 @@ def training_batch(
     """Do what `split_batch` does, with the input normalised: training never sees raw rows."""
     x_BD, target_BD = split_batch(batch, config, device)
     return normalize(x_BD, config.input_norm).rows, target_BD
+
+
+def _moved(batch: Tensor, device: torch.device) -> Tensor:
+    # On the way back, from a GPU, not to wait would be to read what is not there yet.
+    ahead = device.type == "cuda" and batch.device.type == "cpu"
+    return batch.to(device, non_blocking=ahead).float()
 
 
 def _check_shape(name: str, batch: Tensor, width: int) -> None:

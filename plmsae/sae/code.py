@@ -76,3 +76,12 @@ class SparseCode(NamedTuple):
             torch.from_numpy(csr.indices.astype(np.int64)).to(device),
             torch.from_numpy(csr.indptr.astype(np.int64)).to(device),
         )
+
+
+def row_offsets(rows_S: Tensor, n_rows: int) -> Tensor:
+    """Return where each row begins among ascending row numbers, int64 (n_rows + 1,).
+
+    (`torch.bincount` would make the host wait for a GPU.)
+    """
+    numbers = torch.arange(n_rows + 1, dtype=rows_S.dtype, device=rows_S.device)
+    return torch.searchsorted(rows_S, numbers)

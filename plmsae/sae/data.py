@@ -120,9 +120,10 @@ class ShuffledBatches:
                 buffer_RD = torch.cat((buffer_RD, block))
                 break
             places = torch.from_numpy(rng.choice(buffer_RD.shape[0], size=size, replace=False))
+            places = places.to(buffer_RD.device)
             yield buffer_RD[places]
             buffer_RD[places] = block
-        order = torch.from_numpy(rng.permutation(buffer_RD.shape[0]))
+        order = torch.from_numpy(rng.permutation(buffer_RD.shape[0])).to(buffer_RD.device)
         for places in torch.split(order, size):
             if places.numel() == size:
                 yield buffer_RD[places]

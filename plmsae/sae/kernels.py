@@ -16,8 +16,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from plmsae.sae import candidates
-from plmsae.sae.code import SparseCode
+from plmsae.sae import candidates, screening
+from plmsae.sae.code import SparseCode, row_offsets
 from plmsae.sae.gathered import gathered_dots
 
 # Small enough to stay near the last-level cache between GEMM and selection, large enough that the
@@ -37,6 +37,10 @@ def select_topk(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCode:
         found = candidates.topk(x_BD, W_FD, b_F, k)
         if found is not None:
             return _with_unsettled(*found, x_BD, W_FD, b_F, k)
+    elif screening.are_worthwhile(x_BD, W_FD):
+        screened = screening.topk(x_BD, W_FD, b_F, k)
+        if screened is not None:
+            return _settled(screened, x_BD, W_FD, b_F)
     return _select_topk(x_BD, W_FD, b_F, k)
 
 
@@ -59,6 +63,17 @@ def _with_unsettled(
     return SparseCode.from_topk(values_BK, indices_BK)
 
 
+def _settled(found: screening.Found, x_BD: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCode:
+    """Replace, in place, the rows that only float32 can settle."""
+    rest = (~found.settled).nonzero().squeeze(1)
+    if rest.numel():
+        k = found.values.shape[1]
+        others = _select_topk(x_BD[rest], W_FD, b_F, k)
+        found.values[rest] = others.values.view(-1, k)
+        found.indices[rest] = others.indices.view(-1, k)
+    return SparseCode.from_topk(found.values, found.indices)
+
+
 def _select_topk(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCode:
     n_rows = x_BD.shape[0]
     values_BK = x_BD.new_empty((n_rows, k))
@@ -75,9 +90,10 @@ def select_above(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, threshold_F: Tensor) -
     """
     if candidates.are_worthwhile(x_BD, W_FD):
         return candidates.above(x_BD, W_FD, b_F, threshold_F)
+    if screening.are_worthwhile(x_BD, W_FD):
+        return screening.above(x_BD, W_FD, b_F, threshold_F)
     width = _group_width(W_FD.shape[0])
-    values, indices = [], []
-    counts_B = torch.zeros(x_BD.shape[0], dtype=torch.int64, device=x_BD.device)
+    values, indices, hit_rows = [], [], []
     for rows, grouped in _preactivations(x_BD, W_FD, b_F - threshold_F):
         hit_row, hit_group = (grouped.amax(dim=1) > 0).nonzero(as_tuple=True)
         margins = grouped[hit_row, :, hit_group]
@@ -85,16 +101,17 @@ def select_above(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, threshold_F: Tensor) -
         latents = hit_group[hit] + member * width
         values.append(margins[hit, member] + threshold_F[latents])
         indices.append(latents)
-        counts_B[rows] = torch.bincount(hit_row[hit], minlength=grouped.shape[0])
-    offsets = torch.nn.functional.pad(counts_B.cumsum(0), (1, 0))
+        hit_rows.append(hit_row[hit] + rows.start)
     if not values:
-        return SparseCode(x_BD.new_empty(0), offsets.new_empty(0), offsets)
+        none = torch.zeros(1, dtype=torch.int64, device=x_BD.device)
+        return SparseCode(x_BD.new_empty(0), none[:0], none)
+    offsets = row_offsets(torch.cat(hit_rows), x_BD.shape[0])
     return SparseCode(torch.cat(values), torch.cat(indices), offsets)
 
 
 def select_batch_topk(
     x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int, guess: float | None
-) -> tuple[SparseCode, float]:
+) -> tuple[SparseCode, Tensor]:
     """Encode rows and keep the B·k largest positive pre-activations of the whole batch.
 
     Entries above a guessed threshold are gathered; if they are at least B·k, the B·k largest of
@@ -113,7 +130,7 @@ def select_batch_topk(
     -------
     code : SparseCode
         B·k entries, or fewer if fewer pre-activations are positive.
-    threshold : float
+    threshold : Tensor, shape ()
         The smallest value kept; 0 if nothing is positive.
     """
     target = x_BD.shape[0] * k
@@ -130,8 +147,7 @@ def select_batch_topk(
         guess = 0.0 if guess < 1e-6 else guess
     if found > target:
         code = _largest(code, target)
-    threshold = float(code.values.min()) if code.values.numel() else 0.0
-    return code, threshold
+    return code, code.values.min() if code.values.numel() else x_BD.new_zeros(())
 
 
 def decode(code: SparseCode, W_FD: Tensor) -> Tensor:
@@ -158,6 +174,11 @@ class Transposed(NamedTuple):
         """Return, for each latent, the sum of `rows_BD` over its entries, weighted: (F, D).
 
         `weights_S` is in the order of the code. This is codeᵀ @ rows, in a fixed order of addition.
+
+        On a GPU too this is one pass without atomics, and so the same at every run. What it is not
+        is balanced: one thread adds a column of one latent, so a latent active in every row is as
+        many additions in a row. Both weight gradients could share a kernel, but not the rows they
+        read, which fit its cache one at a time.
         """
         return _weighted_bags(self.rows, self.offsets, weights_S[self.order], rows_BD)
 
@@ -165,6 +186,8 @@ class Transposed(NamedTuple):
         """Return, for each latent, the sum of `weights_S` over its entries: (F,)."""
         n_latents = self.offsets.numel() - 1
         ordered = weights_S[self.order]
+        if not ordered.numel():
+            return weights_S.new_zeros(n_latents)
         sums: Tensor = torch.segment_reduce(
             ordered, "sum", lengths=self.offsets.diff(), unsafe=True, initial=0
         )
@@ -187,9 +210,8 @@ def transpose(code: SparseCode, rows_S: Tensor, d_sae: int) -> Transposed:
         order_S = torch.from_numpy(positions.data)
         rows = torch.from_numpy(positions.indices.astype(np.int64))
         return Transposed(order_S, rows, torch.from_numpy(positions.indptr.astype(np.int64)))
-    order_S = torch.sort(code.indices.int(), stable=True).indices
-    counts_F = torch.bincount(code.indices, minlength=d_sae)
-    return Transposed(order_S, rows_S[order_S], torch.nn.functional.pad(counts_F.cumsum(0), (1, 0)))
+    ordered, order_S = torch.sort(code.indices.int(), stable=True)
+    return Transposed(order_S, rows_S[order_S], row_offsets(ordered, d_sae))
 
 
 def _weighted_bags(members_S: Tensor, offsets: Tensor, weights_S: Tensor, rows: Tensor) -> Tensor:
@@ -248,16 +270,16 @@ def _nth_smallest(values_S: Tensor, n: int) -> Tensor:
     if values_S.device.type == "cpu":
         # numpy's partial sort takes a tenth of the time of torch's.
         return torch.from_numpy(np.partition(values_S.numpy(), n)[n : n + 1])[0]
-    return values_S.kthvalue(n + 1).values
+    # On a GPU a whole sort uses all of it; torch.kthvalue would use one block of threads.
+    return values_S.sort().values[n]
 
 
 def _largest(code: SparseCode, n: int) -> SparseCode:
     """Keep the n largest entries; of those equal to the smallest kept, the first ones."""
-    total = code.values.numel()
-    smallest = _nth_smallest(code.values, total - n)
-    keep = code.values > smallest
-    ties = (code.values == smallest).nonzero().squeeze(1)
-    keep[ties[: n - int(keep.sum())]] = True
-    counts_B = torch.bincount(code.rows()[keep], minlength=code.n_rows)
-    offsets = torch.nn.functional.pad(counts_B.cumsum(0), (1, 0))
-    return SparseCode(code.values[keep], code.indices[keep], offsets)
+    smallest = _nth_smallest(code.values, code.values.numel() - n)
+    above, tied = code.values > smallest, code.values == smallest
+    room = n - above.sum()
+    # How many there are is known: nobody waits for the device to count them.
+    kept = torch.nonzero_static(above | (tied & (tied.cumsum(0) <= room)), size=n).squeeze(1)
+    offsets = row_offsets(code.rows()[kept], code.n_rows)
+    return SparseCode(code.values[kept], code.indices[kept], offsets)

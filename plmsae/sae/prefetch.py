@@ -150,6 +150,9 @@ class PrefetchedBatches:
         For example `ShuffledBatches` over a running PLM, or `CachedActivations`.
     ahead : int
         Most batches kept waiting.
+    pin_memory : bool
+        Whether to put batches that are on the CPU into pinned memory, from where they travel to a
+        GPU several times faster, and without the trainer waiting.
 
     Attributes
     ----------
@@ -157,11 +160,26 @@ class PrefetchedBatches:
         How long the consumer waited, over all iterations.
     """
 
-    def __init__(self, batches: Iterable[Any] | BatchSource, *, ahead: int = 4) -> None:
+    def __init__(
+        self, batches: Iterable[Any] | BatchSource, *, ahead: int = 4, pin_memory: bool = False
+    ) -> None:
         self._source = as_source(batches)
         self._ahead = ahead
+        self._pin_memory = pin_memory
         self.stalls = Stalls()
 
     def iter_from(self, step: int) -> Iterator[Any]:
         """Yield the batches from the `step`-th on."""
-        return prefetch(lambda: self._source.iter_from(step), ahead=self._ahead, stalls=self.stalls)
+        return prefetch(lambda: self._made(step), ahead=self._ahead, stalls=self.stalls)
+
+    def _made(self, step: int) -> Iterator[Any]:
+        for batch in self._source.iter_from(step):
+            yield _pinned(batch) if self._pin_memory else batch
+
+
+def _pinned(batch: Any) -> Any:
+    if isinstance(batch, dict):
+        return {key: _pinned(value) for key, value in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(_pinned(value) for value in batch)
+    return batch.pin_memory() if batch.device.type == "cpu" else batch

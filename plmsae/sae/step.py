@@ -104,8 +104,8 @@ def set_gradients(
     sae.W_enc_FD.grad = gradients.W_enc
     sae.b_enc_F.grad = gradients.b_enc
     sae.b_dec_D.grad = grad_b_dec
-    fired_F = torch.zeros_like(sae.b_enc_F, dtype=torch.bool)
-    fired_F[code.indices[code.values > 0]] = True
+    # Values are never negative. (Indexing by a mask would make the host wait for a GPU.)
+    fired_F = entries.by_latent.sum_weights(entries.code.values) > 0
     return StepResult(loss, residual_BD, code, fired_F)
 
 

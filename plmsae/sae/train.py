@@ -220,7 +220,7 @@ def _new(job: Job, first: list[Any]) -> Trainer:
         raise InputError("there are no batches to train on")
     device = _device(settings.device)
     n = min(settings.scale_batches, settings.total_steps)
-    pairs = [training_batch(_own(b, job), config, torch.device("cpu")) for b in first[:n]]
+    pairs = [training_batch(_own(b, job), config, device) for b in first[:n]]
     targets = [target for _, target in pairs if target is not None]
     return Trainer(
         config,

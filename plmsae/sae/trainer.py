@@ -103,6 +103,8 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self.lr
         self._optimizer.step()
+        # Their memory is for the next step, or for the copy that `finished_sae` makes.
+        self._optimizer.zero_grad()
         with torch.no_grad():
             decoder = self.sae.W_dec_FD
             decoder.div_(torch.linalg.vector_norm(decoder, dim=1, keepdim=True))
@@ -116,8 +118,6 @@ class Trainer:
         The scaling is folded in; what `input_norm` does to a row comes before it and stays.
         """
         sae = copy.deepcopy(self.sae)
-        for parameter in sae.parameters():
-            parameter.grad = None
         of_target = self.target_scaling or self.scaling
         sae.fold_scaling(self.scaling.mean, self.scaling.factor, of_target.mean, of_target.factor)
         return sae.cpu().eval()

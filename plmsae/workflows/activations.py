@@ -87,6 +87,7 @@ def cached(
     held_out: Sequence[int],
     batch_size: int,
     seed: int,
+    pin_memory: bool = False,
 ) -> Activations:
     """Read a finished cache, of which some layers are used and some proteins are held out.
 
@@ -100,6 +101,8 @@ def cached(
     held_out : sequence of int
         Their numbers.
     batch_size, seed : int
+    pin_memory : bool
+        Whether the batches are for a GPU.
     """
     rows = CachedLayers(
         folder, layers, batch_size=batch_size, seed=seed, without=frozenset(held_out)
@@ -108,7 +111,7 @@ def cached(
     share = min(1.0, SAMPLED / (n_proteins - len(held_out)))
     n_batches = min(math.ceil(share * first.n_rows / batch_size), first.steps_per_epoch)
     return Activations(
-        batches=PrefetchedBatches(rows),
+        batches=PrefetchedBatches(rows, pin_memory=pin_memory),
         pick=itemgetter,
         sample=lambda: islice(rows.iter_from(0), n_batches),
     )

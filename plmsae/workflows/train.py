@@ -201,6 +201,7 @@ def _activations(
         held_out=kept,
         batch_size=recipe["batch_size"],
         seed=request.seed,
+        pin_memory=plm.device.type == "cuda",
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from plmsae.sae import screening
 from plmsae.sae.architectures.jumprelu import BANDWIDTH, JumpReLU
 from plmsae.sae.architectures.penalised import Penalised
 from plmsae.sae.base import Sae
@@ -104,55 +105,79 @@ def dense_gradients(
 
 
 def assert_equal_to_dense(
-    sae: Sae, revive: int | None = None, target: Tensor | None = None
+    sae: Sae,
+    device: str,
+    revival: Revival | None = None,
+    target: Tensor | None = None,
 ) -> None:
+    """Compare with autograd on the CPU, wherever the sparse step runs."""
     x = torch.randn(B, D, generator=torch.Generator().manual_seed(3)) + 0.5
-    revival = revive and Revival(torch.arange(5, 25), 0.7, revive)
     loss, expected = dense_gradients(sae, x, revival, target)
-    result = set_gradients(sae, x, revival, target)
+    sae.to(device)
+    revival = revival and revival._replace(dead=revival.dead.to(device))
+    target = None if target is None else target.to(device)
+    result = set_gradients(sae, x.to(device), revival, target)
     assert float(result.loss) == pytest.approx(loss, rel=1e-5)
     for name, parameter in sae.named_parameters():
         scale = expected[name].abs().max()
         assert scale > 0, name
-        assert torch.allclose(parameter.grad, expected[name], atol=2e-5 * float(scale)), name
+        found = parameter.grad.cpu()
+        assert torch.allclose(found, expected[name], atol=2e-5 * float(scale)), name
+
+
+def some_dead(k: int | None) -> Revival | None:
+    return None if k is None else Revival(torch.arange(5, 25), 0.7, k)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("apply_b_dec", [True, False])
 @pytest.mark.parametrize("revive", [None, 30, 3])
-def test_gradients_equal_dense_autograd(arch: str, apply_b_dec: bool, revive: int | None) -> None:
-    assert_equal_to_dense(
-        sae_with_random_biases(arch, apply_b_dec_to_input=apply_b_dec), revive=revive
-    )
+def test_gradients_equal_dense_autograd(
+    arch: str, apply_b_dec: bool, revive: int | None, device: str
+) -> None:
+    sae = sae_with_random_biases(arch, apply_b_dec_to_input=apply_b_dec)
+    assert_equal_to_dense(sae, device, some_dead(revive))
+
+
+@pytest.mark.parametrize("arch", ["topk", "batchtopk", "jumprelu"])
+def test_gradients_equal_dense_autograd_where_float16_screens(
+    arch: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screening, "_DEVICE", device)
+    monkeypatch.setattr(screening, "_LARGE", 0)
+    monkeypatch.setattr(screening, "_MORE", 0)
+    monkeypatch.setattr(screening, "_FEW", 1)
+    monkeypatch.setattr(screening, "_GROUP", 4)
+    screened = []
+    of = screening._Screen.of
+    monkeypatch.setattr(screening._Screen, "of", lambda *a: screened.append(a) or of(*a))
+    assert_equal_to_dense(sae_with_random_biases(arch), device)
+    assert screened
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("revive", [None, 30, 3])
-def test_gradients_of_a_transcoder_equal_dense_autograd(arch: str, revive: int | None) -> None:
+def test_gradients_of_a_transcoder_equal_dense_autograd(
+    arch: str, revive: int | None, device: str
+) -> None:
     sae = sae_with_random_biases(arch, target="layer", d_out=5)
     target = torch.randn(B, 5, generator=torch.Generator().manual_seed(4)) - 0.3
-    assert_equal_to_dense(sae, revive=revive, target=target)
+    assert_equal_to_dense(sae, device, some_dead(revive), target)
 
 
 @pytest.mark.parametrize(
     ("arch", "levels"), [("hierarchical", (1, 4)), ("hierarchical", (4,)), ("matryoshka", (7, 60))]
 )
 def test_gradients_at_levels_of_ones_own_equal_dense_autograd(
-    arch: str, levels: tuple[int, ...]
+    arch: str, levels: tuple[int, ...], device: str
 ) -> None:
-    assert_equal_to_dense(sae_with_random_biases(arch, levels=levels))
+    assert_equal_to_dense(sae_with_random_biases(arch, levels=levels), device)
 
 
-def test_gradients_of_many_dead_latents_equal_dense_autograd() -> None:
+def test_gradients_of_many_dead_latents_equal_dense_autograd(device: str) -> None:
     # Fewer than a sixteenth of the dead take part: the sparse way.
     sae = sae_with_random_biases("topk", d_sae=200)
-    x = torch.randn(B, D, generator=torch.Generator().manual_seed(3)) + 0.5
-    revival = Revival(torch.arange(5, 195), 0.7, 3)
-    loss, expected = dense_gradients(sae, x, revival, None)
-    assert float(set_gradients(sae, x, revival).loss) == pytest.approx(loss, rel=1e-5)
-    for name, parameter in sae.named_parameters():
-        scale = expected[name].abs().max()
-        assert torch.allclose(parameter.grad, expected[name], atol=2e-5 * float(scale)), name
+    assert_equal_to_dense(sae, device, Revival(torch.arange(5, 195), 0.7, 3))
 
 
 @pytest.mark.parametrize("arch", ARCHS)

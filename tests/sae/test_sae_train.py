@@ -51,9 +51,10 @@ def same_weights(a: Sae, b: Sae) -> bool:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_planted_features_far_off_centre_are_recovered(arch: str) -> None:
+def test_planted_features_far_off_centre_are_recovered(arch: str, device: str) -> None:
     planted = Planted(gamma=10.0)
-    sae = train(planted, config(arch), TrainConfig(steps=800, batch_size=256)).sae
+    settings = TrainConfig(steps=800, batch_size=256, device=device)
+    sae = train(planted, config(arch), settings).sae
     found = evaluate_sae(sae, [planted.batch(10**6 + i) for i in range(8)])
     nearest = (planted.features @ sae.W_dec_FD.detach().t()).amax(dim=1)
     # The first few of nested latents must each stand for several features.
@@ -112,9 +113,11 @@ def test_a_seldom_latent_is_not_taken_for_dead_after_a_silence_of_four_hundredth
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_run_broken_off_and_resumed_has_the_same_weights_bit_for_bit(
-    arch: str, planted: Planted, tmp_path: Path
+    arch: str, device: str, planted: Planted, tmp_path: Path
 ) -> None:
-    settings = TrainConfig(steps=60, batch_size=256, checkpoint_minutes=0, log_every=1)
+    settings = TrainConfig(
+        steps=60, batch_size=256, checkpoint_minutes=0, log_every=1, device=device
+    )
     straight = train(planted, config(arch), settings)
 
     def run_until(stop: int) -> None:

@@ -47,15 +47,14 @@ class BatchTopK(Sae):
     def select_for_training(self, x_BD: Tensor) -> SparseCode:
         """Return the B·k largest pre-activations of the batch and update the threshold."""
         assert self.config.k is not None  # noqa: S101 (SaeConfig checks it)
-        guess = None if self.last_threshold < 0 else 0.96 * float(self.last_threshold)
+        last = float(self.last_threshold)
+        guess = None if last < 0 else 0.96 * last
         code, smallest = kernels.select_batch_topk(
             x_BD, self.W_enc_FD, self.b_enc_F, self.config.k, guess
         )
-        self.last_threshold.fill_(smallest)
-        if self.threshold < 0:
-            self.threshold.fill_(smallest)
-        else:
-            self.threshold.lerp_(self.last_threshold, 1 - _THRESHOLD_MEMORY)
+        self.last_threshold.copy_(smallest)
+        moved = self.threshold.lerp(smallest, 1 - _THRESHOLD_MEMORY)
+        self.threshold.copy_(torch.where(self.threshold < 0, smallest, moved))
         return code
 
     def rescale_extras(self, factor: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from plmsae.sae.architectures.batchtopk import BatchTopK
-from plmsae.sae.code import SparseCode
+from plmsae.sae.code import SparseCode, row_offsets
 
 
 class Matryoshka(BatchTopK):
@@ -23,10 +23,11 @@ class Matryoshka(BatchTopK):
 
     def stack_levels(self, code: SparseCode) -> SparseCode:
         """Return the code as rows of the first group of latents, then of the next, and so on."""
-        bounds = torch.tensor(self.config.levels, device=code.indices.device)
-        level_S = torch.bucketize(code.indices, bounds, right=True)
+        # Compared one by one: a tensor of the bounds would first have to travel to a GPU.
+        level_S = torch.zeros_like(code.indices)
+        for bound in self.config.levels[:-1]:
+            level_S += code.indices >= bound
         row_S = level_S * code.n_rows + code.rows()
-        order = torch.sort(row_S, stable=True).indices
-        counts = torch.bincount(row_S, minlength=self.n_levels * code.n_rows)
-        offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+        ordered, order = torch.sort(row_S, stable=True)
+        offsets = row_offsets(ordered, self.n_levels * code.n_rows)
         return SparseCode(code.values[order], code.indices[order], offsets)
