@@ -195,6 +195,7 @@ def _check_folder_name(folder: Path, layer: int) -> None:
 def _check_fit(
     sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts: PlmFacts
 ) -> None:
+    _check_target(sae, origin, request, facts)
     if sae.config.d_in != facts.d_model:
         raise InputError(
             f"the SAE takes {sae.config.d_in} numbers a residue, {facts.id} gives {facts.d_model}",
@@ -208,6 +209,37 @@ def _check_fit(
             where="--layer",
             value=str(request.layer),
             hint=f"give --layer {stored}",
+        )
+
+
+def _check_target(
+    sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts: PlmFacts
+) -> None:
+    """Ask for the layer that a transcoder gives: no file says it by our numbers."""
+    given = request.target_layer
+    if not sae.config.is_transcoder:
+        if given is not None:
+            raise InputError("only a transcoder has one", where="--target-layer", value=str(given))
+        return
+    if given is None:
+        raise InputError(
+            "a transcoder; the file does not say which layer it gives",
+            where=origin["file"],
+            hint="give --target-layer",
+        )
+    facts.check_layer(given, option="--target-layer")
+    if given <= request.layer:
+        raise InputError(
+            f"a transcoder of layer {request.layer} needs a layer above it",
+            where="--target-layer",
+            value=str(given),
+        )
+    if sae.config.d_target != facts.d_model:
+        raise InputError(
+            f"the transcoder gives {sae.config.d_target} numbers a residue, {facts.id} has "
+            f"{facts.d_model}",
+            where=origin["file"],
+            hint="give --plm the one it was trained on",
         )
 
 
@@ -230,28 +262,29 @@ def _measure(
     from plmsae.workflows.activations import activation_stream
     from plmsae.workflows.measure import LatentStatistics, reconstruction
 
-    if sae.config.is_transcoder:
-        raise InputError(
-            "a transcoder's reconstruction is not measured here",
-            where="--proteins",
-            hint="leave it out",
-        )
     proteins = read_protein_set(
         request.proteins, max_proteins=MEASURED, seed=request.seed, progress=progress
     )
     device: Any = request.device
-    head = request.unit == "residue"
+    # The head says what a reconstruction costs the PLM; means and transcoders have no such reading.
+    head = request.unit == "residue" and request.target_layer is None
     plm = load_plm(
         request.plm,
         device=device,
         revision=request.plm_revision,
         head=head,
-        max_layer=None if head else request.layer,
+        max_layer=None if head else request.target_layer or request.layer,
     )
     sae = sae.to(plm.device)
     with progress.task(f"measuring the reconstruction on {len(proteins.proteins)} proteins"):
         metrics = reconstruction(
-            plm, request.layer, sae, request.unit, proteins.sequences, request.seed
+            plm,
+            request.layer,
+            sae,
+            request.unit,
+            proteins.sequences,
+            request.seed,
+            target=request.target_layer,
         )
         statistics = LatentStatistics(sae.config.d_sae)
         for states in activation_stream(
@@ -278,8 +311,15 @@ def _write(
     features: pl.DataFrame,
     data: DataFingerprint | None,
 ) -> Bundle:
+    name = model_name(
+        facts.id,
+        request.layer,
+        request.unit,
+        target=sae.config.target,
+        target_layer=request.target_layer,
+    )
     return write_unproved(
-        request.out / model_name(facts.id, request.layer, request.unit),
+        request.out / name,
         sae,
         features,
         metrics,
@@ -287,6 +327,7 @@ def _write(
         plm_revision=facts.revision,
         layer=request.layer,
         unit=request.unit,
+        target_layer=request.target_layer,
         seed=request.seed,
         origin=origin["called"],
         extra=_flat(origin, data),
