@@ -1,8 +1,10 @@
 """Names of registered models, and the ways a user may point at one.
 
-A model is called ``plmsae.<plm>.L<layer>.<unit>``; a transcoder, ``L4-L5`` instead of ``L4`` where it
-gives layer 5, and ``L4-L5-change`` where it gives what the blocks up to layer 5 add. A user writes ``NAME@alias``, ``NAME/3``,
-``NAME`` (its champion), any of these after ``models:/``, or ``models:/m-…`` (a logged model).
+A model is called ``plmsae.<plm>.L<layer>.<unit>``. In place of ``L4`` a transcoder has ``L4-L5``
+where it gives layer 5, and ``L4-L5-change`` where it gives what the blocks up to layer 5 add.
+
+A user writes ``NAME@alias``, ``NAME/3``, ``NAME`` (its champion), any of these after ``models:/``,
+or ``models:/m-…`` (a logged model).
 """
 
 from __future__ import annotations

@@ -114,11 +114,10 @@ def _ensure_registered(store: MlflowClient, meta: BundleMeta) -> None:
     from mlflow.exceptions import MlflowException
 
     tags = {"plmsae": "true", "plm": meta.plm, "layer": str(meta.layer), "unit": meta.unit}
+    kind = "Sparse autoencoder"
     if meta.is_transcoder:
         tags |= {"target": meta.target, "target_layer": str(meta.target_layer)}
-    kind = (
-        f"Transcoder to layer {meta.target_layer}" if meta.is_transcoder else "Sparse autoencoder"
-    )
+        kind = f"Transcoder to layer {meta.target_layer}"
     about = f"{kind} on {meta.plm}, after block {meta.layer}, per {meta.unit}."
     try:
         store.create_registered_model(meta.name, tags=tags, description=about)

@@ -316,7 +316,7 @@ def test_a_transcoder_is_asked_for_the_layer_it_gives_and_named_after_it(tmp_pat
     for above, said in ((3, "needs a layer above it"), (7, "has layers 0 to 6")):
         with pytest.raises(InputError, match=f"^--target-layer: .*{said}"):
             bring(folder=folder, target_layer=above)
-    with pytest.raises(InputError, match="^--target-layer: only a transcoder"):
+    with pytest.raises(InputError, match=r"^--target-layer: only a transcoder"):
         bring(folder=saelens(tmp_path / "plain"), target_layer=5)
     outcome = bring(folder=folder, target_layer=5, proteins=str(proteins))
     meta = read_bundle(outcome.bundle).meta
