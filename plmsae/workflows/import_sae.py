@@ -250,14 +250,12 @@ def _measure(
     from plmsae.workflows.measure import features_frame
 
     if request.proteins is None:
-        if origin.get("scale_convention") == "folded":
-            highest_F = np.ones(sae.config.d_sae)
-        else:
-            # What the file does not say is 0 until `evaluate` finds it.
-            given = origin["per_latent"].get("max_activation", np.zeros(sae.config.d_sae))
-            highest_F = np.asarray(given, dtype=np.float64)
         nothing_F = np.zeros(sae.config.d_sae)
-        return {}, features_frame(nothing_F, highest_F, nothing_F.astype(bool)), None
+        # What the file does not say is 0 until `evaluate` finds it.
+        given = origin["per_latent"].get("max_activation")
+        highest_F = nothing_F if given is None else np.asarray(given, dtype=np.float64)
+        dead_F = np.full(sae.config.d_sae, given is not None) & (highest_F <= 0)
+        return {}, features_frame(nothing_F, highest_F, dead_F), None
     from plmsae.plm.model import load_plm
     from plmsae.workflows.activations import activation_stream
     from plmsae.workflows.measure import LatentStatistics, reconstruction
