@@ -55,7 +55,7 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """The name it is registered under, ``plmsae.<plm>.L<layer>.<unit>``."""
+        """The name it is registered under (see `plmsae.naming`)."""
         return self.meta.name
 
     @property
@@ -259,6 +259,13 @@ def _check_sae(files: dict[str, Path], meta: BundleMeta) -> None:
                 where=files[CONFIG_FILE],
                 value=str(config.get(key)),
             )
+    target = _target(config)
+    if target != meta.target:
+        raise InputError(
+            f"its target differs from model.json's {meta.target}",
+            where=files[CONFIG_FILE],
+            value=target,
+        )
     shapes = safetensors_shapes(files[WEIGHTS_FILE])
     if shapes.get("W_enc") != (meta.d_in, meta.d_sae):
         raise InputError(
@@ -266,3 +273,12 @@ def _check_sae(files: dict[str, Path], meta: BundleMeta) -> None:
             where=files[WEIGHTS_FILE],
             value=str(shapes.get("W_enc")),
         )
+
+
+def _target(config: dict[str, Any]) -> str:
+    """Return what an SAE of this ``cfg.json`` reconstructs; where SAELens wrote it, by its name."""
+    metadata = config.get("metadata")
+    ours = metadata.get("plmsae") if isinstance(metadata, dict) else None
+    if isinstance(ours, dict) and "target" in ours:
+        return str(ours["target"])
+    return "layer" if str(config.get("architecture")).endswith("transcoder") else "input"

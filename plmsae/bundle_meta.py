@@ -38,6 +38,11 @@ class BundleMeta:
     """1-based: the residual stream after this block; 0 is the embedding output."""
     unit: str
     """``residue``, or ``protein`` (mean over residues)."""
+    target: str = "input"
+    """What it reconstructs: ``input``; a transcoder ``layer`` (another layer), or ``change`` (what
+    the blocks up to that layer add)."""
+    target_layer: int | None = None
+    """That layer, of a transcoder."""
     arch: str
     """SAE architecture, as in its ``cfg.json``: ``topk``, ``jumprelu``, …"""
     d_in: int
@@ -66,13 +71,15 @@ class BundleMeta:
     """Anything else worth keeping, flat."""
 
     def __post_init__(self) -> None:
-        for name in ("plm", "plm_revision", "unit", "arch", "origin", "created"):
+        for name in ("plm", "plm_revision", "unit", "target", "arch", "origin", "created"):
             _check(isinstance(getattr(self, name), str), name, "text", getattr(self, name))
         for name, low in (("layer", 0), ("d_in", 1), ("d_sae", 1), ("seed", 0)):
             value = getattr(self, name)
             _check(_is_int(value) and value >= low, name, f"a whole number from {low}", value)
         _check(bool(self.plm), "plm", "not empty", self.plm)
         _check(self.unit in UNITS, "unit", f"one of {', '.join(UNITS)}", self.unit)
+        for_layer = self.target_layer is None or _is_int(self.target_layer)
+        _check(for_layer, "target_layer", "a whole number", self.target_layer)
         good_k = self.k is None or (_is_int(self.k) and 1 <= self.k <= self.d_sae)
         _check(good_k, "k", f"from 1 to d_sae ({self.d_sae})", self.k)
         good = _is_number(self.min_precision) and 0 <= self.min_precision <= 1
@@ -86,11 +93,19 @@ class BundleMeta:
             plain = scalar is None or isinstance(scalar, str | bool) or _is_number(scalar)
             _check(plain, f"extra.{name}", "text, a number, true, false or null", scalar)
         _check_time(self.created)
+        _ = self.name
 
     @property
     def name(self) -> str:
-        """The name it is registered under, ``plmsae.<plm>.L<layer>.<unit>``."""
-        return model_name(self.plm, self.layer, self.unit)
+        """The name it is registered under (see `plmsae.naming`)."""
+        return model_name(
+            self.plm, self.layer, self.unit, target=self.target, target_layer=self.target_layer
+        )
+
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it gives something else than what it reads."""
+        return self.target != "input"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

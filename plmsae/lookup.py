@@ -23,7 +23,7 @@ class ModelRef:
     """One registered version."""
 
     name: str
-    """``plmsae.<plm>.L<layer>.<unit>``."""
+    """Registered name (see `plmsae.naming`)."""
     version: str
     """Digits, as text (MLflow gives an int or a str, depending on the store)."""
     model_id: str

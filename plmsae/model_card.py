@@ -56,11 +56,11 @@ def model_card(bundle: Bundle) -> str:
 def _what_it_is(meta: BundleMeta) -> str:
     place = "each residue" if meta.unit == "residue" else "each protein (mean over residues)"
     active = f", {meta.k} of them active" if meta.k else ""
-    if (above := meta.extra.get("target_layer")) is not None:
-        aim = "what the blocks add up to" if meta.extra.get("recipe.target") == "change" else "the"
+    if meta.is_transcoder:
+        aim = "what the blocks add up to" if meta.target == "change" else "the activations of"
         return (
             f"A transcoder ({escape(meta.arch)}) that reads the activations of {escape(meta.plm)} "
-            f"after block {meta.layer} and gives {aim} layer {escape(above)}, through "
+            f"after block {meta.layer} and gives {aim} layer {meta.target_layer}, through "
             f"{meta.d_sae:,} features for {place}{active}. PLM revision: "
             f"{escape(meta.plm_revision)}. Origin: {escape(meta.origin)}. Made "
             f"{escape(meta.created)}."

@@ -1,7 +1,10 @@
 """Names of registered models, and the ways a user may point at one.
 
-A model is called ``plmsae.<plm>.L<layer>.<unit>``. A user writes ``NAME@alias``, ``NAME/3``,
-``NAME`` (its champion), any of these after ``models:/``, or ``models:/m-…`` (a logged model).
+A model is called ``plmsae.<plm>.L<layer>.<unit>``. In place of ``L4`` a transcoder has ``L4-L5``
+where it gives layer 5, and ``L4-L5-change`` where it gives what the blocks up to layer 5 add.
+
+A user writes ``NAME@alias``, ``NAME/3``, ``NAME`` (its champion), any of these after ``models:/``,
+or ``models:/m-…`` (a logged model).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from plmsae.resources import registry_path
 
 PREFIX = "plmsae"
 UNITS = ("residue", "protein")
+TARGETS = ("input", "layer", "change")
 DEFAULT_ALIAS = "champion"
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
@@ -65,19 +69,48 @@ def plm_slug(plm: str) -> str:
     return slug
 
 
-def model_name(plm: str, layer: int, unit: str) -> str:
-    """Return ``plmsae.<plm>.L<layer>.<unit>``.
+def model_name(
+    plm: str, layer: int, unit: str, *, target: str = "input", target_layer: int | None = None
+) -> str:
+    """Return the registered name.
+
+    Parameters
+    ----------
+    plm : str
+        As `plm_slug` takes it.
+    layer : int
+        The layer that is read.
+    unit : str
+        One of `UNITS`.
+    target : str
+        One of `TARGETS`: a transcoder's is ``layer`` or ``change``.
+    target_layer : int, optional
+        The layer that a transcoder gives, or up to which it gives the change.
 
     Raises
     ------
     InputError
-        If `layer` is negative or `unit` is none of `UNITS`.
+        If `layer` is negative, `unit` or `target` is unknown, or `target_layer` is not above
+        `layer`, is missing, or is given without a transcoder.
     """
     if layer < 0:
         raise InputError("a layer is 0 (embeddings) or above", value=str(layer))
     if unit not in UNITS:
         raise InputError(f"unit must be one of {', '.join(UNITS)}", value=unit)
-    return f"{PREFIX}.{plm_slug(plm)}.L{layer}.{unit}"
+    place = f"L{layer}"
+    if target not in TARGETS:
+        raise InputError(f"target must be one of {', '.join(TARGETS)}", value=target)
+    if (target_layer is None) != (target == "input"):
+        raise InputError(
+            "a transcoder, and nothing else, has a target layer", value=f"{target}, {target_layer}"
+        )
+    if target_layer is not None:
+        if target_layer <= layer:
+            raise InputError(
+                f"a transcoder of layer {layer} needs a layer above it", value=str(target_layer)
+            )
+        place += f"-L{target_layer}" + ("-change" if target == "change" else "")
+    return f"{PREFIX}.{plm_slug(plm)}.{place}.{unit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,11 @@ def _ensure_registered(store: MlflowClient, meta: BundleMeta) -> None:
     from mlflow.exceptions import MlflowException
 
     tags = {"plmsae": "true", "plm": meta.plm, "layer": str(meta.layer), "unit": meta.unit}
-    about = f"Sparse autoencoder on {meta.plm}, after block {meta.layer}, per {meta.unit}."
+    kind = "Sparse autoencoder"
+    if meta.is_transcoder:
+        tags |= {"target": meta.target, "target_layer": str(meta.target_layer)}
+        kind = f"Transcoder to layer {meta.target_layer}"
+    about = f"{kind} on {meta.plm}, after block {meta.layer}, per {meta.unit}."
     try:
         store.create_registered_model(meta.name, tags=tags, description=about)
     except MlflowException as error:
@@ -155,7 +159,10 @@ def _log_model(store: MlflowClient, bundle: Bundle, run_id: str | None) -> str:
 
 def _version_tags(bundle: Bundle) -> dict[str, str]:
     meta = bundle.meta
+    identity: tuple[str, ...]
     identity = ("plm", "plm_revision", "layer", "unit", "arch", "d_in", "d_sae", "k", "origin")
+    if meta.is_transcoder:
+        identity += ("target", "target_layer")
     tags = {name: str(getattr(meta, name)) for name in identity if getattr(meta, name) is not None}
     for name in HEADLINE_METRICS:
         if name in meta.metrics:

@@ -96,8 +96,10 @@ class Run:
         saves = self._checkpoint_is_due()
         if logs or saves or trainer.sae.device.type == "cpu":
             self._check_finite(result, seen_BD)
+        if logs or saves:
+            fvu = self._fvu(result, seen_BD, lr)
         if logs:
-            self._log(result, seen_BD, lr)
+            self._log(result, fvu, lr, seen_BD.shape[0])
         if saves:
             self._save()
         self.pace.add(vectors, waited)
@@ -116,30 +118,34 @@ class Run:
             )
         raise InputError(
             f"training diverged: the loss is not finite at step {self.steps}",
-            hint=f"lower lr (now {self.trainer.lr:.2g}) and start again or resume",
+            hint=_lower(self.trainer.lr),
         )
 
-    def _log(self, result: StepResult, x_BD: Tensor, lr: float) -> None:
-        trainer = self.trainer
+    def _fvu(self, result: StepResult, x_BD: Tensor, lr: float) -> float:
+        """Return the FVU of the batch; raise `InputError` where it is beyond repair."""
         variance = (x_BD - x_BD.mean(dim=0)).square().sum(dtype=torch.float64)
         error = result.residual.square().sum(dtype=torch.float64)
         fvu = float(error / variance)
+        if fvu > _DIVERGED_FVU:
+            raise InputError(
+                f"training diverged: FVU is {fvu:.3g} at step {self.steps}",
+                hint=_lower(lr),
+            )
+        return fvu
+
+    def _log(self, result: StepResult, fvu: float, lr: float, n_rows: int) -> None:
+        trainer = self.trainer
         self.metrics = {
             "fvu": fvu,
             "explained_variance": 1 - fvu,
             "loss": float(result.loss),
-            "l0": int((result.code.values > 0).sum()) / x_BD.shape[0],
+            "l0": int((result.code.values > 0).sum()) / n_rows,
             "dead_share": trainer.dead_share,
             "lr": lr,
             "gamma": trainer.scaling.gamma,
             "vectors_per_second": self.window.vectors_per_second,
             "stall_share": self.window.stall_share,
         }
-        if fvu > _DIVERGED_FVU:
-            raise InputError(
-                f"training diverged: FVU is {fvu:.3g} at step {self.steps}",
-                hint=f"lower lr (now {lr:.2g}) and start again or resume",
-            )
         since = self.steps - self.probed
         due = since >= trainer.train_config.total_steps / 10 or self.is_done
         if self.probe is not None and due:
@@ -165,5 +171,16 @@ class Run:
         trainer = self.trainer
         scalars = trainer.state_scalars() | {"metrics": self.metrics}
         checkpoint = Checkpoint(trainer.state_tensors(), scalars)
+        # The loss is of the weights before the step: a step can break them all the same.
+        if not all(t.isfinite().all() for t in checkpoint.tensors.values()):
+            raise InputError(
+                f"training diverged: the weights are not finite after step {self.steps}",
+                hint=_lower(trainer.lr),
+            )
         save_checkpoint(self.checkpoint_dir, checkpoint, trainer.config, trainer.train_config)
         self.last_checkpoint = time.monotonic()
+
+
+def _lower(lr: float) -> str:
+    """Say what to change; a checkpoint goes on only with the settings it was made with."""
+    return f"lower lr (now {lr:.2g}) and start again in another folder"

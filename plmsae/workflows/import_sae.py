@@ -195,6 +195,7 @@ def _check_folder_name(folder: Path, layer: int) -> None:
 def _check_fit(
     sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts: PlmFacts
 ) -> None:
+    _check_target(sae, origin, request, facts)
     if sae.config.d_in != facts.d_model:
         raise InputError(
             f"the SAE takes {sae.config.d_in} numbers a residue, {facts.id} gives {facts.d_model}",
@@ -211,6 +212,37 @@ def _check_fit(
         )
 
 
+def _check_target(
+    sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts: PlmFacts
+) -> None:
+    """Ask for the layer that a transcoder gives: no file says it by our numbers."""
+    given = request.target_layer
+    if not sae.config.is_transcoder:
+        if given is not None:
+            raise InputError("only a transcoder has one", where="--target-layer", value=str(given))
+        return
+    if given is None:
+        raise InputError(
+            "a transcoder; the file does not say which layer it gives",
+            where=origin["file"],
+            hint="give --target-layer",
+        )
+    facts.check_layer(given, option="--target-layer")
+    if given <= request.layer:
+        raise InputError(
+            f"a transcoder of layer {request.layer} needs a layer above it",
+            where="--target-layer",
+            value=str(given),
+        )
+    if sae.config.d_target != facts.d_model:
+        raise InputError(
+            f"the transcoder gives {sae.config.d_target} numbers a residue, {facts.id} has "
+            f"{facts.d_model}",
+            where=origin["file"],
+            hint="give --plm the one it was trained on",
+        )
+
+
 def _measure(
     request: ImportRequest, sae: Sae, origin: Mapping[str, Any], progress: Progress
 ) -> tuple[dict[str, float], pl.DataFrame, DataFingerprint | None]:
@@ -218,40 +250,39 @@ def _measure(
     from plmsae.workflows.measure import features_frame
 
     if request.proteins is None:
-        if origin.get("scale_convention") == "folded":
-            highest_F = np.ones(sae.config.d_sae)
-        else:
-            # What the file does not say is 0 until `evaluate` finds it.
-            given = origin["per_latent"].get("max_activation", np.zeros(sae.config.d_sae))
-            highest_F = np.asarray(given, dtype=np.float64)
         nothing_F = np.zeros(sae.config.d_sae)
-        return {}, features_frame(nothing_F, highest_F, nothing_F.astype(bool)), None
+        # What the file does not say is 0 until `evaluate` finds it.
+        given = origin["per_latent"].get("max_activation")
+        highest_F = nothing_F if given is None else np.asarray(given, dtype=np.float64)
+        dead_F = np.full(sae.config.d_sae, given is not None) & (highest_F <= 0)
+        return {}, features_frame(nothing_F, highest_F, dead_F), None
     from plmsae.plm.model import load_plm
     from plmsae.workflows.activations import activation_stream
     from plmsae.workflows.measure import LatentStatistics, reconstruction
 
-    if sae.config.is_transcoder:
-        raise InputError(
-            "a transcoder's reconstruction is not measured here",
-            where="--proteins",
-            hint="leave it out",
-        )
     proteins = read_protein_set(
         request.proteins, max_proteins=MEASURED, seed=request.seed, progress=progress
     )
     device: Any = request.device
-    head = request.unit == "residue"
+    # The head says what a reconstruction costs the PLM; means and transcoders have no such reading.
+    head = request.unit == "residue" and request.target_layer is None
     plm = load_plm(
         request.plm,
         device=device,
         revision=request.plm_revision,
         head=head,
-        max_layer=None if head else request.layer,
+        max_layer=None if head else request.target_layer or request.layer,
     )
     sae = sae.to(plm.device)
     with progress.task(f"measuring the reconstruction on {len(proteins.proteins)} proteins"):
         metrics = reconstruction(
-            plm, request.layer, sae, request.unit, proteins.sequences, request.seed
+            plm,
+            request.layer,
+            sae,
+            request.unit,
+            proteins.sequences,
+            request.seed,
+            target=request.target_layer,
         )
         statistics = LatentStatistics(sae.config.d_sae)
         for states in activation_stream(
@@ -278,8 +309,15 @@ def _write(
     features: pl.DataFrame,
     data: DataFingerprint | None,
 ) -> Bundle:
+    name = model_name(
+        facts.id,
+        request.layer,
+        request.unit,
+        target=sae.config.target,
+        target_layer=request.target_layer,
+    )
     return write_unproved(
-        request.out / model_name(facts.id, request.layer, request.unit),
+        request.out / name,
         sae,
         features,
         metrics,
@@ -287,6 +325,7 @@ def _write(
         plm_revision=facts.revision,
         layer=request.layer,
         unit=request.unit,
+        target_layer=request.target_layer,
         seed=request.seed,
         origin=origin["called"],
         extra=_flat(origin, data),

@@ -110,6 +110,8 @@ class ImportRequest:
     """Catalogue name, hub id or folder of the PLM it was trained on."""
     layer: int
     """The layer it was trained on; 1-based, 0 is the embedding output."""
+    target_layer: int | None = None
+    """For a transcoder: the layer that it gives, or up to which it gives the change."""
     from_: Path | None = None
     """The same as `folder`; nothing is fetched then."""
     plm_revision: str | None = None

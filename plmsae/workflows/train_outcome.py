@@ -95,10 +95,8 @@ def write_trained(
         unit=request.unit,
         train_data=proteins.fingerprint,
         seed=request.seed,
-        extra={
-            **{f"recipe.{k}": v for k, v in facts.items() if k != "about"},
-            **({} if part.target is None else {"target_layer": part.target}),
-        },
+        target_layer=part.target,
+        extra={f"recipe.{k}": v for k, v in facts.items() if k != "about"},
     )
 
 
@@ -125,6 +123,7 @@ def write_unproved(
     sae.cpu().save(folder / "sae")
     meta = BundleMeta(
         arch=sae.config.arch,
+        target=sae.config.target,
         d_in=sae.config.d_in,
         d_sae=sae.config.d_sae,
         k=sae.config.k,

@@ -39,7 +39,8 @@ SURFACE: dict[str, set[str]] = {
     | {"--cache-dtype", "--target", "--target-layer", "--out", "--register", "--device"}
     | {"--seed"},
     "import": TRACKED
-    | {"SOURCE", "DIR", "--plm", "--layer", "--from", "--plm-revision", "--unit", "--format", "--k"}
+    | {"SOURCE", "DIR", "--plm", "--layer", "--target-layer", "--from", "--plm-revision", "--unit"}
+    | {"--format", "--k"}
     | {"--norm-factor", "--convention", "--name", "--proteins", "--out", "--register", "--device"}
     | {"--seed"},
     "evaluate": TRACKED

@@ -434,3 +434,22 @@ def test_a_concept_without_its_probe_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Motif: P-loop.*probe that is not there"):
         write(tmp_path, concepts=probed()[0])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architecture": "topk_transcoder"},
+        {"architecture": "topk", "metadata": {"plmsae": {"target": "change"}}},
+    ],
+)
+def test_a_transcoder_cannot_pass_for_an_sae(tmp_path: Path, config: dict[str, object]) -> None:
+    sae = tiny_sae(tmp_path / "sae")
+    config = json.loads((sae / "cfg.json").read_text()) | config
+    (sae / "cfg.json").write_text(json.dumps(config))
+    parts = {"sae_folder": sae, "features": tiny_features(), "concepts": tiny_concepts()}
+    with pytest.raises(InputError, match=r"its target differs from model.json's input"):
+        write_bundle(tmp_path / "as_sae", meta=tiny_meta(), **parts)
+    target = "change" if "metadata" in config else "layer"
+    meta = tiny_meta(target=target, target_layer=6)
+    assert write_bundle(tmp_path / "as_it_is", meta=meta, **parts).name == meta.name

@@ -38,6 +38,29 @@ def test_names_use_the_short_name_of_the_catalogue() -> None:
     assert plm_slug("Some-Org/Model.v2") == "some-org--model-v2"
 
 
+def test_a_transcoder_is_called_after_both_layers_and_what_it_gives() -> None:
+    names = {
+        target: model_name("esm2-8m", 4, "residue", target=target, target_layer=above)
+        for target, above in (("input", None), ("layer", 5), ("change", 5))
+    }
+    assert names == {
+        "input": "plmsae.esm2-8m.L4.residue",
+        "layer": "plmsae.esm2-8m.L4-L5.residue",
+        "change": "plmsae.esm2-8m.L4-L5-change.residue",
+    }
+    for name in names.values():
+        for text in (name, f"{name}@champion", f"models:/{name}/3"):
+            assert parse_reference(text).name == name
+
+
+@pytest.mark.parametrize(
+    ("target", "above"), [("input", 5), ("layer", None), ("change", 4), ("layer", 3), ("skip", 5)]
+)
+def test_a_target_that_cannot_be_has_no_name(target: str, above: int | None) -> None:
+    with pytest.raises(InputError):
+        model_name("esm2-8m", 4, "residue", target=target, target_layer=above)
+
+
 @pytest.mark.parametrize("folder", ["/home/me/secret/My PLM", "./a/My PLM/", "C:\\me\\My PLM"])
 def test_a_name_does_not_tell_where_a_folder_lies(folder: str) -> None:
     assert plm_slug(folder) == "my-plm"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,21 @@ def test_a_saved_sae_loads_as_what_it_was(stored_any: Path) -> None:
     again.save(stored)
     for name, tensor in load_sae(stored).state_dict().items():
         assert torch.equal(tensor, sae.state_dict()[name]), name
+
+
+def test_thresholds_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    sae = build_sae(SaeConfig(arch="jumprelu", d_in=6, d_sae=4096, k=None))
+    thresholds = 5 * torch.rand(4096, generator=torch.Generator().manual_seed(0))
+    thresholds[7] = 0
+    sae.take_tensors(sae.stored_tensors() | {"threshold": thresholds})
+    sae.save(tmp_path)
+    again = load_sae(tmp_path)
+    for one in (sae, again, copy.deepcopy(again)):
+        assert torch.equal(one.stored_tensors()["threshold"], thresholds)
+    # Not even a threshold of 0 is passed by a pre-activation of 0.
+    assert again.encode(torch.zeros(1, 6)).values.numel() == 0
+    again.fold_scaling(torch.zeros(6), 2.0)
+    assert torch.allclose(again.stored_tensors()["threshold"], thresholds / 2)
 
 
 def test_the_files_mean_what_saelens_says(stored_any: Path) -> None:

@@ -41,7 +41,39 @@ def test_interplm(scale: str, tmp_path: Path) -> None:
     assert origin["format"] == "interplm"
     assert origin["config"]["layer"] == 4
     assert origin["scale_convention"] == {"none": "raw"}.get(scale, scale)
-    assert origin["per_latent"].keys() == ({"max_activation"} if scale == "buffer" else set())
+    largest = {"buffer": w.get("activation_rescale_factor"), "folded": torch.ones(F)}.get(scale)
+    given = {} if largest is None else {"max_activation": pytest.approx(largest.tolist())}
+    assert origin["per_latent"] == given
+
+
+@pytest.mark.parametrize("scale", ["folded", "buffer"])
+def test_a_latent_of_interplm_that_never_fired_is_dead(scale: str, tmp_path: Path) -> None:
+    path = foreign.interplm(tmp_path, scale=scale)
+    w = torch.load(path, weights_only=True)
+    if scale == "folded":
+        # As InterPLM makes it of a max of 0: x / 0, and what that makes infinite set to 0.
+        w["encoder.weight"][[4, 7]] = 0
+        w["encoder.weight"][4, 2] = torch.nan
+        w["encoder.bias"][[4, 7]] = torch.tensor([torch.nan, 0])
+        w["decoder.weight"][:, [4, 7]] = 0
+    else:
+        w["activation_rescale_factor"][[4, 7]] = 0
+    torch.save(w, path)
+    sae, origin = import_sae(path)
+    largest = torch.tensor(origin["per_latent"]["max_activation"])
+    assert (largest == 0).nonzero().squeeze(1).tolist() == [4, 7]
+    w = {name: t.nan_to_num(0) for name, t in w.items()}
+    acts = torch.relu((raw_rows() - w["bias"]) @ w["encoder.weight"].T + w["encoder.bias"])
+    check(sae, acts, acts @ w["decoder.weight"].T + w["bias"], tmp_path)
+
+
+def test_an_encoder_of_interplm_broken_where_a_latent_is_alive_is_refused(tmp_path: Path) -> None:
+    path = foreign.interplm(tmp_path)
+    w = torch.load(path, weights_only=True)
+    w["encoder.bias"][4] = torch.nan
+    torch.save(w, path)
+    with pytest.raises(InputError, match="its encoder holds values that are not finite"):
+        import_sae(path)
 
 
 def test_interplm_scaled_to_sqrt_d(tmp_path: Path) -> None:

@@ -281,3 +281,20 @@ def test_yaml_beside_a_checkpoint_is_read_as_data_only(
     with pytest.raises(InputError, match=match) as caught:
         read_sidecar(tmp_path / "config.yaml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_plain_file_is_not_waited_for(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = foreign.interplm(tmp_path)
+    (path.parent / "config.yaml").unlink()
+    make(path.parent / "config.yaml")
+    refused(path, UnsafeArtifactError, "not a plain file")
+
+
+def test_keys_of_a_configuration_may_be_of_any_type(tmp_path: Path) -> None:
+    path = foreign.interplm(tmp_path)
+    (path.parent / "config.yaml").write_text("2024-01-02: begun\n3: three\nnull: none\n")
+    config = import_sae(path)[1]["config"]
+    assert config == {"2024-01-02": "begun", "3": "three", "None": "none"}

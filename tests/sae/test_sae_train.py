@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -445,9 +446,44 @@ def test_activations_not_finite_from_the_start_are_named_before_the_first_step(
 def test_divergence_ends_with_what_to_change(planted: Planted, tmp_path: Path) -> None:
     settings = TrainConfig(steps=400, batch_size=256, lr=0.9, grad_clip=None, log_every=1)
     wild = [planted.batch(i) * (1 if i < 16 else 1e4) for i in range(400)]
-    with pytest.raises(InputError, match=r"diverged.*lower lr") as caught:
+    with pytest.raises(InputError, match=r"diverged.*lower lr .*in another folder") as caught:
         train(wild[::-1], config(), settings)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_a_step_broke_do_not_replace_the_last_good_checkpoint(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.step
+
+    def step(self: Trainer, *args: Any) -> Any:
+        done = original(self, *args)
+        if self.step_count == 5:
+            with torch.no_grad():
+                self.sae.W_enc_FD[3, 3] = torch.nan
+        return done
+
+    monkeypatch.setattr(Trainer, "step", step)
+    settings = TrainConfig(steps=9, batch_size=256, checkpoint_minutes=0)
+    with pytest.raises(InputError, match=r"weights are not finite after step 5; lower lr"):
+        train(planted, config(), settings, checkpoint_dir=tmp_path)
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == "step-000000004"
+
+
+def test_a_reconstruction_gone_wild_between_two_logs_is_not_stored(
+    planted: Planted, tmp_path: Path
+) -> None:
+    batches = [planted.batch(i) for i in range(9)]
+    # Far off all that was seen, and all alike: nothing there is to explain.
+    batches[5] = 1e6 + planted.batch(5)
+    settings = TrainConfig(steps=9, batch_size=256, checkpoint_minutes=0, scale_batches=4)
+    with pytest.raises(InputError, match=r"diverged: FVU is .* at step 6"):
+        train(batches, config(), settings, checkpoint_dir=tmp_path)
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == "step-000000005"
 
 
 def test_batches_that_end_too_early_are_an_error_unless_they_can_start_again(

@@ -154,7 +154,8 @@ def test_a_protein_model_scores_whole_proteins(world, outcome):
 
 def test_a_transcoder_is_evaluated_like_an_sae(world):
     bundle = resolve(str(world / "transcoder" / "L1" / "bundle"))
-    assert bundle.meta.extra["target_layer"] == 3
+    assert (bundle.meta.target, bundle.meta.target_layer) == ("change", 3)
+    assert bundle.name == "plmsae.plm.L1-L3-change.protein"
     assert "A transcoder" in bundle.card
     found = evaluate.run(
         request_of(

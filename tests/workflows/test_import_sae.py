@@ -298,6 +298,42 @@ def test_the_reconstruction_is_measured_where_proteins_are_given(
     assert "explained variance" in "\n".join(outcome.lines())
 
 
+@pytest.mark.usefixtures("untracked")
+def test_a_transcoder_is_asked_for_the_layer_it_gives_and_named_after_it(tmp_path: Path) -> None:
+    proteins, _ = proteins_with_labels(tmp_path)
+    cfg = {"architecture": "jumprelu_transcoder", "d_out": D, "k": None}
+    folder = saelens(tmp_path / "theirs", **cfg)
+    tensors = {"threshold": torch.full((F,), 0.1)}
+    tensors |= {
+        "W_enc": random(D, F),
+        "W_dec": random(F, D),
+        "b_enc": random(F),
+        "b_dec": random(D),
+    }
+    save_file(tensors, folder / "sae_weights.safetensors")
+    with pytest.raises(InputError, match=r"the file does not say which .*; give --target-layer$"):
+        bring(folder=folder)
+    for above, said in ((3, "needs a layer above it"), (7, "has layers 0 to 6")):
+        with pytest.raises(InputError, match=f"^--target-layer: .*{said}"):
+            bring(folder=folder, target_layer=above)
+    with pytest.raises(InputError, match=r"^--target-layer: only a transcoder"):
+        bring(folder=saelens(tmp_path / "plain"), target_layer=5)
+    outcome = bring(folder=folder, target_layer=5, proteins=str(proteins))
+    meta = read_bundle(outcome.bundle).meta
+    assert meta.name == "plmsae.plmsae-mini.L3-L5.residue"
+    assert outcome.bundle.parent.name == meta.name
+    assert "loss_recovered" not in outcome.metrics
+    # Measured against layer 5, which its rows are compared with by a plain formula.
+    plm = load_plm("plmsae-mini", device="cpu", max_layer=5)
+    sequences = [s.splitlines()[1] for s in proteins.read_text().split(">")[1:]]
+    states = [x for _, x in plm.activations(sequences, [3, 5])]
+    x, y = (torch.cat([s[layer] for s in states]).double() for layer in (3, 5))
+    pre = x @ random(D, F).double() + random(F)
+    given = (pre * (pre > 0.1)) @ random(F, D).double() + random(D)
+    fvu = ((given - y) ** 2).sum() / ((y - y.mean(0)) ** 2).sum()
+    assert outcome.metrics["fvu"] == pytest.approx(float(fvu), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -169,6 +169,32 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
     assert 0 <= made["metrics.L2.k8/stall_share"] <= 1
 
 
+def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
+    fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plmsae.registry import list_models, resolve
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("PLMSAE_CACHE", str(tmp_path / "downloads"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    for module in (train, measure):
+        monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
+    for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):
+        run(fasta, tmp_path / str(number), register=True, overrides=target)
+    start = "plmsae.plmsae-mini.L2"
+    names = [f"{start}-L3-change.residue", f"{start}-L3.residue", f"{start}.residue"]
+    listed = list_models().to_dicts()
+    assert [(row["name"], row["version"]) for row in listed] == [(name, "1") for name in names]
+    found = [resolve(f"{name}@challenger") for name in names]
+    assert [(b.meta.target, b.meta.target_layer) for b in found] == [
+        *(("change", 3), ("layer", 3), ("input", None)),
+    ]
+    assert "gives what the blocks add up to layer 3" in found[0].card
+    assert f"--model {names[0]}@champion" in found[0].card
+    assert "gives the activations of layer 3" in found[1].card
+
+
 def test_without_k_it_is_the_recipes_or_the_overrides(
     fasta: Path, tmp_path: Path, tracked: Tracked
 ) -> None:

@@ -33,14 +33,18 @@ class JumpReLU(Penalised):
 
     extra_names: ClassVar[tuple[str, ...]] = ("threshold",)
 
+    stored_F: Tensor | None
+
     def __init__(self, config: SaeConfig, *, seed: int = 0) -> None:
         super().__init__(config, seed=seed)
         self.log_threshold_F = nn.Parameter(torch.full((config.d_sae,), _LOWEST_START).log())
+        # exp(log θ) is not θ to the last bit: what was stored is used as it was.
+        self.register_buffer("stored_F", None, persistent=False)
 
     @property
     def thresholds(self) -> Tensor:
         """The thresholds θ, shape (F,)."""
-        return self.log_threshold_F.detach().exp()
+        return self.log_threshold_F.detach().exp() if self.stored_F is None else self.stored_F
 
     def select(self, x_BD: Tensor) -> SparseCode:
         """Return the pre-activations of each centred row that exceed their latent's threshold."""
@@ -59,6 +63,7 @@ class JumpReLU(Penalised):
         """Set the thresholds such that a few latents are active on a row."""
         start_F = self.starting_thresholds(x_BD)
         self.log_threshold_F.copy_(start_F.clamp(min=_LOWEST_START).log())
+        self.stored_F = None
 
     def penalise(
         self, code: SparseCode, grad_values_S: Tensor, by_latent: kernels.Transposed
@@ -80,6 +85,8 @@ class JumpReLU(Penalised):
         """Bring the thresholds to another unit of activations."""
         with torch.no_grad():
             self.log_threshold_F.add_(torch.tensor(factor).log())
+            if self.stored_F is not None:
+                self.stored_F.mul_(factor)
 
     def extra_to_stored(self, name: str) -> Tensor:
         """Return the thresholds."""
@@ -87,5 +94,6 @@ class JumpReLU(Penalised):
 
     @torch.no_grad()
     def extra_from_stored(self, name: str, value_F: Tensor) -> None:
-        """Take over the thresholds; a threshold of zero becomes the smallest positive number."""
+        """Take over the thresholds; the logarithm of zero is that of the smallest number."""
+        self.stored_F = value_F.to(self.log_threshold_F, copy=True)
         self.log_threshold_F.copy_(value_F.clamp(min=torch.finfo(torch.float32).tiny).log())

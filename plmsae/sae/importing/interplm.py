@@ -4,6 +4,10 @@ relu((x - bias) Wᵀ + b) on the raw hidden state. Two conventions share the nam
 files have 1 / max of each latent folded into the encoder and max into the decoder, so that latents
 lie in [0, 1]; newer ones keep max in the buffer ``activation_rescale_factor`` and leave the weights
 alone. Training holds decoder columns at norm 1, so their norms tell which one a file follows.
+
+The max of a latent that never fired is 0. Divided by it, the encoder of an older file holds NaN
+there (what became infinite was set to 0) beside a decoder of zeros: such a latent is dead, and
+stays so.
 """
 
 from __future__ import annotations
@@ -59,19 +63,23 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
     f, d = weights.shape("encoder.weight", 2)
     W_dec_DF = weights.take("decoder.weight", (d, f))
     scale_F = weights.take(_SCALE, (f,)) if _SCALE in weights.names else None
-    if scale_F is not None and (scale_F <= 0).any():
-        raise InputError(f"{_SCALE} must be positive", where=weights.path)
+    if scale_F is not None and (scale_F < 0).any():
+        raise InputError(f"{_SCALE} must not be negative", where=weights.path)
     convention = options.convention or _convention(weights.path, W_dec_DF, scale_F)
     input_norm: InputNorm = (
         "constant_norm_rescale" if weights.number("normalize_to_sqrt_d") else "none"
     )
     facts = read_sidecar(inside(weights.path.parent, "config.yaml"))
+    if convention == "folded":
+        scale_F = (W_dec_DF != 0).any(dim=0).float()
+    per_latent = {} if scale_F is None or convention == "raw" else {"max_activation": scale_F}
+    W_enc_FD, b_enc_F = _encoder(weights, (f, d), W_dec_DF)
     return Foreign(
         config=SaeConfig(arch="relu", d_in=d, d_sae=f, k=None, input_norm=input_norm),
         tensors={
-            "W_enc": weights.take("encoder.weight", (f, d)).t(),
+            "W_enc": W_enc_FD.t(),
             "W_dec": W_dec_DF.t(),
-            "b_enc": weights.take("encoder.bias", (f,)),
+            "b_enc": b_enc_F,
             "b_dec": weights.take("bias", (d,)),
         },
         notes={
@@ -79,10 +87,18 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
             "activations": "scaled to [0, 1]" if convention == "folded" else "raw",
             "config": facts,
         },
-        per_latent={"max_activation": scale_F}
-        if convention == "buffer" and scale_F is not None
-        else {},
+        per_latent=per_latent,
     )
+
+
+def _encoder(weights: Weights, shape: tuple[int, int], W_dec_DF: Tensor) -> tuple[Tensor, Tensor]:
+    """Return encoder and bias; what 0/0 left of latents that never fired becomes 0."""
+    W_enc_FD = weights.take("encoder.weight", shape, finite=False)
+    b_enc_F = weights.take("encoder.bias", shape[:1], finite=False)
+    broken_F = ~(W_enc_FD.isfinite().all(dim=1) & b_enc_F.isfinite())
+    if (broken_F & (W_dec_DF != 0).any(dim=0)).any():
+        raise InputError("its encoder holds values that are not finite", where=weights.path)
+    return W_enc_FD.masked_fill(broken_F[:, None], 0), b_enc_F.masked_fill(broken_F, 0)
 
 
 def _convention(path: Path, W_dec_DF: Tensor, scale_F: Tensor | None) -> ScaleConvention:

@@ -81,8 +81,8 @@ class Weights:
             )
         return shape
 
-    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Return a tensor as float32; it must have that shape and be finite."""
+    def take(self, name: str, shape: tuple[int, ...], *, finite: bool = True) -> Tensor:
+        """Return a tensor as float32; it must have that shape and, unless told else, be finite."""
         found = self.shape(name, len(shape))
         if found != shape:
             raise InputError(
@@ -94,7 +94,7 @@ class Weights:
                 f"tensor {name} must be floating point", where=self.path, value=str(tensor.dtype)
             )
         tensor = tensor.detach().float()
-        if not torch.isfinite(tensor).all():
+        if finite and not torch.isfinite(tensor).all():
             raise InputError(f"{name} holds values that are not finite", where=self.path)
         return tensor
 
@@ -145,6 +145,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """Read a small JSON or YAML mapping; an absent one is empty."""
     if not path.exists():
         return {}
+    if not path.is_file():
+        raise UnsafeArtifactError("not a plain file", where=path)
     if path.suffix == ".json":
         return read_json(path)
     if path.stat().st_size > _MAX_YAML_BYTES:
@@ -157,7 +159,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         raise InputError("not plain YAML", where=path, hint=str(error)) from error
     if not isinstance(value, dict):
         raise InputError("not a mapping", where=path)
-    return value
+    return {str(key): entry for key, entry in value.items()}
 
 
 def _check_yaml(text: str, path: Path) -> None:
