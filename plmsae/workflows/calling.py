@@ -119,8 +119,9 @@ def choose_calling(
     """
     from plmsae.concepts.annotator import registered_concepts
     from plmsae.concepts.calibration import meets
-    from plmsae.concepts.call_calibration import fit_calibrators, judge
+    from plmsae.concepts.call_calibration import calibrators_of, fit_calibrators, judge
     from plmsae.concepts.choosing import choose_callers, inner_folds, take
+    from plmsae.concepts.crossfit import crossfit_calls
 
     if evaluation.annotator is None:
         return Calling(concepts=evaluation.concepts)
@@ -162,6 +163,14 @@ def choose_calling(
     with progress.task("calibrating calls") as task:
         held_out = take(select, np.flatnonzero(fold_P != "fit"))
         calibrators = fit_calibrators(concepts, probes, held_out, scale_F, seed=request.seed)
+        if unit == "protein":
+            # Terms are rare and proteins few: the latent that was chosen on them flatters itself.
+            # Over all residues of a proteome it hardly does, and five more choices would take long.
+            calls = crossfit_calls(
+                concepts, select, scale_F, min_precision=request.min_precision, seed=request.seed
+            ).filter(~pl.col("concept").is_in(_by_probe(concepts)))
+            of_probes = {n: c for n, c in calibrators.items() if n in _by_probe(concepts)}
+            calibrators = of_probes | calibrators_of(calls, select, seed=request.seed)
         used = {name: probe for name, probe in probes.items() if name in _by_probe(concepts)}
         callers = Callers(probes=used, calibrators=calibrators)
         judged = judge(concepts, callers, report, scale_F)

@@ -130,4 +130,6 @@ def test_the_registered_table_takes_the_pair_that_makes_calls():
     assert table["threshold"].to_list() == [0.9, 0.5]
     assert table["call_precision_low"].to_list() == [0.85, 0.3]
     assert table["f1_latent"].to_list() == [1, 2]
+    assert table["abstains"].to_list() == [None, "the precision does not hold on report proteins"]
+    assert table["abstains_at"].to_list() == [None, 0.8]
     assert table["f1"].to_list() == [0.7, 0.6]
