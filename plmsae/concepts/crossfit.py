@@ -19,10 +19,10 @@ from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate
 from plmsae.concepts.calls import call_all
 from plmsae.concepts.choosing import take
 from plmsae.concepts.evidence import Split
-from plmsae.concepts.latents import Float32, check_thresholds
+from plmsae.concepts.latents import Float32, Int64, check_thresholds
 from plmsae.concepts.selection import select_pairs, top_latents
 from plmsae.concepts.span_rules import with_span_rule
-from plmsae.proteins.splits import split as split_clusters
+from plmsae.errors import InputError
 
 FOLDS = 5
 CANDIDATES = 5  # latents of each concept that the annotator tries
@@ -60,13 +60,13 @@ def crossfit_calls(
     Raises
     ------
     InputError
-        If there are fewer clusters than folds.
+        If there is but one cluster.
     """
     scale_F: Float32 = np.asarray(max_activation_F, dtype=np.float32)
-    fold_P = split_clusters(np.asarray(select.clusters), [1 / FOLDS] * FOLDS, seed)
+    fold_P = deal_clusters(np.asarray(select.clusters), seed)
     tuned_C = concepts["abstains"].is_null()
     parts = []
-    for fold in range(FOLDS):
+    for fold in np.unique(fold_P):
         rest = take(select, np.flatnonzero(fold_P != fold))
         members = np.flatnonzero(fold_P == fold)
         held = take(select, members)
@@ -74,6 +74,23 @@ def crossfit_calls(
         calls = call_all(held.latents, rows, scale_F)
         parts.append(calls.with_columns(pl.Series("protein", members[calls["protein"].to_numpy()])))
     return pl.concat(parts)
+
+
+def deal_clusters(clusters_P: npt.NDArray[np.integer], seed: int) -> Int64:
+    """Return the fold of each protein: clusters are dealt in turn, the largest first.
+
+    Raises
+    ------
+    InputError
+        If there is but one cluster.
+    """
+    _, member, size = np.unique(clusters_P, return_inverse=True, return_counts=True)
+    if len(size) < 2:
+        raise InputError("proteins of one homology cluster cannot be cut into folds")
+    order = np.lexsort([np.random.default_rng(seed).random(len(size)), -size])
+    fold = np.empty(len(size), dtype=np.int64)
+    fold[order] = np.arange(len(size)) % FOLDS
+    return fold[member]
 
 
 def _choose(

@@ -7,13 +7,12 @@ from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
 from plmsae.concepts.call_calibration import calibrators_of, fit_calibrators
-from plmsae.concepts.crossfit import FOLDS, crossfit_calls
+from plmsae.concepts.crossfit import FOLDS, crossfit_calls, deal_clusters
 from plmsae.concepts.evaluation import evaluate_residue
 from plmsae.concepts.evidence import Split
 from plmsae.concepts.latents import max_activations
 from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.errors import InputError
-from plmsae.proteins.splits import split
 
 P, F = 200, 40
 THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)
@@ -57,7 +56,7 @@ def best_by_hand(scaled, truth):
 def test_each_fold_is_called_by_what_the_others_chose(world):
     select, dense, scale = world
     calls = crossfit_calls(abstaining(select), select, scale, min_precision=0.5)
-    fold = split(select.clusters, [1 / FOLDS] * FOLDS, 0)
+    fold = deal_clusters(select.clusters, 0)
     scaled = dense / scale
     expected = set()
     for c, concept in enumerate(select.labels.concepts):
@@ -100,8 +99,20 @@ def test_a_concept_that_speaks_is_called_by_the_pair_tuned_for_precision(world):
     assert calls.filter(concept="true").height == 40
 
 
-def test_too_few_families_are_refused(world):
+def test_families_stay_whole_and_folds_are_even():
+    clusters = np.repeat(np.arange(30), np.random.default_rng(1).integers(1, 9, 30))
+    fold = deal_clusters(clusters, 0)
+    assert all(len(set(fold[clusters == c])) == 1 for c in range(30))
+    sizes = np.bincount(fold, minlength=FOLDS)
+    assert sizes.max() - sizes.min() <= 8
+    assert not np.array_equal(fold, deal_clusters(clusters, 1))
+
+
+def test_three_families_make_three_folds_and_one_is_refused(world):
     select, _, scale = world
     few = Split(latents=select.latents, labels=select.labels, clusters=np.arange(P) % 3)
-    with pytest.raises(InputError):
-        crossfit_calls(abstaining(few), few, scale, min_precision=0.5)
+    calls = crossfit_calls(abstaining(few), few, scale, min_precision=0.5)
+    assert set(calls["protein"].to_numpy() % 3) == {0, 1, 2}
+    one = Split(latents=select.latents, labels=select.labels, clusters=np.zeros(P, dtype=int))
+    with pytest.raises(InputError, match="one homology cluster"):
+        crossfit_calls(abstaining(one), one, scale, min_precision=0.5)

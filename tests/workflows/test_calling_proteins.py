@@ -39,7 +39,7 @@ def sequence(rng: np.random.Generator, rich: str) -> str:
 
 @pytest.fixture(scope="module")
 def world() -> dict[str, Any]:
-    """ "either" is of proteins rich in W or in K, "one" of those rich in R, the richest oftenest."""
+    """ "either" is of proteins rich in W or in K, "one" of the richest in R."""
     rng = np.random.default_rng(0)
     groups = ["W", "K", "R", "R", "H", *[""] * 5]
     kinds = [groups[i % len(groups)] for i in range(P)]
