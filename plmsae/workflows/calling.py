@@ -162,15 +162,17 @@ def choose_calling(
     metrics["n_concepts_probe"] = float((concepts["caller"] == BY_PROBE).sum())
     with progress.task("calibrating calls") as task:
         held_out = take(select, np.flatnonzero(fold_P != "fit"))
-        calibrators = fit_calibrators(concepts, probes, held_out, scale_F, seed=request.seed)
-        if unit == "protein":
-            # Terms are rare and proteins few: the latent that was chosen on them flatters itself.
-            # Over all residues of a proteome it hardly does, and five more choices would take long.
+        by_probe = pl.col("concept").is_in(_by_probe(concepts))
+        # Terms are rare and proteins few: a latent that was chosen on them flatters itself there.
+        # Over all residues, five more choices would take long.
+        crossfit = unit == "protein"
+        fitted = concepts.filter(by_probe) if crossfit else concepts
+        calibrators = fit_calibrators(fitted, probes, held_out, scale_F, seed=request.seed)
+        if crossfit:
             calls = crossfit_calls(
                 concepts, select, scale_F, min_precision=request.min_precision, seed=request.seed
-            ).filter(~pl.col("concept").is_in(_by_probe(concepts)))
-            of_probes = {n: c for n, c in calibrators.items() if n in _by_probe(concepts)}
-            calibrators = of_probes | calibrators_of(calls, select, seed=request.seed)
+            )
+            calibrators |= calibrators_of(calls.filter(~by_probe), select, seed=request.seed)
         used = {name: probe for name, probe in probes.items() if name in _by_probe(concepts)}
         callers = Callers(probes=used, calibrators=calibrators)
         judged = judge(concepts, callers, report, scale_F)
