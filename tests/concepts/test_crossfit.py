@@ -52,8 +52,11 @@ def best_by_hand(scaled, truth):
         for threshold in THRESHOLDS:
             fires = scaled[:, latent] > np.float32(threshold)
             hits = int((fires & truth).sum())
-            f1 = 2 * hits / max(int(fires.sum() + truth.sum()), 1)
-            if f1 > best[0] + 1e-12:
+            if not hits:
+                continue
+            precision, recall = hits / int(fires.sum()), hits / int(truth.sum())
+            f1 = 2 * precision * recall / (precision + recall)
+            if f1 > best[0]:
                 best = (f1, latent, threshold)
     return best[1:]
 
