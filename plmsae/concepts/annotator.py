@@ -113,14 +113,17 @@ def tune_annotator(
     ).select(ANNOTATOR_COLUMNS)
 
 
-def registered_concepts(concepts: pl.DataFrame, annotator: pl.DataFrame) -> pl.DataFrame:
+def registered_concepts(
+    concepts: pl.DataFrame, annotator: pl.DataFrame, min_precision: float
+) -> pl.DataFrame:
     """Put the annotator's choice into the table that is registered with a model.
 
     For a concept that does not abstain, latent, threshold, span rule and the measured precision of
     calls are the annotator's, ``caller`` says whether a latent or a probe makes them (then
     ``latent`` is null); F1, precision and recall stay those of the best pair, whose latent is in
-    ``f1_latent``. A concept that abstains keeps the best pair throughout; its interval says why
-    it makes no calls.
+    ``f1_latent``. A concept that abstains keeps the best pair throughout, for those who ask for a
+    lower precision (:func:`plmsae.concepts.calibration.highest_bar`): ``abstains`` is the reason,
+    and ``abstains_at`` the precision that was asked for; both are null for the others.
 
     Parameters
     ----------
@@ -129,6 +132,8 @@ def registered_concepts(concepts: pl.DataFrame, annotator: pl.DataFrame) -> pl.D
     annotator : polars.DataFrame
         Of `tune_annotator` or :func:`plmsae.concepts.choosing.choose_callers`, on the same
         concepts.
+    min_precision : float
+        What the annotator was tuned for.
     """
     called = [
         "latent", "threshold", "min_length", "max_gap", "n_calls",
@@ -136,10 +141,14 @@ def registered_concepts(concepts: pl.DataFrame, annotator: pl.DataFrame) -> pl.D
     ]  # fmt: skip
     tuned = with_caller(annotator).filter(pl.col("abstains").is_null())
     tuned = tuned.select("concept", pl.lit(True).alias("tuned"), "caller", *called)
+    reasons = annotator.select("concept", pl.col("abstains").cast(pl.String))
     concepts = with_caller(concepts)
     called = ["caller", *called]
     joined = concepts.with_columns(pl.col("latent").alias("f1_latent")).join(
         tuned, on="concept", how="left", suffix="_tuned", maintain_order="left"
+    )
+    joined = joined.join(reasons, on="concept", how="left", maintain_order="left").with_columns(
+        pl.when(pl.col("abstains").is_not_null()).then(pl.lit(min_precision)).alias("abstains_at")
     )
     return joined.with_columns(
         pl.when(pl.col("tuned"))
@@ -147,7 +156,7 @@ def registered_concepts(concepts: pl.DataFrame, annotator: pl.DataFrame) -> pl.D
         .otherwise(pl.col(name))
         .alias(name)
         for name in called
-    ).select(*concepts.columns, "f1_latent")
+    ).select(*concepts.columns, "f1_latent", "abstains", "abstains_at")
 
 
 def measure_calls(concepts: pl.DataFrame, split: Split, scale_F: npt.ArrayLike) -> pl.DataFrame:

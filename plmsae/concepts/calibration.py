@@ -126,9 +126,9 @@ def meets(concepts: pl.DataFrame, min_precision: float) -> pl.Series:
     Parameters
     ----------
     concepts : polars.DataFrame
-        With the column ``call_precision_low``.
+        With the column ``call_precision_low`` and, where an annotator was tuned, ``abstains_at``.
     min_precision : float
-        The target, in [0, 1]: the *lower bound* of the interval must reach it.
+        The target, in [0, 1]: :func:`highest_bar` must reach it.
 
     Returns
     -------
@@ -137,4 +137,32 @@ def meets(concepts: pl.DataFrame, min_precision: float) -> pl.Series:
     """
     if not 0 <= min_precision <= 1:
         raise InputError("the precision to reach is a share", value=str(min_precision))
-    return (concepts["call_precision_low"] >= min_precision).fill_null(value=False)
+    return (highest_bar(concepts) >= min_precision).fill_null(value=False)
+
+
+def highest_bar(concepts: pl.DataFrame) -> pl.Series:
+    """Return the highest target precision at which each concept may be called.
+
+    It is the *lower bound* of the interval of its precision. A concept for which the annotator
+    found nothing that reaches the precision it was tuned for (``abstains_at``) stays below that,
+    whatever was measured of its best-F1 pair on report: that pair was not chosen to be precise, and
+    to take it because report turned out well would be a choice made on report. It is called only
+    where a lower precision is asked for.
+
+    Parameters
+    ----------
+    concepts : polars.DataFrame
+        With the column ``call_precision_low`` and, where an annotator was tuned, ``abstains_at``.
+
+    Returns
+    -------
+    polars.Series of float
+        Null for concepts whose precision was never measured, and those that abstain at 0 already.
+    """
+    low = concepts["call_precision_low"].cast(pl.Float64).fill_nan(None)
+    if "abstains_at" not in concepts.columns:
+        return low
+    at = concepts["abstains_at"].cast(pl.Float64).to_numpy()  # NaN where it does not abstain
+    below = np.nextafter(at, 0)
+    found = np.where(at > 0, np.minimum(low.to_numpy(), below), np.where(at == 0, np.nan, low))
+    return pl.Series(low.name, found).fill_nan(None)

@@ -62,6 +62,11 @@ def fit_calibrators(
         added (Laplace). A concept without a call has none.
     """
     calls = make_calls(concepts, Callers(probes=probes), held_out, max_activation_F)
+    return calibrators_of(calls, held_out, seed=seed)
+
+
+def calibrators_of(calls: pl.DataFrame, held_out: Split, *, seed: int = 0) -> dict[str, Calibrator]:
+    """Fit calibrators, as :func:`fit_calibrators`, to calls made on the proteins of `held_out`."""
     right = match_calls(calls, held_out.labels).right_K
     cluster = None if held_out.clusters is None else np.asarray(held_out.clusters)
     calls = calls.with_columns(pl.Series("right", right)).with_row_index("row")

@@ -2,7 +2,9 @@
 
 An average over all held-out proteins hides whether a model has learnt a function or a family. Here
 the proteins of report are cut into bins by their identity to the nearest protein of select, and
-calls and labels are counted in each.
+calls and labels are counted in each. Calls on homologues are right or wrong together, and a bin is
+often filled by a few large families: the interval counts these, by the design effect of
+:mod:`plmsae.concepts.calibration`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from plmsae.concepts.calibration import wilson_interval
+from plmsae.concepts.calibration import call_precision
 from plmsae.concepts.latents import Int64
 from plmsae.concepts.matching import Matches
 from plmsae.concepts.residue_labels import ResidueLabels
@@ -30,6 +32,7 @@ def accuracy_by_distance(
     labels: ResidueLabels,
     identity_P: npt.ArrayLike,
     *,
+    clusters_P: npt.ArrayLike | None = None,
     edges: Sequence[float] = EDGES,
 ) -> pl.DataFrame:
     """Count calls and labels by how near a protein is to the nearest one that was chosen on.
@@ -44,6 +47,8 @@ def accuracy_by_distance(
         Of the concepts that are called, on the report proteins.
     identity_P : array_like, shape=(P,)
         :func:`plmsae.proteins.splits.nearest_identity`; 0 where there is no homologue.
+    clusters_P : array_like of int, optional, shape=(P,)
+        Homology clusters. Without them calls count as independent.
     edges : sequence of float
         Where to cut, ascending, in (0, 1).
 
@@ -51,8 +56,9 @@ def accuracy_by_distance(
     -------
     polars.DataFrame
         One row a bin that has proteins, the farthest first: ``bin`` (``none``, ``0-30``, … in per
-        cent), ``n_proteins``, ``n_calls``, ``n_right``, ``precision`` with its 95 % Wilson interval
-        ``precision_low``, ``precision_high``, ``n_instances``, ``n_found``, ``recall``; null where
+        cent), ``n_proteins``, ``n_calls``, ``n_right``, ``precision`` with its 95 % interval
+        ``precision_low``, ``precision_high`` (:func:`plmsae.concepts.calibration.call_precision`,
+        with families if there are clusters), ``n_instances``, ``n_found``, ``recall``; null where
         there is nothing to divide by.
     """
     identity = np.asarray(identity_P, dtype=np.float64)
@@ -62,20 +68,21 @@ def accuracy_by_distance(
     n_bins = len(edges) + 2
     cuts = [0, *(round(100 * edge) for edge in edges), 100]
     names = ["none", *(f"{low}-{high}" for low, high in itertools.pairwise(cuts))]
-    call, instance = place[np.asarray(protein_K, dtype=np.int64)], place[labels.protein_I]
+    protein: Int64 = np.asarray(protein_K, dtype=np.int64)
+    call, instance = place[protein], place[labels.protein_I]
+    cluster_K = None if clusters_P is None else np.asarray(clusters_P)[protein]
+    measured = call_precision(matches.right_K, call, n_bins, cluster_K)
     found = matches.instance_iou_I > 0
-    n_calls, n_right = (_count(call, w, n_bins) for w in (None, matches.right_K))
     n_instances, n_found = (_count(instance, w, n_bins) for w in (None, found))
-    low, high = wilson_interval(n_right, n_calls)
     frame = pl.DataFrame(
         {
             "bin": names,
             "n_proteins": np.bincount(place, minlength=n_bins),
-            "n_calls": n_calls,
-            "n_right": n_right,
-            "precision": n_right / np.where(n_calls, n_calls, np.nan),
-            "precision_low": low,
-            "precision_high": high,
+            "n_calls": measured["n_calls"],
+            "n_right": measured["true_calls"],
+            "precision": measured["call_precision"],
+            "precision_low": measured["call_precision_low"],
+            "precision_high": measured["call_precision_high"],
             "n_instances": n_instances,
             "n_found": n_found,
             "recall": n_found / np.where(n_instances, n_instances, np.nan),

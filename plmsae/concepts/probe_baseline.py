@@ -1,24 +1,25 @@
 """The same probe on raw activations: what a few neurons can do where a few latents do this.
 
 Only a row for comparison: nothing is called by neurons. Best latent, probe over latents and probe
-over neurons (both signs, centred) are fitted on the same residues of the same concepts, and ranked
-by average precision over the residues of report.
+over neurons (both signs, centred) are fitted on the same residues of the same concepts. They are
+judged over the residues of report: by average precision, and by F1 at the threshold that was best
+for each on the fold that chose the penalties.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.sparse import csr_array
 
 from plmsae.concepts.baselines import signed_units
 from plmsae.concepts.choosing import as_latents, fit_probes, take
 from plmsae.concepts.evidence import Split
 from plmsae.concepts.latents import Float32, Int64, max_activations
-from plmsae.concepts.pairs import gather_pairs
+from plmsae.concepts.pairs import count_by_group, gather_pairs
 from plmsae.concepts.probes import Probe
 from plmsae.concepts.ranking import rank_pairs
 
@@ -35,6 +36,7 @@ def compare_probes(
     concepts: pl.DataFrame,
     only: Sequence[int],
     *,
+    max_concepts: int = MAX_CONCEPTS,
     max_latents: int = 32,
     max_candidates: int = 64,
     seed: int = 0,
@@ -52,15 +54,16 @@ def compare_probes(
     concepts : polars.DataFrame
         ``Evaluation.concepts``, in the order of the labels: the best single latents.
     only : sequence of int
-        Concept ids to compare; at most the first `MAX_CONCEPTS` are.
+        Concept ids to compare; at most the first `max_concepts` are.
 
     Returns
     -------
     polars.DataFrame
-        ``concept``, ``latent_ap``, ``probe_ap``, ``raw_probe_ap`` (null where no probe was found)
-        and the number of latents and of units that the probes read.
+        ``concept``; ``latent_ap``, ``probe_ap``, ``raw_probe_ap`` and the same with ``_f1`` (null
+        where no probe was found); ``probe_size`` and ``raw_probe_size``, the number of latents and
+        of units that the probes read.
     """
-    ids = list(only)[:MAX_CONCEPTS]
+    ids = list(only)[:max_concepts]
     width = max((np.asarray(x).shape[1] for x in states["fit"][:1]), default=1)
     most = {name: min(n, _ENTRIES // width) for name, n in _ROWS.items()}
     index = {name: _first(folds[name], n) for name, n in most.items()}
@@ -82,24 +85,19 @@ def compare_probes(
     columns = {"concept": [concepts["concept"][c] for c in ids]}
     frame = pl.DataFrame(columns)
     latent = concepts["latent"].fill_null(-1).to_numpy()
-    frame = frame.with_columns(
-        _ap("latent_ap", {c: int(latent[c]) for c in ids if latent[c] >= 0}, ids,
-            cut["report"].latents, cut["report"], scale_F)
-    )  # fmt: skip
+    best = {c: int(latent[c]) for c in ids if latent[c] >= 0}
+    frame = frame.with_columns(_judge("latent", best, ids, cut["tune"], cut["report"], scale_F))
     for name, latents, scale in (
         ("probe", {n: list(cut[n].latents) for n in _ROWS}, scale_F),
         ("raw_probe", raw, raw_scale),
     ):
-        sides = [
-            Split(latents=latents[n], labels=cut[n].labels, clusters=cut[n].clusters)
-            for n in ("fit", "tune")
-        ]
+        sides = {n: replace(cut[n], latents=latents[n]) for n in _ROWS}
         probes = fit_probes(
-            sides[0], sides[1], None, scale, max_latents=max_latents,
+            sides["fit"], sides["tune"], None, scale, max_latents=max_latents,
             max_candidates=max_candidates, max_rows=2_000, seed=seed, only=ids,
         )  # fmt: skip
         frame = frame.with_columns(
-            _probe_ap(f"{name}_ap", probes, ids, latents["report"], cut["report"], scale),
+            *_judge_probes(name, probes, ids, sides["tune"], sides["report"], scale),
             pl.Series(
                 f"{name}_size", [len(probes[c].latents) if c in probes else None for c in ids],
                 dtype=pl.Int64,
@@ -108,36 +106,50 @@ def compare_probes(
     return frame
 
 
-def _probe_ap(
+def _judge_probes(
     name: str,
     probes: dict[int, Probe],
     ids: Sequence[int],
-    latents: Sequence[csr_array],
+    tune: Split,
     report: Split,
     scale: Float32,
-) -> pl.Series:
+) -> list[pl.Series]:
     made = sorted(probes)
-    fires = as_latents(latents, [probes[c] for c in made], scale) if made else []
+    if made:
+        fitted = [probes[c] for c in made]
+        tune, report = (
+            replace(side, latents=as_latents(side.latents, fitted, scale))
+            for side in (tune, report)
+        )
     place = {c: at for at, c in enumerate(made)}
-    return _ap(name, place, ids, fires, report, np.ones(len(made), dtype=np.float32))
+    return _judge(name, place, ids, tune, report, np.ones(len(made), dtype=np.float32))
 
 
-def _ap(
+def _judge(
     name: str,
     latent_of: dict[int, int],
     ids: Sequence[int],
-    latents: Sequence[csr_array],
+    tune: Split,
     report: Split,
     scale: Float32,
-) -> pl.Series:
-    """Return the average precision of each concept's latent over the residues of report."""
+) -> list[pl.Series]:
+    """Return average precision and F1 of each concept's latent over the residues of report."""
     some = [c for c in ids if c in latent_of]
-    found = {}
+    found: dict[str, dict[int, float]] = {"ap": {}, "f1": {}}
     if some:
-        pairs = gather_pairs(latents, report.labels, some, [latent_of[c] for c in some], scale)
-        values = rank_pairs(pairs).average_precision_Q
-        found = dict(zip(some, values.tolist(), strict=True))
-    return pl.Series(name, [found.get(c) for c in ids], dtype=pl.Float64).fill_nan(None)
+        latent = [latent_of[c] for c in some]
+        fitted = rank_pairs(gather_pairs(tune.latents, tune.labels, some, latent, scale))
+        pairs = gather_pairs(report.latents, report.labels, some, latent, scale)
+        one_group = np.zeros(len(report.latents), dtype=np.int64)
+        values = {
+            "ap": rank_pairs(pairs).average_precision_Q,
+            "f1": count_by_group(pairs, fitted.threshold_Q, one_group).f1(),
+        }
+        found = {key: dict(zip(some, v.tolist(), strict=True)) for key, v in values.items()}
+    return [
+        pl.Series(f"{name}_{key}", [by.get(c) for c in ids], dtype=pl.Float64).fill_nan(None)
+        for key, by in found.items()
+    ]
 
 
 def _first(split: Split, n_rows: int) -> Int64:

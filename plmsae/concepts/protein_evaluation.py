@@ -17,7 +17,6 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.annotator import registered_concepts
 from plmsae.concepts.comparison import Found, found_by
 from plmsae.concepts.evaluation import Evaluation, evaluate_residue
 from plmsae.concepts.residue_labels import build_residue_labels
@@ -99,11 +98,10 @@ def evaluate_proteins(
     -------
     Evaluation
         As for residues, with proteins in the place of residues; in ``concepts`` the kind is
-        ``protein``, ``n_residues`` is null, and pairs that reach the precision stand in the place
-        of those with the best F1 (their latent is ``f1_latent``).
+        ``protein`` and ``n_residues`` is null.
     """
     evaluation = evaluate_residue(
-        [latents_PF[[row]] for row in range(latents_PF.shape[0])],
+        rows_of(latents_PF),
         accessions,
         labels,
         split,
@@ -114,16 +112,18 @@ def evaluate_proteins(
         bootstrap=bootstrap,
         seed=seed,
     )
-    concepts = evaluation.concepts
-    if evaluation.annotator is not None:
-        concepts = registered_concepts(concepts, evaluation.annotator)
-    concepts = concepts.with_columns(
+    concepts = evaluation.concepts.with_columns(
         pl.lit("protein").alias("kind"),
         pl.lit(None, pl.Int64).alias("n_residues"),
         pl.lit(1, pl.Int32).alias("min_length"),
         pl.lit(0, pl.Int32).alias("max_gap"),
     )
     return replace(evaluation, concepts=concepts)
+
+
+def rows_of(latents_PF: csr_array) -> list[csr_array]:
+    """Return each protein's row as an array of its own, as of a protein of one residue."""
+    return [latents_PF[[row]] for row in range(latents_PF.shape[0])]
 
 
 def found_by_units(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from plmsae.concepts.calibration import meets
 from plmsae.concepts.callers import Caller
 from plmsae.errors import InputError
 from plmsae.scoring.encoding import Encoded, ModelBundle
@@ -29,10 +30,10 @@ class Annotator:
     model_uri : str
         Written into every row.
     min_precision : float
-        Pairs of concept and latent whose ``call_precision_low`` is less are not called; 0 calls
-        every pair whose precision was measured.
+        What concepts must meet to be called (`plmsae.concepts.calibration.meets`); 0 calls all
+        whose precision was measured, unless the annotator abstained at 0 itself.
     unmeasured : bool
-        Call pairs whose precision was never measured, too.
+        Call concepts whose precision was never measured, and those that abstain, too.
     """
 
     def __init__(
@@ -44,8 +45,8 @@ class Annotator:
         unmeasured: bool = False,
     ) -> None:
         features, concepts = bundle.features, bundle.concepts
-        low = pl.col("call_precision_low").fill_nan(None)  # polars holds NaN above all numbers
-        concepts = concepts.filter((low >= min_precision).fill_null(unmeasured))
+        if not unmeasured:
+            concepts = concepts.filter(meets(concepts, min_precision))
         self.concepts = concepts
         self.unit = bundle.meta.unit
         self.d_sae = bundle.meta.d_sae

@@ -99,11 +99,14 @@ def score(
     strict : bool
         Raise at the first record that cannot be scored instead of listing it in ``rejected/``.
     min_precision : float, optional
-        Write only annotations whose measured ``precision_low`` is at least this; 0 writes all that
-        were measured. By default the bundle's own.
+        Write only annotations whose measured ``precision_low`` is at least this, and none of
+        concepts for which the annotator found nothing that is, at this precision or a lower one
+        (`plmsae.concepts.calibration.highest_bar`); 0 writes all that were measured. By default the
+        bundle's own.
     unmeasured : bool
-        Write annotations whose precision was never measured, too: for those who count what is
-        withheld, as `plmsae.scoring.fill` does; the quality gate on annotations refuses them.
+        Write all annotations, also of concepts that abstain or whose precision was never measured:
+        for those who count what is withheld, as `plmsae.scoring.fill` does; the quality gate on
+        annotations refuses the unmeasured.
     progress : OnProgress, optional
         Called after every chunk.
     resume : bool

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 NO_LATENT = "no latent detects it"
 UNMEASURED = "its precision was never measured"
-"""Reasons to abstain; the third, a precision that is too low, has its numbers in it."""
+"""Reasons to abstain; the others, a precision that is too low, have their numbers in them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +234,9 @@ def _measured(concepts: pl.DataFrame) -> pl.DataFrame:
         fires=can_call(),
         precision=pl.col("call_precision").fill_nan(None),
         precision_low=pl.col("call_precision_low").fill_nan(None),
+        abstains_at=pl.col("abstains_at")
+        if "abstains_at" in concepts.columns
+        else pl.lit(None, pl.Float64),
     )
 
 
@@ -244,22 +247,31 @@ def _abstained(
     best = measured.group_by("concept").agg(
         pl.col("fires").any(),
         (pl.col("fires") & is_trusted(min_precision)).any().alias("trusted"),
-        pl.col("precision_low").filter(pl.col("fires") & pl.col("precision").is_not_null()).max(),
+        pl.col("bar").filter(pl.col("fires") & pl.col("precision").is_not_null()).max(),
+        pl.col("precision_low").max().alias("measured"),
+        pl.col("abstains_at").max(),
     )
     counts = withheld.group_by("concept").agg(n_withheld=pl.len().cast(pl.Int64))
     too_low = pl.format(
         "where the table is silent, precision is surely above {} only, {} is asked for",
-        pl.col("precision_low").round(3),
+        pl.col("bar").round(3),
         pl.lit(min_precision),
+    )
+    unsure = pl.format(
+        "no latent or probe was found whose calls are surely right in {} of cases",
+        pl.col("abstains_at"),
     )
     return (
         best.filter(~pl.col("trusted"))
         .with_columns(
             reason=pl.when(~pl.col("fires"))
             .then(pl.lit(NO_LATENT))
-            .when(pl.col("precision_low").is_null())
+            .when(pl.col("bar").is_null())
             .then(pl.lit(UNMEASURED))
-            .otherwise(too_low)
+            .when(pl.col("measured") >= min_precision)  # only the annotator's word is against it
+            .then(unsure)
+            .otherwise(too_low),
+            precision_low="bar",
         )
         .join(counts, on="concept", how="left")
         .with_columns(pl.col("n_withheld").fill_null(0))

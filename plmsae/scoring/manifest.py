@@ -52,9 +52,9 @@ class RunIdentity:
     write_features: bool
     """Whether ``features/`` is written."""
     min_precision: float
-    """Annotations whose ``precision_low`` is less are left out; 0 keeps all that were measured."""
+    """What concepts had to meet to be called; 0 keeps all that were measured."""
     unmeasured: bool = False
-    """Whether annotations whose precision was never measured are written, too."""
+    """Whether concepts that abstain, or whose precision was never measured, are called, too."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What else the caller says the numbers depend on: device, dtype, token budget."""
     versions: Mapping[str, str] = field(default_factory=versions)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from plmsae.concepts.calibration import highest_bar
 from plmsae.concepts.silence import share_by_concept, silent_precision
 
 _KEY = ("concept", "precision", "precision_low")
@@ -39,16 +40,18 @@ def promise(
     DataFrame
         With ``call_precision`` (what ``precision`` was), and ``precision``, ``precision_low`` and
         ``precision_high`` of proposals: a lower bound, see `plmsae.concepts.silence`. The
-        ``probability`` of each call, if there is one, is turned by the same rule.
+        ``probability`` of each call, if there is one, is turned by the same rule, and so is
+        ``bar``, the highest precision to ask for at which the concept may be called.
     """
     measured = concepts.select(
         "concept",
+        bar=highest_bar(concepts),
         precision=pl.col("call_precision").cast(pl.Float64).fill_nan(None),
         precision_low=pl.col("call_precision_low").cast(pl.Float64).fill_nan(None),
         precision_high=pl.col("call_precision_high").cast(pl.Float64).fill_nan(None),
     ).unique(_KEY, keep="first", maintain_order=True)
     joined = calls.join(measured, on=_KEY, how="left", maintain_order="left")
-    ends = ("precision", "precision_low", "precision_high")
+    ends = ("precision", "precision_low", "precision_high", "bar")
     share = share_by_concept(missing_share, missing_shares)
     own = pl.col("probability").cast(pl.Float64)
     single = [silent_precision(own, share).cast(pl.Float32).alias("probability")]
@@ -60,6 +63,6 @@ def promise(
 
 
 def is_trusted(min_precision: float) -> pl.Expr:
-    """Return whether a precision was measured and is high enough; never null."""
+    """Return whether a promise was measured and its ``bar`` is high enough; never null."""
     measured = pl.col("precision").is_not_null() & pl.col("precision_low").is_not_null()
-    return measured & (pl.col("precision_low") >= min_precision).fill_null(False)
+    return measured & (pl.col("bar") >= min_precision).fill_null(False)

@@ -64,10 +64,10 @@ def calling_lines(metrics: dict[str, float]) -> list[str]:
         )
     if "probe_ap" in metrics and "raw_probe_ap" in metrics:
         lines.append(
-            f"average precision over {metrics['n_probes_compared']:.0f} concepts: "
-            f"best latent {metrics['latent_ap']:.2f}, probe {metrics['probe_ap']:.2f} "
-            f"({metrics['probe_size']:.0f} latents), the same on raw activations "
-            f"{metrics['raw_probe_ap']:.2f} ({metrics['raw_probe_size']:.0f} units)"
+            f"average precision (F1) over {metrics['n_probes_compared']:.0f} concepts: "
+            f"best latent {_ap_and_f1(metrics, 'latent')}, probe {_ap_and_f1(metrics, 'probe')} of "
+            f"{metrics['probe_size']:.0f} latents, the same on raw activations "
+            f"{_ap_and_f1(metrics, 'raw_probe')} of {metrics['raw_probe_size']:.0f} units"
         )
     bins = [
         name.removeprefix("identity_").removesuffix("_precision")
@@ -87,6 +87,10 @@ def calling_lines(metrics: dict[str, float]) -> list[str]:
     return lines
 
 
+def _ap_and_f1(metrics: dict[str, float], name: str) -> str:
+    return f"{metrics[f'{name}_ap']:.2f} ({metrics[f'{name}_f1']:.2f})"
+
+
 def choose_calling(
     request: EvaluateRequest,
     data: Annotated,
@@ -94,6 +98,8 @@ def choose_calling(
     latents: Sequence[csr_array],
     states: Sequence[NDArray[np.floating]],
     progress: Progress,
+    *,
+    unit: str = "residue",
 ) -> Calling:
     """Choose who calls each concept, calibrate the calls, and judge both on report.
 
@@ -108,19 +114,24 @@ def choose_calling(
     latents, states : sequence
         Of every protein: latents, and raw activations (may be empty, then the same probe on raw
         activations is left out).
+    unit : str
+        ``protein`` where each protein is one row.
     """
     from plmsae.concepts.annotator import registered_concepts
     from plmsae.concepts.calibration import meets
-    from plmsae.concepts.call_calibration import fit_calibrators, judge
+    from plmsae.concepts.call_calibration import calibrators_of, fit_calibrators, judge
     from plmsae.concepts.choosing import choose_callers, inner_folds, take
+    from plmsae.concepts.crossfit import crossfit_calls
 
     if evaluation.annotator is None:
         return Calling(concepts=evaluation.concepts)
     plain = Calling(
-        concepts=registered_concepts(evaluation.concepts, evaluation.annotator),
+        concepts=registered_concepts(
+            evaluation.concepts, evaluation.annotator, request.min_precision
+        ),
         tables={"annotator": evaluation.annotator},
     )
-    select, report, at = _splits(data, evaluation, latents)
+    select, report, at = _splits(data, evaluation, latents, unit)
     try:
         fold_P = inner_folds(np.asarray(select.clusters), request.seed)
     except InputError as error:
@@ -142,16 +153,26 @@ def choose_calling(
         if len(states) and choice.comparison.height:
             with progress.task("fitting the same probes on raw activations") as task:
                 rivals = _rivals(select, report, fold_P, at, states, scale_F, evaluation,
-                                 choice.comparison, request.seed)  # fmt: skip
+                                 choice.comparison, request.seed, unit)  # fmt: skip
                 task.update(1, 1)
             tables["probes"] = rivals
             metrics |= _means(rivals)
-    concepts = registered_concepts(evaluation.concepts, annotator)
+    concepts = registered_concepts(evaluation.concepts, annotator, request.min_precision)
     tables["annotator"] = annotator
     metrics["n_concepts_probe"] = float((concepts["caller"] == BY_PROBE).sum())
     with progress.task("calibrating calls") as task:
         held_out = take(select, np.flatnonzero(fold_P != "fit"))
-        calibrators = fit_calibrators(concepts, probes, held_out, scale_F, seed=request.seed)
+        by_probe = pl.col("concept").is_in(_by_probe(concepts))
+        # Terms are rare and proteins few: a latent that was chosen on them flatters itself there.
+        # Over all residues, five more choices would take long.
+        crossfit = unit == "protein"
+        fitted = concepts.filter(by_probe) if crossfit else concepts
+        calibrators = fit_calibrators(fitted, probes, held_out, scale_F, seed=request.seed)
+        if crossfit:
+            calls = crossfit_calls(
+                concepts, select, scale_F, min_precision=request.min_precision, seed=request.seed
+            )
+            calibrators |= calibrators_of(calls.filter(~by_probe), select, seed=request.seed)
         used = {name: probe for name, probe in probes.items() if name in _by_probe(concepts)}
         callers = Callers(probes=used, calibrators=calibrators)
         judged = judge(concepts, callers, report, scale_F)
@@ -193,7 +214,13 @@ def _by_distance(
     labels = report.labels.keep_concepts(called)
     calls = make_calls(speaking, callers, report, scale_F)
     identity_P = nearest_identity(sequences["report"], sequences["select"])
-    return accuracy_by_distance(calls["protein"], match_calls(calls, labels), labels, identity_P)
+    return accuracy_by_distance(
+        calls["protein"],
+        match_calls(calls, labels),
+        labels,
+        identity_P,
+        clusters_P=report.clusters,
+    )
 
 
 def _by_probe(concepts: pl.DataFrame) -> set[str]:
@@ -201,7 +228,7 @@ def _by_probe(concepts: pl.DataFrame) -> set[str]:
 
 
 def _splits(
-    data: Annotated, evaluation: Evaluation, latents: Sequence[csr_array]
+    data: Annotated, evaluation: Evaluation, latents: Sequence[csr_array], unit: str
 ) -> tuple[Split, Split, dict[str, NDArray[np.int64]]]:
     """Return select and report with the evaluated concepts, and the indices of their proteins."""
     from plmsae.concepts.evidence import Split
@@ -211,7 +238,7 @@ def _splits(
     labels = build_residue_labels(
         data.labels.filter(pl.col("concept").is_in(names.implode())),
         data.accessions,
-        [len(s) for s in data.sequences],
+        [1 if unit == "protein" else len(s) for s in data.sequences],
     )
     at = {name: np.flatnonzero(data.split == name) for name in ("select", "report")}
     clusters = {name: data.clusters[index] for name, index in at.items()}
@@ -236,9 +263,10 @@ def _rivals(
     evaluation: Evaluation,
     comparison: pl.DataFrame,
     seed: int,
+    unit: str,
 ) -> pl.DataFrame:
     from plmsae.concepts.choosing import take
-    from plmsae.concepts.probe_baseline import compare_probes
+    from plmsae.concepts.probe_baseline import MAX_CONCEPTS, compare_probes
 
     index = {name: np.flatnonzero(fold_P == name) for name in ("fit", "tune")}
     folds = {name: take(select, members) for name, members in index.items()} | {"report": report}
@@ -252,7 +280,12 @@ def _rivals(
     )
     # The commonest, because these are judged most surely.
     ids = ids.sort("n_instances", "concept", descending=[True, False])
-    return compare_probes(folds, raw, scale_F, evaluation.concepts, ids["id"].to_list(), seed=seed)
+    # Proteins are so few rows that every concept with a probe can be compared.
+    most = comparison.height if unit == "protein" else MAX_CONCEPTS
+    only = ids["id"].to_list()
+    return compare_probes(
+        folds, raw, scale_F, evaluation.concepts, only, max_concepts=most, seed=seed
+    )
 
 
 def _means(rivals: pl.DataFrame) -> dict[str, float]:
@@ -260,8 +293,6 @@ def _means(rivals: pl.DataFrame) -> dict[str, float]:
     complete = rivals.drop_nulls()
     if not complete.height:
         return {}
-    means = {
-        name: float(np.mean(complete[name].to_numpy()))
-        for name in ("latent_ap", "probe_ap", "raw_probe_ap", "probe_size", "raw_probe_size")
-    }
+    measured = [name for name in rivals.columns if name != "concept"]
+    means = {name: float(np.mean(complete[name].to_numpy())) for name in measured}
     return means | {"n_probes_compared": float(complete.height)}

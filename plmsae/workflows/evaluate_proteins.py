@@ -14,14 +14,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from plmsae.bundle import Bundle, write_bundle
-from plmsae.concepts.term_confirmation import FDR, Confirmation
+from plmsae.concepts.term_confirmation import Confirmation
 from plmsae.concepts.term_shares import ALL_GO
 from plmsae.registry import register
 from plmsae.tracking import Run, start_run
 from plmsae.workflows.annotated_proteins import AnnotatedProteins, read_annotated_proteins
-from plmsae.workflows.evaluate import EvaluateOutcome, promoted
+from plmsae.workflows.calling import choose_calling
+from plmsae.workflows.evaluate import promoted
 from plmsae.workflows.inputs import gate
 from plmsae.workflows.progress import Progress
+from plmsae.workflows.protein_outcome import SAE, EvaluateProteinsOutcome
 from plmsae.workflows.requests import EvaluateRequest
 
 if TYPE_CHECKING:
@@ -29,98 +31,6 @@ if TYPE_CHECKING:
 
     from plmsae.concepts.evaluation import Evaluation
     from plmsae.encode import Encoder
-
-SAE = "sae"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateProteinsOutcome(EvaluateOutcome):
-    """What the latents of a protein-level SAE mean.
-
-    In `baselines`, a row a method: ``method``, ``n_units``, ``n_live``, ``n_tied`` and ``share`` of
-    these, ``n_tied_go``, ``n_tied_3_families`` (a term shown by three families or more),
-    ``n_terms``, ``n_pairs``, ``n_chosen``, ``median_information`` (bits of the best term), and,
-    where measured, ``n_features`` and ``n_concepts`` (single-unit detectors at F1 > 0.5).
-    """
-
-    level: float
-    """Share of a latent's maximum above which a protein activates it."""
-    notes: tuple[str, ...]
-    """What was done to the terms."""
-    n_tests: tuple[int, int]
-    """Terms tested, and pairs that went on to the report proteins."""
-    depths: list[dict[str, Any]]
-    """Share of live latents tied to a term: ``method``, ``namespace``, ``depth``, ``share``, …"""
-    classes: list[dict[str, Any]]
-    """Share by broad process, family and enzyme class: ``kind``, ``name``, ``share``, …"""
-    top_terms: list[dict[str, Any]]
-    """Terms with the surest latent of each, surest first."""
-
-    def lines(self) -> list[str]:
-        """Return it in words."""
-        own = self.baselines[0]
-        lines = [
-            f"{own['n_tied']:,} of {own['n_live']:,} live latents ({own['share']:.0%}) tied to a "
-            f"term on both splits, to {own['n_terms']:,} terms in all ({self.how})",
-            f"  a protein is active above {self.level:g} of a latent's maximum; {self.n_tests[0]:,}"
-            f" terms tested, {self.n_tests[1]:,} pairs chosen, FDR {FDR:.0%} on either split",
-            *(f"  {note}" for note in self.notes),
-            f"  {'method':<22}{'live':>7}{'tied':>7}{'share':>8}{'3 families':>12}{'terms':>7}"
-            f"{'bits':>6}{'F1>0.5':>8}",
-        ]
-        lines += [_method_line(row) for row in self.baselines]
-        lines += self._depth_lines()
-        if self.top_terms:
-            lines.append("surest terms (on held-out families):")
-        lines += [_term_line(row) for row in self.top_terms[:10]]
-        for kind, title in (("process", "processes"), ("family", "families"), ("enzyme", "EC")):
-            rows = [row for row in self.classes if row["kind"] == kind][:5]
-            if rows:
-                shown = ", ".join(
-                    f"{row['name'] or row['concept']} {row['share']:.0%}" for row in rows
-                )
-                lines.append(f"{title} of most latents: {shown}")
-        lines.append(
-            f"{len(self.callable_concepts)} terms can be called at the precision asked for; "
-            "the others abstain"
-        )
-        lines.append(f"registered as {self.model}" if self.model else f"bundle in {self.bundle}")
-        if self.promoted:
-            lines.append("promoted to champion")
-        return lines
-
-    def _depth_lines(self) -> list[str]:
-        go = [row for row in self.depths if row["namespace"] == ALL_GO]
-        depths = sorted({row["depth"] for row in go})
-        if not depths:
-            return []
-        lines = ["  GO terms, by depth      " + "".join(f"{depth:>7}" for depth in depths)]
-        for method in dict.fromkeys(row["method"] for row in self.baselines):
-            share = {row["depth"]: row["share"] for row in go if row["method"] == method}
-            cells = "".join(f"{share.get(depth, 0.0):>7.1%}" for depth in depths)
-            lines.append(f"  {method:<24}{cells}")
-        return lines
-
-
-def _method_line(row: dict[str, Any]) -> str:
-    found = "" if row.get("n_concepts") is None else f"{row['n_concepts']:>8,}"
-    return (
-        f"  {row['method']:<22}{row['n_live']:>7,}{row['n_tied']:>7,}{row['share']:>8.1%}"
-        f"{row['n_tied_3_families']:>12,}{row['n_terms']:>7,}{row['median_information']:>6.1f}{found}"
-    )
-
-
-def _term_line(row: dict[str, Any]) -> str:
-    name = (
-        row["concept"]
-        if row["name"] in (None, row["concept"])
-        else (f"{row['concept']} {row['name']}")
-    )
-    depth = "" if row["depth"] is None else f"  depth {row['depth']}"
-    return (
-        f"  {name:<44.44} latent {row['latent']:<6} {row['fold']:>5.1f}-fold  q {row['q']:.0e}"
-        f"  {row['information']:.1f} bits{depth}  {row['n_clusters']} families"
-    )
 
 
 def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> EvaluateProteinsOutcome:
@@ -135,7 +45,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         met.
     """
     from plmsae.concepts.calibration import meets
-    from plmsae.concepts.protein_evaluation import evaluate_proteins
+    from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of
     from plmsae.scoring.encoding import load_encoder
 
     annotated = read_annotated_proteins(request, progress)
@@ -169,11 +79,15 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
             if request.baselines != "none":
                 tests.add_detectors(request, annotated, evaluation, latents_PF, means_PD)
             task.update(2, 2)
+        states = [] if request.baselines == "none" else list(means_PD[:, None])
+        calling = choose_calling(
+            request, data, evaluation, rows_of(latents_PF), states, progress, unit="protein"
+        )
         tables = tests.tables(annotated, latents_PF)
-        metrics = tests.metrics(tables, evaluation)
+        metrics = tests.metrics(tables, evaluation) | calling.metrics
         # Of all proteins: half of a proteome is too little to call a latent dead.
         metrics["dead_share"] = 1 - len(np.unique(latents_PF.indices)) / latents_PF.shape[1]
-        callable_concepts = meets(evaluation.concepts, request.min_precision)
+        callable_concepts = meets(calling.concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         new = write_bundle(
             request.out / "bundle",
@@ -190,8 +104,10 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
                 extra={**bundle.meta.extra, "split": data.how},
             ),
             features=_features(evaluation, tables["best"]),
-            concepts=_concepts(evaluation, tables["terms"], annotated),
+            concepts=_concepts(calling.concepts, tables["terms"], annotated),
+            callers=calling.callers,
         )
+        calling.log(tracked, request.out)
         _log(tracked, request.out, new, evaluation, tables, metrics, encoder)
         model = None
         if request.register:
@@ -204,7 +120,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         how=data.how,
         summary=metrics,
         baselines=tests.rows,
-        callable_concepts=evaluation.concepts.filter(callable_concepts)
+        callable_concepts=calling.concepts.filter(callable_concepts)
         .sort("call_precision_low", descending=True)
         .to_dicts(),
         top_concepts=evaluation.concepts.filter(both).sort("f1", descending=True).to_dicts(),
@@ -397,12 +313,12 @@ def _features(evaluation: Evaluation, best: pl.DataFrame) -> pl.DataFrame:
 
 
 def _concepts(
-    evaluation: Evaluation, terms: pl.DataFrame, annotated: AnnotatedProteins
+    concepts: pl.DataFrame, terms: pl.DataFrame, annotated: AnnotatedProteins
 ) -> pl.DataFrame:
     """Return ``concepts.parquet``, with what is known of each term."""
     known = annotated.terms.descriptions.drop("n_proteins").unique("concept", maintain_order=True)
     count = terms.group_by("concept").agg(pl.col("n_latents").max().alias("n_latents_enriched"))
-    joined = evaluation.concepts.join(known, on="concept", how="left", maintain_order="left")
+    joined = concepts.join(known, on="concept", how="left", maintain_order="left")
     joined = joined.join(count, on="concept", how="left", maintain_order="left")
     return joined.with_columns(pl.col("n_latents_enriched").fill_null(0))
 
@@ -431,16 +347,13 @@ def _log(
     tracked.log_metrics(0, metrics)
     for name in ("features.parquet", "concepts.parquet"):
         tracked.log_artifact(bundle.path / name, "evaluation")
-    frames: dict[str, pl.DataFrame | None] = {n: f for n, f in tables.items() if n != "best"}
+    frames = {n: f for n, f in tables.items() if n != "best"}
     frames |= {
         "calls": evaluation.calls,
         "evidence": evaluation.evidence,
         "skipped": evaluation.skipped,
-        "annotator": evaluation.annotator,
     }
     for name, frame in frames.items():
-        if frame is None:
-            continue
         path = out / f"{name}.parquet"
         frame.write_parquet(path)
         tracked.log_artifact(path, "evaluation")

@@ -211,8 +211,9 @@ class ScoreRequest:
     strict: bool = False
     """Stop at the first bad record instead of listing it in ``rejected``."""
     min_precision: float | None = None
-    """Leave out concepts whose precision interval starts lower; 0 keeps all whose precision was
-    measured. By default the model's own bound."""
+    """Leave out concepts whose precision interval starts lower, and those that abstained at this
+    bound or a lower one when the model was evaluated; 0 keeps all whose precision was measured. By
+    default the model's own bound."""
     validate: bool = True
     """Check input and annotations against the reviewed suites."""
     device: str = "auto"

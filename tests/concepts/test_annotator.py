@@ -125,9 +125,11 @@ def test_the_registered_table_takes_the_pair_that_makes_calls():
         call_precision_low=pl.Series([0.85, 0.1]),
         abstains=pl.Series([None, "the precision does not hold on report proteins"]),
     )
-    table = registered_concepts(concepts, tuned)
+    table = registered_concepts(concepts, tuned, 0.8)
     assert table["latent"].to_list() == [7, 2]
     assert table["threshold"].to_list() == [0.9, 0.5]
     assert table["call_precision_low"].to_list() == [0.85, 0.3]
     assert table["f1_latent"].to_list() == [1, 2]
+    assert table["abstains"].to_list() == [None, "the precision does not hold on report proteins"]
+    assert table["abstains_at"].to_list() == [None, 0.8]
     assert table["f1"].to_list() == [0.7, 0.6]

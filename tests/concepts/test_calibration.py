@@ -5,7 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from plmsae.concepts.calibration import call_precision, effective_calls, meets, wilson_interval
+from plmsae.concepts.calibration import (
+    call_precision,
+    effective_calls,
+    highest_bar,
+    meets,
+    wilson_interval,
+)
 from plmsae.errors import InputError
 
 
@@ -51,3 +57,22 @@ def test_the_lower_bound_must_reach_the_target_and_not_the_estimate():
     assert meets(frame, 0.9).to_list() == [False, True]
     with pytest.raises(InputError, match=r"share.*'90'"):
         meets(frame, 90)
+
+
+def test_the_annotators_word_counts_whatever_the_best_pair_reached_on_report():
+    frame = pl.DataFrame(
+        {
+            "call_precision_low": [0.9, 0.9, 0.5, 0.9, None, float("nan")],
+            "abstains_at": [None, 0.8, 0.8, 0.0, None, 0.8],
+        }
+    )
+    assert meets(frame, 0.9).to_list() == [True, False, False, False, False, False]
+    assert meets(frame, 0.8).to_list() == [True, False, False, False, False, False]
+    assert meets(frame, 0.79).to_list() == [True, True, False, False, False, False]
+    assert meets(frame, 0.0).to_list() == [True, True, True, False, False, False]
+    bars = highest_bar(frame).to_list()
+    assert bars[0] == 0.9
+    assert 0.79999 < bars[1] < 0.8
+    assert bars[2:] == [0.5, None, None, None]
+    # A table from before annotators is taken at its word.
+    assert highest_bar(frame.drop("abstains_at")).to_list() == [0.9, 0.9, 0.5, 0.9, None, None]

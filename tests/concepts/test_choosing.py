@@ -89,7 +89,7 @@ def test_no_family_is_in_two_folds(world):
 
 def registered(world):
     *_, evaluation, _, choice = world
-    return registered_concepts(evaluation.concepts, choice.annotator)
+    return registered_concepts(evaluation.concepts, choice.annotator, 0.6)
 
 
 def test_the_registered_table_says_who_calls_and_calls_as_was_measured(world):

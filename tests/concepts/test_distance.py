@@ -3,6 +3,7 @@ import polars as pl
 import pytest
 from conftest_concepts import label_table
 
+from plmsae.concepts.calibration import wilson_interval
 from plmsae.concepts.distance import accuracy_by_distance
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.residue_labels import build_residue_labels
@@ -36,3 +37,36 @@ def test_every_protein_needs_its_identity():
                                 "concept": pl.String})  # fmt: skip
     with pytest.raises(InputError, match="2 identities for 1 proteins"):
         accuracy_by_distance(np.zeros(0), match_calls(none, labels), labels, [0.1, 0.2])
+
+
+def test_intervals_count_families_and_the_estimates_do_not_change():
+    rng = np.random.default_rng(0)
+    names = [f"P{i:02d}" for i in range(60)]
+    labelled = [name for name in names if rng.random() < 0.7]
+    labels = build_residue_labels(
+        label_table([(name, 1, 5, "x", "span") for name in labelled]), names, [20] * 60
+    )
+    protein = np.sort(rng.integers(0, 60, 90))
+    calls = pl.DataFrame({"protein": protein, "start": 1 + 6 * (np.arange(90) % 3)})
+    calls = calls.unique(maintain_order=True).with_columns(
+        end=pl.col("start") + 2, concept=pl.lit("x")
+    )
+    matches = match_calls(calls, labels)
+    identity = rng.choice([0.0, 0.35, 0.9], 60)
+    clusters = rng.integers(0, 8, 60)
+    arguments = (calls["protein"], matches, labels, identity)
+    apart = accuracy_by_distance(*arguments)
+    table = accuracy_by_distance(*arguments, clusters_P=clusters)
+    same = [name for name in table.columns if name not in ("precision_low", "precision_high")]
+    assert table.select(same).equals(apart.select(same))
+    for row, at, loose in zip(table.to_dicts(), (0.0, 0.35, 0.9), apart.to_dicts(), strict=True):
+        sizes: dict[int, int] = {}
+        for p in calls["protein"]:
+            if identity[p] == at:
+                sizes[clusters[p]] = sizes.get(clusters[p], 0) + 1
+        n = sum(sizes.values()) ** 2 / sum(size**2 for size in sizes.values())
+        low, high = wilson_interval(row["precision"] * n, n)
+        assert row["precision_low"] == pytest.approx(float(low))
+        assert row["precision_high"] == pytest.approx(float(high))
+        assert row["precision_low"] < loose["precision_low"]
+        assert row["precision_high"] > loose["precision_high"]

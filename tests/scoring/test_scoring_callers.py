@@ -11,6 +11,7 @@ from scoring_fakes import (
     LETTERS,
     FakeBundle,
     FakeEncoder,
+    FakeMeta,
     concept_rows,
     contents,
     proteome,
@@ -102,3 +103,39 @@ def test_a_probe_proposes_with_its_latents_as_evidence(tmp_path: Path) -> None:
     own = 1 / (1 + np.exp(-(4 * 0.25 - 1)))
     assert row["probability"] == pytest.approx(own / (own + 2 * (1 - own)))
     assert pl.read_parquet(result.abstained_path).height == 0
+
+
+def test_what_the_annotator_abstained_from_is_called_and_proposed_only_for_less(
+    tmp_path: Path,
+) -> None:
+    rows = concept_rows(
+        ("Motif: Basic", "span", "K", 0.9, 0.8), ("Domain: W-rich", "span", "W", 0.95, 0.9)
+    )
+    rows = rows.with_columns(abstains_at=pl.Series([0.6, None], dtype=pl.Float64))
+    bundle = FakeBundle(concepts=rows, meta=FakeMeta(min_precision=0.6))
+    path = tmp_path / "table.tsv"
+    path.write_text("Entry\tLength\tSequence\tMotif\nP1\t11\tAAKKKAAWWWA\t\n")
+    for bar, expected in (
+        (None, {"Domain: W-rich"}),
+        (0.6, {"Domain: W-rich"}),
+        (0.7, {"Domain: W-rich"}),
+        (0.59, {"Domain: W-rich", "Motif: Basic"}),
+        (0.0, {"Domain: W-rich", "Motif: Basic"}),
+    ):
+        assert set(run(path, tmp_path / f"at-{bar}", bundle, min_precision=bar)["concept"]) == (
+            expected
+        )
+
+    def proposed(bar: float) -> tuple[set[str], dict[str, tuple[str, int, float]]]:
+        result = fill(path, bundle, tmp_path / "fill", model_uri="m/1", encoder=FakeEncoder(),
+                      missing_share=0.5, min_precision=bar)  # fmt: skip
+        abstained = pl.read_parquet(result.abstained_path)
+        return set(result.proposals()["concept"]), {row[0]: row[1:] for row in abstained.rows()}
+
+    # 0.6 of calls is 0.3 / 0.7 where half of the labels are missing; measured was 0.4 / 0.6.
+    found, abstained = proposed(0.5)
+    assert found == {"Domain: W-rich"}
+    reason, withheld, bound = abstained["Motif: Basic"]
+    assert "no latent or probe was found whose calls are surely right in 0.6" in reason
+    assert (withheld, bound) == (1, pytest.approx(0.3 / 0.7))
+    assert proposed(0.42) == ({"Domain: W-rich", "Motif: Basic"}, {})

@@ -125,7 +125,9 @@ def test_the_model_is_registered_with_its_evidence(world, outcome):
     listed = list_models().filter(pl.col("unit") == "protein")
     assert listed["aliases"].to_list() == [["challenger"]]
     assert compare([outcome.model, outcome.bundle])["n_latents_enriched"].null_count() == 0
-    for name in ("enrichment.parquet", "methods.parquet", "depth.png", "terms.png"):
+    files = ("enrichment.parquet", "methods.parquet", "depth.png", "terms.png")
+    files += ("reliability.parquet", "reliability.png", "annotator.parquet")
+    for name in files:
         assert (world / "out" / name).exists(), name
 
 
@@ -150,6 +152,15 @@ def test_a_protein_model_scores_whole_proteins(world, outcome):
     assert (joined["start"] == 1).all()
     assert (joined["end"] == joined["length"]).all()
     assert calls.filter(pl.col("concept") == "Family: Trp family").height > 0
+    assert calls["probability"].null_count() == 0
+    assert calls["probability"].is_between(0, 1).all()
+    bundle = resolve(outcome.model)
+    assert set(calls["concept"]) <= set(bundle.callers.calibrators)
+    single = bundle.concepts.filter(pl.col("caller") == "latent")["concept"].to_list()
+    for rows in calls.filter(pl.col("concept").is_in(single)).partition_by("concept"):
+        assert rows.sort("score")["probability"].is_sorted()
+    abstaining = bundle.concepts.filter(pl.col("abstains").is_not_null())["concept"]
+    assert not set(calls["concept"]) & set(abstaining)
 
 
 def test_a_transcoder_is_evaluated_like_an_sae(world):

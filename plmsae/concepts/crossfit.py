@@ -1,0 +1,120 @@
+"""Calls of single latents on families that had no say in which latent calls.
+
+A latent that is the best of hundreds on a few dozen labelled proteins looks better there than it
+is, and a calibrator fitted to its calls on these proteins promises too much. So the select proteins
+are cut into folds by homology cluster; for each fold, latent and threshold are chosen on the others
+as they are for the model, and call it. What is calibrated in this way is the choice, not one pair:
+the calls of the folds may be of different latents, each by its own scale (cross-validated
+calibration; Platt 1999, §2.1).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from plmsae.concepts.annotator import tune_annotator
+from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate
+from plmsae.concepts.calls import call_all
+from plmsae.concepts.choosing import take
+from plmsae.concepts.evidence import Split
+from plmsae.concepts.latents import Float32, Int64, check_thresholds
+from plmsae.concepts.selection import select_pairs, top_latents
+from plmsae.concepts.span_rules import with_span_rule
+from plmsae.errors import InputError
+
+FOLDS = 5
+CANDIDATES = 5  # latents of each concept that the annotator tries
+
+
+def crossfit_calls(
+    concepts: pl.DataFrame,
+    select: Split,
+    max_activation_F: npt.ArrayLike,
+    *,
+    min_precision: float,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Choose who calls on all folds but one, and call that one; over all folds.
+
+    Parameters
+    ----------
+    concepts : polars.DataFrame
+        As registered, in the order of the labels: where ``abstains`` is null the calls are those of
+        the pair tuned for precision, else those of the pair with the best F1.
+    select : Split
+        With clusters.
+    max_activation_F : array_like, shape=(F,)
+        The scale of each latent.
+    min_precision : float
+        What the annotator is tuned for.
+    seed : int
+        Of the folds.
+
+    Returns
+    -------
+    polars.DataFrame
+        As :func:`plmsae.concepts.calls.call_spans`; ``protein`` counts those of `select`.
+
+    Raises
+    ------
+    InputError
+        If there is but one cluster.
+    """
+    scale_F: Float32 = np.asarray(max_activation_F, dtype=np.float32)
+    fold_P = deal_clusters(np.asarray(select.clusters), seed)
+    tuned_C = concepts["abstains"].is_null()
+    parts = []
+    for fold in np.unique(fold_P):
+        rest = take(select, np.flatnonzero(fold_P != fold))
+        members = np.flatnonzero(fold_P == fold)
+        held = take(select, members)
+        rows = _choose(rest, held, scale_F, tuned_C, min_precision)
+        calls = call_all(held.latents, rows, scale_F)
+        parts.append(calls.with_columns(pl.Series("protein", members[calls["protein"].to_numpy()])))
+    return pl.concat(parts)
+
+
+def deal_clusters(clusters_P: npt.NDArray[np.integer], seed: int) -> Int64:
+    """Return the fold of each protein: clusters are dealt in turn, the largest first.
+
+    Raises
+    ------
+    InputError
+        If there is but one cluster.
+    """
+    _, member, size = np.unique(clusters_P, return_inverse=True, return_counts=True)
+    if len(size) < 2:
+        raise InputError("proteins of one homology cluster cannot be cut into folds")
+    order = np.lexsort([np.random.default_rng(seed).random(len(size)), -size])
+    fold = np.empty(len(size), dtype=np.int64)
+    fold[order] = np.arange(len(size)) % FOLDS
+    return fold[member]
+
+
+def _choose(
+    rest: Split, held: Split, scale_F: Float32, tuned_C: pl.Series, min_precision: float
+) -> pl.DataFrame:
+    """Return who calls each concept, chosen on `rest`."""
+    counts = associate(rest.latents, rest.labels, scale_F, thresholds=INTERPLM_THRESHOLDS)
+    best = select_pairs(counts)
+    latent = pl.Series("latent", best.latent_C)
+    thresholds = check_thresholds(INTERPLM_THRESHOLDS).astype(np.float64)
+    rows = pl.DataFrame(
+        {
+            "concept": list(rest.labels.concepts),
+            "kind": rest.labels.kinds,
+            "latent": latent.set(latent < 0, None),
+            "threshold": thresholds[best.threshold_C],
+        }
+    )
+    rows = with_span_rule(rows, rest.latents, rest.labels, scale_F)
+    if not tuned_C.any():
+        return rows
+    candidates = np.where(tuned_C.to_numpy()[:, None], top_latents(counts, CANDIDATES), -1)
+    tuned = tune_annotator(candidates, rest, held, scale_F, min_precision=min_precision)
+    rule = [pl.col(name).cast(rows.schema[name]) for name in rows.columns]
+    at = pl.int_range(rows.height, eager=True).alias("_at")
+    rows, tuned = rows.with_columns(at), tuned.select(rule).with_columns(at)
+    return pl.concat([rows.filter(~tuned_C), tuned.filter(tuned_C)]).sort("_at").drop("_at")
