@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--no-peers", dest="peers", action="store_false")
+    parser.add_argument("--plot", metavar="FILE.png", help="FVU against L0, a panel a layer")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     data = activations(
@@ -105,6 +106,7 @@ def main() -> None:
     )
     print("| layer | k | | FVU | L0 | dead | s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
+    points: list[tuple[int, str, float, float]] = []
     for layer, (learn, held_out) in data.items():  # type: ignore[misc]
         source = Vectors(learn, arguments.batch_size)
         meter = Meter(held_out, arguments.d_sae)
@@ -116,6 +118,43 @@ def main() -> None:
                     f" {seconds:.0f} |",
                     flush=True,
                 )
+                points.append((layer, name, l0, fvu))
+    if arguments.plot:
+        plot(points, arguments.plot)
+
+
+def plot(points: list[tuple[int, str, float, float]], path: str) -> None:
+    """Draw FVU against L0: a panel a layer, a line a contestant; BatchTopK dashed."""
+    import matplotlib.pyplot as plt
+
+    layers = sorted({layer for layer, *_ in points})
+    names = list(dict.fromkeys(name for _, name, *_ in points))
+    colours = {who: f"C{i}" for i, who in enumerate(dict.fromkeys(n.split()[0] for n in names))}
+    figure, axes = plt.subplots(
+        1, len(layers), figsize=(4.5 * len(layers) + 2.2, 4), squeeze=False, layout="constrained"
+    )
+    for axis, layer in zip(axes[0], layers, strict=True):
+        for name in names:
+            chosen = [(x, y) for at, n, x, y in points if (at, n) == (layer, name)]
+            l0, fvu = zip(*chosen, strict=True)
+            batch = "batch" in name.lower()
+            axis.plot(
+                l0,
+                fvu,
+                "s--" if batch else "o-",
+                color=colours[name.split()[0]],
+                label=name,
+                linewidth=2 if name.startswith("plmsae") else 1.2,
+                markersize=5,
+            )
+        axis.set(title=f"layer {layer}", xlabel="active latents a residue (L0)", yscale="log")
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.grid(which="both", alpha=0.25)
+    axes[0][0].set_ylabel("FVU on held-out proteins")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+    figure.savefig(path, dpi=110)
 
 
 def runs(
