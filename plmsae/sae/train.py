@@ -26,6 +26,8 @@ __all__ = ["Batch", "Job", "TrainResult", "train", "train_many"]
 
 logger = logging.getLogger(__name__)
 
+_NO_MEMORY = ("allocate memory", "ALLOC_FAILED")
+
 
 class Job(NamedTuple):
     """One of several SAEs trained in one pass."""
@@ -200,8 +202,10 @@ def _run_to_the_end(runs: list[Run], jobs: list[Job], stream: Iterator[Any], pos
 def _out_of_memory_is_said(job: Job) -> Iterator[None]:
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        # torch's own error for it is a RuntimeError; the CPU and cuBLAS only say so.
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not any(words in str(error) for words in _NO_MEMORY):
             raise
         raise InputError(
             f"out of memory while training {job.config.d_sae} latents on batches of "
@@ -217,7 +221,10 @@ def _own(batch: Any, job: Job) -> Batch:
 def _new(job: Job, first: list[Any]) -> Trainer:
     config, settings = job.config, job.train_config
     if not first:
-        raise InputError("there are no batches to train on")
+        raise InputError(
+            f"there are no batches of {settings.batch_size} to train on",
+            hint="give more proteins, or lower batch_size",
+        )
     device = _device(settings.device)
     n = min(settings.scale_batches, settings.total_steps)
     pairs = [training_batch(_own(b, job), config, device) for b in first[:n]]

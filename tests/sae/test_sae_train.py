@@ -472,6 +472,45 @@ def test_weights_that_a_step_broke_do_not_replace_the_last_good_checkpoint(
     assert found.name == "step-000000004"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError("Unable to allocate 9 GiB for an array"),
+    ],
+)
+def test_running_out_of_memory_says_what_to_lower_and_keeps_the_checkpoint(
+    error: Exception, planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.step
+
+    def step(self: Trainer, *args: Any) -> Any:
+        if self.step_count == 4:
+            raise error
+        return original(self, *args)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    settings = TrainConfig(steps=9, batch_size=256, checkpoint_minutes=0)
+    with pytest.raises(InputError, match=r"out of memory .* 32 latents .* 256; lower batch_size"):
+        train(planted, config(), settings, checkpoint_dir=tmp_path)
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == "step-000000004"
+
+
+def test_an_error_that_has_nothing_to_do_with_memory_is_not_called_so(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(self: Trainer, *args: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(RuntimeError, match="a bug"):
+        train(planted, config(), TrainConfig(steps=9, batch_size=256))
+
+
 def test_a_reconstruction_gone_wild_between_two_logs_is_not_stored(
     planted: Planted, tmp_path: Path
 ) -> None:
@@ -499,7 +538,7 @@ def test_batches_that_end_too_early_are_an_error_unless_they_can_start_again(
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
-        ([], "no batches"),
+        ([], "no batches of 8 to train on; .* lower batch_size"),
         ([torch.randn(8, 15)], r"shape \(n, 16\)"),
         ([torch.randn(16)], r"shape \(n, 16\)"),
         ([torch.ones(8, 16)], "all equal"),
