@@ -238,6 +238,43 @@ def test_one_of_ours_comes_back_as_what_it_was(tmp_path: Path) -> None:
     assert (origin["format"], origin["arch"]) == ("plmsae", "batchtopk")
 
 
+def test_a_hierarchical_sae_of_ours_is_taken_at_another_k(tmp_path: Path) -> None:
+    build_sae(SaeConfig(arch="hierarchical", d_in=D, d_sae=F, k=4)).save(tmp_path)
+    whole, origin = import_sae(tmp_path)
+    assert (origin["arch"], origin["k"]) == ("hierarchical", 4)
+    smaller, origin = import_sae(tmp_path, k=2)
+    assert (origin["arch"], origin["k"]) == ("topk", 2)
+    best = whole.encode(foreign.raw_rows()).values.view(-1, 4).topk(2, dim=1).values
+    found = smaller.encode(foreign.raw_rows()).values.view(-1, 2)
+    assert torch.allclose(found.sort(descending=True).values, best)
+    with pytest.raises(InputError, match="k must be between 1 and 4"):
+        import_sae(tmp_path, k=5)
+
+
+def test_another_k_than_one_of_ours_was_trained_with_is_refused(tmp_path: Path) -> None:
+    build_sae(SaeConfig(arch="batchtopk", d_in=D, d_sae=F, k=K)).save(tmp_path)
+    with pytest.raises(InputError, match=f"says k = {K}, not 5; only a hierarchical SAE"):
+        import_sae(tmp_path, k=5)
+
+
+def test_a_configuration_dumped_by_python_code_is_read_as_plain_data(tmp_path: Path) -> None:
+    path = foreign.interplm(tmp_path)
+    (path.parent / "config.yaml").write_text(
+        "!!python/object:interplm.train.configs.TrainingRunConfig\n"
+        "trainer_cfg: !!python/object:interplm.train.trainers.relu.ReLUTrainerConfig\n"
+        "  lr: 0.0001\n"
+        "folder: !!python/object/apply:pathlib.PosixPath [a, b]\n"
+        "dtype: !!python/name:torch.float32 ''\n"
+        "betas: !!python/tuple [0.9, 0.999]\n"
+    )
+    assert import_sae(path)[1]["config"] == {
+        "trainer_cfg": {"lr": 0.0001},
+        "folder": ["a", "b"],
+        "dtype": "",
+        "betas": [0.9, 0.999],
+    }
+
+
 def test_a_k_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
     foreign.sparsify(tmp_path)
     with pytest.raises(InputError, match=f"the file says k = {K}, not 5"):

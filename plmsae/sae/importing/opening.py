@@ -154,12 +154,30 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         _check_yaml(text, path)
-        value = yaml.safe_load(text)
+        value = _PlainLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError("not plain YAML", where=path, hint=str(error)) from error
     if not isinstance(value, dict):
         raise InputError("not a mapping", where=path)
     return {str(key): entry for key, entry in value.items()}
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """A safe loader to which what is tagged as an object of Python is the data it is made of.
+
+    Configurations dumped by Python code (InterPLM's) tag tuples, paths and classes.
+    """
+
+
+def _plain(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return node.value
+
+
+_PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
 
 
 def _check_yaml(text: str, path: Path) -> None:
