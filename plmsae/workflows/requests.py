@@ -120,7 +120,8 @@ class ImportRequest:
     format: str = "auto"
     """Layout of the files; auto finds it from the names of the tensors."""
     k: int | None = None
-    """Active latents a residue, where the file does not say."""
+    """Active latents a residue, where the file does not say; of a hierarchical SAE that plmsae
+    trained, how many of the largest to keep."""
     norm_factor: float | None = None
     """What the training activations were divided by, where the file leaves that open."""
     convention: str | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plmsae.errors import InputError
+from plmsae.sae.architectures.hierarchical import HierarchicalTopK
 from plmsae.sae.base import Sae
 from plmsae.sae.formats import WEIGHTS_NAME, is_ours
 from plmsae.sae.importing import (
@@ -56,7 +57,8 @@ def import_sae(
         ``auto``, or one of `LAYOUTS`: ``interplm``, ``interprot``, ``hubmixin`` (evillegasgarcia),
         ``esmc`` (Biohub), ``reticular``, ``saelens``, ``sparsify``.
     k : int, optional
-        Active latents a vector, where the file does not say (InterProt).
+        Active latents a vector, where the file does not say (InterProt); of a hierarchical SAE of
+        ours, how many of the largest to keep.
     layer : int, optional
         Which layer's file, where a folder holds several.
     norm_factor : float, optional
@@ -88,7 +90,7 @@ def import_sae(
     if norm_factor is not None and not 0 < norm_factor < float("inf"):
         raise InputError("the norm factor must be positive", value=str(norm_factor))
     if Path(source).is_dir() and format in ("auto", "saelens") and is_ours(Path(source)):
-        return _ours(Path(source))
+        return _ours(Path(source), k)
     options = ImportOptions(k=k, layer=layer, norm_factor=norm_factor, convention=convention)
     layouts = list(LAYOUTS.values()) if format == "auto" else [LAYOUTS[format]]
     weights = open_weights(_file(Path(source), layouts, options))
@@ -108,9 +110,17 @@ def import_sae(
     return sae.eval(), _origin(layout, weights, foreign)
 
 
-def _ours(folder: Path) -> tuple[Sae, dict[str, Any]]:
+def _ours(folder: Path, k: int | None) -> tuple[Sae, dict[str, Any]]:
     """Load what plmsae stored as what it was, not as SAELens would take it."""
     sae = load_sae(folder)
+    if k is not None and k != sae.config.k:
+        if not isinstance(sae, HierarchicalTopK):
+            raise InputError(
+                f"the file says k = {sae.config.k}, not {k}",
+                where=folder,
+                hint="only a hierarchical SAE is good at another",
+            )
+        sae = sae.at(k)
     weights = open_weights(inside(folder, WEIGHTS_NAME))
     layout = replace(LAYOUTS["saelens"], name="plmsae")
     return sae, _origin(layout, weights, Foreign(config=sae.config, tensors={}))
