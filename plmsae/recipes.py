@@ -29,6 +29,7 @@ TRAIN_KEYS: dict[str, tuple[type, ...]] = {
     "lr": (float, str),
     "warmup_share": (float,),
     "decay_share": (float,),
+    "sparsity_coefficient": (float, type(None)),
     "auxk_coefficient": (float,),
     "auxk_k": (int, type(None)),
     "dead_window_share": (float,),

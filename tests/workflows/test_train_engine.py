@@ -203,6 +203,18 @@ def test_without_k_it_is_the_recipes_or_the_overrides(
     assert read_bundle(outcome.bundle).meta.k == 6
 
 
+def test_a_recipe_may_fix_the_penalty_in_place_of_k(
+    fasta: Path, tmp_path: Path, tracked: Tracked
+) -> None:
+    recipe = tmp_path / "l1.yaml"
+    recipe.write_text("arch: relu\nk:\nsparsity_coefficient: 0.5\n")
+    (outcome,) = run(fasta, tmp_path / "out", k=(), recipe=str(recipe), overrides={"arch": "relu"})
+    assert outcome.k is None
+    recipe.write_text("arch: relu\nk:\n")
+    with pytest.raises(InputError, match="training relu needs k or sparsity_coefficient"):
+        run(fasta, tmp_path / "q", k=(), recipe=str(recipe), overrides={"arch": "relu"})
+
+
 def test_the_weights_are_the_same_with_the_plm_running_ahead_or_not(
     fasta: Path, tmp_path: Path, tracked: Tracked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
