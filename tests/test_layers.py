@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ),
     ("scoring", "quality", "reports"),
     ("workflows",),
-    ("cli", "console"),
+    ("cli", "console", "__main__"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 

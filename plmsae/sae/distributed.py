@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +28,10 @@ from plmsae.sae.scaling import Scaling
 from plmsae.sae.step import StepResult
 
 logger = logging.getLogger(__name__)
+
+# What one process does while the others wait (a cache, say) may take long; whether one has died is
+# for torchrun to notice.
+_PATIENCE = timedelta(days=7)
 
 
 class Place(NamedTuple):
@@ -48,6 +53,11 @@ def joined() -> Iterator[Place]:
     ------
     Place
         Rank 0 of 1 where the process was started alone.
+
+    Raises
+    ------
+    InputError
+        If there are more processes than GPUs, or another process ended before this one.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Place(0, 1, "auto")
@@ -62,9 +72,13 @@ def joined() -> Iterator[Place]:
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if device != "cpu" else "gloo")
+    dist.init_process_group("nccl" if device != "cpu" else "gloo", timeout=_PATIENCE)
     try:
         yield Place(dist.get_rank(), dist.get_world_size(), device)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "onnection" not in str(error):
+            raise
+        raise InputError("another of the processes ended; what it said is the cause") from error
     finally:
         dist.destroy_process_group()
 
@@ -77,6 +91,12 @@ def rank() -> int:
 def world() -> int:
     """Return the number of processes."""
     return dist.get_world_size() if _is_shared() else 1
+
+
+def wait_for_all() -> None:
+    """Wait until every process is here."""
+    if world() > 1:
+        _averaged(torch.zeros(()))
 
 
 class ShareOfBatches:

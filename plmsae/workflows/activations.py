@@ -15,6 +15,7 @@ import torch
 
 from plmsae.sae.cached import CachedLayers
 from plmsae.sae.data import shuffled_batches
+from plmsae.sae.distributed import ShareOfBatches, world
 from plmsae.sae.prefetch import PrefetchedBatches
 from plmsae.workflows.transcoding import KeptRows
 
@@ -91,6 +92,8 @@ def cached(
 ) -> Activations:
     """Read a finished cache, of which some layers are used and some proteins are held out.
 
+    Of several processes each gets its share of every batch's rows.
+
     Parameters
     ----------
     folder : Path
@@ -111,7 +114,9 @@ def cached(
     share = min(1.0, SAMPLED / (n_proteins - len(held_out)))
     n_batches = min(math.ceil(share * first.n_rows / batch_size), first.steps_per_epoch)
     return Activations(
-        batches=PrefetchedBatches(rows, pin_memory=pin_memory),
+        batches=PrefetchedBatches(
+            rows if world() == 1 else ShareOfBatches(rows), pin_memory=pin_memory
+        ),
         pick=itemgetter,
         sample=lambda: islice(rows.iter_from(0), n_batches),
     )

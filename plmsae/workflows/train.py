@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plmsae.errors import InputError
 from plmsae.recipes import SAE_KEYS, TRAIN_KEYS, load_recipe, recipe_for
@@ -11,7 +12,7 @@ from plmsae.workflows.activation_cache import fill_cache, highest_layer
 from plmsae.workflows.activations import Activations, cached, streamed
 from plmsae.workflows.inputs import ProteinSet, gate, read_protein_set
 from plmsae.workflows.measure import LatentStatistics, reconstruction, recovered
-from plmsae.workflows.progress import Progress
+from plmsae.workflows.progress import Progress, Silent
 from plmsae.workflows.requests import TrainRequest
 from plmsae.workflows.train_outcome import TrainOutcome, outcome_of, pace_of, write_trained
 from plmsae.workflows.train_plan import Part, check_continuation, hold_out, parts_of
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from plmsae.plm.model import Plm
     from plmsae.sae.base import Sae
+    from plmsae.sae.distributed import Place
+    from plmsae.sae.run import TrainResult
     from plmsae.sae.train import Job
 
 #: Held-out proteins on which the PLM is run again while training, for the loss recovered.
@@ -33,10 +36,13 @@ PROBED = 48
 def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
     """Train one SAE for each layer and k of the request, all on one pass of activations.
 
+    Started by ``torchrun``, each process trains on its share of every batch; the first one says,
+    measures, logs and stores.
+
     Returns
     -------
     list of TrainOutcome
-        By layer, then k, in the order of the request.
+        By layer, then k, in the order of the request; empty in all processes but the first.
 
     Raises
     ------
@@ -46,6 +52,13 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
     QualityError
         If the proteins fail a critical expectation.
     """
+    from plmsae.sae.distributed import joined
+
+    with joined() as place:
+        return _run(request, place, Silent() if place.rank else progress)
+
+
+def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainOutcome]:
     recipe = load_recipe(request.recipe or recipe_for(request.plm))
     recipe |= {key: value for key, value in request.overrides.items() if value is not None}
     recipe["seed"] = request.seed
@@ -59,6 +72,9 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
             f"{len(proteins.proteins)} proteins are too few to train on and to hold some out",
             where=request.proteins,
         )
+    if place.rank:
+        _train(request, recipe, parts, proteins, place, progress, lambda step, metrics: None)
+        return []
     with start_run(
         experiment="plmsae-train",
         run_name=f"{request.plm} {request.unit}",
@@ -70,6 +86,7 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
             "unit": request.unit,
             "proteins": request.proteins,
             "activations": "streamed" if request.cache is None else "cached",
+            "processes": place.world,
         },
     ) as tracked:
         context = {"rejected": proteins.rejected_frame()}
@@ -81,7 +98,17 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
             tracked,
             name=request.proteins,
         )
-        return _train(request, recipe, parts, proteins, tracked, progress)
+        trained = _train(request, recipe, parts, proteins, place, progress, tracked.log_metrics)
+        return _outcomes(request, recipe, parts, proteins, trained, tracked, progress)
+
+
+class _Trained(NamedTuple):
+    """What training leaves."""
+
+    plm: Plm
+    activations: Activations
+    held_out: list[str]
+    results: list[TrainResult]
 
 
 def _train(
@@ -89,14 +116,18 @@ def _train(
     recipe: dict[str, Any],
     parts: list[Part],
     proteins: ProteinSet,
-    tracked: Run,
+    place: Place,
     progress: Progress,
-) -> list[TrainOutcome]:
+    log: Callable[[int, dict[str, float]], None],
+) -> _Trained:
     """Train all SAEs on one pass of activations, from the PLM or from a cache."""
     from plmsae.plm.model import load_plm
+    from plmsae.sae.distributed import wait_for_all
     from plmsae.sae.train import train_many
 
-    device: Any = request.device
+    # Each process has a device of its own.
+    shared = place.world > 1 and request.device in ("auto", "cuda")
+    device: Any = place.device if shared else request.device
     layers = tuple(sorted({*request.layers, *(p.target for p in parts if p.target is not None)}))
     # The head is needed to say what a reconstruction costs the PLM; means have no such reading, and
     # what a transcoder gives does not belong where it reads.
@@ -113,19 +144,21 @@ def _train(
     used, kept = hold_out(len(proteins.proteins), request.seed)
     held_out = [proteins.sequences[i] for i in kept]
     checkpoints = request.out / "checkpoints"
-    check_continuation(request, parts, proteins, plm, checkpoints)
-    if request.cache is not None:
-        fill_cache(
-            request.cache,
-            plm,
-            layers,
-            request.unit,
-            proteins,
-            progress,
-            dtype=request.cache_dtype,
-        )
-    activations = _activations(request, recipe, layers, proteins, plm, used, kept)
-    jobs = [_job(part, recipe, plm, activations, held_out) for part in parts]
+    if place.rank == 0:
+        check_continuation(request, parts, proteins, plm, checkpoints, place.world)
+        if request.cache is not None:
+            fill_cache(
+                request.cache,
+                plm,
+                layers,
+                request.unit,
+                proteins,
+                progress,
+                dtype=request.cache_dtype,
+            )
+    wait_for_all()
+    activations = _activations(request, recipe, layers, proteins, plm, used, kept, place)
+    jobs = [_job(part, recipe, plm, activations, held_out, place) for part in parts]
     kind = "SAE" if parts[0].target is None else f"transcoder ({recipe['target']})"
     what = f"{len(parts)} {kind}s" if len(parts) > 1 else f"{recipe['arch']} {kind}"
     listed = ", ".join(map(str, request.layers))
@@ -133,7 +166,7 @@ def _train(
 
         def on_metrics(number: int, step: int, metrics: dict[str, float]) -> None:
             prefix = parts[number].prefix
-            tracked.log_metrics(step, {prefix + name: v for name, v in metrics.items()})
+            log(step, {prefix + name: v for name, v in metrics.items()})
             note = f"EV {metrics['explained_variance']:.3f}  dead {metrics['dead_share']:.1%}"
             task.update(step, jobs[number].train_config.total_steps, note)
 
@@ -144,6 +177,20 @@ def _train(
             checkpoint_dir=checkpoints,
             resume=True,
         )
+    return _Trained(plm, activations, held_out, results)
+
+
+def _outcomes(
+    request: TrainRequest,
+    recipe: dict[str, Any],
+    parts: list[Part],
+    proteins: ProteinSet,
+    trained: _Trained,
+    tracked: Run,
+    progress: Progress,
+) -> list[TrainOutcome]:
+    """Measure, log and bundle what was trained."""
+    plm, activations, held_out, results = trained
     saes = [result.sae.to(plm.device) for result in results]
     features = _features(parts, saes, activations)
     outcomes = []
@@ -184,14 +231,16 @@ def _activations(
     plm: Plm,
     used: list[int],
     kept: list[int],
+    place: Place,
 ) -> Activations:
     if request.cache is None:
+        # To run the PLM is dear: each process has proteins of its own.
         return streamed(
             plm,
             layers,
             request.unit,
-            [proteins.sequences[i] for i in used],
-            batch_size=recipe["batch_size"],
+            [proteins.sequences[i] for i in used[place.rank :: place.world]],
+            batch_size=max(1, recipe["batch_size"] // place.world),
             seed=request.seed,
         )
     return cached(
@@ -211,8 +260,10 @@ def _job(
     plm: Plm,
     activations: Activations,
     held_out: list[str],
+    place: Place,
 ) -> Job:
     from plmsae.sae.config import SaeConfig, TrainConfig
+    from plmsae.sae.distributed import share_of
     from plmsae.sae.train import Job
 
     choices = {k: v for k, v in recipe.items() if k in SAE_KEYS}
@@ -227,6 +278,8 @@ def _job(
         return recovered(plm, part.layer, sae, held_out[:PROBED])
 
     train_config = TrainConfig(**settings, device=str(plm.device))
+    if place.world > 1:
+        train_config = share_of(train_config, place)
     pick = with_target(activations.pick(part.layer), part.target, activations.pick)
     return Job(config, train_config, pick, probe)
 

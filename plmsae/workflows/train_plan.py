@@ -69,7 +69,12 @@ def hold_out(n: int, seed: int) -> tuple[list[int], list[int]]:
 
 
 def check_continuation(
-    request: TrainRequest, parts: list[Part], proteins: ProteinSet, plm: Plm, folder: Path
+    request: TrainRequest,
+    parts: list[Part],
+    proteins: ProteinSet,
+    plm: Plm,
+    folder: Path,
+    n_processes: int = 1,
 ) -> None:
     """Refuse to go on from checkpoints made of other activations; say which is which.
 
@@ -85,6 +90,7 @@ def check_continuation(
         "--seed": request.seed,
         "--cache": cache,
         "--target-layer": {str(p.layer): p.target for p in parts if p.target is not None} or None,
+        "number of processes": n_processes if n_processes > 1 else None,
     }
     path = folder / "made_of.json"
     if path.exists() and any(folder.glob("sae-*/step-*")):

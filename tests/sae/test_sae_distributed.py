@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ from plmsae.sae.distributed import Place, ShareOfBatches, joined, rank, share_of
 from plmsae.sae.train import train
 
 STEPS, BATCH, TOLERANCE = 40, 256, 2e-4
+
+
+class Pairs:
+    """What a transcoder is given: a batch, and a function of it."""
+
+    def __init__(self, planted: Planted) -> None:
+        self.planted = planted
+
+    def iter_from(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for x in self.planted.iter_from(step):
+            yield x, torch.relu(x).roll(1, dims=1)
 
 
 def settings(**changes: Any) -> TrainConfig:
@@ -53,9 +65,10 @@ def a_process(
                 if step == crash_at:
                     raise ZeroDivisionError
 
+            planted = Planted(batch_size=BATCH)
             root = Path(folder) / f"job-{i}"
             result = train(
-                ShareOfBatches(Planted(batch_size=BATCH)),
+                ShareOfBatches(Pairs(planted) if config.is_transcoder else planted),
                 config,
                 share_of(settings(checkpoint_minutes=0), place),
                 on_metrics=log,
@@ -82,11 +95,13 @@ JOBS = {
     "topk": SaeConfig(arch="topk", d_in=16, d_sae=32, k=2),
     "topk-layer-norm": SaeConfig(arch="topk", d_in=16, d_sae=32, k=2, input_norm="layer_norm"),
     "hierarchical": SaeConfig(arch="hierarchical", d_in=16, d_sae=32, k=4),
+    "transcoder": SaeConfig(arch="topk", d_in=16, d_sae=32, k=2, target="change"),
     "batchtopk": SaeConfig(arch="batchtopk", d_in=16, d_sae=32, k=2),
+    "matryoshka": SaeConfig(arch="matryoshka", d_in=16, d_sae=32, k=2),
     "relu": SaeConfig(arch="relu", d_in=16, d_sae=32, k=2),
     "jumprelu": SaeConfig(arch="jumprelu", d_in=16, d_sae=32, k=2),
 }
-EXACT = ("topk", "topk-layer-norm", "hierarchical")
+EXACT = ("topk", "topk-layer-norm", "hierarchical", "transcoder")
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +124,11 @@ def test_both_processes_end_with_the_same_weights(name: str, two: Path) -> None:
 
 @pytest.mark.parametrize("name", EXACT)
 def test_two_processes_equal_one_with_the_same_global_batch(name: str, two: Path) -> None:
-    one = train(Planted(batch_size=BATCH), JOBS[name], settings()).sae.state_dict()
+    planted = Planted(batch_size=BATCH)
+    batches = Pairs(planted) if JOBS[name].is_transcoder else planted
+    one = train(batches, JOBS[name], settings()).sae.state_dict()
     found = weights(two, name, 0)
-    start = train(Planted(batch_size=BATCH), JOBS[name], settings(steps=1)).sae.state_dict()
+    start = train(batches, JOBS[name], settings(steps=1)).sae.state_dict()
     for key in ("W_enc_FD", "W_dec_FD"):
         assert (one[key] - found[key]).abs().max() < TOLERANCE, key
         # It has moved by far more than that.
@@ -127,6 +144,8 @@ def test_architectures_that_choose_within_a_process_come_close(name: str, two: P
     found = weights(two, name, 0)
     cosine = torch.nn.functional.cosine_similarity(one["W_dec_FD"], found["W_dec_FD"])
     assert cosine.mean() > 0.995
+    for key in {"penalty", "threshold"} & one.keys():
+        assert found[key] == pytest.approx(one[key].item(), rel=0.05), key
 
 
 @pytest.mark.slow
