@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,8 @@ from plmsae.workflows.train_plan import Part, check_continuation, hold_out, part
 from plmsae.workflows.transcoding import target_layers, with_target
 
 __all__ = ["TrainOutcome", "run"]
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -210,6 +213,7 @@ def _outcomes(
                 ),
                 "gamma": float(result.metrics["gamma"]),
             }
+            _warn_of_nothing(request, part, metrics["explained_variance"])
             pace = pace_of(result)
             logged = {f"{part.prefix}held_out_{k}": v for k, v in metrics.items()}
             logged |= {f"{part.prefix}run_{k}": v for k, v in pace.items()}
@@ -221,6 +225,17 @@ def _outcomes(
             outcomes.append(outcome_of(request, part, bundle, metrics, pace, tracked))
         task.update(len(results), len(results))
     return outcomes
+
+
+def _warn_of_nothing(request: TrainRequest, part: Part, explained: float) -> None:
+    if explained <= 0:
+        logger.warning(
+            "%s explains nothing of held-out proteins (explained variance %.2f): lower --lr, or "
+            "raise --n-vectors, in another folder than %s",
+            part.name,
+            explained,
+            request.out,
+        )
 
 
 def _activations(

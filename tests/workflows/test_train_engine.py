@@ -215,6 +215,23 @@ def test_a_recipe_may_fix_the_penalty_in_place_of_k(
         run(fasta, tmp_path / "q", k=(), recipe=str(recipe), overrides={"arch": "relu"})
 
 
+def test_an_sae_that_explains_nothing_is_not_passed_over_in_silence(
+    fasta: Path,
+    tmp_path: Path,
+    tracked: Tracked,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(fasta, tmp_path / "good")
+    assert "explains nothing" not in caplog.text
+    original = train.reconstruction
+    worse = {"explained_variance": -0.3}
+    monkeypatch.setattr(train, "reconstruction", lambda *a, **k: original(*a, **k) | worse)
+    run(fasta, tmp_path / "wild")
+    assert "L2 explains nothing of held-out proteins" in caplog.text
+    assert "lower --lr" in caplog.text
+
+
 def test_the_weights_are_the_same_with_the_plm_running_ahead_or_not(
     fasta: Path, tmp_path: Path, tracked: Tracked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
