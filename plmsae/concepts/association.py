@@ -19,6 +19,7 @@ Cost grows with the active entries under a label, not with C × F × T; memory b
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -132,6 +133,20 @@ class Counts:
         self.n_residues_C += labels.residues_C()
         self.n_instances_C += labels.instances_C()
         self.n_proteins_C += labels.proteins_C()
+
+    def __add__(self, other: Counts) -> Counts:
+        """Return the counts of two sets of proteins, of the same concepts and latents, together."""
+        if (self.concepts, self._fires.shape) != (other.concepts, other._fires.shape):
+            raise InputError("counts of other concepts or latents cannot be added")
+        both = copy.copy(self)
+        both._true_positives = self._true_positives + other._true_positives
+        both._hits = self._hits + other._hits
+        both._fires = self._fires + other._fires
+        both.n_rows = self.n_rows + other.n_rows
+        both.n_residues_C = self.n_residues_C + other.n_residues_C
+        both.n_instances_C = self.n_instances_C + other.n_instances_C
+        both.n_proteins_C = self.n_proteins_C + other.n_proteins_C
+        return both
 
     @property
     def targets_C(self) -> Int64:

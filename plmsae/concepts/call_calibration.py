@@ -2,9 +2,10 @@
 
 The precision of a concept is one number for all its calls. A calibrator says how much more a strong
 call is worth than a weak one: Platt's sigmoid or isotonic regression from the score of a call to
-the chance that it overlaps a label (:mod:`plmsae.concepts.calibrators`), fitted on the folds of
-select that taught no weights, and judged on report by reliability and expected calibration error
-(ECE; Guo et al., ICML 2017).
+the chance that it overlaps a label (:mod:`plmsae.concepts.calibrators`). It is fitted on select: of
+a probe on the folds that taught no weights, of a latent on calls of latents that were chosen on
+other folds (:mod:`plmsae.concepts.crossfit`). It is judged on report by reliability and expected
+calibration error (ECE; Guo et al., ICML 2017).
 """
 
 from __future__ import annotations

@@ -10,12 +10,17 @@ calibration; Platt 1999, §2.1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from plmsae.concepts.annotator import tune_annotator
-from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate
+from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate, concept_blocks
 from plmsae.concepts.calls import call_all
 from plmsae.concepts.choosing import take
 from plmsae.concepts.evidence import Split
@@ -64,15 +69,16 @@ def crossfit_calls(
     """
     scale_F: Float32 = np.asarray(max_activation_F, dtype=np.float32)
     fold_P = deal_clusters(np.asarray(select.clusters), seed)
+    members = [np.flatnonzero(fold_P == fold) for fold in np.unique(fold_P)]
+    held = [take(select, those) for those in members]
     tuned_C = concepts["abstains"].is_null()
     parts = []
-    for fold in np.unique(fold_P):
-        rest = take(select, np.flatnonzero(fold_P != fold))
-        members = np.flatnonzero(fold_P == fold)
-        held = take(select, members)
-        rows = _choose(rest, held, scale_F, tuned_C, min_precision)
-        calls = call_all(held.latents, rows, scale_F)
-        parts.append(calls.with_columns(pl.Series("protein", members[calls["protein"].to_numpy()])))
+    for fold, best in enumerate(_best_on_the_others(held, scale_F)):
+        rest = take(select, np.setdiff1d(np.arange(len(fold_P)), members[fold]))
+        rows = _who_calls(best, rest, held[fold], scale_F, tuned_C, min_precision)
+        calls = call_all(held[fold].latents, rows, scale_F)
+        protein = members[fold][calls["protein"].to_numpy()]
+        parts.append(calls.with_columns(pl.Series("protein", protein)))
     return pl.concat(parts)
 
 
@@ -93,12 +99,51 @@ def deal_clusters(clusters_P: npt.NDArray[np.integer], seed: int) -> Int64:
     return fold[member]
 
 
-def _choose(
-    rest: Split, held: Split, scale_F: Float32, tuned_C: pl.Series, min_precision: float
+@dataclass(frozen=True, kw_only=True)
+class _Best:
+    """What was chosen of each concept."""
+
+    latent_C: Int64
+    """-1 for none."""
+    threshold_C: Int64
+    candidates_CR: Int64
+
+
+def _best_on_the_others(folds: Sequence[Split], scale_F: Float32) -> list[_Best]:
+    """Return for each fold the best pairs on all others; every protein is counted once."""
+    labels = folds[0].labels
+    found: list[list[_Best]] = [[] for _ in folds]
+    n_thresholds, n_counts = len(INTERPLM_THRESHOLDS), len(folds) + 2
+    for _, here in concept_blocks(labels.n_concepts, len(scale_F), n_thresholds, n_counts=n_counts):
+        counts = [associate(one.latents, one.labels.keep_concepts(here), scale_F) for one in folds]
+        for fold in range(len(folds)):
+            rest = reduce(add, counts[:fold] + counts[fold + 1 :])
+            pairs = select_pairs(rest)
+            best = _Best(
+                latent_C=pairs.latent_C,
+                threshold_C=pairs.threshold_C,
+                candidates_CR=top_latents(rest, CANDIDATES),
+            )
+            found[fold].append(best)
+    return [
+        _Best(
+            latent_C=np.concatenate([block.latent_C for block in blocks]),
+            threshold_C=np.concatenate([block.threshold_C for block in blocks]),
+            candidates_CR=np.concatenate([block.candidates_CR for block in blocks]),
+        )
+        for blocks in found
+    ]
+
+
+def _who_calls(
+    best: _Best,
+    rest: Split,
+    held: Split,
+    scale_F: Float32,
+    tuned_C: pl.Series,
+    min_precision: float,
 ) -> pl.DataFrame:
     """Return who calls each concept, chosen on `rest`."""
-    counts = associate(rest.latents, rest.labels, scale_F, thresholds=INTERPLM_THRESHOLDS)
-    best = select_pairs(counts)
     latent = pl.Series("latent", best.latent_C)
     thresholds = check_thresholds(INTERPLM_THRESHOLDS).astype(np.float64)
     rows = pl.DataFrame(
@@ -112,9 +157,16 @@ def _choose(
     rows = with_span_rule(rows, rest.latents, rest.labels, scale_F)
     if not tuned_C.any():
         return rows
-    candidates = np.where(tuned_C.to_numpy()[:, None], top_latents(counts, CANDIDATES), -1)
-    tuned = tune_annotator(candidates, rest, held, scale_F, min_precision=min_precision)
+    kept_C = tuned_C.to_numpy()
+    tuned = tune_annotator(
+        best.candidates_CR[kept_C],
+        replace(rest, labels=rest.labels.keep_concepts(kept_C)),
+        replace(held, labels=held.labels.keep_concepts(kept_C)),
+        scale_F,
+        min_precision=min_precision,
+    )
     rule = [pl.col(name).cast(rows.schema[name]) for name in rows.columns]
     at = pl.int_range(rows.height, eager=True).alias("_at")
-    rows, tuned = rows.with_columns(at), tuned.select(rule).with_columns(at)
-    return pl.concat([rows.filter(~tuned_C), tuned.filter(tuned_C)]).sort("_at").drop("_at")
+    untuned = rows.with_columns(at).filter(~tuned_C)
+    tuned = tuned.select(rule).with_columns(at.filter(tuned_C))
+    return pl.concat([untuned, tuned]).sort("_at").drop("_at")

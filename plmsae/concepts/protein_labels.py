@@ -105,9 +105,12 @@ def _cofactors(cell: str) -> list[str]:
 
 
 def _locations(cell: str) -> list[str]:
-    """Return the places of ``SUBCELLULAR LOCATION: Cytoplasm {ECO:…}. Nucleus. Note=…``."""
-    text = _EVIDENCE.sub("", cell).partition("Note=")[0]
-    text = text.replace("SUBCELLULAR LOCATION:", " ")
+    """Return the places of ``SUBCELLULAR LOCATION: Cytoplasm {ECO:…}. Nucleus. Note=…``.
+
+    Each isoform or chain that goes elsewhere has such an account, with its own note.
+    """
+    accounts = _EVIDENCE.sub("", cell).split("SUBCELLULAR LOCATION:")
+    text = " ".join(account.partition("Note=")[0] for account in accounts)
     names: list[str] = []
     for sentence in re.split(r"\.(?:\s+|$)", text):
         for place in sentence.split(";"):

@@ -71,6 +71,9 @@ FEATURE_COLUMNS: dict[str, str] = {
 }
 """Column of the website's export → the key its features carry."""
 
+TERM_COLUMNS = ("Keywords", "Protein families", "Cofactor", "Subcellular location [CC]")
+"""Columns that say something of a protein as a whole, and are kept as they are."""
+
 _ORGANISM = ("organism",)
 _ORGANISM_ID = ("organism (id)", "organism id", "taxon id")
 _GO = (
@@ -118,8 +121,8 @@ def read_table(path: Source, *, strict: bool = False) -> pl.DataFrame:
         ``accession``, ``sequence`` (tidied as by `read_proteins`), ``length`` (i32, counted),
         ``name``, ``organism``, ``organism_id`` (i64 or null), ``go`` (list of GO ids, sorted),
         ``ec`` (list of EC numbers), ``cluster`` (str or null), and every other column of the export
-        under its own header, raw, blanks as null. Feature columns have the headers of
-        `FEATURE_COLUMNS` exactly.
+        under its own header, raw, blanks as null. The columns of `FEATURE_COLUMNS` and
+        `TERM_COLUMNS` have exactly these headers.
 
     Raises
     ------
@@ -179,7 +182,7 @@ class _Plan:
         self._cluster = find_column(headers, _CLUSTER)
         self._go = [at for at, header in enumerate(headers) if fold(header) in _GO]
         used |= {self._organism, self._organism_id, self._ec, self._cluster, *self._go}
-        canonical = {fold(header): header for header in FEATURE_COLUMNS}
+        canonical = {fold(header): header for header in (*FEATURE_COLUMNS, *TERM_COLUMNS)}
         if "domain [ft]" not in map(fold, headers):
             canonical["domain"] = "Domain [FT]"
         self._rest = [at for at in range(len(headers)) if at not in used and headers[at]]

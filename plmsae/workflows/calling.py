@@ -163,16 +163,13 @@ def choose_calling(
     with progress.task("calibrating calls") as task:
         held_out = take(select, np.flatnonzero(fold_P != "fit"))
         by_probe = pl.col("concept").is_in(_by_probe(concepts))
-        # Terms are rare and proteins few: a latent that was chosen on them flatters itself there.
-        # Over all residues, five more choices would take long.
-        crossfit = unit == "protein"
-        fitted = concepts.filter(by_probe) if crossfit else concepts
+        fitted = concepts.filter(by_probe)
         calibrators = fit_calibrators(fitted, probes, held_out, scale_F, seed=request.seed)
-        if crossfit:
-            calls = crossfit_calls(
-                concepts, select, scale_F, min_precision=request.min_precision, seed=request.seed
-            )
-            calibrators |= calibrators_of(calls.filter(~by_probe), select, seed=request.seed)
+        # A latent flatters itself on the proteins that it was chosen on.
+        calls = crossfit_calls(
+            concepts, select, scale_F, min_precision=request.min_precision, seed=request.seed
+        )
+        calibrators |= calibrators_of(calls.filter(~by_probe), select, seed=request.seed)
         used = {name: probe for name, probe in probes.items() if name in _by_probe(concepts)}
         callers = Callers(probes=used, calibrators=calibrators)
         judged = judge(concepts, callers, report, scale_F)

@@ -1,3 +1,6 @@
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytest
 from conftest_concepts import label_table, make_world, slow_counts
@@ -45,6 +48,28 @@ def test_counts_hold_for_any_number_of_thresholds(seed, n_thresholds):
     highest = max_activations(world.latents, 6)
     counts = associate(world.latents, labels_of(world), highest, thresholds=thresholds)
     assert_equal_to_slow(world, counts, highest, thresholds)
+
+
+@given(seed=st.integers(0, 10**6), cut=st.integers(0, 4))
+@settings(max_examples=20, deadline=None)
+def test_counts_of_two_sets_of_proteins_add_up(seed, cut):
+    world = make_world(seed)
+    highest = max_activations(world.latents, 6)
+    labels, n = labels_of(world), len(world.latents)
+    parts = [
+        associate([world.latents[i] for i in those], labels.take(those), highest)
+        for those in (np.arange(min(cut, n)), np.arange(min(cut, n), n))
+        if len(those)
+    ]
+    both = reduce(add, parts)
+    assert_equal_to_slow(world, both, highest, INTERPLM_THRESHOLDS)
+    assert np.array_equal(both.n_proteins_C, labels.proteins_C())
+
+
+def test_counts_of_other_latents_cannot_be_added():
+    labels = labels_of(make_world(0))
+    with pytest.raises(InputError, match="cannot be added"):
+        Counts(labels, 6) + Counts(labels, 7)
 
 
 def test_an_instance_of_a_whole_long_protein_keeps_its_highest_bin():

@@ -73,6 +73,20 @@ def test_keywords_families_cofactors_places_and_organisms_are_read():
     }
 
 
+def test_places_after_the_note_of_an_earlier_isoform_are_read():
+    cell = (
+        "SUBCELLULAR LOCATION: [Isoform 1]: Nucleus {ECO:1}. Note=Shuttles.; SUBCELLULAR LOCATION: "
+        "[Isoform 2]: Cytoplasm, cytosol {ECO:2}. Cell membrane; Lipid-anchor. Note=Not elsewhere."
+    )
+    assert {name for name, _ in concepts(**{"Subcellular location [CC]": cell})} == {
+        "Location: Nucleus",
+        "Location: Cytoplasm",
+        "Location: Cytoplasm, cytosol",
+        "Location: Cell membrane",
+        "Location: Lipid-anchor",
+    }
+
+
 def test_every_go_term_of_the_real_table_is_closed_under_ancestors(real_data):
     table = read_table(real_data / "swissprot_yeast.tsv.gz")
     ontology = read_obo(real_data / "goslim_generic.obo")

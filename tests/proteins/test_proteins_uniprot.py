@@ -51,7 +51,8 @@ def test_columns_are_typed_and_features_stay_raw(tmp_path):
 
 
 def test_two_columns_are_enough_and_letter_case_of_headers_is_free(tmp_path):
-    frame = read_table(table(tmp_path, "SEQUENCE\tentry\tactive SITE", "mkl*\tP1\tACT_SITE 2"))
+    lines = ("SEQUENCE\tentry\tactive SITE\tprotein Families", "mkl*\tP1\tACT_SITE 2\tX family")
+    frame = read_table(table(tmp_path, *lines))
     assert frame.row(0, named=True) == {
         "accession": "P1",
         "sequence": "MKL",
@@ -63,6 +64,7 @@ def test_two_columns_are_enough_and_letter_case_of_headers_is_free(tmp_path):
         "ec": [],
         "cluster": None,
         "Active site": "ACT_SITE 2",
+        "Protein families": "X family",
     }
 
 

@@ -101,5 +101,42 @@ def test_one_family_gives_neither_probes_nor_calibration(world: dict[str, Any]) 
     assert set(calling.tables) == {"annotator"}
 
 
+def test_latents_chosen_by_luck_promise_no_more_than_they_keep() -> None:
+    rng = np.random.default_rng(0)
+    names = [f"P{i:03d}" for i in range(N)]
+    latents = [
+        csr_array((rng.random((LENGTH, 100)) * (rng.random((LENGTH, 100)) < 0.01)), dtype="f4")
+        for _ in names
+    ]
+    rows = [
+        (names[i], start + 1, start + 6, f"noise {n}", "span")
+        for n in range(8)
+        for i in rng.choice(N, N // 2, replace=False)
+        for start in rng.choice(LENGTH - 6, 1)
+    ]
+    table = pl.DataFrame(
+        rows, schema=["accession", "start", "end", "concept", "kind"], orient="row"
+    )
+    data = Annotated(
+        accessions=names,
+        sequences=["A" * LENGTH] * N,
+        labels=table,
+        split=np.where(np.arange(N) < N // 2, "select", "report"),
+        clusters=np.arange(N),
+        how="planted",
+    )
+    evaluation = evaluate_residue(
+        latents, names, table, data.split, clusters=data.clusters, min_precision=0.5
+    )
+    calling = choose_calling(
+        replace(REQUEST, probes=False), data, evaluation, latents, [], Silent()
+    )
+    curve = calling.tables["reliability"]
+    n = curve["n"].to_numpy()
+    said, kept = ((curve[name] * n).sum() / n.sum() for name in ("mean_probability", "frequency"))
+    assert kept == pytest.approx(6 / LENGTH / 2, abs=0.03)
+    assert said == pytest.approx(kept, abs=0.03)
+
+
 def test_nothing_measured_is_nothing_said() -> None:
     assert calling_lines({}) == []
