@@ -12,6 +12,7 @@ import typer
 
 from plmsae import __version__
 from plmsae.cli import registered
+from plmsae.cli.by_name import NamedArgument
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import build, parameters
 from plmsae.cli.running import EXIT_USAGE, Common, fail, guarded, listening, print_outcome
@@ -156,7 +157,7 @@ def _register() -> None:
         if name in specs:
             spec = specs[name]
             text = _help(spec.about, spec.more, spec.examples)
-            app.command(name, help=text)(_command(spec))
+            app.command(name, help=text, cls=NamedArgument)(_command(spec))
         else:
             text = _help(inspect.getdoc(functions[name]) or "", "", EXAMPLES[name])
             app.command(name, help=text)(functions[name])

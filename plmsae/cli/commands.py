@@ -139,6 +139,7 @@ COMMANDS = (
             f"plmsae evaluate yeast.tsv.gz --report-on bsubtilis.tsv.gz --model {MODEL}@challenger "
             "--promote",
             f"plmsae evaluate bacteria.tsv.gz --model {MODEL}@challenger --split organism",
+            f"plmsae evaluate --model {MODEL}@challenger --concepts pfam.tsv --proteins all.fasta",
         ),
         shapes={
             "concepts": Shape(argument="CONCEPTS"),

@@ -55,6 +55,10 @@ def test_train_hands_over_exactly_what_was_given(monkeypatch: Patch) -> None:
              source="sae", folder=Path("d"), plm="P", layer=0, k=8, format="saelens")),
         (["evaluate", "t", "-m", "M", "--baselines", "none", "--promote"],
          requests.EvaluateRequest(model="M", concepts="t", baselines="none", promote=True)),
+        (["evaluate", "--model", "M", "--concepts", "t", "--proteins", "p"],
+         requests.EvaluateRequest(model="M", concepts="t", proteins="p")),
+        (["score", "--proteins=p", "-m", "M", "-o", "d"],
+         requests.ScoreRequest(proteins="p", model="M", out=Path("d"))),
         (["score", "-", "--model", "M@champion", "--out", "d", "--format", "gff3"],
          requests.ScoreRequest(proteins="-", model="M@champion", out=Path("d"), format="gff3")),
         (["fill", "t", "-m", "M", "-o", "d", "--no-validate", "--strict"],
@@ -100,6 +104,22 @@ def test_json_is_one_document(monkeypatch: Patch, capsys: Captured) -> None:
     install(monkeypatch, "simulate", Path("made"))
     assert run(["simulate", "-o", "made", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"out": "made"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.tsv", "--concepts", "b.tsv"], "unexpected extra argument"),
+        (["--concepts"], "--concepts"),
+        (["--", "--concepts", "b.tsv"], "unexpected extra argument"),
+    ],
+)
+def test_an_argument_given_by_name_is_given_once(
+    arguments: list[str], said: str, capsys: Captured
+) -> None:
+    assert run(["evaluate", "-m", "M", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 def test_an_input_error_is_one_line_with_exit_code_2(monkeypatch: Patch, capsys: Captured) -> None:
