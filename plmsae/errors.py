@@ -100,3 +100,17 @@ class QualityError(PlmsaeError):
         self.report = None if report is None else str(report)
         tail = f"; report: {self.report}" if self.report else ""
         super().__init__(f"quality gate failed: expected {expected}, found {found}{tail}")
+
+
+# Torch's CPU allocator and cuBLAS raise plain RuntimeErrors that only say so.
+_NO_MEMORY = ("allocate memory", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error`, whoever raised it, says that memory ran out.
+
+    Torch's own class for it is told by its name, so that torch need not be imported.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

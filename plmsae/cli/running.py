@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import PlmsaeError
+from plmsae.errors import PlmsaeError, is_out_of_memory
 
 if TYPE_CHECKING:
     from plmsae.workflows.progress import Progress
@@ -89,7 +89,7 @@ def _trace(common: Common) -> None:
 
 
 def _bug(error: Exception) -> int:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         fail("out of memory; try fewer proteins, a smaller model or --device cpu")
         return EXIT_BUG
     detail = " ".join(str(error).split())

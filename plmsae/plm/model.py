@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.errors import InputError, is_out_of_memory
 from plmsae.plm.catalogue import find_plm
 from plmsae.plm.packed import embed, make_layout, run_blocks
 from plmsae.plm.vocabulary import CLS, EOS, TOKENS, tokenize
@@ -116,15 +116,8 @@ class Plm:
     def _run(
         self, batch: list[Window], sequences: Sequence[str], layers: Sequence[int]
     ) -> Iterator[tuple[Window, dict[int, Tensor]]]:
-        try:
-            states = self._states([sequences[w.protein][w.start : w.end] for w in batch], layers)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise InputError(
-                    f"one window of {batch[0].end - batch[0].start} residues does not fit the "
-                    f"memory of {self.device}",
-                    hint="use a smaller PLM or --device cpu",
-                ) from None
+        states = self._states_if_they_fit(batch, sequences, layers)
+        if states is None:
             logger.warning("batch of %d windows does not fit; halving it", len(batch))
             middle = len(batch) // 2
             yield from self._run(batch[:middle], sequences, layers)
@@ -135,6 +128,23 @@ class Plm:
             rows = slice(first, first + window.end - window.start)
             yield window, {layer: x[rows] for layer, x in states.items()}
             first = rows.stop + 2
+
+    def _states_if_they_fit(
+        self, batch: list[Window], sequences: Sequence[str], layers: Sequence[int]
+    ) -> dict[int, Tensor] | None:
+        """Return None for a batch to be halved; by then the error has let go of its memory."""
+        try:
+            return self._states([sequences[w.protein][w.start : w.end] for w in batch], layers)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if len(batch) > 1:
+            return None
+        raise InputError(
+            f"one window of {batch[0].end - batch[0].start} residues does not fit the "
+            f"memory of {self.device}",
+            hint="use a smaller PLM or --device cpu",
+        )
 
     @torch.inference_mode()
     def _states(self, pieces: list[str], layers: Sequence[int]) -> dict[int, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from plmsae.errors import InputError
+from plmsae.errors import InputError, is_out_of_memory
 from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig
@@ -25,8 +25,6 @@ from plmsae.sae.trainer import Trainer
 __all__ = ["Batch", "Job", "TrainResult", "train", "train_many"]
 
 logger = logging.getLogger(__name__)
-
-_NO_MEMORY = ("allocate memory", "ALLOC_FAILED")
 
 
 class Job(NamedTuple):
@@ -203,9 +201,7 @@ def _out_of_memory_is_said(job: Job) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # torch's own error for it is a RuntimeError; the CPU and cuBLAS only say so.
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and not any(words in str(error) for words in _NO_MEMORY):
+        if not is_out_of_memory(error):
             raise
         raise InputError(
             f"out of memory while training {job.config.d_sae} latents on batches of "

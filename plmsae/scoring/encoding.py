@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from plmsae.errors import InputError, PlmsaeError
+from plmsae.errors import InputError, PlmsaeError, is_out_of_memory
 from plmsae.proteins.records import Protein, Rejected
 
 if TYPE_CHECKING:
@@ -275,9 +275,7 @@ def _encode_or_halve(
 
 
 def _is_about_proteins(error: Exception) -> bool:
-    # torch.OutOfMemoryError is told by its name, so that scoring can be imported without torch.
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return memory or isinstance(error, InputError | ValueError)
+    return is_out_of_memory(error) or isinstance(error, InputError | ValueError)
 
 
 def _reason(error: Exception) -> str:

@@ -165,11 +165,22 @@ def test_a_missing_file_is_the_users_error(monkeypatch: Patch, capsys: Captured)
     assert capsys.readouterr().err == "plmsae: error: nope.fa: No such file or directory\n"
 
 
-def test_running_out_of_memory_says_what_to_do(monkeypatch: Patch, capsys: Captured) -> None:
-    class OutOfMemoryError(RuntimeError):  # The name torch gives it.
-        pass
+class OutOfMemoryError(RuntimeError):
+    """The name torch gives it."""
 
-    install(monkeypatch, "score", OutOfMemoryError("CUDA out of memory. Tried to allocate"))
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError("Unable to allocate 9 GiB"),
+    ],
+)
+def test_running_out_of_memory_says_what_to_do(
+    error: Exception, monkeypatch: Patch, capsys: Captured
+) -> None:
+    install(monkeypatch, "score", error)
     assert run(["score", "p", "-m", "M", "-o", "d", "-q"]) == 1
     assert "out of memory; try fewer proteins" in capsys.readouterr().err
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny import save_tiny, tiny_masked_lm
 
 from plmsae.errors import InputError
-from plmsae.plm.model import load_plm, pack
+from plmsae.plm.model import Plm, load_plm, pack
 from plmsae.plm.vocabulary import TOKENS, tokenize
 from plmsae.plm.windows import batches, cut_windows
 
@@ -69,6 +69,35 @@ def test_activations_do_not_depend_on_the_token_budget(tmp_path):
     assert sorted(small) == list(range(len(SEQUENCES)))
     for index in small:
         torch.testing.assert_close(small[index][3], large[index][3])
+
+
+def fits_only(monkeypatch, n_residues):
+    """Let a forward pass of more than `n_residues` run out of memory, as the CPU allocator says."""
+    whole = Plm._states
+
+    def states(self, pieces, layers):
+        if sum(map(len, pieces)) > n_residues:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …")
+        return whole(self, pieces, layers)
+
+    monkeypatch.setattr(Plm, "_states", states)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, monkeypatch):
+    plm = load_plm(str(save_tiny(tmp_path / "tiny")), device="cpu")
+    expected = dict(plm.activations(SEQUENCES, [2]))
+    fits_only(monkeypatch, max(map(len, SEQUENCES)))
+    found = list(plm.activations(SEQUENCES, [2]))
+    assert sorted(index for index, _ in found) == list(range(len(SEQUENCES)))
+    for index, states in found:
+        assert torch.allclose(states[2], expected[index][2], atol=1e-5)
+
+
+def test_a_protein_that_does_not_fit_alone_is_one_clear_error(tmp_path, monkeypatch):
+    plm = load_plm(str(save_tiny(tmp_path / "tiny")), device="cpu")
+    fits_only(monkeypatch, 20)
+    with pytest.raises(InputError, match="one window of 41 residues does not fit the memory"):
+        list(plm.activations(SEQUENCES, [2]))
 
 
 def test_a_protein_longer_than_the_plm_gives_one_row_a_residue(tmp_path):
