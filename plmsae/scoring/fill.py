@@ -14,10 +14,12 @@ from plmsae.atomic import atomic_path
 from plmsae.concepts.callers import can_call, with_caller
 from plmsae.concepts.silence import MISSING_SHARE, check_missing_share
 from plmsae.errors import InputError
+from plmsae.proteins.ontology import Ontology
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
 from plmsae.scoring.engine import EncoderSource, OnProgress, score
 from plmsae.scoring.folder import ScoreFolder
+from plmsae.scoring.known import check_ontology, known_labels
 from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.overlap import overlaps
 from plmsae.scoring.promise import is_trusted, promise
@@ -88,6 +90,7 @@ def fill(
     min_precision: float | None = None,
     missing_share: float = MISSING_SHARE,
     missing_shares: Mapping[str, float] | None = None,
+    ontology: Ontology | None = None,
     part_residues: int = 200_000,
     strict: bool = False,
     progress: OnProgress | None = None,
@@ -123,23 +126,26 @@ def fill(
         Share of the true labels that the table is taken to lack, in (0, 1].
     missing_shares : mapping of str to float, optional
         The same for concepts, or whole classes, of which it is known, in [0, 1].
+    ontology : Ontology, optional
+        For a protein-level model, the one it was evaluated with: what the table's GO terms imply is
+        no gap either.
 
     Raises
     ------
     InputError
         If the table or an argument is wrong.
     """
-    from plmsae.concepts.labels import labels_from_uniprot
     from plmsae.proteins.uniprot import read_table
 
     if str(table_path) == "-":
         raise InputError("fill reads its table twice and needs a file", value="-")
     check_missing_share(missing_share)
+    check_ontology(bundle, ontology)
     if min_precision is None:
         min_precision = bundle.meta.min_precision
     out = Path(out)
     table = read_table(Path(table_path))
-    labels = labels_from_uniprot(table)
+    labels = known_labels(table, bundle.meta.unit, ontology)
     manifest = score(
         table_path,
         bundle,
