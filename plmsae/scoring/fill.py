@@ -12,6 +12,7 @@ import polars as pl
 
 from plmsae.atomic import atomic_path
 from plmsae.concepts.callers import can_call, with_caller
+from plmsae.concepts.names import names_of_ids
 from plmsae.concepts.silence import MISSING_SHARE, check_missing_share
 from plmsae.errors import InputError
 from plmsae.proteins.ontology import Ontology
@@ -170,7 +171,7 @@ def fill(
     new = pl.concat([empty_frame(ANNOTATIONS), *lacking])
     new = promise(new, bundle.concepts, missing_share, missing_shares)
     trusted = is_trusted(min_precision)
-    proposals = _proposals(new.filter(trusted), sequences, witnesses)
+    proposals = _proposals(new.filter(trusted), sequences, witnesses, names_of_ids(bundle.concepts))
     withheld = new.filter(~trusted)
     write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
     _write_tsv(out / "proposals.tsv", proposals)
@@ -203,7 +204,10 @@ def _calls_the_table_lacks(
 
 
 def _proposals(
-    calls: pl.DataFrame, sequences: Mapping[str, str], witnesses: Witnesses
+    calls: pl.DataFrame,
+    sequences: Mapping[str, str],
+    witnesses: Witnesses,
+    names: pl.DataFrame,
 ) -> pl.DataFrame:
     ranked = calls.sort(
         ["precision", "precision_low", "score", "accession", "start", "end", "concept"],
@@ -211,6 +215,7 @@ def _proposals(
     )
     places = ranked.select("accession", "start", "end").iter_rows()
     stretches = [sequences[accession][start - 1 : end] for accession, start, end in places]
+    ranked = ranked.join(names, on="concept", how="left", maintain_order="left")
     return ranked.with_columns(
         sequence_stretch=pl.Series(stretches, dtype=pl.String),
         evidence=pl.Series(_evidence(ranked, witnesses), dtype=pl.List(pl.String)),

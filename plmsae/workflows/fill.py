@@ -38,7 +38,7 @@ class FillOutcome:
     missing_share: float
     abstained: list[dict[str, Any]]
     """One row for each concept that proposes nothing: ``concept``, ``reason``, ``n_withheld``,
-    ``precision_low``."""
+    ``precision_low``; of ids the ``name``."""
     truth: dict[str, float] | None
     """Where the truth was given: hidden, recovered, proposed, correct, precision, and the mean of
     the precision promised."""
@@ -101,6 +101,7 @@ def abstained_lines(
         What the run was asked for.
     """
     from plmsae.scoring.fill import UNMEASURED
+    from plmsae.workflows.backtest import named
 
     lines = []
     low = sorted(
@@ -115,7 +116,7 @@ def abstained_lines(
         )
     # The bounds worth trying are those of concepts that had something to propose.
     if calling := [row for row in low if row["n_withheld"]]:
-        best = ", ".join(f"{r['concept']} {_floor(r['precision_low']):g}" for r in calling[:3])
+        best = ", ".join(f"{named(r)} {_floor(r['precision_low']):g}" for r in calling[:3])
         bound = _floor(calling[0]["precision_low"])
         freed = sum(row["n_withheld"] for row in calling if row["precision_low"] >= bound)
         lines.append(
@@ -156,6 +157,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         If the proteins of the table or the proposals fail a critical expectation.
     """
     from plmsae.concepts.hiding import check_hide_share
+    from plmsae.concepts.names import names_of_ids
     from plmsae.concepts.silence import check_missing_share, read_missing_shares
     from plmsae.proteins.ontology import read_obo
     from plmsae.proteins.uniprot import read_table
@@ -252,7 +254,9 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         n_proposed=result.n_proposed,
         min_precision=result.min_precision,
         missing_share=request.missing_share,
-        abstained=result.abstained().to_dicts(),
+        abstained=result.abstained()
+        .join(names_of_ids(bundle.concepts), on="concept", how="left", maintain_order="left")
+        .to_dicts(),
         truth=truth,
         by_concept=[] if measured is None else measured.to_dicts(),
         backtest=[] if tested is None else tested.to_dicts(),

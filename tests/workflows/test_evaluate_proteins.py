@@ -302,6 +302,9 @@ def test_terms_that_a_table_lacks_are_proposed_for_whole_proteins(world, outcome
     for row in proposals.iter_rows(named=True):
         whole = sequences[row["accession"]]
         assert (row["start"], row["end"], row["sequence_stretch"]) == (1, len(whole), whole)
+    deep = proposals.filter(concept="GO:0000011")["name"].unique().to_list()
+    assert deep == ["deep tryptophan business"]
+    assert proposals.filter(concept="Family: Trp family")["name"].null_count() > 0
     assert not proposals["concept"].str.starts_with("EC:").any()  # of these nothing is missing
     assert proposals["precision_low"].min() >= 0.1
     assert proposals["latents"].list.len().min() >= 1
@@ -310,6 +313,7 @@ def test_terms_that_a_table_lacks_are_proposed_for_whole_proteins(world, outcome
     assert done.truth["recovered"] > 10
     assert done.truth["precision"] > 0.7 * done.truth["promised_precision"]
     assert {row["hiding"] for row in done.backtest} == {"random", "cluster"}
+    assert "GO:0000011 deep tryptophan business" in "\n".join(done.lines())
     tested = {row["concept"] for row in done.backtest if row["recovered"]}
     assert "GO:0000011" in tested
     assert any(c.startswith("Family") for c in tested)
