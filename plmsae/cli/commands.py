@@ -175,6 +175,8 @@ COMMANDS = (
             f"plmsae fill uniprot.tsv.gz --model {MODEL} --out proposals",
             f"plmsae fill uniprot.tsv.gz -m {MODEL} -o proposals --backtest --hide-share 0.2",
             f"plmsae fill annotations.tsv.gz -m {MODEL} -o proposals --truth truth.tsv.gz",
+            "plmsae fill uniprot.tsv.gz -m plmsae.plmsae-mini.L4.protein -o terms "
+            "--ontology go-basic.obo",
         ),
         shapes={
             "table": Shape(argument="TABLE", help="UniProt TSV export, plain, gz or zst."),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+import polars as pl
+
 from plmsae.proteins.features import Feature
 
 CLASS_OF_KEY: dict[str, str] = {
@@ -107,3 +109,22 @@ def tidy_name(text: str) -> str:
     if _LOWER_WORD.match(name):
         name = name[0].upper() + name[1:]
     return name
+
+
+def names_of_ids(concepts: pl.DataFrame) -> pl.DataFrame:
+    """Return the names of the concepts that go by an id, as GO terms do.
+
+    Parameters
+    ----------
+    concepts : polars.DataFrame
+        A bundle's ``concepts.parquet``, with or without a column ``name``.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``concept`` and ``name``, one row for each that has a name other than itself.
+    """
+    if "name" not in concepts.columns:
+        return pl.DataFrame(schema={"concept": pl.String, "name": pl.String})
+    named = concepts.select("concept", "name").filter(pl.col("name") != pl.col("concept"))
+    return named.unique("concept", keep="first", maintain_order=True)

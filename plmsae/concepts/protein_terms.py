@@ -74,20 +74,11 @@ def gather_terms(
         If an ontology is given and the tables have no GO terms, or it knows none of them; or if
         the tables have no term at all.
     """
-    parts = [protein_concepts(table, ontology) for table in tables]
-    listed = pl.concat(
-        [table.select("accession", pl.col("go").alias("concept")) for table in tables]
-    )
-    listed = listed.explode("concept").drop_nulls("concept")
-    notes: list[str] = []
-    if ontology is not None:
-        unknown, notes = _compare(listed, ontology, ontology_name)
-        parts.append(
-            unknown.select("accession", "concept", pl.lit("go").alias("namespace")).unique()
+    if ontology is not None and not any(listed_go(table).height for table in tables):
+        raise InputError(
+            "the table has no GO terms for the ontology to place", where=ontology_name or None
         )
-    elif listed.height:
-        notes = ["GO terms as the table lists them: no ancestors, no depth (no ontology was given)"]
-    table = pl.concat(parts).unique().sort("accession", "namespace", "concept")
+    table, notes = list_terms(tables, ontology, ontology_name=ontology_name)
     if not table.height:
         raise InputError(
             "the table says nothing of a protein as a whole",
@@ -96,11 +87,50 @@ def gather_terms(
     return ProteinTerms(table=table, descriptions=_describe(table, ontology), notes=tuple(notes))
 
 
+def list_terms(
+    tables: Sequence[pl.DataFrame], ontology: Ontology | None = None, *, ontology_name: str = ""
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return which proteins of some UniProt tables carry which terms, of which there may be none.
+
+    Parameters
+    ----------
+    others
+        As for `gather_terms`.
+
+    Returns
+    -------
+    table : polars.DataFrame
+        ``accession``, ``concept``, ``namespace``; each row once.
+    notes : list of str
+        What was done to the GO terms, a sentence each.
+
+    Raises
+    ------
+    InputError
+        If the tables have GO terms and the ontology knows none of them.
+    """
+    parts = [protein_concepts(table, ontology) for table in tables]
+    listed = pl.concat([listed_go(table) for table in tables])
+    notes: list[str] = []
+    if listed.height and ontology is not None:
+        unknown, notes = _compare(listed, ontology, ontology_name)
+        parts.append(
+            unknown.select("accession", "concept", pl.lit("go").alias("namespace")).unique()
+        )
+    elif listed.height:
+        notes = ["GO terms as the table lists them: no ancestors, no depth (no ontology was given)"]
+    return pl.concat(parts).unique().sort("accession", "namespace", "concept"), notes
+
+
+def listed_go(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the GO terms of a UniProt table as it lists them: ``accession``, ``concept``."""
+    listed = table.select("accession", pl.col("go").alias("concept"))
+    return listed.explode("concept").drop_nulls("concept")
+
+
 def _compare(listed: pl.DataFrame, ontology: Ontology, name: str) -> tuple[pl.DataFrame, list[str]]:
     """Return the rows of terms that the ontology lacks, and what to say about it."""
-    if not listed.height:
-        raise InputError("the table has no GO terms for the ontology to place", where=name or None)
-    known = {term.id for term in ontology}.union(*(term.alt_ids for term in ontology))
+    known = ontology.ids
     ids = set(listed["concept"])
     lacking = ids - known
     gone = {term for term in ids & known if ontology.resolve(term) is None}

@@ -104,6 +104,11 @@ class Ontology:
             raise KeyError(term_id)
         return self._terms[resolved]
 
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """Every id that the file knows: of today's terms, of obsolete ones, and older names."""
+        return frozenset(self._terms) | frozenset(self._alternative)
+
     def resolve(self, term_id: str) -> str | None:
         """Return today's id of `term_id`, or None.
 

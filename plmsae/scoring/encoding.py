@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -55,6 +55,11 @@ class ModelMeta(Protocol):
     @property
     def d_sae(self) -> int:
         """F, the number of latents."""
+        ...
+
+    @property
+    def extra(self) -> Mapping[str, str | float | int | bool | None]:
+        """What else is known: the ontology of its evaluation."""
         ...
 
     @property

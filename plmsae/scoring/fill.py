@@ -12,12 +12,15 @@ import polars as pl
 
 from plmsae.atomic import atomic_path
 from plmsae.concepts.callers import can_call, with_caller
+from plmsae.concepts.names import names_of_ids
 from plmsae.concepts.silence import MISSING_SHARE, check_missing_share
 from plmsae.errors import InputError
+from plmsae.proteins.ontology import Ontology
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
 from plmsae.scoring.engine import EncoderSource, OnProgress, score
 from plmsae.scoring.folder import ScoreFolder
+from plmsae.scoring.known import check_ontology, known_labels
 from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.overlap import overlaps
 from plmsae.scoring.promise import is_trusted, promise
@@ -88,6 +91,7 @@ def fill(
     min_precision: float | None = None,
     missing_share: float = MISSING_SHARE,
     missing_shares: Mapping[str, float] | None = None,
+    ontology: Ontology | None = None,
     part_residues: int = 200_000,
     strict: bool = False,
     progress: OnProgress | None = None,
@@ -123,23 +127,26 @@ def fill(
         Share of the true labels that the table is taken to lack, in (0, 1].
     missing_shares : mapping of str to float, optional
         The same for concepts, or whole classes, of which it is known, in [0, 1].
+    ontology : Ontology, optional
+        For a protein-level model, the one it was evaluated with: what the table's GO terms imply is
+        no gap either.
 
     Raises
     ------
     InputError
         If the table or an argument is wrong.
     """
-    from plmsae.concepts.labels import labels_from_uniprot
     from plmsae.proteins.uniprot import read_table
 
     if str(table_path) == "-":
         raise InputError("fill reads its table twice and needs a file", value="-")
     check_missing_share(missing_share)
+    check_ontology(bundle, ontology)
     if min_precision is None:
         min_precision = bundle.meta.min_precision
     out = Path(out)
     table = read_table(Path(table_path))
-    labels = labels_from_uniprot(table)
+    labels = known_labels(table, bundle.meta.unit, ontology)
     manifest = score(
         table_path,
         bundle,
@@ -164,7 +171,7 @@ def fill(
     new = pl.concat([empty_frame(ANNOTATIONS), *lacking])
     new = promise(new, bundle.concepts, missing_share, missing_shares)
     trusted = is_trusted(min_precision)
-    proposals = _proposals(new.filter(trusted), sequences, witnesses)
+    proposals = _proposals(new.filter(trusted), sequences, witnesses, names_of_ids(bundle.concepts))
     withheld = new.filter(~trusted)
     write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
     _write_tsv(out / "proposals.tsv", proposals)
@@ -197,7 +204,10 @@ def _calls_the_table_lacks(
 
 
 def _proposals(
-    calls: pl.DataFrame, sequences: Mapping[str, str], witnesses: Witnesses
+    calls: pl.DataFrame,
+    sequences: Mapping[str, str],
+    witnesses: Witnesses,
+    names: pl.DataFrame,
 ) -> pl.DataFrame:
     ranked = calls.sort(
         ["precision", "precision_low", "score", "accession", "start", "end", "concept"],
@@ -205,6 +215,7 @@ def _proposals(
     )
     places = ranked.select("accession", "start", "end").iter_rows()
     stretches = [sequences[accession][start - 1 : end] for accession, start, end in places]
+    ranked = ranked.join(names, on="concept", how="left", maintain_order="left")
     return ranked.with_columns(
         sequence_stretch=pl.Series(stretches, dtype=pl.String),
         evidence=pl.Series(_evidence(ranked, witnesses), dtype=pl.List(pl.String)),

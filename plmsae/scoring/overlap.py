@@ -34,11 +34,14 @@ def overlaps(rows: pl.DataFrame, others: pl.DataFrame, *, relation: Relation) ->
     is_a = (mine == theirs) | mine.str.starts_with(theirs + ": ")
     covers = (mine == theirs) | theirs.str.starts_with(mine + ": ")
     fits = {"is_a": is_a, "covers": covers, "related": is_a | covers}[relation]
+    # Concepts that fit are of one class, so that only those of one class need to meet: a protein
+    # may have hundreds of calls and dozens of terms.
+    of_class = mine.str.split_exact(": ", 1).struct.field("field_0").alias("class")
     hits = (
         rows.lazy()
-        .select(_PLACE)
+        .select(*_PLACE, of_class)
         .with_row_index("row")
-        .join(others.lazy().select(_PLACE), on="accession", suffix="_other")
+        .join(others.lazy().select(*_PLACE, of_class), on=["accession", "class"], suffix="_other")
         .filter((pl.col("start") <= pl.col("end_other")) & (pl.col("start_other") <= pl.col("end")))
         .filter(fits)
         .select(pl.col("row").unique())

@@ -65,7 +65,9 @@ REJECTED = pa.schema(
 )
 PROPOSALS = pa.schema(
     [
-        *(ANNOTATIONS.field(name) for name in ("accession", "start", "end", "concept", "score")),
+        *(ANNOTATIONS.field(name) for name in ("accession", "start", "end", "concept")),
+        pa.field("name", pa.string()),  # where the concept is an id: the name of a GO term
+        ANNOTATIONS.field("score"),
         _required("precision", pa.float64()),  # of calls where the table is silent
         _required("precision_low", pa.float64()),  # ends of its 95 % interval
         pa.field("precision_high", pa.float64()),

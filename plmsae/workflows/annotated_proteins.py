@@ -34,8 +34,14 @@ class AnnotatedProteins:
     terms: ProteinTerms
     layout: Layout
     ontology: Ontology | None
+    ontology_name: str
     rejected: pl.DataFrame
     """Records of the tables that could not be used: ``accession``, ``where``, ``reason``."""
+
+    def ontology_note(self) -> dict[str, str | None]:
+        """Return what the bundle keeps of the ontology, for whoever fills with it; None: none."""
+        version = self.ontology.version if self.ontology is not None else ""
+        return {"ontology": self.ontology_name or None, "ontology_version": version or None}
 
 
 def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> AnnotatedProteins:
@@ -93,7 +99,12 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
         rejected = pl.concat([_rejected(source) for source in sources])
         task.update(1, 1)
     return AnnotatedProteins(
-        data=data, terms=terms, layout=layout, ontology=ontology, rejected=rejected
+        data=data,
+        terms=terms,
+        layout=layout,
+        ontology=ontology,
+        ontology_name=name,
+        rejected=rejected,
     )
 
 

@@ -38,14 +38,15 @@ def run_backtest(
     hide_share, seed
         As for `plmsae.scoring.backtest.backtest`.
     """
+    from plmsae.concepts.names import names_of_ids
     from plmsae.proteins.splits import cluster_table
     from plmsae.reports.plots_of_calls import plot_backtest
     from plmsae.scoring.backtest import HIDINGS, backtest
     from plmsae.scoring.folder import ScoreFolder
     from plmsae.scoring.truth import totals
 
-    names = result.proteins["accession"].to_list()
-    clusters = dict(zip(names, cluster_table(result.proteins).tolist(), strict=True))
+    accessions = result.proteins["accession"].to_list()
+    clusters = dict(zip(accessions, cluster_table(result.proteins).tolist(), strict=True))
     measured = backtest(
         ScoreFolder(result.path / "scores"),
         result.labels,
@@ -55,6 +56,8 @@ def run_backtest(
         min_precision=bundle.meta.min_precision if min_precision is None else min_precision,
         seed=seed,
     )
+    names = names_of_ids(bundle.concepts)
+    measured = measured.join(names, on="concept", how="left", maintain_order="left")
     paths = [result.path / f"backtest.{kind}" for kind in ("tsv", "parquet", "png")]
     measured.write_csv(paths[0], separator="\t", float_precision=4)
     measured.write_parquet(paths[1])
@@ -65,6 +68,11 @@ def run_backtest(
         sums = totals(measured.filter(measured["hiding"] == hiding))
         tracked.log_metrics(0, {f"backtest_{hiding}_{name}": v for name, v in sums.items()})
     return measured
+
+
+def named(row: dict[str, Any]) -> str:
+    """Return a concept with the name of its id, where the row has one."""
+    return " ".join(filter(None, (row["concept"], row.get("name"))))
 
 
 def backtest_lines(rows: list[dict[str, Any]]) -> list[str]:
@@ -90,7 +98,7 @@ def backtest_lines(rows: list[dict[str, Any]]) -> list[str]:
             "proposed", "concept", descending=[True, False]
         )
         lines += [
-            f"  {row['concept']:<40.40} hidden {row['hidden']:>5} back {row['recovered']:>5}  "
+            f"  {named(row):<40.40} hidden {row['hidden']:>5} back {row['recovered']:>5}  "
             f"right {row['correct']:>4} of {row['proposed']:>5}  precision {row['precision']:.2f} "
             f"[{row['precision_low']:.2f}, {row['precision_high']:.2f}] promised "
             f"{row['promised']:.2f}"

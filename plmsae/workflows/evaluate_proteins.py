@@ -101,7 +101,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
                     **{k: v for k, v in metrics.items() if "_share_at_depth_" not in k},
                 },
                 min_precision=request.min_precision,
-                extra={**bundle.meta.extra, "split": data.how},
+                extra={**bundle.meta.extra, "split": data.how, **annotated.ontology_note()},
             ),
             features=_features(evaluation, tables["best"]),
             concepts=_concepts(calling.concepts, tables["terms"], annotated),

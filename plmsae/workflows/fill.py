@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError
 from plmsae.registry import resolve_exactly
 from plmsae.tracking import start_run
 from plmsae.workflows.inputs import gate
@@ -39,7 +38,7 @@ class FillOutcome:
     missing_share: float
     abstained: list[dict[str, Any]]
     """One row for each concept that proposes nothing: ``concept``, ``reason``, ``n_withheld``,
-    ``precision_low``."""
+    ``precision_low``; of ids the ``name``."""
     truth: dict[str, float] | None
     """Where the truth was given: hidden, recovered, proposed, correct, precision, and the mean of
     the precision promised."""
@@ -102,6 +101,7 @@ def abstained_lines(
         What the run was asked for.
     """
     from plmsae.scoring.fill import UNMEASURED
+    from plmsae.workflows.backtest import named
 
     lines = []
     low = sorted(
@@ -116,7 +116,7 @@ def abstained_lines(
         )
     # The bounds worth trying are those of concepts that had something to propose.
     if calling := [row for row in low if row["n_withheld"]]:
-        best = ", ".join(f"{r['concept']} {_floor(r['precision_low']):g}" for r in calling[:3])
+        best = ", ".join(f"{named(r)} {_floor(r['precision_low']):g}" for r in calling[:3])
         bound = _floor(calling[0]["precision_low"])
         freed = sum(row["n_withheld"] for row in calling if row["precision_low"] >= bound)
         lines.append(
@@ -157,10 +157,14 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         If the proteins of the table or the proposals fail a critical expectation.
     """
     from plmsae.concepts.hiding import check_hide_share
+    from plmsae.concepts.names import names_of_ids
     from plmsae.concepts.silence import check_missing_share, read_missing_shares
+    from plmsae.proteins.ontology import read_obo
+    from plmsae.proteins.uniprot import read_table
     from plmsae.scoring.engine import check_arguments
     from plmsae.scoring.fill import fill
-    from plmsae.scoring.truth import totals
+    from plmsae.scoring.known import check_ontology, known_labels
+    from plmsae.scoring.truth import check_against_truth, totals
 
     # Before hours are spent.
     check_missing_share(request.missing_share)
@@ -170,12 +174,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         check_hide_share(request.hide_share)
     known_shares = read_missing_shares(request.missing_shares) if request.missing_shares else None
     bundle, uri = resolve_exactly(request.model)
-    if bundle.meta.unit != "residue":
-        raise InputError(
-            "labels have a place in the protein: filling them needs a residue-level SAE",
-            where=request.model,
-            hint="plmsae score makes the calls of a protein-level one",
-        )
+    ontology = read_obo(request.ontology) if request.ontology is not None else None
+    check_ontology(bundle, ontology)
     with start_run(
         experiment="plmsae-fill",
         run_name=f"fill {Path(request.table).name}",
@@ -183,6 +183,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             "table": request.table,
             "model": uri,
             "truth": request.truth,
+            "ontology": request.ontology,
             "missing_share": request.missing_share,
             "missing_shares": request.missing_shares,
         },
@@ -199,13 +200,16 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 min_precision=request.min_precision,
                 missing_share=request.missing_share,
                 missing_shares=known_shares,
+                ontology=ontology,
                 strict=request.strict,
                 progress=shower(task),
             )
         known = result.labels
         measured: pl.DataFrame | None = None
         if request.truth is not None:
-            measured = _measure(result.proposals(), known, request.truth)
+            truth_table = read_table(Path(request.truth))
+            all_labels = known_labels(truth_table, bundle.meta.unit, ontology)
+            measured = check_against_truth(result.proposals(), all_labels, known)
             measured.write_csv(request.out / "truth.tsv", separator="\t")
             tracked.log_artifact(request.out / "truth.tsv")
         tested: pl.DataFrame | None = None
@@ -250,19 +254,13 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         n_proposed=result.n_proposed,
         min_precision=result.min_precision,
         missing_share=request.missing_share,
-        abstained=result.abstained().to_dicts(),
+        abstained=result.abstained()
+        .join(names_of_ids(bundle.concepts), on="concept", how="left", maintain_order="left")
+        .to_dicts(),
         truth=truth,
         by_concept=[] if measured is None else measured.to_dicts(),
         backtest=[] if tested is None else tested.to_dicts(),
     )
-
-
-def _measure(proposals: pl.DataFrame, known: pl.DataFrame, truth: str) -> pl.DataFrame:
-    from plmsae.concepts.labels import labels_from_uniprot
-    from plmsae.proteins.uniprot import read_table
-    from plmsae.scoring.truth import check_against_truth
-
-    return check_against_truth(proposals, labels_from_uniprot(read_table(Path(truth))), known)
 
 
 def _hides_what_is_missing(request: FillRequest) -> bool:

@@ -229,13 +229,16 @@ class FillRequest:
     out: Path
     truth: str | None = None
     """The same table with the labels that were hidden, to measure what comes back."""
+    ontology: str | None = None
+    """Gene Ontology as an OBO file, for a protein-level model that was evaluated with one: what a
+    table's GO terms imply is known, too."""
     min_precision: float | None = None
     missing_share: float = 0.1
     """Share of the true labels that the table is taken to lack, in (0, 1]: the precision of
     proposals follows from it."""
     missing_shares: str | None = None
-    """A table (concept, missing_share; tab-separated) for concepts, or whole classes, of which
-    another share is missing; 0 where nothing is. Too large a share promises too much."""
+    """A table (concept, missing_share; tab-separated) for concepts, or whole classes (Domain, GO),
+    of which another share is missing; 0 where nothing is. Too large a share promises too much."""
     backtest: bool = False
     """Also hide a share of the known labels, at random and by whole homology cluster, and measure
     what comes back."""

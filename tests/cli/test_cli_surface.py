@@ -65,7 +65,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--validate", "--device"},
     "fill": TRACKED
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
-    | {"--missing-shares"}
+    | {"--missing-shares", "--ontology"}
     | {"--backtest", "--hide-share", "--validate", "--device", "--seed"},
     "validate": TRACKED | {"PATH", "--kind", "--out"},
     "report": TRACKED

@@ -4,7 +4,7 @@ from conftest_concepts import label_table, make_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.concepts.hiding import hide_labels
+from plmsae.concepts.hiding import class_of, hide_labels
 from plmsae.errors import InputError
 
 
@@ -37,6 +37,36 @@ def test_a_label_is_hidden_with_its_class_or_not_at_all(clusters):
     assert places(hidden, "Domain") == places(hidden, "Domain: A") != places(hidden, "Helix")
     assert not places(kept, "Domain") & places(hidden, "Domain: A")
     assert 5 < len(places(hidden, "Domain")) < 35
+
+
+@pytest.mark.parametrize(
+    ("concept", "expected"),
+    [
+        ("Domain: SH3", "Domain"),
+        ("Domain: SH3: deep", "Domain"),
+        ("Domain", "Domain"),
+        ("GO:0005634", "GO"),
+        ("EC:2.7.-", "EC"),
+        ("Keyword: GO:1", "Keyword"),
+        ("GOLD: x", "GOLD"),
+        ("ELM:LIG_1", "ELM:LIG_1"),
+    ],
+)
+def test_a_class_is_what_stands_before_the_name_or_the_vocabulary_of_an_id(concept, expected):
+    assert pl.select(class_of(pl.lit(concept))).item() == expected
+
+
+def test_all_go_terms_of_a_protein_are_hidden_or_none():
+    rows = [(f"P{i}", 1, 9, f"GO:000000{j}", "span") for i in range(40) for j in range(1 + i % 5)]
+    rows += [(f"P{i}", 1, 9, c, "span") for i in range(40) for c in ("EC:1", "EC:1.2")]
+    kept, hidden = hide_labels(label_table(rows), 0.3, 1)
+    for class_name in ("GO", "EC"):
+        kept_in, hidden_in = (
+            set(frame.filter(class_of(pl.col("concept")) == class_name)["accession"])
+            for frame in (kept, hidden)
+        )
+        assert not kept_in & hidden_in
+        assert 4 < len(hidden_in) < 20
 
 
 def test_the_share_of_each_class_is_met_in_the_mean():

@@ -27,6 +27,7 @@ class FakeMeta:
     unit: str = "residue"
     d_sae: int = len(LETTERS)
     min_precision: float = 0.0
+    extra: dict[str, str | float | int | bool | None] = field(default_factory=dict)
 
 
 def concept_rows(*rows: tuple[str, str, str, float | None, float | None]) -> pl.DataFrame:

@@ -73,6 +73,7 @@ def test_a_label_the_table_lacks_is_proposed_with_everything_a_curator_needs(
             "start": 3,
             "end": 6,
             "concept": "Domain: W-rich",
+            "name": None,
             "score": 1.0,
             "precision": 0.95,
             "precision_low": 0.9,

@@ -16,7 +16,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "plm"))
 
 from tiny import save_tiny
 
+from plmsae.concepts.protein_labels import protein_concepts
 from plmsae.errors import InputError
+from plmsae.proteins.ontology import read_obo
+from plmsae.proteins.uniprot import read_table
 from plmsae.registry import compare, list_models, resolve
 from plmsae.workflows import evaluate, fill, report, score, train
 from plmsae.workflows.annotated_proteins import read_annotated_proteins
@@ -260,17 +263,80 @@ def test_wrong_inputs_are_one_line_and_leave_nothing_behind(world, monkeypatch, 
     assert not (world / "never").exists()
 
 
+def lacking_terms(world):
+    """Write the world's table with the GO terms and families of every fifth protein taken out."""
+    rows = [line.split("\t") for line in (world / "P.tsv").read_text().splitlines()]
+    at = [rows[0].index(name) for name in ("Gene Ontology IDs", "Protein families")]
+    for row in rows[1::5]:
+        for column in at:
+            row[column] = ""
+    path = world / "lacking.tsv"
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    return path
+
+
+def test_terms_that_a_table_lacks_are_proposed_for_whole_proteins(world, outcome):
+    (world / "shares.tsv").write_text("concept\tmissing_share\nEC\t0\n")
+    done = fill.run(
+        FillRequest(
+            table=str(lacking_terms(world)),
+            truth=str(world / "P.tsv"),
+            model=outcome.model,
+            ontology=str(world / "tiny.obo"),
+            out=world / "filled",
+            min_precision=0.1,
+            missing_share=0.2,
+            missing_shares=str(world / "shares.tsv"),
+            backtest=True,
+            hide_share=0.2,
+        ),
+        Silent(),
+    )
+    proposals = pl.read_parquet(world / "filled" / "proposals")
+    assert done.n_proposed == proposals.height > 10
+    terms = protein_concepts(
+        read_table(world / "lacking.tsv"), read_obo(world / "tiny.obo")
+    ).select("accession", "concept")
+    assert proposals.join(terms, on=["accession", "concept"]).is_empty()
+    sequences = dict(read_table(world / "P.tsv").select("accession", "sequence").iter_rows())
+    for row in proposals.iter_rows(named=True):
+        whole = sequences[row["accession"]]
+        assert (row["start"], row["end"], row["sequence_stretch"]) == (1, len(whole), whole)
+    deep = proposals.filter(concept="GO:0000011")["name"].unique().to_list()
+    assert deep == ["deep tryptophan business"]
+    assert proposals.filter(concept="Family: Trp family")["name"].null_count() > 0
+    assert not proposals["concept"].str.starts_with("EC:").any()  # of these nothing is missing
+    assert proposals["precision_low"].min() >= 0.1
+    assert proposals["latents"].list.len().min() >= 1
+    assert proposals.filter(concept="Family: Trp family")["evidence"].list.len().min() == 3
+    # Taken out: the terms and families of 36 of 180 proteins, six of each group but the last.
+    assert done.truth["recovered"] > 10
+    assert done.truth["precision"] > 0.7 * done.truth["promised_precision"]
+    assert {row["hiding"] for row in done.backtest} == {"random", "cluster"}
+    assert "GO:0000011 deep tryptophan business" in "\n".join(done.lines())
+    tested = {row["concept"] for row in done.backtest if row["recovered"]}
+    assert "GO:0000011" in tested
+    assert any(c.startswith("Family") for c in tested)
+    checked = json.loads((world / "filled-quality" / "output" / "validation.json").read_text())
+    gates = {row["name"]: row["success"] for row in checked["results"]}
+    assert gates["label_is_missing"] is gates["inside_the_protein"] is True
+    assert gates["promises_kept"] is gates["backtest_finds"] is True
+
+
+def test_a_model_notes_its_ontology_and_is_not_filled_with_without_it(world, outcome):
+    assert resolve(outcome.model).meta.extra["ontology"] == "tiny.obo"
+    request = FillRequest(table=str(world / "P.tsv"), model=outcome.model, out=world / "f")
+    with pytest.raises(InputError, match=r"with --ontology: tiny\.obo"):
+        fill.run(request, Silent())
+    assert not (world / "f").exists()
+
+
 def test_what_needs_residues_says_so(world, outcome):
-    with pytest.raises(InputError, match="residue-level"):
-        fill.run(
-            FillRequest(table=str(world / "P.tsv"), model=outcome.model, out=world / "f"), Silent()
-        )
     with pytest.raises(InputError, match="residue-level"):
         report.run(
             ReportRequest(proteins=str(world / "P.tsv"), model=outcome.model, out=world / "r"),
             Silent(),
         )
-    assert not (world / "f").exists()
     assert not (world / "r").exists()
 
 

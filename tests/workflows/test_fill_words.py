@@ -35,6 +35,13 @@ def test_the_option_to_change_comes_with_a_value_and_what_it_would_give() -> Non
     assert second.endswith("--min-precision 0.31 would propose 40 more")
 
 
+def test_an_id_is_said_with_its_name() -> None:
+    named = row("GO:0005634", 4, 0.25) | {"name": "nucleus"}
+    assert (
+        "it meets: GO:0005634 nucleus 0.25, Domain 0.1;" in lines(row("Domain", 1, 0.1), named)[1]
+    )
+
+
 def test_a_tiny_bound_is_not_rounded_away() -> None:
     assert "--min-precision 0.0045 would propose 9 more" in lines(row("Repeat", 9, 0.004_56))[1]
 
