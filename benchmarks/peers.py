@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+Dense = Callable[[Tensor], Tensor]
+"""From dense rows to dense rows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -41,8 +44,28 @@ class Peer:
     """
 
     step: Callable[[Tensor], object]
-    encode: Callable[[Tensor], Tensor]
-    decode: Callable[[Tensor], Tensor]
+    encode: Dense
+    decode: Dense
+
+
+class Meter:
+    """FVU about the mean, L0 and dead share over chunks of held-out rows."""
+
+    def __init__(self, held_out_ND: Tensor, d_sae: int) -> None:
+        self.x_ND, self.d_sae = held_out_ND, d_sae
+
+    def measure(self, encode: Dense, decode: Dense) -> tuple[float, float, float]:
+        """Return FVU, L0 and dead share of functions on dense latents."""
+        error, active = 0.0, 0
+        fired = torch.zeros(self.d_sae, dtype=torch.bool)
+        with torch.no_grad():
+            for x in self.x_ND.split(4096):
+                latents = encode(x)
+                error += float((decode(latents) - x).double().square().sum())
+                active += int((latents != 0).sum())
+                fired |= (latents != 0).any(0)
+        total = float((self.x_ND - self.x_ND.mean(0)).double().square().sum())
+        return error / total, active / len(self.x_ND), float((~fired).float().mean())
 
 
 def dictionary_learning(shape: Shape, arch: str = "topk") -> Peer:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import yaml
+from peers import BATCHTOPK, TOPK, Meter, Shape, available
 from torch import Tensor
 
 from plmsae.sae.config import SaeConfig, TrainConfig
@@ -34,8 +36,9 @@ class Planted:
     """
 
     def __init__(self, *, seed: int, gamma: float, batch_size: int = 2048) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.seed, self.batch_size = seed, batch_size
+        # Not the seed itself: an SAE's first weights, drawn with it, would be the features.
+        generator = torch.Generator().manual_seed(7_919 + 104_729 * seed)
+        self.seed, self.gamma, self.batch_size = seed, gamma, batch_size
         features = torch.randn(N_FEATURES, D, generator=generator)
         self.features = torch.nn.functional.normalize(features, dim=1)
         probability = (torch.arange(N_FEATURES) + 10.0).rsqrt()
@@ -106,7 +109,7 @@ def recovered(planted: Planted, decoder_FD: Tensor) -> float:
 def main() -> None:
     """Print one line a run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--archs", nargs="+", default=["topk", "batchtopk"])
+    parser.add_argument("--archs", nargs="*", default=["topk", "batchtopk"])
     parser.add_argument("--gammas", nargs="+", type=float, default=[0.3, 10.0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--vectors", type=int, default=2_000_000)
@@ -114,39 +117,93 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=None)
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=NUMBER")
     parser.add_argument("--floor", action="store_true", help="also train from the true features")
+    parser.add_argument("--peers", action="store_true", help="also train those installed")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    changes = {name: yaml.safe_load(value) for name, value in (s.split("=") for s in arguments.set)}
-    print("| arch | γ | seed | FVU | floor | oracle | dead | recovered | L0 | s |")
+    print("| | γ | seed | FVU | floor | oracle | dead | recovered | L0 | s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for arch in arguments.archs:
-        for gamma in arguments.gammas:
-            for seed in arguments.seeds:
-                planted = Planted(seed=seed, gamma=gamma, batch_size=arguments.batch_size)
-                settings = TrainConfig(
-                    n_vectors=arguments.vectors,
-                    batch_size=arguments.batch_size,
-                    seed=seed,
-                    lr=arguments.lr or "auto",
-                    device="cpu",
-                    **changes,  # type: ignore[arg-type]
-                )
-                config = SaeConfig(arch=arch, d_in=D, d_sae=D_SAE, k=K)
-                start = time.perf_counter()
-                sae = train(planted, config, settings).sae
-                elapsed = time.perf_counter() - start
-                found = evaluate_sae(sae, planted.held_out())
-                floor = started_at_truth(planted, arch, settings) if arguments.floor else None
-                oracle = oracle_fvu(planted, per_row=arch in ("topk", "hierarchical"))
-                share = recovered(planted, sae.W_dec_FD.detach())
-                print(
-                    f"| {arch} | {gamma:g} | {seed} | {found['fvu']:.4f} |"
-                    f" {'' if floor is None else f'{floor:.4f}'} | {oracle:.4f} |"
-                    f" {found['dead_share']:.1%} | {share:.1%} | {found['l0']:.2f} |"
-                    f" {elapsed:.0f} |",
-                    flush=True,
-                )
+    for gamma in arguments.gammas:
+        for seed in arguments.seeds:
+            planted = Planted(seed=seed, gamma=gamma, batch_size=arguments.batch_size)
+            for arch in arguments.archs:
+                line(f"plmsae {arch}", planted, own(planted, arch, arguments))
+            if arguments.peers:
+                for name, run in theirs(planted, arguments):
+                    line(name, planted, run)
+
+
+class Run(NamedTuple):
+    """What one training came to."""
+
+    fvu: float
+    l0: float
+    dead: float
+    decoder_FD: Tensor
+    seconds: float
+    floor: float | None = None
+    per_row: bool = True
+    """Whether each row has k active latents, not only the average row."""
+
+
+def line(name: str, planted: Planted, run: Run) -> None:
+    """Print one line."""
+    floor = "" if run.floor is None else f"{run.floor:.4f}"
+    print(
+        f"| {name} | {planted.gamma:g} | {planted.seed} | {run.fvu:.4f} | {floor} |"
+        f" {oracle_fvu(planted, per_row=run.per_row):.4f} | {run.dead:.1%} |"
+        f" {recovered(planted, run.decoder_FD):.1%} | {run.l0:.2f} | {run.seconds:.0f} |",
+        flush=True,
+    )
+
+
+def own(planted: Planted, arch: str, arguments: argparse.Namespace) -> Run:
+    """Train one of ours."""
+    changes = {name: yaml.safe_load(value) for name, value in (s.split("=") for s in arguments.set)}
+    settings = TrainConfig(
+        n_vectors=arguments.vectors,
+        batch_size=arguments.batch_size,
+        seed=planted.seed,
+        lr=arguments.lr or "auto",
+        device="cpu",
+        **changes,
+    )
+    start = time.perf_counter()
+    sae = train(planted, SaeConfig(arch=arch, d_in=D, d_sae=D_SAE, k=K), settings).sae
+    seconds = time.perf_counter() - start
+    found = evaluate_sae(sae, planted.held_out())
+    return Run(
+        fvu=found["fvu"],
+        l0=found["l0"],
+        dead=found["dead_share"],
+        decoder_FD=sae.W_dec_FD.detach(),
+        seconds=seconds,
+        floor=started_at_truth(planted, arch, settings) if arguments.floor else None,
+        per_row=arch in ("topk", "hierarchical"),
+    )
+
+
+def theirs(planted: Planted, arguments: argparse.Namespace) -> Iterator[tuple[str, Run]]:
+    """Train the peers that are installed, each at its defaults, on the same batches."""
+    shape = Shape(
+        d_in=D,
+        d_sae=D_SAE,
+        k=K,
+        batch_size=arguments.batch_size,
+        steps=arguments.vectors // arguments.batch_size,
+        seed=planted.seed,
+    )
+    meter = Meter(torch.cat(list(planted.held_out())), D_SAE)
+    for name, peer in available(TOPK | BATCHTOPK, shape).items():
+        stream = planted.iter_from(0)
+        start = time.perf_counter()
+        for _ in range(shape.steps):
+            peer.step(next(stream))
+        seconds = time.perf_counter() - start
+        fvu, l0, dead = meter.measure(peer.encode, peer.decode)
+        with torch.no_grad():
+            rows = peer.decode(torch.eye(D_SAE)) - peer.decode(torch.zeros(1, D_SAE))
+        yield name, Run(fvu, l0, dead, rows, seconds, per_row=name in TOPK)
 
 
 if __name__ == "__main__":

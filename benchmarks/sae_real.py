@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from peers import BATCHTOPK, TOPK, Shape, available
+from peers import BATCHTOPK, TOPK, Meter, Shape, available
 from torch import Tensor
 
 from plmsae.plm.model import load_plm
@@ -37,26 +37,6 @@ class Vectors:
             first = (step % per_pass) * self.batch_size
             yield self.x_ND[first : first + self.batch_size]
             step += 1
-
-
-class Meter:
-    """FVU about the mean, L0 and dead share over chunks of held-out rows."""
-
-    def __init__(self, held_out_ND: Tensor, d_sae: int) -> None:
-        self.x_ND, self.d_sae = held_out_ND, d_sae
-
-    def measure(self, encode: object, decode: object) -> tuple[float, float, float]:
-        """Return FVU, L0 and dead share of functions on dense latents."""
-        error, active = 0.0, 0
-        fired = torch.zeros(self.d_sae, dtype=torch.bool)
-        with torch.no_grad():
-            for x in self.x_ND.split(4096):
-                latents = encode(x)  # type: ignore[operator]
-                error += float((decode(latents) - x).double().square().sum())  # type: ignore[operator]
-                active += int((latents != 0).sum())
-                fired |= (latents != 0).any(0)
-        total = float((self.x_ND - self.x_ND.mean(0)).double().square().sum())
-        return error / total, active / len(self.x_ND), float((~fired).float().mean())
 
 
 def activations(path: str, plm: str, layers: list[int], n: int, seed: int) -> dict[int, Tensor]:

@@ -22,7 +22,8 @@ class Planted:
 
     @property
     def features(self) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
+        # Not the seed itself: an SAE's first weights, drawn with it, would be the features.
+        generator = torch.Generator().manual_seed(104_729 + self.seed)
         return torch.nn.functional.normalize(
             torch.randn(self.n_features, self.d, generator=generator), dim=1
         )
