@@ -267,7 +267,8 @@ def test_a_link_out_of_the_folder_is_refused_and_one_within_a_hub_cache_followed
     ("text", "match"),
     [
         # Were it run, there would be no test left to fail.
-        ("!!python/object/apply:os.abort []", "not a mapping"),
+        ("a: !!python/object/apply:os.abort []", "a call of Python code"),
+        ("a: !!python/object/new:os.abort []", "a call of Python code"),
         ("a: !unknown [b]", "not plain YAML"),
         ("a: &a [x, x]\nb: [*a, *a]", "aliases"),
         ("- 1\n- 2", "not a mapping"),

@@ -162,14 +162,21 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return {str(key): entry for key, entry in value.items()}
 
 
+_CALLS = ("object/apply:", "object/new:", "module:")
+_PATHS = "object/apply:pathlib."
+
+
 class _PlainLoader(yaml.SafeLoader):
     """A safe loader to which what is tagged as an object of Python is the data it is made of.
 
-    Configurations dumped by Python code (InterPLM's) tag tuples, paths and classes.
+    Configurations dumped by Python code (InterPLM's) tag tuples, paths and classes. Nothing of them
+    is run; what asks for any other call is refused, since no configuration needs one.
     """
 
 
-def _plain(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:
+def _plain(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
+    if tag.startswith(_CALLS) and not tag.startswith(_PATHS):
+        raise ValueError(f"line {node.start_mark.line + 1} is a call of Python code: {tag}")
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
