@@ -91,7 +91,7 @@ def dictionary_learning(shape: Shape, arch: str = "topk") -> Peer:
         device=shape.device,
         seed=shape.seed,
     )
-    count = iter(range(1, 1_000_000))
+    count = iter(range(1_000_000))  # Its decoder bias is set at step 0.
 
     def encode(x: Tensor) -> Tensor:
         found: Tensor = trainer.ae.encode(x, use_threshold=arch != "topk")
