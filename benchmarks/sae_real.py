@@ -116,6 +116,8 @@ def plot(points: list[tuple[int, str, float, float]], path: str) -> None:
     for axis, layer in zip(axes[0], layers, strict=True):
         for name in names:
             chosen = [(x, y) for at, n, x, y in points if (at, n) == (layer, name)]
+            if not chosen:
+                continue
             l0, fvu = zip(*chosen, strict=True)
             batch = "batch" in name.lower()
             axis.plot(
@@ -132,8 +134,9 @@ def plot(points: list[tuple[int, str, float, float]], path: str) -> None:
         axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(which="both", alpha=0.25)
     axes[0][0].set_ylabel("FVU on held-out proteins")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+    lines = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()}
+    shown = [lines[name] for name in names]
+    figure.legend(shown, names, loc="outside right upper", frameon=False, fontsize=9)
     figure.savefig(path, dpi=110)
 
 
