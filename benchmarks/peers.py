@@ -6,11 +6,14 @@ overcomplete and sae-lens take part if they can be imported; best in an environm
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from plmsae.sae.data import BatchSource
 
 Dense = Callable[[Tensor], Tensor]
 """From dense rows to dense rows."""
@@ -214,3 +217,16 @@ def available(makers: dict[str, Callable[[Shape], Peer]], shape: Shape) -> dict[
         except (ImportError, TypeError, AttributeError) as error:
             print(f"- {name} does not take part: {type(error).__name__}: {error}")
     return found
+
+
+def trained(
+    makers: dict[str, Callable[[Shape], Peer]], shape: Shape, batches: BatchSource, meter: Meter
+) -> Iterator[tuple[str, Peer, tuple[float, float, float], float]]:
+    """Train those that can be made here; yield name, peer, FVU, L0 and dead share, and seconds."""
+    for name, peer in available(makers, shape).items():
+        stream = batches.iter_from(0)
+        start = time.perf_counter()
+        for _ in range(shape.steps):
+            peer.step(next(stream))
+        seconds = time.perf_counter() - start
+        yield name, peer, meter.measure(peer.encode, peer.decode), seconds

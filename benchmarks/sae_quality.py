@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 import yaml
-from peers import BATCHTOPK, TOPK, Meter, Shape, available
+from peers import BATCHTOPK, TOPK, Meter, Shape, trained
 from torch import Tensor
 
 from plmsae.sae.config import SaeConfig, TrainConfig
@@ -194,13 +194,7 @@ def theirs(planted: Planted, arguments: argparse.Namespace) -> Iterator[tuple[st
         seed=planted.seed,
     )
     meter = Meter(torch.cat(list(planted.held_out())), D_SAE)
-    for name, peer in available(TOPK | BATCHTOPK, shape).items():
-        stream = planted.iter_from(0)
-        start = time.perf_counter()
-        for _ in range(shape.steps):
-            peer.step(next(stream))
-        seconds = time.perf_counter() - start
-        fvu, l0, dead = meter.measure(peer.encode, peer.decode)
+    for name, peer, (fvu, l0, dead), seconds in trained(TOPK | BATCHTOPK, shape, planted, meter):
         with torch.no_grad():
             rows = peer.decode(torch.eye(D_SAE)) - peer.decode(torch.zeros(1, D_SAE))
         yield name, Run(fvu, l0, dead, rows, seconds, per_row=name in TOPK)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from peers import BATCHTOPK, TOPK, Meter, Shape, available
+from peers import BATCHTOPK, TOPK, Meter, Shape, trained
 from torch import Tensor
 
 from plmsae.plm.model import load_plm
@@ -177,13 +177,8 @@ def runs(
     )
     makers = {**(TOPK if "topk" in arguments.archs else {})}
     makers |= BATCHTOPK if "batchtopk" in arguments.archs else {}
-    for name, peer in available(makers, shape).items():
-        stream = source.iter_from(0)
-        start = time.perf_counter()
-        for _ in range(arguments.steps):
-            peer.step(next(stream))
-        seconds = time.perf_counter() - start
-        yield name, meter.measure(peer.encode, peer.decode), seconds
+    for name, _, found, seconds in trained(makers, shape, source, meter):
+        yield name, found, seconds
 
 
 if __name__ == "__main__":

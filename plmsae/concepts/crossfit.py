@@ -23,6 +23,7 @@ from plmsae.concepts.annotator import tune_annotator
 from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate, concept_blocks
 from plmsae.concepts.calls import call_all
 from plmsae.concepts.choosing import take
+from plmsae.concepts.evaluation import CANDIDATES
 from plmsae.concepts.evidence import Split
 from plmsae.concepts.latents import Float32, Int64, check_thresholds
 from plmsae.concepts.selection import select_pairs, top_latents
@@ -30,7 +31,6 @@ from plmsae.concepts.span_rules import with_span_rule
 from plmsae.errors import InputError
 
 FOLDS = 5
-CANDIDATES = 5  # latents of each concept that the annotator tries
 
 
 def crossfit_calls(

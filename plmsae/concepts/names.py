@@ -7,6 +7,8 @@ year apart, give the same names.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -128,3 +130,10 @@ def names_of_ids(concepts: pl.DataFrame) -> pl.DataFrame:
         return pl.DataFrame(schema={"concept": pl.String, "name": pl.String})
     named = concepts.select("concept", "name").filter(pl.col("name") != pl.col("concept"))
     return named.unique("concept", keep="first", maintain_order=True)
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Return a row's ``concept`` with the ``name`` of its id, where it has another one."""
+    concept: str = row["concept"]
+    name = row.get("name")
+    return concept if name in (None, "", concept) else f"{concept} {name}"

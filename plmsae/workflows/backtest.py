@@ -70,15 +70,11 @@ def run_backtest(
     return measured
 
 
-def named(row: dict[str, Any]) -> str:
-    """Return a concept with the name of its id, where the row has one."""
-    return " ".join(filter(None, (row["concept"], row.get("name"))))
-
-
 def backtest_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Return a back-test in words: a line for each way of hiding, then the busiest concepts."""
     import polars as pl
 
+    from plmsae.concepts.names import named
     from plmsae.scoring.truth import totals
 
     frame = pl.DataFrame(rows, infer_schema_length=None)

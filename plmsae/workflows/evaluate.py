@@ -79,12 +79,16 @@ class EvaluateOutcome:
             f"  {row['concept']:<44.44} {_f1(row):<20}  latent {row['latent']:<6} {_interval(row)}"
             for row in self.top_concepts[:10]
         ]
-        lines.append(
-            f"{len(self.callable_concepts)} concepts can be called at the precision asked for; "
-            "the others abstain"
-        )
-        lines += calling_lines(self.summary)
-        lines.append(f"registered as {self.model}" if self.model else f"bundle in {self.bundle}")
+        return lines + self.closing_lines("concepts")
+
+    def closing_lines(self, things: str) -> list[str]:
+        """Return how well `things` are called, and where the model is."""
+        lines = [
+            f"{len(self.callable_concepts)} {things} can be called at the precision asked for; "
+            "the others abstain",
+            *calling_lines(self.summary),
+            f"registered as {self.model}" if self.model else f"bundle in {self.bundle}",
+        ]
         if self.promoted:
             lines.append("promoted to champion")
         return lines

@@ -100,8 +100,8 @@ def abstained_lines(
     min_precision, missing_share : float
         What the run was asked for.
     """
+    from plmsae.concepts.names import named
     from plmsae.scoring.fill import UNMEASURED
-    from plmsae.workflows.backtest import named
 
     lines = []
     low = sorted(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from plmsae.concepts.names import named
 from plmsae.concepts.term_confirmation import FDR
 from plmsae.concepts.term_shares import ALL_GO
-from plmsae.workflows.calling import calling_lines
 from plmsae.workflows.evaluate import EvaluateOutcome
 
 SAE = "sae"
@@ -60,15 +60,7 @@ class EvaluateProteinsOutcome(EvaluateOutcome):
                     f"{row['name'] or row['concept']} {row['share']:.0%}" for row in rows
                 )
                 lines.append(f"{title} of most latents: {shown}")
-        lines.append(
-            f"{len(self.callable_concepts)} terms can be called at the precision asked for; "
-            "the others abstain"
-        )
-        lines += calling_lines(self.summary)
-        lines.append(f"registered as {self.model}" if self.model else f"bundle in {self.bundle}")
-        if self.promoted:
-            lines.append("promoted to champion")
-        return lines
+        return lines + self.closing_lines("terms")
 
     def _depth_lines(self) -> list[str]:
         go = [row for row in self.depths if row["namespace"] == ALL_GO]
@@ -92,13 +84,8 @@ def _method_line(row: dict[str, Any]) -> str:
 
 
 def _term_line(row: dict[str, Any]) -> str:
-    name = (
-        row["concept"]
-        if row["name"] in (None, row["concept"])
-        else (f"{row['concept']} {row['name']}")
-    )
     depth = "" if row["depth"] is None else f"  depth {row['depth']}"
     return (
-        f"  {name:<44.44} latent {row['latent']:<6} {row['fold']:>5.1f}-fold  q {row['q']:.0e}"
-        f"  {row['information']:.1f} bits{depth}  {row['n_clusters']} families"
+        f"  {named(row):<44.44} latent {row['latent']:<6} {row['fold']:>5.1f}-fold"
+        f"  q {row['q']:.0e}  {row['information']:.1f} bits{depth}  {row['n_clusters']} families"
     )
