@@ -38,7 +38,8 @@ def ours(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
     """Take a whole step: revival of dead latents, clipping, Adam, checks and metrics."""
     config = SaeConfig(arch=arch, d_in=arguments.d_in, d_sae=arguments.d_sae, k=k)  # type: ignore[arg-type]
     # A window of one step: what is silenced below is dead from the second step on.
-    settings = TrainConfig(steps=10_000, batch_size=batch, dead_window_share=0.0)
+    # No part in which BatchTopK would choose like TopK: what it does itself is to be timed.
+    settings = TrainConfig(steps=10_000, batch_size=batch, dead_window_share=0.0, per_row_share=0.0)
     scaling = Scaling(torch.zeros(arguments.d_in), 1.0, 0.0)
     trainer = Trainer(config, settings, scaling, torch.device(arguments.device))
     with torch.no_grad():

@@ -30,6 +30,7 @@ TRAIN_KEYS: dict[str, tuple[type, ...]] = {
     "warmup_share": (float,),
     "decay_share": (float,),
     "sparsity_coefficient": (float, type(None)),
+    "per_row_share": (float,),
     "auxk_coefficient": (float,),
     "auxk_k": (int, type(None)),
     "dead_window_share": (float,),

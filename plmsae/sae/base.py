@@ -43,6 +43,9 @@ class Sae(nn.Module, ABC):
         a transcoder has the width of its target.
     b_enc_F, b_dec_D : Parameter
         Biases.
+    per_row : bool
+        Whether training is in its first part, in which each row keeps its k largest
+        pre-activations (`TrainConfig.per_row_share`).
     """
 
     extra_names: ClassVar[tuple[str, ...]] = ()
@@ -60,6 +63,7 @@ class Sae(nn.Module, ABC):
         self.W_enc_FD = nn.Parameter(encoder)
         self.b_enc_F = nn.Parameter(torch.zeros(config.d_sae))
         self.b_dec_D = nn.Parameter(torch.zeros(config.d_target))
+        self.per_row = False
 
     @property
     def device(self) -> torch.device:
@@ -85,6 +89,12 @@ class Sae(nn.Module, ABC):
 
     def begin(self, x_BD: Tensor) -> None:
         """Fit what random weights leave open to the first batch (centred and scaled)."""
+
+    def begin_free(self, x_BD: Tensor) -> None:
+        """Fit what `per_row` left untrained to the first batch after it."""
+
+    def revive(self, dead_M: Tensor) -> None:
+        """Put right what keeps dead latents, int64 (M,), from firing, beyond their weights."""
 
     def penalise(
         self, code: SparseCode, grad_values_S: Tensor, by_latent: kernels.Transposed

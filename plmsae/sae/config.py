@@ -143,14 +143,20 @@ class TrainConfig:
     sparsity_coefficient: float | None = None
     """Weight of the penalty of `relu` (L1) and `jumprelu` (L0), relative to the squared error of a
     vector; None adjusts it while training, such that k latents are active."""
+    per_row_share: float = 0.5
+    """Share of the run, at its beginning, in which each row keeps its k largest pre-activations
+    also in architectures that later choose within a batch or by learned thresholds (`batchtopk`,
+    `matryoshka`, `jumprelu`). These let latents that are already good win over those that have yet
+    to learn; begun like TopK they find as much as TopK does (docs/results.md, "Quality on planted
+    data")."""
     auxk_coefficient: float = 1.0
     """Weight of the loss by which dead latents learn the residual; 0 turns revival off."""
     auxk_k: int | None = None
     """Dead latents a vector that take part in revival; default d_in / 2."""
-    dead_window_share: float = 0.05
+    dead_window_share: float = 0.02
     """A latent that fired for no vector of this share of the run counts as dead. Shorter windows
     take seldom latents for dead, and revival then pulls them off what they stand for; longer ones
-    leave BatchTopK's dead latents dead (docs/results.md, "Quality on planted data")."""
+    leave dead what could have been revived (docs/results.md, "The dead window")."""
     grad_clip: float | None = 1.0
     """Largest global norm of the gradient; None for no limit."""
     scale_batches: int = 16
@@ -174,6 +180,10 @@ class TrainConfig:
         for name in ("warmup_share", "decay_share", "dead_window_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be between 0 and 1", value=str(getattr(self, name)))
+        if not 0 <= self.per_row_share < 1:
+            raise InputError(
+                "per_row_share must be at least 0 and less than 1", value=str(self.per_row_share)
+            )
         if self.warmup_share + self.decay_share > 1:
             raise InputError("warmup_share and decay_share must not add up to more than 1")
         if self.lr != "auto" and not (isinstance(self.lr, (int, float)) and 0 < self.lr < 1):

@@ -65,6 +65,9 @@ class Trainer:
         self.step_count = 0
         self._optimizer = torch.optim.Adam(self.sae.parameters(), fused=True)
         self._since_fired_F = torch.zeros(config.d_sae, dtype=torch.int64, device=device)
+        self._n_per_row = 0
+        if config.k is not None:
+            self._n_per_row = int(train_config.per_row_share * train_config.total_steps)
         self._dead_after = max(1, round(train_config.dead_window_share * train_config.total_steps))
 
     @property
@@ -93,8 +96,10 @@ class Trainer:
         target_BD = None
         if raw_target_BD is not None and self.target_scaling is not None:
             target_BD = self.target_scaling.apply(raw_target_BD)
-        if self.step_count == 0:
-            self.sae.begin(self.sae.centre(x_BD))
+        self.sae.per_row = self.step_count < self._n_per_row
+        if self.step_count in (0, self._n_per_row):
+            begin = self.sae.begin if self.step_count == 0 else self.sae.begin_free
+            begin(self.sae.centre(x_BD))
             distributed.combine_start(self.sae)
         result = set_gradients(self.sae, x_BD, self._revival(), target_BD)
         result = distributed.combine_step(self.sae, result)
@@ -171,5 +176,6 @@ class Trainer:
         if self.train_config.auxk_coefficient == 0:
             return None
         dead_M = (self._since_fired_F >= self._dead_after).nonzero().squeeze(1)
+        self.sae.revive(dead_M)
         k = self.train_config.auxk_k or max(1, self.config.d_in // 2)
         return Revival(dead_M, self.train_config.auxk_coefficient, k)

@@ -166,6 +166,7 @@ def test_a_wrong_configuration_says_what_is_wrong(changes: dict, message: str) -
         ({"n_vectors": 100}, "less than one batch"),
         ({"steps": 5, "lr": "fast"}, "lr must be"),
         ({"steps": 5, "warmup_share": 0.9}, "add up"),
+        ({"steps": 5, "per_row_share": 1.0}, "less than 1"),
         ({"steps": 5, "batch_size": 0}, "batch_size must be a positive"),
     ],
 )

@@ -59,11 +59,11 @@ def test_planted_features_far_off_centre_are_recovered(arch: str, device: str) -
     found = evaluate_sae(sae, [planted.batch(10**6 + i) for i in range(8)])
     nearest = (planted.features @ sae.W_dec_FD.detach().t()).amax(dim=1)
     # The first few of nested latents must each stand for several features.
-    least = {"matryoshka": 0.4, "jumprelu": 0.7}.get(arch, 0.9)
-    assert (nearest > 0.9).float().mean() > least
-    # An L1 penalty shrinks what it keeps.
-    assert found["fvu"] < (0.5 if arch == "relu" else 0.25)
-    assert found["l0"] == pytest.approx(2, rel=0.15 if arch == "jumprelu" else 0.1)
+    assert (nearest > 0.9).float().mean() > (0.4 if arch == "matryoshka" else 0.95)
+    # An L1 penalty shrinks what it keeps; a row may have more than two features.
+    most = {"relu": 0.4, "batchtopk": 0.08, "jumprelu": 0.08}.get(arch, 0.2)
+    assert found["fvu"] < most
+    assert found["l0"] == pytest.approx(2, rel=0.08)
     assert torch.allclose(sae.W_dec_FD.norm(dim=1), torch.ones(32), atol=1e-5)
 
 
@@ -107,19 +107,65 @@ def test_dead_latents_come_back_to_life() -> None:
     assert dead_share_after(1.0) < 0.25
 
 
-def test_a_seldom_latent_is_not_taken_for_dead_after_a_silence_of_four_hundredths() -> None:
-    # Revival would pull it off what it stands for (benchmarks/sae_quality.py shows what it costs).
+def test_a_seldom_latent_is_not_taken_for_dead_after_a_silence_of_one_hundredth() -> None:
+    # Revival would pull it off what it stands for (docs/results.md shows what it costs).
     settings = TrainConfig(steps=100, batch_size=256, lr=1e-9)
     planted = Planted()
     trainer = Trainer(config(), settings, measure_scaling([planted.batch(0)]), torch.device("cpu"))
     with torch.no_grad():
         trainer.sae.b_enc_F[0] = -50.0
     shares = []
-    for i in range(5):
+    for i in range(2):
         trainer.step(planted.batch(i))
         shares.append(trainer.dead_share)
-    assert shares[3] == 0
-    assert shares[4] >= 1 / trainer.config.d_sae
+    assert shares[0] == 0
+    assert shares[1] >= 1 / trainer.config.d_sae
+
+
+@pytest.mark.parametrize("arch", ["batchtopk", "matryoshka", "jumprelu"])
+def test_every_row_keeps_k_at_first_and_as_many_as_it_needs_later(
+    arch: str, planted: Planted
+) -> None:
+    settings = TrainConfig(steps=40, batch_size=256, per_row_share=0.25)
+    scaling = measure_scaling([planted.batch(0)])
+    trainer = Trainer(config(arch), settings, scaling, torch.device("cpu"))
+    for i in range(40):
+        result, _ = trainer.step(planted.batch(i))
+        counts = result.code.offsets.diff()
+        if i < 10:
+            assert (counts == 2).all(), i
+        else:
+            assert counts.unique().numel() > 1, i
+        if i == 10:
+            # It goes on as sparse as it was, and not from thresholds that nothing has fitted.
+            n_active = float((result.code.values > 0).sum() / 256)
+            assert n_active == pytest.approx(2, rel=0.02)
+
+
+def test_a_run_without_k_has_no_part_in_which_rows_keep_k(planted: Planted) -> None:
+    made = SaeConfig(arch="jumprelu", d_in=16, d_sae=32, k=None)
+    settings = TrainConfig(steps=10, batch_size=256, sparsity_coefficient=0.25)
+    scaling = measure_scaling([planted.batch(0)])
+    trainer = Trainer(made, settings, scaling, torch.device("cpu"))
+    result, _ = trainer.step(planted.batch(0))
+    assert not trainer.sae.per_row
+    assert result.code.offsets.diff().unique().numel() > 1
+
+
+def test_thresholds_that_rose_out_of_reach_come_back(planted: Planted) -> None:
+    def dead_share_after(coefficient: float) -> float:
+        settings = TrainConfig(steps=400, batch_size=256, auxk_coefficient=coefficient)
+        scaling = measure_scaling([planted.batch(0)])
+        trainer = Trainer(config("jumprelu"), settings, scaling, torch.device("cpu"))
+        for i in range(400):
+            trainer.step(planted.batch(i))
+            if i == 200:
+                with torch.no_grad():
+                    trainer.sae.log_threshold_F[:16] = 5.0
+        return trainer.dead_share
+
+    assert dead_share_after(0.0) >= 0.5
+    assert dead_share_after(1.0) < 0.2
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -52,6 +52,9 @@ class JumpReLU(Penalised):
 
     def select_for_training(self, x_BD: Tensor) -> SparseCode:
         """Return the same, and with value 0 what is positive and less than ε/2 below."""
+        if self.per_row:
+            assert self.config.k is not None  # noqa: S101 (there is no such part without k)
+            return kernels.select_topk(x_BD, self.W_enc_FD, self.b_enc_F, self.config.k)
         threshold_F = self.thresholds
         floor_F = (threshold_F - BANDWIDTH / 2).clamp_(min=0)
         code = kernels.select_above(x_BD, self.W_enc_FD, self.b_enc_F, floor_F)
@@ -65,10 +68,29 @@ class JumpReLU(Penalised):
         self.log_threshold_F.copy_(start_F.clamp(min=_LOWEST_START).log())
         self.stored_F = None
 
+    @torch.no_grad()
+    def begin_free(self, x_BD: Tensor) -> None:
+        """Set all thresholds to the one that keeps k a row, and the penalty to its square.
+
+        An entry z of a unit-norm latent takes z² off the squared error, so with such a penalty one
+        at the threshold is just worth its cost: L0 begins where it is to stay.
+        """
+        assert self.config.k is not None  # noqa: S101 (there is no first part without k)
+        _, smallest = kernels.select_batch_topk(
+            x_BD, self.W_enc_FD, self.b_enc_F, self.config.k, None
+        )
+        threshold = smallest.clamp(min=_LOWEST_START)
+        self.log_threshold_F.copy_(threshold.log().expand(self.config.d_sae))
+        if not self._held:
+            self.penalty.copy_(threshold.square())
+
     def penalise(
         self, code: SparseCode, grad_values_S: Tensor, by_latent: kernels.Transposed
-    ) -> Tensor:
+    ) -> Tensor | None:
         """Add ``penalty · L0``, in the unit of the loss, and set the gradient of the thresholds."""
+        if self.per_row:
+            self.log_threshold_F.grad = torch.zeros_like(self.log_threshold_F)
+            return None
         weight = self.penalty / (code.n_rows * self.config.d_target)
         threshold_F = self.thresholds
         theta_S = threshold_F[code.indices]
@@ -80,6 +102,15 @@ class JumpReLU(Penalised):
         loss = weight * n_active
         self.adjust_penalty(n_active / code.n_rows)
         return loss
+
+    @torch.no_grad()
+    def revive(self, dead_M: Tensor) -> None:
+        """Set the thresholds of dead latents to where an entry is just worth its penalty.
+
+        Theirs rose until nothing came near them, where no gradient reaches a threshold.
+        """
+        if not self.per_row:
+            self.log_threshold_F[dead_M] = 0.5 * self.penalty.log()
 
     def rescale_extras(self, factor: float) -> None:
         """Bring the thresholds to another unit of activations."""
