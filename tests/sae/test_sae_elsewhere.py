@@ -39,7 +39,8 @@ def batches() -> list[torch.Tensor]:
 
 def trainer(arch: str, device: torch.device) -> Trainer:
     config = SaeConfig(arch=arch, d_in=16, d_sae=1024, k=4)
-    settings = TrainConfig(steps=10, batch_size=64)
+    # No part in which all would choose like TopK.
+    settings = TrainConfig(steps=10, batch_size=64, per_row_share=0.0)
     return Trainer(config, settings, Scaling(torch.zeros(16), 1.0, 0.0), device)
 
 
@@ -67,6 +68,7 @@ def test_steps_stay_on_their_device_and_give_what_the_cpu_gives(
         assert torch.allclose(found[name], expected[name], atol=1e-4 * scale), name
 
     there.sae.begin(more[0].to(DEVICE))
+    there.sae.begin_free(more[0].to(DEVICE))
     for x in more:
         elsewhere.waits = 0
         result, _ = there.step(x.to(DEVICE))
