@@ -8,6 +8,7 @@ rows; a latent counts as fired if it fired anywhere. What an architecture choose
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -72,6 +73,10 @@ def joined() -> Iterator[Place]:
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
+    # Its functions take the group there is at import as a default, for good. An optimiser's first
+    # step imports it; the threads of a group that it holds run on into the end of the interpreter,
+    # which now and then aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("nccl" if device != "cpu" else "gloo", timeout=_PATIENCE)
     try:
         yield Place(dist.get_rank(), dist.get_world_size(), device)
