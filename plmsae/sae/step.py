@@ -55,6 +55,8 @@ class _LatentGradients(NamedTuple):
     W_enc: Tensor
     W_dec: Tensor
     b_enc: Tensor
+    along: Tensor
+    """The part of `W_dec` along each decoder row, (F,) or (M,): what projection takes away."""
 
 
 @torch.no_grad()
@@ -99,8 +101,8 @@ def set_gradients(
         for total, part in zip(gradients, aux, strict=True):
             total.index_add_(0, revival.dead, part)
 
-    along = torch.linalg.vecdot(gradients.W_dec, sae.W_dec_FD).unsqueeze(1)
-    sae.W_dec_FD.grad = gradients.W_dec.addcmul_(along, sae.W_dec_FD, value=-1)
+    along_F1 = gradients.along.unsqueeze(1)
+    sae.W_dec_FD.grad = gradients.W_dec.addcmul_(along_F1, sae.W_dec_FD, value=-1)
     sae.W_enc_FD.grad = gradients.W_enc
     sae.b_enc_F.grad = gradients.b_enc
     sae.b_dec_D.grad = grad_b_dec
@@ -154,12 +156,16 @@ def _of_active(
     code, rows_S, by_latent, by_latent_input = entries
     grad_values_S = kernels.value_gradients(code, rows_S, pull_RD, sae.W_dec_FD)
     grad_values_S.mul_(scale)
+    # An entry adds its value times its row of the pull to the decoder's gradient, and so its value
+    # times this product along the decoder row.
+    along_F = by_latent.sum_weights(code.values * grad_values_S)
     penalty = sae.penalise(code, grad_values_S, by_latent)
     grad_values_S.mul_(code.values > 0)
     gradients = _LatentGradients(
         W_enc=by_latent_input.sum_rows(grad_values_S, input_BD),
         W_dec=by_latent.sum_rows(code.values * scale, pull_RD),
         b_enc=by_latent.sum_weights(grad_values_S),
+        along=along_F,
     )
     return gradients, penalty
 
@@ -181,22 +187,28 @@ def _of_dead(
             least_B1 = values_BM.topk(revival.k, dim=1, sorted=False).values.amin(1, keepdim=True)
             values_BM.mul_(values_BM >= least_B1)
         left_BD = torch.addmm(residual_BD, values_BM, W_dec_MD, alpha=-1)
-        grad_values_BM = (left_BD @ W_dec_MD.t()).mul_(scale).mul_(values_BM > 0)
+        grad_values_BM = (left_BD @ W_dec_MD.t()).mul_(scale)
+        along_M = (values_BM * grad_values_BM).sum(dim=0)
+        grad_values_BM.mul_(values_BM > 0)
         gradients = _LatentGradients(
             W_enc=grad_values_BM.t() @ input_BD,
             W_dec=(values_BM.t() @ left_BD).mul_(scale),
             b_enc=grad_values_BM.sum(dim=0),
+            along=along_M,
         )
     else:
         code = kernels.select_topk(input_BD, W_enc_MD, b_enc_M, revival.k)
         rows_S = code.rows()
         left_BD = residual_BD - kernels.decode(code, W_dec_MD)
         grad_values_S = kernels.value_gradients(code, rows_S, left_BD, W_dec_MD)
-        grad_values_S.mul_(scale).mul_(code.values > 0)
+        grad_values_S.mul_(scale)
         by_latent = kernels.transpose(code, rows_S, int(dead.numel()))
+        along_M = by_latent.sum_weights(code.values * grad_values_S)
+        grad_values_S.mul_(code.values > 0)
         gradients = _LatentGradients(
             W_enc=by_latent.sum_rows(grad_values_S, input_BD),
             W_dec=by_latent.sum_rows(code.values * scale, left_BD),
             b_enc=by_latent.sum_weights(grad_values_S),
+            along=along_M,
         )
     return revival.coefficient * left_BD.square().mean(), gradients
