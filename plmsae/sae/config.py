@@ -20,7 +20,8 @@ _N_LEVELS = {"matryoshka": 5, "hierarchical": 4}
 # One learning rate does not fit all widths: Adam's best one falls with the square root of d_sae
 # (Gao et al. 2024, "Scaling and evaluating sparse autoencoders", section A.3). The constant is for
 # protein budgets of 10^6 to 10^8 vectors and activations of unit mean square; more lowers the error
-# a little and leaves several times as many latents dead (docs/results.md, "The learning rate").
+# a little and leaves several times as many latents dead. It, and the shares below, were measured:
+# docs/results.md, "What the recipe was chosen by".
 _LR_AT_16K = 1.2e-3
 
 
@@ -147,8 +148,7 @@ class TrainConfig:
     """Share of the run, at its beginning, in which each row keeps its k largest pre-activations
     also in architectures that later choose within a batch or by learned thresholds (`batchtopk`,
     `matryoshka`, `jumprelu`). These let latents that are already good win over those that have yet
-    to learn; begun like TopK they find as much as TopK does (docs/results.md, "Quality on planted
-    data")."""
+    to learn; begun like TopK they find as much as TopK does."""
     auxk_coefficient: float = 1.0
     """Weight of the loss by which dead latents learn the residual; 0 turns revival off."""
     auxk_k: int | None = None
@@ -156,7 +156,7 @@ class TrainConfig:
     dead_window_share: float = 0.02
     """A latent that fired for no vector of this share of the run counts as dead. Shorter windows
     take seldom latents for dead, and revival then pulls them off what they stand for; longer ones
-    leave dead what could have been revived (docs/results.md, "The dead window")."""
+    leave dead what could have been revived."""
     grad_clip: float | None = 1.0
     """Largest global norm of the gradient; None for no limit."""
     scale_batches: int = 16
