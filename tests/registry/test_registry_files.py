@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from plmsae.naming import model_name, parse_reference, plm_slug
 from plmsae.proteins.records import Protein
 from plmsae.recipes import KEYS, load_recipe, recipe_for, recipe_names
 from plmsae.resources import registry_path
+from plmsae.sae.config import TrainConfig
 
 
 def test_the_catalogue_is_complete_and_consistent() -> None:
@@ -90,6 +92,14 @@ def test_every_recipe_is_valid_and_named_after_its_plm() -> None:
         assert set(recipe) <= set(KEYS)
         assert recipe["k"] < recipe["d_sae"]
         assert name == "default" or name in plms
+
+
+def test_the_default_recipe_says_what_the_trainer_would_do_without_it() -> None:
+    trainer = asdict(TrainConfig(n_vectors=10_000_000))
+    recipe = load_recipe()
+    assert {"lr", "dead_window_share", "per_row_share"} <= set(recipe) & set(trainer)
+    for key in set(recipe) & set(trainer):
+        assert recipe[key] == trainer[key], key
 
 
 def test_a_recipe_starts_from_the_default() -> None:
