@@ -23,6 +23,9 @@ from plmsae.proteins.records import Protein
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.train import train
 
+# The first whose key is in a contestant's name.
+STYLES = {"matryoshka": "D-.", "batchtopk": "s--", "jumprelu": "^:", "": "o-"}
+
 
 class Vectors:
     """Activations in memory; batch i is the same at every call."""
@@ -104,7 +107,7 @@ def main() -> None:
 
 
 def plot(points: list[tuple[int, str, float, float]], path: str) -> None:
-    """Draw FVU against L0: a panel a layer, a line a contestant; BatchTopK dashed."""
+    """Draw FVU against L0: a panel a layer, a line a contestant, its dashes the architecture."""
     import matplotlib.pyplot as plt
 
     layers = sorted({layer for layer, *_ in points})
@@ -119,11 +122,10 @@ def plot(points: list[tuple[int, str, float, float]], path: str) -> None:
             if not chosen:
                 continue
             l0, fvu = zip(*chosen, strict=True)
-            batch = "batch" in name.lower()
             axis.plot(
                 l0,
                 fvu,
-                "s--" if batch else "o-",
+                next(style for arch, style in STYLES.items() if arch in name.lower()),
                 color=colours[name.split()[0]],
                 label=name,
                 linewidth=2 if name.startswith("plmsae") else 1.2,
