@@ -73,7 +73,9 @@ class Trainer:
     @property
     def lr(self) -> float:
         """Learning rate of the next step."""
-        return self.train_config.lr_at(self.step_count, self.config.d_sae)
+        return self.train_config.lr_at(
+            self.step_count, self.config.d_sae, n_processes=distributed.world()
+        )
 
     @property
     def dead_share(self) -> float:

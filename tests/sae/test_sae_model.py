@@ -187,3 +187,11 @@ def test_the_learning_rate_rises_stays_and_falls_over_the_last_fifth() -> None:
 def test_the_automatic_learning_rate_falls_with_the_root_of_the_width() -> None:
     config = TrainConfig(steps=1)
     assert config.peak_lr(16384) == pytest.approx(2 * config.peak_lr(65536))
+
+
+def test_the_automatic_learning_rate_is_lower_for_small_batches_over_all_processes() -> None:
+    whole = TrainConfig(steps=1, batch_size=2048).peak_lr(16384)
+    assert TrainConfig(steps=1, batch_size=512).peak_lr(16384) == pytest.approx(whole / 2)
+    assert TrainConfig(steps=1, batch_size=8192).peak_lr(16384) == whole
+    assert TrainConfig(steps=1, batch_size=512).peak_lr(16384, n_processes=4) == whole
+    assert TrainConfig(steps=1, batch_size=512, lr=1e-3).peak_lr(16384) == 1e-3
