@@ -23,8 +23,8 @@ _N_LEVELS = {"matryoshka": 5, "hierarchical": 4}
 # a little and leaves several times as many latents dead. It, and the shares below, were measured:
 # docs/results.md, "What the recipe was chosen by".
 _LR_AT_16K = 1.2e-3
-# Smaller batches have noisier gradients; at the same rate 256 means of proteins a step leave 45 % of
-# the latents dead, at one lowered by the square root of the batch 0.2 %.
+# Smaller batches have noisier gradients: at the same rate, 256 means of proteins a step leave 45 %
+# of the latents dead; lowered by the square root of the batch it leaves 0.2 %.
 _LR_BATCH = 2048
 
 
