@@ -104,7 +104,7 @@ def test_dead_latents_come_back_to_life() -> None:
         return trainer.dead_share
 
     assert dead_share_after(0.0) > 0.5
-    assert dead_share_after(1.0) < 0.25
+    assert dead_share_after(1.0) < 0.3
 
 
 def test_a_seldom_latent_is_not_taken_for_dead_after_a_silence_of_one_hundredth() -> None:
