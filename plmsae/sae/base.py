@@ -50,6 +50,8 @@ class Sae(nn.Module, ABC):
 
     extra_names: ClassVar[tuple[str, ...]] = ()
     """Buffers and parameters stored beside the four common ones."""
+    begins_per_row: ClassVar[bool] = False
+    """Whether training begins with each row keeping its k largest, and goes on otherwise."""
 
     def __init__(self, config: SaeConfig, *, seed: int = 0) -> None:
         super().__init__()
@@ -77,6 +79,13 @@ class Sae(nn.Module, ABC):
     def select_for_training(self, x_BD: Tensor) -> SparseCode:
         """Return the active latents of a training batch; may update running statistics."""
         return self.select(x_BD)
+
+    def training_code(self, x_BD: Tensor) -> SparseCode:
+        """Return `select_for_training`, or while `per_row` the k largest of each row."""
+        if not self.per_row:
+            return self.select_for_training(x_BD)
+        assert self.config.k is not None  # noqa: S101 (there is no such part without k)
+        return kernels.select_topk(x_BD, self.W_enc_FD, self.b_enc_F, self.config.k)
 
     @property
     def n_levels(self) -> int:

@@ -83,7 +83,7 @@ def set_gradients(
         target_BD = input_BD
     else:
         target_BD = (x_BD if target_BD is None else target_BD) - sae.b_dec_D
-    code = sae.select_for_training(input_BD)
+    code = sae.training_code(input_BD)
     entries = _Entries.of(sae, code, x_BD.shape[0])
     scale = -2.0 / target_BD.numel()
     loss, residual_BD, pull_RD = _residuals(sae, entries.code, target_BD)

@@ -66,7 +66,7 @@ class Trainer:
         self._optimizer = torch.optim.Adam(self.sae.parameters(), fused=True)
         self._since_fired_F = torch.zeros(config.d_sae, dtype=torch.int64, device=device)
         self._n_per_row = 0
-        if config.k is not None:
+        if self.sae.begins_per_row and config.k is not None:
             self._n_per_row = int(train_config.per_row_share * train_config.total_steps)
         self._dead_after = max(1, round(train_config.dead_window_share * train_config.total_steps))
 

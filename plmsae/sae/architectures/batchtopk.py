@@ -29,6 +29,7 @@ class BatchTopK(Sae):
     """
 
     extra_names: ClassVar[tuple[str, ...]] = ("threshold",)
+    begins_per_row: ClassVar[bool] = True
 
     threshold: Tensor
     last_threshold: Tensor
@@ -47,8 +48,6 @@ class BatchTopK(Sae):
     def select_for_training(self, x_BD: Tensor) -> SparseCode:
         """Return the B·k largest pre-activations of the batch and update the threshold."""
         assert self.config.k is not None  # noqa: S101 (SaeConfig checks it)
-        if self.per_row:
-            return kernels.select_topk(x_BD, self.W_enc_FD, self.b_enc_F, self.config.k)
         last = float(self.last_threshold)
         guess = None if last < 0 else 0.96 * last
         code, smallest = kernels.select_batch_topk(

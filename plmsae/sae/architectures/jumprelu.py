@@ -32,6 +32,7 @@ class JumpReLU(Penalised):
     """
 
     extra_names: ClassVar[tuple[str, ...]] = ("threshold",)
+    begins_per_row: ClassVar[bool] = True
 
     stored_F: Tensor | None
 
@@ -52,9 +53,6 @@ class JumpReLU(Penalised):
 
     def select_for_training(self, x_BD: Tensor) -> SparseCode:
         """Return the same, and with value 0 what is positive and less than ε/2 below."""
-        if self.per_row:
-            assert self.config.k is not None  # noqa: S101 (there is no such part without k)
-            return kernels.select_topk(x_BD, self.W_enc_FD, self.b_enc_F, self.config.k)
         threshold_F = self.thresholds
         floor_F = (threshold_F - BANDWIDTH / 2).clamp_(min=0)
         code = kernels.select_above(x_BD, self.W_enc_FD, self.b_enc_F, floor_F)
