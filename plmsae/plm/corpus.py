@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,9 +21,12 @@ from numpy.typing import NDArray
 
 from plmsae.atomic import atomic_folder, write_json
 from plmsae.errors import InputError
+from plmsae.plm.packing import pack_rows
 from plmsae.plm.vocabulary import CLS, EOS, tokenize
 
 logger = logging.getLogger(__name__)
+
+_CLS, _EOS = np.array([CLS], dtype=np.uint8), np.array([EOS], dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class PackedBatch(NamedTuple):
     Attributes
     ----------
     ids : ndarray, dtype=int64, shape=(N,)
-        Token ids; each segment is ``<cls> residues <eos>`` or a piece of it.
+        Token ids; each segment is ``<cls> residues <eos>``, or some residues that fill a row.
     lengths : list of int
         Tokens in each segment; they sum to N, and none crosses a multiple of the stream's `row`.
     """
@@ -115,13 +119,32 @@ class PackedBatch(NamedTuple):
     lengths: list[int]
 
 
+class Epoch(NamedTuple):
+    """What the rows of an epoch hold.
+
+    Attributes
+    ----------
+    starts, counts : ndarray, dtype=int64, shape=(S,)
+        Where each segment starts in the corpus' tokens, and its residues.
+    framed : ndarray, dtype=bool, shape=(S,)
+        Whether special tokens stand around it.
+    firsts : ndarray, dtype=int64, shape=(R + 1,)
+        Where each row starts among the segments, and S.
+    """
+
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    framed: NDArray[np.bool_]
+    firsts: NDArray[np.int64]
+
+
 class PackedStream:
     """Endless batches of exactly `tokens_per_batch` tokens.
 
     Within one epoch every protein is drawn once, those of larger weight earlier (weighted sampling
-    without replacement by exponential races, Efraimidis & Spirakis 2006). Proteins longer than a
-    row give a random window; a protein that does not fit the end of a row is cut, and its rest
-    opens the next one.
+    without replacement by exponential races, Efraimidis & Spirakis 2006). Proteins stand whole in a
+    row where they fit, and longer ones give a random window of its length; what no protein of those
+    next in line fits, a few residues of another fill.
 
     Parameters
     ----------
@@ -150,44 +173,55 @@ class PackedStream:
         self.row = row
         self.seed = seed
         self.draws = max(1, int(share_per_epoch * corpus.n_proteins))
-        self._plan = lru_cache(maxsize=2)(self._make_plan)
+        self._epoch = lru_cache(maxsize=2)(self._make_epoch)
+        # The first row of each epoch met so far: a step far on needs no epoch but its own.
+        self._first_rows = [0]
 
-    def _make_plan(self, epoch: int) -> tuple[NDArray[np.int64], ...]:
-        """Return starts (in `tokens`), residue counts and cumulative packed ends of an epoch."""
+    def _make_epoch(self, epoch: int) -> Epoch:
         rng = np.random.default_rng((self.seed, epoch))
         corpus = self.corpus
         race = rng.exponential(size=corpus.n_proteins) / corpus.weights
         order = np.argsort(race, kind="stable")[: self.draws]
         order = rng.permutation(order)
-        lengths = np.diff(corpus.offsets)[order]
-        kept = np.minimum(lengths, self.row - 2)
-        starts = corpus.offsets[order] + rng.integers(0, lengths - kept + 1)
-        return starts, kept, np.cumsum(kept + 2)
+        lengths = np.diff(corpus.offsets)
+        kept = np.minimum(lengths[order], self.row - 2)
+        rows = pack_rows((kept + 2).tolist(), self.row)
+        starts = corpus.offsets[order] + rng.integers(0, lengths[order] - kept + 1)
+        parts: list[tuple[int, int, bool]] = []
+        firsts = [0]
+        for first, last, left in zip(rows.firsts, rows.firsts[1:], rows.room, strict=False):
+            parts += [(int(starts[i]), int(kept[i]), True) for i in rows.order[first:last]]
+            room = int(left)
+            while room:
+                other = int(order[rng.integers(len(order))])
+                count = min(room, int(lengths[other]))
+                start = corpus.offsets[other] + rng.integers(0, lengths[other] - count + 1)
+                parts.append((int(start), count, False))
+                room -= count
+            firsts.append(len(parts))
+        table = np.array(parts, dtype=np.int64)
+        return Epoch(table[:, 0], table[:, 1], table[:, 2] == 1, np.array(firsts))
+
+    def _find(self, row: int) -> tuple[int, int]:
+        """Return the epoch of a row of the stream, and which of that epoch's rows it is."""
+        while self._first_rows[-1] <= row:
+            n_rows = len(self._epoch(len(self._first_rows) - 1).firsts) - 1
+            self._first_rows.append(self._first_rows[-1] + n_rows)
+        epoch = bisect_right(self._first_rows, row) - 1
+        return epoch, row - self._first_rows[epoch]
 
     def batch(self, step: int) -> PackedBatch:
         """Return batch number `step` (0-based)."""
-        epoch, first = 0, step * self.tokens_per_batch
-        while first >= (total := int(self._plan(epoch)[2][-1])):
-            # An epoch's last, partial batch runs over into the next epoch.
-            first -= total
-            epoch += 1
+        rows = self.tokens_per_batch // self.row
         pieces: list[NDArray[np.uint8]] = []
-        missing = self.tokens_per_batch
-        while missing:
-            starts, kept, ends = self._plan(epoch)
-            index = int(np.searchsorted(ends, first, side="right"))
-            while missing and index < len(ends):
-                skip = first - (int(ends[index]) - int(kept[index]) - 2)
-                start = int(starts[index])
-                residues = self.corpus.tokens[start : start + int(kept[index])]
-                room = (missing - 1) % self.row + 1
-                piece = np.concatenate([[CLS], residues, [EOS]]).astype(np.uint8)[skip:][:room]
-                pieces.append(piece)
-                missing -= len(piece)
-                first += len(piece)
-                index += int(first == ends[index])
-            if index == len(ends):
-                epoch, first = epoch + 1, 0
+        for number in range(step * rows, (step + 1) * rows):
+            index, place = self._find(number)
+            epoch = self._epoch(index)
+            for i in range(epoch.firsts[place], epoch.firsts[place + 1]):
+                residues = self.corpus.tokens[epoch.starts[i] : epoch.starts[i] + epoch.counts[i]]
+                pieces.append(
+                    np.concatenate([_CLS, residues, _EOS]) if epoch.framed[i] else residues
+                )
         return PackedBatch(
             np.concatenate(pieces).astype(np.int64), [len(piece) for piece in pieces]
         )

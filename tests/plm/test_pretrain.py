@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from plmsae.errors import InputError
 from plmsae.plm.corpus import PackedStream, open_corpus, write_corpus
 from plmsae.plm.packed import make_layout, masked_logits, positions_in_segments
+from plmsae.plm.packing import pack_rows
 from plmsae.plm.perplexity import masked_perplexity, shuffled, unigram_perplexity
 from plmsae.plm.pretrain import Pretrainer, mask_batch
 from plmsae.plm.pretrain_config import PretrainConfig
@@ -48,15 +50,76 @@ def test_batches_are_full_and_no_segment_crosses_a_row(tmp_path_factory, row, ro
         )
 
 
-def test_the_stream_loses_and_doubles_nothing_within_an_epoch(corpus):
+def framed(batch):
+    """The segments of a batch that stand between special tokens, without these."""
+    pieces = np.split(batch.ids, np.cumsum(batch.lengths)[:-1])
+    return [bytes(p[1:-1].astype(np.uint8)) for p in pieces if p[0] == CLS and p[-1] == EOS]
+
+
+def test_every_protein_that_fits_a_row_stands_whole_in_one_and_once_an_epoch(corpus):
     stream = PackedStream(corpus, tokens_per_batch=96, row=96, seed=1, share_per_epoch=1.0)
-    total = int(np.sum(np.diff(corpus.offsets) + 2))
-    tokens = np.concatenate([stream.batch(s).ids for s in range(-(-total // 96))])[:total]
-    assert np.sum(tokens == CLS) == np.sum(tokens == EOS) == corpus.n_proteins
-    residues = tokens[(tokens != CLS) & (tokens != EOS)]
-    assert np.array_equal(
-        np.bincount(residues, minlength=33), np.bincount(corpus.tokens, minlength=33)
-    )
+    ends = corpus.offsets
+    proteins = sorted(bytes(corpus.tokens[a:b]) for a, b in itertools.pairwise(ends))
+    seen = [protein for step in range(40) for protein in framed(stream.batch(step))]
+    assert len(seen) > 2 * len(proteins)
+    for epoch in range(2):
+        first = epoch * len(proteins)
+        assert sorted(seen[first : first + len(proteins)]) == proteins
+
+
+def test_longer_proteins_give_windows_of_a_row_and_rests_are_filled_with_residues(corpus):
+    stream = PackedStream(corpus, tokens_per_batch=320, row=32, seed=3, share_per_epoch=1.0)
+    whole = bytes(corpus.tokens)
+    for step in range(10):
+        batch = stream.batch(step)
+        pieces = np.split(batch.ids, np.cumsum(batch.lengths)[:-1])
+        for piece in pieces:
+            inner = piece[1:-1] if piece[0] == CLS else piece
+            assert bytes(inner.astype(np.uint8)) in whole
+            assert len(piece) <= 32
+
+
+@given(
+    sizes=st.lists(st.integers(1, 50), max_size=80),
+    row=st.integers(50, 90),
+    waiting=st.integers(1, 20),
+)
+@settings(max_examples=100, deadline=None)
+def test_packing_places_every_item_once_and_opens_with_the_oldest(sizes, row, waiting):
+    rows = pack_rows(sizes, row, waiting=waiting)
+    assert sorted(rows.order) == list(range(len(sizes)))
+    placed = set()
+    for first, last, room in zip(rows.firsts, rows.firsts[1:], rows.room, strict=False):
+        items = rows.order[first:last].tolist()
+        assert sum(sizes[i] for i in items) + room == row
+        missing = [i for i in range(len(sizes)) if i not in placed]
+        assert items[0] == missing[0]
+        # Nothing else that waited would have fitted.
+        placed |= set(items)
+        others = [i for i in missing[:waiting] if i not in placed]
+        assert all(sizes[i] > room for i in others)
+
+
+def test_less_room_is_left_over_than_by_taking_proteins_as_they_come():
+    rng = np.random.default_rng(0)
+    sizes = np.minimum(rng.lognormal(5.6, 0.6, size=5000).astype(int) + 32, 512).tolist()
+    as_they_come, room = 0, 0
+    for size in sizes:
+        if size > room:
+            as_they_come += room
+            room = 512
+        room -= size
+    assert pack_rows(sizes, 512).room.sum() < 0.2 * as_they_come
+
+
+def test_a_step_far_on_is_found_without_the_epochs_between_being_made_again(corpus, monkeypatch):
+    stream = PackedStream(corpus, tokens_per_batch=64, row=32, seed=5)
+    stream.batch(60)
+    made = []
+    make = stream._make_epoch
+    monkeypatch.setattr(stream, "_epoch", lambda epoch: made.append(epoch) or make(epoch))
+    stream.batch(60)
+    assert len(set(made)) <= 2
 
 
 def test_any_batch_can_be_had_again_without_those_before(corpus):
