@@ -49,7 +49,7 @@ class PretrainRequest:
     steps: int = 3000
     """Optimiser steps of the whole run."""
     tokens_per_step: int = 6144
-    row: int = 384
+    row: int = 512
     """Tokens in a packed row."""
     matrix_lr: float = 0.02
     other_lr: float = 0.002
