@@ -29,9 +29,9 @@ from plmsae.workflows.progress import Silent
 
 def parse(text: str, arguments: argparse.Namespace) -> PretrainConfig:
     """Return the settings that a try stands for; how many steps is not known yet."""
-    shape, tokens, rate, *optimizer = text.split(":")
+    shape, tokens, rate, *named = text.split(":")
     layers, width, heads = (int(part) for part in shape.split("x"))
-    adamw = optimizer == ["adamw"]
+    optimizer = named[0] if named else "muon"
     return PretrainConfig(
         n_layers=layers,
         d_model=width,
@@ -43,8 +43,8 @@ def parse(text: str, arguments: argparse.Namespace) -> PretrainConfig:
         decay_share=0.7,
         matrix_lr=float(rate),
         # Muon's rate is that of a unit-norm update, about ten times that of AdamW.
-        other_lr=float(rate) * (1.0 if adamw else 0.1),
-        optimizer="adamw" if adamw else "muon",
+        other_lr=float(rate) * (0.1 if optimizer == "muon" else 1.0),
+        optimizer=optimizer,
         mask_share=arguments.mask_share,
         ema=0.98,
         seed=arguments.seed,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
-from collections import deque
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,24 +34,18 @@ def pack_rows(sizes: Sequence[int], row: int, *, waiting: int = 512) -> Rows:
     The item that has waited longest opens a row; the largest that still fits of the `waiting` next
     ones follows, until none fits (best fit with bounded space, Coffman, Garey & Johnson 1997).
     """
-    upcoming = iter(enumerate(sizes))
-    queue: deque[tuple[int, int]] = deque()
     shelf: list[tuple[int, int]] = []
     gone = np.zeros(len(sizes), dtype=bool)
     order: list[int] = []
     firsts, left = [0], []
-
-    def refill() -> None:
-        while len(shelf) < waiting and (item := next(upcoming, None)) is not None:
-            index, size = item
-            queue.append((size, index))
-            insort(shelf, (size, index))
-
-    refill()
-    while shelf:
-        while gone[queue[0][1]]:
-            queue.popleft()
-        place, room = bisect_right(shelf, queue[0]) - 1, row
+    oldest = arrived = 0
+    while len(order) < len(sizes):
+        while len(shelf) < waiting and arrived < len(sizes):
+            insort(shelf, (sizes[arrived], arrived))
+            arrived += 1
+        while gone[oldest]:
+            oldest += 1
+        place, room = bisect_left(shelf, (sizes[oldest], oldest)), row
         while place >= 0:
             size, index = shelf.pop(place)
             gone[index] = True
@@ -61,5 +54,4 @@ def pack_rows(sizes: Sequence[int], row: int, *, waiting: int = 512) -> Rows:
             place = bisect_right(shelf, (room, len(sizes))) - 1
         firsts.append(len(order))
         left.append(room)
-        refill()
     return Rows(*(np.array(part, dtype=np.int64) for part in (order, firsts, left)))

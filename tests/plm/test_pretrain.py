@@ -17,7 +17,7 @@ from plmsae.plm.perplexity import masked_perplexity, shuffled, unigram_perplexit
 from plmsae.plm.pretrain import Pretrainer, mask_batch
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.plm.sampling import density_weights
-from plmsae.plm.vocabulary import CLS, EOS, MASK, STANDARD
+from plmsae.plm.vocabulary import CLS, EOS, MASK, PAD, STANDARD
 
 CONFIG = PretrainConfig(
     n_layers=1, d_model=16, n_heads=2, row=32, tokens_per_step=128, steps=12, precision="fp32"
@@ -50,16 +50,22 @@ def test_batches_are_full_and_no_segment_crosses_a_row(tmp_path_factory, row, ro
         )
 
 
+def segments(batch):
+    return np.split(batch.ids.astype(np.uint8), np.cumsum(batch.lengths)[:-1])
+
+
 def framed(batch):
     """The segments of a batch that stand between special tokens, without these."""
-    pieces = np.split(batch.ids, np.cumsum(batch.lengths)[:-1])
-    return [bytes(p[1:-1].astype(np.uint8)) for p in pieces if p[0] == CLS and p[-1] == EOS]
+    return [bytes(s[1:-1]) for s in segments(batch) if s[0] == CLS and s[-1] == EOS]
+
+
+def proteins_of(corpus):
+    return [bytes(corpus.tokens[a:b]) for a, b in itertools.pairwise(corpus.offsets)]
 
 
 def test_every_protein_that_fits_a_row_stands_whole_in_one_and_once_an_epoch(corpus):
     stream = PackedStream(corpus, tokens_per_batch=96, row=96, seed=1, share_per_epoch=1.0)
-    ends = corpus.offsets
-    proteins = sorted(bytes(corpus.tokens[a:b]) for a, b in itertools.pairwise(ends))
+    proteins = sorted(proteins_of(corpus))
     seen = [protein for step in range(40) for protein in framed(stream.batch(step))]
     assert len(seen) > 2 * len(proteins)
     for epoch in range(2):
@@ -69,13 +75,12 @@ def test_every_protein_that_fits_a_row_stands_whole_in_one_and_once_an_epoch(cor
 
 def test_longer_proteins_give_windows_of_a_row_and_rests_are_filled_with_residues(corpus):
     stream = PackedStream(corpus, tokens_per_batch=320, row=32, seed=3, share_per_epoch=1.0)
-    whole = bytes(corpus.tokens)
+    # Apart, so that no piece is of two proteins.
+    whole = bytes([PAD]).join(proteins_of(corpus))
     for step in range(10):
-        batch = stream.batch(step)
-        pieces = np.split(batch.ids, np.cumsum(batch.lengths)[:-1])
-        for piece in pieces:
+        for piece in segments(stream.batch(step)):
             inner = piece[1:-1] if piece[0] == CLS else piece
-            assert bytes(inner.astype(np.uint8)) in whole
+            assert bytes(inner) in whole
             assert len(piece) <= 32
 
 
