@@ -22,11 +22,9 @@ from numpy.typing import NDArray
 from plmsae.atomic import atomic_folder, write_json
 from plmsae.errors import InputError
 from plmsae.plm.packing import pack_rows
-from plmsae.plm.vocabulary import CLS, EOS, tokenize
+from plmsae.plm.vocabulary import esm2_vocabulary
 
 logger = logging.getLogger(__name__)
-
-_CLS, _EOS = np.array([CLS], dtype=np.uint8), np.array([EOS], dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Corpus:
     Attributes
     ----------
     tokens : ndarray, dtype=uint8, shape=(n_residues,)
-        Token ids without special tokens (memory-mapped).
+        Token ids of ESM-2's vocabulary, without special tokens (memory-mapped).
     offsets : ndarray, dtype=int64, shape=(n_proteins + 1,)
         Where each protein starts in `tokens`.
     weights : ndarray, dtype=float64, shape=(n_proteins,)
@@ -70,7 +68,9 @@ def write_corpus(
     weights : ndarray, shape=(n_proteins,), optional
         Relative sampling weights; equal if not given.
     """
-    parts = [tokenize(sequence) for sequence in sequences]
+    # The ids of ESM-2 fit a byte each.
+    tokenize = esm2_vocabulary().tokenize
+    parts = [tokenize(sequence).astype(np.uint8) for sequence in sequences]
     if not parts:
         raise InputError("the corpus holds no proteins", where=folder)
     lengths = np.array([len(part) for part in parts], dtype=np.int64)
@@ -214,13 +214,16 @@ class PackedStream:
         """Return batch number `step` (0-based)."""
         rows = self.tokens_per_batch // self.row
         pieces: list[NDArray[np.uint8]] = []
+        vocabulary = esm2_vocabulary()
+        before = np.array(vocabulary.prefix, dtype=np.uint8)
+        after = np.array(vocabulary.suffix, dtype=np.uint8)
         for number in range(step * rows, (step + 1) * rows):
             index, place = self._find(number)
             epoch = self._epoch(index)
             for i in range(epoch.firsts[place], epoch.firsts[place + 1]):
                 residues = self.corpus.tokens[epoch.starts[i] : epoch.starts[i] + epoch.counts[i]]
                 pieces.append(
-                    np.concatenate([_CLS, residues, _EOS]) if epoch.framed[i] else residues
+                    np.concatenate([before, residues, after]) if epoch.framed[i] else residues
                 )
         return PackedBatch(
             np.concatenate(pieces).astype(np.int64), [len(piece) for piece in pieces]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from plmsae.atomic import atomic_folder
-from plmsae.plm.vocabulary import TOKENS
+from plmsae.plm.vocabulary import esm2_tokens
 
 
 def export_model(model: Any, folder: Path, *, card: str) -> Path:
@@ -32,12 +32,14 @@ def export_model(model: Any, folder: Path, *, card: str) -> Path:
     tensors = {
         name: tensor.detach().cpu().to(torch.float16).contiguous().clone()
         for name, tensor in model.state_dict().items()
-        if "contact_head" not in name and name != "lm_head.decoder.weight"
+        # The rotary frequencies follow from the config; rounding them would change the model.
+        if "contact_head" not in name
+        and name not in ("lm_head.decoder.weight", "esm.rotary_embeddings.inv_freq")
     }
     with atomic_folder(folder) as temporary:
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
         (temporary / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        (temporary / "vocab.txt").write_text("\n".join(TOKENS))
+        (temporary / "vocab.txt").write_text("\n".join(esm2_tokens()))
         (temporary / "tokenizer_config.json").write_text(
             json.dumps({"tokenizer_class": "EsmTokenizer", "model_max_length": 1024}) + "\n"
         )

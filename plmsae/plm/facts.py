@@ -51,7 +51,7 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
     Raises
     ------
     InputError
-        If there is no such PLM, or its config cannot be had or is not of the ESM family.
+        If there is no such PLM, or its config cannot be had or is of no known family.
     """
     entry = find_plm(name, revision)
     if Path(entry.source).is_dir():
@@ -105,14 +105,17 @@ def _listed(name: str) -> tuple[int, int] | None:
 
 
 def _shape(path: Path) -> tuple[int, int]:
-    """Return layers and width of an ESM config."""
+    """Return layers and width of a config."""
+    from plmsae.plm.families import family_of
+
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        kind, layers, width = (
-            config[key] for key in ("model_type", "num_hidden_layers", "hidden_size")
-        )
+        if not isinstance(config, dict):
+            raise TypeError("not an object")
+        family = family_of(config, str(path))
+        layers, width = config[family.layers_key], config[family.width_key]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError("not the config of a PLM", where=path) from error
-    if kind != "esm" or type(layers) is not int or type(width) is not int:
-        raise InputError("not a PLM of the ESM family", where=path, value=str(kind))
+    if type(layers) is not int or type(width) is not int:
+        raise InputError("layers and width of the PLM are not whole numbers", where=path)
     return layers, width

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from plmsae.errors import InputError, is_out_of_memory
 from plmsae.plm.catalogue import find_plm
-from plmsae.plm.packed import embed, make_layout, run_blocks
-from plmsae.plm.vocabulary import CLS, EOS, TOKENS, tokenize
+from plmsae.plm.families import Family, family_of
+from plmsae.plm.packed import PackedLayout
+from plmsae.plm.vocabulary import Vocabulary
 from plmsae.plm.windows import Window, batches
 
 logger = logging.getLogger(__name__)
@@ -46,8 +48,13 @@ class Plm:
     device : torch.device
     dtype : torch.dtype
         Of weights and matrix products.
-    model : EsmModel
-    masked_lm : EsmForMaskedLM or None
+    family : Family
+        How to run it.
+    vocabulary : Vocabulary
+        Read from the checkpoint's tokenizer files.
+    model : Module
+        The library's embeddings, blocks and final norm.
+    masked_lm : Module or None
         The same model with its language-modelling head, if it was asked for.
     """
 
@@ -58,6 +65,8 @@ class Plm:
     max_residues: int
     device: torch.device
     dtype: torch.dtype
+    family: Family = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
     model: Any = field(repr=False)
     masked_lm: Any = field(default=None, repr=False)
 
@@ -123,11 +132,11 @@ class Plm:
             yield from self._run(batch[:middle], sequences, layers)
             yield from self._run(batch[middle:], sequences, layers)
             return
-        first = 1
+        first = len(self.vocabulary.prefix)
         for window in batch:
             rows = slice(first, first + window.end - window.start)
             yield window, {layer: x[rows] for layer, x in states.items()}
-            first = rows.stop + 2
+            first = rows.stop + self.vocabulary.n_special
 
     def _states_if_they_fit(
         self, batch: list[Window], sequences: Sequence[str], layers: Sequence[int]
@@ -149,23 +158,84 @@ class Plm:
     @torch.inference_mode()
     def _states(self, pieces: list[str], layers: Sequence[int]) -> dict[int, Tensor]:
         """Return the states (N, D) of each layer over the pieces laid end to end."""
-        ids, lengths = pack(pieces)
-        layout = make_layout(self.model.config, lengths, self.device, dtype=self.dtype)
-        x_ND = embed(self.model, ids.to(self.device), layout)
+        ids, lengths = self.pack(pieces)
+        layout = self.layout(lengths)
+        x_ND = self.embed(ids.to(self.device), layout)
         states = {0: x_ND.float()} if 0 in layers else {}
-        for number, state in run_blocks(self.model, x_ND, layout, 0, max(layers)):
+        for number, state in self.run_blocks(x_ND, layout, 0, max(layers)):
             if number in layers:
                 states[number] = state.float()
         return states
 
+    def pack(self, sequences: Sequence[str]) -> tuple[Tensor, list[int]]:
+        """Lay the tokens of all sequences end to end, special tokens included.
 
-def pack(sequences: Sequence[str]) -> tuple[Tensor, list[int]]:
-    """Lay ``<cls> residues <eos>`` of all sequences end to end; return ids (N,) and lengths."""
-    pieces: list[Tensor] = []
-    for sequence in sequences:
-        residues = torch.from_numpy(tokenize(sequence)).long()
-        pieces += [torch.tensor([CLS]), residues, torch.tensor([EOS])]
-    return torch.cat(pieces), [len(sequence) + 2 for sequence in sequences]
+        Returns
+        -------
+        ids : Tensor, dtype=int64, shape=(N,)
+        lengths : list of int
+            Tokens of each sequence.
+        """
+        pieces = [self.vocabulary.encode(sequence) for sequence in sequences]
+        return torch.from_numpy(np.concatenate(pieces)), [len(piece) for piece in pieces]
+
+    def is_residue(self, lengths: Sequence[int]) -> Tensor:
+        """Say which tokens of packed sequences are residues, bool (N,), on the CPU."""
+        before, after = len(self.vocabulary.prefix), len(self.vocabulary.suffix)
+        pieces = [torch.arange(n) for n in lengths]
+        return torch.cat([(p >= before) & (p < len(p) - after) for p in pieces])
+
+    def layout(self, lengths: Sequence[int]) -> PackedLayout:
+        """Return the layout of packed segments of these lengths, in the PLM's own precision."""
+        return self.family.layout(self.model, lengths, self.device, dtype=self.dtype)
+
+    def embed(self, ids_N: Tensor, layout: PackedLayout) -> Tensor:
+        """Return layer 0 (N, D)."""
+        return self.family.embed(self.model, ids_N, layout)
+
+    def run_blocks(
+        self, x_ND: Tensor, layout: PackedLayout, first: int, last: int
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield (layer, states (N, D)) for layers `first` + 1 to `last`, from those of `first`."""
+        return self.family.run_blocks(self.model, x_ND, layout, first, last)
+
+    def logits(self, x_MD: Tensor) -> Tensor:
+        """Return the logits (M, V) of the head for last-layer states (M, D).
+
+        Raises
+        ------
+        InputError
+            If the PLM was opened without its head.
+        """
+        if self.masked_lm is None:
+            raise InputError("the PLM was opened without its language-modelling head")
+        return self.family.logits(self.masked_lm, x_MD)
+
+
+def wrap_model(masked_lm: Any, vocabulary: Vocabulary, *, dtype: torch.dtype | None = None) -> Plm:
+    """Return an ``EsmForMaskedLM`` that is in memory already as a `Plm`.
+
+    Parameters
+    ----------
+    dtype : torch.dtype, optional
+        Of the matrix products; that of the parameters if not given.
+    """
+    config = masked_lm.config
+    family = family_of(config, "the model")
+    parameter = next(masked_lm.parameters())
+    return Plm(
+        id="in memory",
+        revision="",
+        n_layers=config.num_hidden_layers,
+        d_model=config.hidden_size,
+        max_residues=family.max_residues(config, vocabulary),
+        device=parameter.device,
+        dtype=dtype or parameter.dtype,
+        family=family,
+        vocabulary=vocabulary,
+        model=masked_lm.esm,
+        masked_lm=masked_lm,
+    )
 
 
 def load_plm(
@@ -177,7 +247,7 @@ def load_plm(
     max_layer: int | None = None,
     head: bool = False,
 ) -> Plm:
-    """Open a PLM of the ESM family.
+    """Open a PLM of one of the families in `plmsae.plm.families`.
 
     Parameters
     ----------
@@ -198,61 +268,56 @@ def load_plm(
     Raises
     ------
     InputError
-        If there is no such PLM, it is not of the ESM family, its weights are not safetensors, or
-        the device is not there. Model code from the hub is never run.
+        If there is no such PLM, no family opens it, its tokenizer files are missing or do not suit
+        it, its weights are not safetensors, or the device is not there. Model code from the hub is
+        never run.
     """
-    from transformers import AutoConfig, EsmForMaskedLM, EsmModel
+    from transformers import AutoConfig
 
     quiet_transformers()
     entry = find_plm(name, revision)
     torch_device = choose_device(device)
     if precision == "auto":
         precision = "bf16" if torch_device.type == "cuda" else "fp32"
-    common: dict[str, Any] = {"revision": entry.revision} if entry.revision else {}
+    options: dict[str, Any] = {"revision": entry.revision} if entry.revision else {}
     try:
-        config = AutoConfig.from_pretrained(entry.source, trust_remote_code=False, **common)
-        if config.model_type != "esm" or config.vocab_size != len(TOKENS):
-            raise InputError(
-                f"not a PLM of the ESM family (model type {config.model_type!r})", where=name
-            )
-        if getattr(config, "is_folding_model", False):
-            raise InputError("a folding model, not a language model", where=name)
-        kind: Any = EsmForMaskedLM if head else EsmModel
-        options: dict[str, Any] = {} if head else {"add_pooling_layer": False}
-        loaded: Any
-        info: Any
-        loaded, info = kind.from_pretrained(
-            entry.source,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=_DTYPES[precision],
-            output_loading_info=True,
-            **options,
-            **common,
-        )
+        config = AutoConfig.from_pretrained(entry.source, trust_remote_code=False, **options)
+        family = family_of(config, name)
+        vocabulary = family.vocabulary(entry.source, config, options)
+        opened = family.open(entry.source, head=head, dtype=_DTYPES[precision], options=options)
     except (OSError, ValueError) as error:
         raise InputError(
             "the PLM cannot be opened: " + str(error).strip().splitlines()[0],
             where=entry.source,
             hint="give a folder with config.json and model.safetensors, or check the network",
         ) from error
-    loaded = loaded.to(torch_device).eval().requires_grad_(False)
-    body = loaded.esm if head else loaded
-    has_head = head and not any(key.startswith("lm_head.dense") for key in info["missing_keys"])
-    if head and not has_head:
+    if vocabulary.size > config.vocab_size:
+        raise InputError(
+            f"the tokenizer has {vocabulary.size} tokens, the model only {config.vocab_size}",
+            where=name,
+            hint="the tokenizer files belong to another model",
+        )
+    body = opened.body.to(torch_device).eval().requires_grad_(False)
+    with_head = opened.with_head
+    if with_head is not None:
+        with_head = with_head.to(torch_device).eval().requires_grad_(False)
+    elif head:
         logger.warning("%s has no language-modelling head", name)
-    if max_layer is not None and not head and 0 <= max_layer < config.num_hidden_layers:
-        body.encoder.layer = body.encoder.layer[:max_layer]
+    n_layers = getattr(config, family.layers_key)
+    if max_layer is not None and not head and 0 <= max_layer < n_layers:
+        family.keep_blocks(body, max_layer)
     return Plm(
         id=entry.name,
         revision=getattr(config, "_commit_hash", None) or folder_revision(Path(entry.source)),
-        n_layers=config.num_hidden_layers,
-        d_model=config.hidden_size,
-        max_residues=config.max_position_embeddings - 4,
+        n_layers=n_layers,
+        d_model=getattr(config, family.width_key),
+        max_residues=family.max_residues(config, vocabulary),
         device=torch_device,
         dtype=_DTYPES[precision],
+        family=family,
+        vocabulary=vocabulary,
         model=body,
-        masked_lm=loaded if has_head else None,
+        masked_lm=with_head,
     )
 
 

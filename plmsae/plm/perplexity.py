@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.plm.vocabulary import CLS, EOS, MASK, STANDARD, tokenize
+from plmsae.plm.vocabulary import AMINO_ACIDS
 
 if TYPE_CHECKING:
-    import torch
+    from plmsae.plm.model import Plm
 
 
 class Perplexity(NamedTuple):
@@ -45,44 +45,43 @@ def choose_proteins(
 
 
 def masked_perplexity(
-    model: Any,
+    plm: Plm,
     sequences: Sequence[str],
     *,
     share: float = 0.15,
     seed: int = 0,
     token_budget: int = 8192,
-    dtype: torch.dtype | None = None,
 ) -> Perplexity:
     """Mask `share` of the standard residues of each protein (all as ``<mask>``) and predict them.
 
     Parameters
     ----------
-    model : EsmForMaskedLM
+    plm : Plm
+        Opened with its head.
     sequences : sequence of str
     share : float
-        Masked share of positions; at least one a protein.
+        Masked share of positions; at least one in each protein.
     seed : int
         Positions depend on it and on the sequences only.
-    dtype : torch.dtype, optional
-        Of the matrix products; float32 if not given.
+
+    Raises
+    ------
+    InputError
+        If the PLM has no mask token or was opened without its head.
     """
     import torch
     from torch.nn import functional
 
-    from plmsae.plm.packed import make_layout, masked_logits
-
-    device = next(model.parameters()).device
+    vocabulary = plm.vocabulary
     rng = np.random.default_rng(seed)
     total, count = 0.0, 0
     segments: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     for sequence in sequences:
-        ids = np.concatenate([[CLS], tokenize(sequence), [EOS]]).astype(np.int64)
-        standard = np.flatnonzero(np.isin(ids, STANDARD))
+        ids = vocabulary.encode(sequence)
+        standard = np.flatnonzero(np.isin(ids, vocabulary.standard))
         chosen = rng.permutation(standard)[: max(1, round(share * len(standard)))]
         segments.append((ids, np.sort(chosen)))
     segments.sort(key=lambda pair: len(pair[0]))
-    was_training = model.training
-    model.eval()
     with torch.inference_mode():
         while segments:
             batch: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
@@ -95,25 +94,30 @@ def masked_perplexity(
             where = np.concatenate([w + e for (_, w), e in zip(batch, ends, strict=True)])
             packed = torch.from_numpy(np.concatenate([ids for ids, _ in batch]))
             index = torch.from_numpy(where)
-            target = packed[index].to(device)
-            packed[index] = MASK
-            layout = make_layout(model.config, lengths, device, dtype=dtype or torch.float32)
-            logits = masked_logits(model, packed.to(device), layout, index.to(device))
+            target = packed[index].to(plm.device)
+            packed[index] = vocabulary.mask_id
+            layout = plm.layout(lengths)
+            x_ND = plm.embed(packed.to(plm.device), layout)
+            for _, state in plm.run_blocks(x_ND, layout, 0, plm.n_layers):
+                x_ND = state
+            logits = plm.logits(x_ND[index.to(plm.device)])
             total += float(functional.cross_entropy(logits.double(), target, reduction="sum"))
             count += len(where)
-    model.train(was_training)
     return Perplexity(math.exp(total / max(count, 1)), count)
 
 
 def unigram_perplexity(train: Sequence[str], test: Sequence[str]) -> float:
     """Return the perplexity on `test` of a model that knows only the composition of `train`."""
-    counts = np.ones(33)
-    for sequence in train:
-        counts += np.bincount(tokenize(sequence), minlength=33)
-    standard = list(STANDARD)
-    log_p = np.log(counts / counts[standard].sum())
-    observed = np.bincount(tokenize("".join(test)), minlength=33)[standard]
-    return float(np.exp(-(observed * log_p[standard]).sum() / observed.sum()))
+    letters = np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)
+
+    def count(sequence: str) -> NDArray[np.int64]:
+        found = np.frombuffer(sequence.encode(), dtype=np.uint8)
+        return np.bincount(found, minlength=256)[letters]
+
+    counts = np.sum([np.ones(len(letters), dtype=np.int64), *map(count, train)], axis=0)
+    log_p = np.log(counts / counts.sum())
+    observed = count("".join(test))
+    return float(np.exp(-(observed * log_p).sum() / observed.sum()))
 
 
 def shuffled(sequences: Sequence[str], seed: int = 0) -> list[str]:

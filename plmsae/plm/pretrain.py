@@ -25,9 +25,9 @@ from torch.nn import functional
 from plmsae.atomic import atomic_folder, write_json
 from plmsae.errors import InputError
 from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
-from plmsae.plm.packed import make_layout, masked_logits
+from plmsae.plm.families import family_of
 from plmsae.plm.pretrain_config import PretrainConfig
-from plmsae.plm.vocabulary import MASK, PAD, STANDARD, TOKENS
+from plmsae.plm.vocabulary import esm2_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,13 @@ def new_model(config: PretrainConfig, max_residues: int = 1022) -> Any:
     """
     from transformers import EsmConfig, EsmForMaskedLM
 
+    vocabulary = esm2_vocabulary()
     torch.manual_seed(config.seed)
     return EsmForMaskedLM(
         EsmConfig(
-            vocab_size=len(TOKENS),
-            mask_token_id=MASK,
-            pad_token_id=PAD,
+            vocab_size=vocabulary.size,
+            mask_token_id=vocabulary.mask,
+            pad_token_id=vocabulary.pad,
             hidden_size=config.d_model,
             num_hidden_layers=config.n_layers,
             num_attention_heads=config.n_heads,
@@ -98,13 +99,14 @@ def mask_batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return corrupted ids (N,), the indices to predict (M,) and their true ids (M,)."""
     rng = np.random.default_rng((config.seed, 1, step))
-    standard = np.flatnonzero(np.isin(batch.ids, STANDARD))
+    vocabulary = esm2_vocabulary()
+    standard = np.flatnonzero(np.isin(batch.ids, vocabulary.standard))
     chosen = np.sort(rng.permutation(standard)[: max(1, round(config.mask_share * len(standard)))])
     ids = batch.ids.copy()
     fate = rng.random(len(chosen))
-    ids[chosen[fate < 0.8]] = MASK
+    ids[chosen[fate < 0.8]] = vocabulary.mask_id
     replaced = chosen[(fate >= 0.8) & (fate < 0.9)]
-    ids[replaced] = rng.choice(STANDARD, size=len(replaced))
+    ids[replaced] = rng.choice(vocabulary.standard, size=len(replaced))
     return (
         torch.from_numpy(ids),
         torch.from_numpy(chosen),
@@ -187,6 +189,7 @@ class Pretrainer:
         self.model = (new_model(config) if init is None else start_from(init, config)).to(
             self.device
         )
+        self.family = family_of(self.model.config, "the model to train")
         self.average = {
             name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
         }
@@ -255,8 +258,12 @@ class Pretrainer:
         self.model.train()
         # One varlen kernel serves every length on CUDA; elsewhere constant shapes are faster.
         row = None if self.device.type == "cuda" else config.row
-        layout = make_layout(self.model.config, lengths, self.device, dtype=self.dtype, row=row)
-        logits = masked_logits(self.model, ids, layout, where)
+        family, body = self.family, self.model.esm
+        layout = family.layout(body, lengths, self.device, dtype=self.dtype, row=row)
+        x_ND = family.embed(body, ids, layout)
+        for _, state in family.run_blocks(body, x_ND, layout, 0, config.n_layers):
+            x_ND = state
+        logits = family.logits(self.model, x_ND[where])
         loss = functional.cross_entropy(logits.float(), target)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)

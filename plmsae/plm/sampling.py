@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.plm.vocabulary import tokenize
-
 _BITS = 27
 _WORD = 7
 
@@ -20,7 +18,7 @@ LARGE = 32
 
 def _hashes(sequence: str) -> NDArray[np.int64]:
     """Return the hashed 7-mers of a sequence, values below 2**27."""
-    ids = tokenize(sequence).astype(np.uint64)
+    ids = np.frombuffer(sequence.encode(), dtype=np.uint8).astype(np.uint64) - np.uint64(65)
     if len(ids) < _WORD:
         return np.zeros(0, dtype=np.int64)
     word = np.zeros(len(ids) - _WORD + 1, dtype=np.uint64)

@@ -17,9 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plmsae.errors import InputError
-from plmsae.plm.model import Plm, pack
-from plmsae.plm.packed import embed, head_logits, make_layout, run_blocks
-from plmsae.plm.vocabulary import MASK, STANDARD
+from plmsae.plm.model import Plm
 from plmsae.plm.windows import batches
 
 Replace = Callable[[Tensor], Tensor]
@@ -104,9 +102,9 @@ def fidelity(
     rng = np.random.default_rng(seed)
     totals = np.zeros(5)
     count = 0
-    standard = torch.tensor(STANDARD)
+    standard = torch.tensor(plm.vocabulary.standard)
     for batch in batches([len(s) for s in sequences], plm.max_residues, token_budget):
-        ids, lengths = pack([sequences[w.protein][w.start : w.end] for w in batch])
+        ids, lengths = plm.pack([sequences[w.protein][w.start : w.end] for w in batch])
         candidates = torch.isin(ids, standard)
         where = torch.nonzero(candidates).squeeze(1)
         if masked:
@@ -114,12 +112,12 @@ def fidelity(
             where = where[torch.from_numpy(np.sort(chosen))]
         target = ids[where].to(plm.device)
         if masked:
-            ids[where] = MASK
-        residues = (ids > 2).to(plm.device)
+            ids[where] = plm.vocabulary.mask_id
+        residues = plm.is_residue(lengths).to(plm.device)
         where = where.to(plm.device)
-        layout = make_layout(plm.model.config, lengths, plm.device, dtype=plm.dtype)
-        x_ND = embed(plm.model, ids.to(plm.device), layout)
-        for _, state in run_blocks(plm.model, x_ND, layout, 0, layer):
+        layout = plm.layout(lengths)
+        x_ND = plm.embed(ids.to(plm.device), layout)
+        for _, state in plm.run_blocks(x_ND, layout, 0, layer):
             x_ND = state
         replaced = x_ND.clone()
         replaced[residues] = replace(x_ND[residues].float()).to(x_ND.dtype)
@@ -129,9 +127,9 @@ def fidelity(
         log_p = []
         for version in versions:
             last = version
-            for _, state in run_blocks(plm.model, version, layout, layer, plm.n_layers):
+            for _, state in plm.run_blocks(version, layout, layer, plm.n_layers):
                 last = state
-            log_p.append(head_logits(plm.masked_lm, last[where]).double().log_softmax(-1))
+            log_p.append(plm.logits(last[where]).double().log_softmax(-1))
         losses = [float(functional.nll_loss(lp, target, reduction="sum")) for lp in log_p]
         totals[1 : 1 + len(losses)] += losses
         totals[0] += float((log_p[0].exp() * (log_p[0] - log_p[1])).sum())

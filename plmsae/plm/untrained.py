@@ -32,18 +32,18 @@ def untrained_plm(plm: Plm, *, layer: int, seed: int) -> Plm:
     Plm
         Its `revision` is ``random:`` and the seed; it has no language-modelling head.
     """
-    from transformers import EsmModel
-
     plm.check_layer(layer)
     config = copy.deepcopy(plm.model.config)
-    n_layers = config.num_hidden_layers
-    config.num_hidden_layers = max(layer, 1)
+    setattr(config, plm.family.layers_key, max(layer, 1))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = EsmModel(config, add_pooling_layer=False)
+        body = plm.family.untrained(config)
     # The last of the blocks made is not the last of the PLM: its final layer norm is not due.
-    body.config.num_hidden_layers = n_layers
-    body = body.to(plm.device, plm.dtype).eval().requires_grad_(False)  # type: ignore[arg-type]
+    setattr(body.config, plm.family.layers_key, plm.n_layers)
+    # Parameters only: buffers such as rotary frequencies stay in float32, as when loaded.
+    for parameter in body.parameters():
+        parameter.data = parameter.data.to(plm.dtype)
+    body = body.to(plm.device).eval().requires_grad_(False)
     return dataclasses.replace(
         plm, id=f"untrained {plm.id}", revision=f"random:{seed}", model=body, masked_lm=None
     )

@@ -201,13 +201,16 @@ def _perplexities(
     model: Any, request: PretrainRequest, progress: Progress
 ) -> dict[str, dict[str, float]]:
     """Measure masked perplexity on each held-out file: 400 proteins of 50 to 500 residues."""
+    from plmsae.plm.model import wrap_model
     from plmsae.plm.perplexity import (
         choose_proteins,
         masked_perplexity,
         shuffled,
         unigram_perplexity,
     )
+    from plmsae.plm.vocabulary import esm2_vocabulary
 
+    plm = wrap_model(model, esm2_vocabulary())
     table: dict[str, dict[str, float]] = {}
     for source in request.held_out:
         name = Path(source).name.split(".")[0]
@@ -215,8 +218,8 @@ def _perplexities(
         chosen = choose_proteins(held_out)
         with progress.task(f"perplexity on {name}") as task:
             table[name] = {
-                "real": masked_perplexity(model, chosen).perplexity,
-                "shuffled": masked_perplexity(model, shuffled(chosen)).perplexity,
+                "real": masked_perplexity(plm, chosen).perplexity,
+                "shuffled": masked_perplexity(plm, shuffled(chosen)).perplexity,
                 # As in the trials before: the composition of the whole held-out file itself.
                 "unigram": unigram_perplexity(held_out, chosen),
             }

@@ -1,0 +1,180 @@
+"""What plmsae must know of a model family to run it over packed residues.
+
+A family is a subclass of `Family` in a module of its own in this package. Defining it registers
+it; nothing else has to be edited. The weights are held by modules of the transformers library, and
+everything that a checkpoint states (vocabulary, rotary frequencies, norms, scale factors) is read
+from it. What a family adds is the order of the work: many proteins in one flat tensor, no padding.
+
+Shapes: N tokens, D hidden size, M predicted tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from plmsae.errors import InputError
+from plmsae.plm.packed import PackedLayout, make_layout
+from plmsae.plm.vocabulary import Vocabulary, read_vocabulary
+
+_FAMILIES: dict[str, Family] = {}
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """The library's modules of an opened checkpoint.
+
+    Attributes
+    ----------
+    body : Module
+        Embeddings, blocks and final norm.
+    with_head : Module or None
+        The model with its head that predicts residues; None if it was not asked for or the
+        checkpoint has none.
+    """
+
+    body: Any
+    with_head: Any
+
+
+class Family(ABC):
+    """One model family; stateless.
+
+    Attributes
+    ----------
+    model_types : tuple of str
+        The values of ``model_type`` in ``config.json`` that this family opens.
+    layers_key, width_key : str
+        Names of the number of blocks and of the hidden size in the config.
+    """
+
+    model_types: ClassVar[tuple[str, ...]]
+    layers_key: ClassVar[str] = "num_hidden_layers"
+    width_key: ClassVar[str] = "hidden_size"
+
+    def __init_subclass__(cls) -> None:
+        """Register the family under its model types."""
+        super().__init_subclass__()
+        for model_type in cls.model_types:
+            _FAMILIES[model_type] = cls()
+
+    def refuse(self, config: Mapping[str, Any], where: str) -> None:  # noqa: B027 - most accept all
+        """Raise `InputError` if this family cannot run a model of that config."""
+
+    def spell(self, sequence: str) -> str:
+        """Write a sequence as the tokenizer of this family expects it."""
+        return sequence
+
+    def vocabulary(self, source: str, config: Any, options: Mapping[str, Any]) -> Vocabulary:
+        """Read the vocabulary from the tokenizer files of a checkpoint.
+
+        Raises
+        ------
+        InputError
+            If there are none, or they do not suit the model.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+        # Which error a missing file gives depends on the tokenizer's class; TypeError is one.
+        except (OSError, ValueError, TypeError, ImportError) as error:
+            return self.without_tokenizer_files(source, config, error)
+        return read_vocabulary(tokenizer, where=source, spell=self.spell)
+
+    def without_tokenizer_files(self, source: str, config: Any, error: Exception) -> Vocabulary:
+        """Return the vocabulary of a checkpoint whose tokenizer cannot be opened, or refuse it."""
+        raise InputError(
+            "the tokenizer files of this PLM are missing or cannot be read",
+            where=source,
+            hint="copy vocab.txt, tokenizer.json or the SentencePiece model of the original "
+            "checkpoint beside config.json",
+        ) from error
+
+    @abstractmethod
+    def max_residues(self, config: Any, vocabulary: Vocabulary) -> int:
+        """Return the most residues that the PLM takes at once."""
+
+    @abstractmethod
+    def open(
+        self, source: str, *, head: bool, dtype: torch.dtype, options: Mapping[str, Any]
+    ) -> OpenedModel:
+        """Open the weights with the library, safetensors only and without remote code."""
+
+    @abstractmethod
+    def untrained(self, config: Any) -> Any:
+        """Return a body of `config` with the weights that training would start from."""
+
+    @abstractmethod
+    def keep_blocks(self, body: Any, count: int) -> None:
+        """Drop all blocks after the first `count`."""
+
+    @abstractmethod
+    def embed(self, body: Any, ids_N: Tensor, layout: PackedLayout) -> Tensor:
+        """Return layer 0: the embedding output (N, D)."""
+
+    @abstractmethod
+    def block(self, body: Any, number: int, x_ND: Tensor, layout: PackedLayout) -> Tensor:
+        """Run block `number` (1-based) on (N, D)."""
+
+    @abstractmethod
+    def final_norm(self, body: Any, x_ND: Tensor) -> Tensor:
+        """Apply what follows the last block, if anything does."""
+
+    def logits(self, with_head: Any, x_MD: Tensor) -> Tensor:
+        """Return the head's logits (M, V) for states of the last layer (M, D)."""
+        raise NotImplementedError(f"{type(self).__name__} has no head that predicts residues")
+
+    def layout(
+        self,
+        body: Any,
+        lengths: Sequence[int],
+        device: torch.device,
+        *,
+        dtype: torch.dtype = torch.float32,
+        row: int | None = None,
+    ) -> PackedLayout:
+        """Prepare what every block needs to know of how the tokens divide into segments."""
+        return make_layout(lengths, device, dtype=dtype, row=row)
+
+    def run_blocks(
+        self, body: Any, x_ND: Tensor, layout: PackedLayout, first: int, last: int
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Run blocks `first` + 1 to `last` on the output of layer `first`.
+
+        Yields the number of each layer and its states (N, D), those of the PLM's last layer after
+        the final norm.
+        """
+        n_layers = getattr(body.config, self.layers_key)
+        for number in range(first + 1, last + 1):
+            x_ND = self.block(body, number, x_ND, layout)
+            if number == n_layers:
+                x_ND = self.final_norm(body, x_ND)
+            yield number, x_ND
+
+
+def family_of(config: Mapping[str, Any] | Any, where: str) -> Family:
+    """Return the family that opens a config (of the library, or as read from JSON).
+
+    Raises
+    ------
+    InputError
+        If no family does, or the family refuses this config.
+    """
+    values: Mapping[str, Any] = config if isinstance(config, Mapping) else config.to_dict()
+    model_type = str(values.get("model_type"))
+    family = _FAMILIES.get(model_type)
+    if family is None:
+        raise InputError(
+            f"no PLM family here opens models of type {model_type!r}",
+            where=where,
+            hint=f"known types: {', '.join(sorted(_FAMILIES))}; docs/add-a-plm.md says how to "
+            "add one",
+        )
+    family.refuse(values, where)
+    return family
