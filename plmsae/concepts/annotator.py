@@ -25,7 +25,7 @@ from plmsae.concepts.latents import Int64
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.span_rules import with_span_rule
 from plmsae.concepts.tables import COUNT_COLUMNS
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 LADDER = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

@@ -39,7 +39,7 @@ from plmsae.concepts.latents import (
     threshold_bins,
 )
 from plmsae.concepts.residue_labels import ResidueLabels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Integer = TypeVar("Integer", np.int32, np.int64)
 

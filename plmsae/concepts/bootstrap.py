@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from plmsae.concepts.pairs import GroupCounts
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Float64 = npt.NDArray[np.float64]
 _BLOCK = 4_000_000  # (pair, draw) values held at a time

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import polars as pl
 
 from plmsae.concepts.latents import Int64
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Float64 = npt.NDArray[np.float64]
 

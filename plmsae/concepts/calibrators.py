@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Float64 = npt.NDArray[np.float64]
 _EPSILON = 1e-6  # no score proves anything beyond one in a million

@@ -19,7 +19,7 @@ from plmsae.concepts.calibrators import Calibrator
 from plmsae.concepts.calls import call_spans
 from plmsae.concepts.latents import Float32, Int64, chunks_of_proteins, stack_rows
 from plmsae.concepts.probes import Probe, contributions, probe_activations
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 BY_LATENT, BY_PROBE = "latent", "probe"
 

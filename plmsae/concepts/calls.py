@@ -24,7 +24,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.latents import Int64, chunks_of_proteins, stack_rows
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 CALL_SCHEMA = {
     "protein": pl.Int64,

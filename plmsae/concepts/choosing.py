@@ -27,7 +27,7 @@ from plmsae.concepts.latents import Float32, Int64, chunks_of_proteins, scale, s
 from plmsae.concepts.probes import Probe, Rows, fit_probe, probe_activations, rank_candidates
 from plmsae.concepts.residue_labels import ResidueLabels
 from plmsae.concepts.span_rules import with_span_rule
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.splits import split as split_clusters
 
 FOLDS = {"fit": 0.5, "tune": 0.25, "held": 0.25}

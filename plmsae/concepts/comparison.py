@@ -21,7 +21,7 @@ from plmsae.concepts.pairs import GroupCounts, PairActivations, count_by_group
 from plmsae.concepts.residue_labels import ResidueLabels
 from plmsae.concepts.selection import f1_blocks
 from plmsae.concepts.tables import FOUND
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 #: Residues handled at a time; dense latents make this many rows × latents entries.
 _ROWS = 20_000

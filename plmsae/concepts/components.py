@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.baselines import signed_units
 from plmsae.concepts.latents import Float32
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Float64 = npt.NDArray[np.float64]
 

@@ -28,7 +28,7 @@ from plmsae.concepts.evidence import Split
 from plmsae.concepts.latents import Float32, Int64, check_thresholds
 from plmsae.concepts.selection import select_pairs, top_latents
 from plmsae.concepts.span_rules import with_span_rule
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 FOLDS = 5
 

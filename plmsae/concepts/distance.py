@@ -20,7 +20,7 @@ from plmsae.concepts.calibration import call_precision
 from plmsae.concepts.latents import Int64
 from plmsae.concepts.matching import Matches
 from plmsae.concepts.residue_labels import ResidueLabels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 EDGES = (0.3, 0.4, 0.5, 0.7)
 """Identities at which bins are cut; the first bin is of proteins without a homologue."""

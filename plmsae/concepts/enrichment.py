@@ -23,7 +23,7 @@ from plmsae.concepts.significance import (
     log_hypergeometric_point,
     log_hypergeometric_tail,
 )
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 _BLOCK = 4_000_000  # latents × terms worked on at a time
 

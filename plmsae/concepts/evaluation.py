@@ -37,7 +37,7 @@ from plmsae.concepts.tables import (
     COUNT_COLUMNS,
     headline,
 )
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.enrichment import active_proteins
 from plmsae.concepts.latents import Float32, max_activations
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 SPECIFIC = 0.7
 

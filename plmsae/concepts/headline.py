@@ -10,7 +10,7 @@ import polars as pl
 from plmsae.concepts.bootstrap import bias_corrected_interval
 from plmsae.concepts.comparison import Found
 from plmsae.concepts.latents import Int64
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 HEADLINE_SCHEMA = {
     "method": pl.String,

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 _PLACE = ("accession", "start", "end")
 

@@ -23,7 +23,7 @@ from plmsae.concepts.latents import Int64, expand
 from plmsae.concepts.pairs import PairActivations
 from plmsae.concepts.ranking import auroc, sort_steps
 from plmsae.concepts.residue_labels import ResidueLabels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Float64 = npt.NDArray[np.float64]
 LETTERS = 26

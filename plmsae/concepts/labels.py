@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from plmsae.concepts.names import BOND_KEYS, SITE_KEYS, class_name, member_name
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.features import Feature
 from plmsae.proteins.stream import Source, check_source, read_bytes, source_name
 from plmsae.proteins.uniprot import FEATURE_COLUMNS, parse_features

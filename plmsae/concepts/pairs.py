@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from plmsae.concepts.latents import Float32, Int64, chunks_of_proteins, expand, stack_rows
 from plmsae.concepts.residue_labels import ResidueLabels
 from plmsae.concepts.selection import f1_score
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.latents import chunks_of_proteins, scale, stack_rows
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 MIN_RUNS = 4
 

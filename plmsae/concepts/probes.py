@@ -26,7 +26,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array, csc_array, csr_array
 
 from plmsae.concepts.latents import Float32, Int64, expand, scale
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 RATIOS = (3.0, 8.0, 20.0, 50.0, 120.0, 300.0)
 """Penalties to try, as divisors of the one that lets no latent in."""

@@ -23,7 +23,7 @@ from plmsae.concepts.baselines import STANDARD
 from plmsae.concepts.enrichment import shuffle_terms
 from plmsae.concepts.identity import LETTERS, residue_codes
 from plmsae.concepts.latents import Float32, Int64
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def matched_units(

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from plmsae.concepts.comparison import Found, found_by
 from plmsae.concepts.evaluation import Evaluation, evaluate_residue
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 MOST = 0.25
 """Share of the proteins above which a term is not called: one that always fires would reach F1

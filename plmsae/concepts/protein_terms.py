@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from plmsae.concepts.protein_labels import protein_concepts
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology
 
 GO_SPACES = ("biological_process", "cellular_component", "molecular_function", "go")

@@ -16,7 +16,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.latents import Int64, expand
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 LABEL_COLUMNS = ("accession", "start", "end", "concept", "kind")
 KINDS = ("site", "span")

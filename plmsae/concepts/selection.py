@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from plmsae.concepts.association import Counts
 from plmsae.concepts.latents import Int64
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Float64 = npt.NDArray[np.float64]
 _BLOCK = 2_000_000  # (concept, latent, threshold) triples worked on at a time

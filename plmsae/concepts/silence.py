@@ -32,7 +32,7 @@ import polars as pl
 
 from plmsae.concepts.hiding import class_of
 from plmsae.concepts.labels import refuse_rows
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 MISSING_SHARE = 0.1
 """Share of the true labels that a table is taken to lack, unless told otherwise."""

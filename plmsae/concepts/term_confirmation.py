@@ -27,7 +27,7 @@ from scipy.sparse import csr_array
 from plmsae.concepts.enrichment import TermTable, active_proteins, over_represented
 from plmsae.concepts.latents import Float32, Int64, max_activations
 from plmsae.concepts.significance import benjamini_hochberg, log_hypergeometric_tail
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 FDR = 0.05
 LEVELS = (0.15, 0.3, 0.5, 0.8)

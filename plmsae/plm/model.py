@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError, is_out_of_memory
+from plmsae.core.errors import InputError, is_out_of_memory
 from plmsae.plm.catalogue import find_plm
 from plmsae.plm.packed import embed, make_layout, run_blocks
 from plmsae.plm.vocabulary import CLS, EOS, TOKENS, tokenize

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.model import Plm, pack
 from plmsae.plm.packed import embed, head_logits, make_layout, run_blocks
 from plmsae.plm.vocabulary import MASK, STANDARD

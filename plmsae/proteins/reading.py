@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.alphabet import PROTEIN_LETTERS, Alphabet, tidy
 from plmsae.proteins.fasta import RawRecord, fasta_records
 from plmsae.proteins.records import Protein, Rejected

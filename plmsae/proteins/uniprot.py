@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.alphabet import Alphabet
 from plmsae.proteins.features import Feature, parse_features, render_features
 from plmsae.proteins.reading import Judge, sniff

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError, PlmsaeError
+from plmsae.core.errors import InputError, PlmsaeError
 from plmsae.quality.measure import EXAMPLES
 from plmsae.quality.suites import Expectation, Suite
 

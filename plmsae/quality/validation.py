@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 import plmsae
-from plmsae.atomic import atomic_folder
+from plmsae.core.atomic import atomic_folder
 from plmsae.quality.context import Context
 from plmsae.quality.derived import DERIVED
 from plmsae.quality.docs import keep_at_home

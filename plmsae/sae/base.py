@@ -13,7 +13,7 @@ import torch
 from scipy.sparse import csr_array, vstack
 from torch import Tensor, nn
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae import formats, kernels
 from plmsae.sae.code import SparseCode
 from plmsae.sae.config import SaeConfig

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae import distributed
 from plmsae.sae.base import Sae
 from plmsae.sae.batch import Batch, training_batch

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from plmsae.errors import InputError, is_out_of_memory
+from plmsae.core.errors import InputError, is_out_of_memory
 from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig

@@ -9,7 +9,7 @@ import polars as pl
 
 from plmsae.concepts.calibration import meets
 from plmsae.concepts.callers import Caller
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.scoring.encoding import Encoded, ModelBundle
 from plmsae.scoring.merge import merge_calls
 from plmsae.scoring.schema import ANNOTATIONS, FEATURES, PROTEINS, empty_frame

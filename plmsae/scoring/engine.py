@@ -17,8 +17,8 @@ from typing import Protocol
 
 import polars as pl
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError, PlmsaeError
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError, PlmsaeError
 from plmsae.proteins.records import Rejected
 from plmsae.scoring.annotate import Annotator
 from plmsae.scoring.encoding import ModelBundle, SequenceEncoder, encode_part, load_encoder

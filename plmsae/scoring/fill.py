@@ -10,11 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
-from plmsae.atomic import atomic_path
 from plmsae.concepts.callers import can_call, with_caller
 from plmsae.concepts.names import names_of_ids
 from plmsae.concepts.silence import MISSING_SHARE, check_missing_share
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_path
+from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle

@@ -8,7 +8,7 @@ import polars as pl
 
 from plmsae.concepts.labels import LABEL_SCHEMA, labels_from_uniprot
 from plmsae.concepts.protein_terms import GO_SPACES, list_terms, listed_go
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology
 from plmsae.scoring.encoding import ModelBundle
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.cache import CacheWriter, check_disk, estimate_bytes
 from plmsae.sae.cache_files import CacheDtype, CacheInfo, read_info, read_shards
 from plmsae.workflows.activations import AT_ONCE, of_unit

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
-from plmsae.fingerprint import DataFingerprint, fingerprint_records
+from plmsae.core.errors import InputError
+from plmsae.core.fingerprint import DataFingerprint, fingerprint_records
 from plmsae.proteins.records import Protein
 from plmsae.workflows.inputs import read_protein_set
 from plmsae.workflows.progress import Progress

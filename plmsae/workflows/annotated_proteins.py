@@ -10,7 +10,7 @@ import numpy as np
 
 from plmsae.concepts.protein_terms import ProteinTerms, gather_terms
 from plmsae.concepts.term_confirmation import Layout, lay_out
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
 from plmsae.workflows.annotated import Annotated

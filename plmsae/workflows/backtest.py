@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from plmsae.tracking import Run
+from plmsae.tracking.runs import Run
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.bundle import Bundle
+    from plmsae.bundle.reading import Bundle
     from plmsae.scoring.fill import FillResult
 
 _WORDS = {"random": "one by one", "cluster": "by family"}

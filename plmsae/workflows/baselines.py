@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
-from plmsae.tracking import Run
+from plmsae.core.errors import InputError
+from plmsae.tracking.runs import Run
 from plmsae.workflows.annotated import Annotated
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.random_baseline import random_encoder, random_latents

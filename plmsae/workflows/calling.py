@@ -13,8 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from plmsae.concepts.callers import BY_PROBE, Callers
-from plmsae.errors import InputError
-from plmsae.tracking import Run
+from plmsae.core.errors import InputError
+from plmsae.tracking.runs import Run
 from plmsae.workflows.annotated import Annotated
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest

@@ -16,9 +16,10 @@ from typing import Any
 
 import polars as pl
 
-from plmsae.atomic import atomic_path
 from plmsae.concepts.silence import silent_precision
-from plmsae.tracking import start_run, ui_command
+from plmsae.core.atomic import atomic_path
+from plmsae.tracking.runs import start_run
+from plmsae.tracking.store import ui_command
 from plmsae.workflows import evaluate, fill, report, score, simulate, train
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import (
@@ -218,7 +219,7 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def _promote(model: str, progress: Progress) -> str:
     """Promote the model; where a small PLM misses a gate, overrule it and say so."""
-    from plmsae.promotion import GatesNotMetError, promote
+    from plmsae.registry.promotion import GatesNotMetError, promote
 
     try:
         result = promote(model)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from plmsae.bundle import Bundle, write_bundle
-from plmsae.errors import InputError
-from plmsae.registry import register, resolve
-from plmsae.tracking import Run, start_run
+from plmsae.bundle.reading import Bundle
+from plmsae.bundle.writing import write_bundle
+from plmsae.core.errors import InputError
+from plmsae.registry.models import register, resolve
+from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.annotated import label_context, read_annotated
 from plmsae.workflows.baselines import check_baselines, compare, log_comparison
 from plmsae.workflows.calling import calling_lines, choose_calling
@@ -237,7 +238,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
 
 def promoted(outcome: AnyOutcome, model: str) -> AnyOutcome:
     """Promote what was registered; if a gate is not met, the error brings the outcome along."""
-    from plmsae.promotion import GatesNotMetError, promote
+    from plmsae.registry.promotion import GatesNotMetError, promote
 
     try:
         return dataclasses.replace(outcome, promoted=promote(model).promoted)

@@ -13,11 +13,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from plmsae.bundle import Bundle, write_bundle
+from plmsae.bundle.reading import Bundle
+from plmsae.bundle.writing import write_bundle
 from plmsae.concepts.term_confirmation import Confirmation
 from plmsae.concepts.term_shares import ALL_GO
-from plmsae.registry import register
-from plmsae.tracking import Run, start_run
+from plmsae.registry.models import register
+from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.annotated_proteins import AnnotatedProteins, read_annotated_proteins
 from plmsae.workflows.calling import choose_calling
 from plmsae.workflows.evaluate import promoted

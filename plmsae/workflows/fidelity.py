@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.tracking import Run
+from plmsae.tracking.runs import Run
 from plmsae.workflows.annotated import Annotated
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest

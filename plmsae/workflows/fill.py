@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.registry import resolve_exactly
-from plmsae.tracking import start_run
+from plmsae.registry.models import resolve_exactly
+from plmsae.tracking.runs import start_run
 from plmsae.workflows.inputs import gate
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import FillRequest

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.bundle import Bundle
-from plmsae.errors import InputError
-from plmsae.naming import model_name, plm_slug
+from plmsae.bundle.naming import model_name, plm_slug
+from plmsae.bundle.reading import Bundle
+from plmsae.core.errors import InputError
 from plmsae.plm.facts import PlmFacts, plm_facts
-from plmsae.tracking import start_run
+from plmsae.tracking.runs import start_run
 from plmsae.workflows.inputs import read_protein_set
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import ImportRequest
@@ -27,7 +27,7 @@ from plmsae.workflows.train_outcome import write_unproved
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.fingerprint import DataFingerprint
+    from plmsae.core.fingerprint import DataFingerprint
     from plmsae.sae.base import Sae
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         bundle = _write(request, facts, sae, origin, metrics, features, data)
         model = None
         if request.register:
-            from plmsae.registry import register
+            from plmsae.registry.models import register
 
             model = str(register(bundle, run_id=tracked.run_id))
     return ImportOutcome(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plmsae.errors import InputError
-from plmsae.fingerprint import DataFingerprint, fingerprint_records
+from plmsae.core.errors import InputError
+from plmsae.core.fingerprint import DataFingerprint, fingerprint_records
 from plmsae.proteins.reading import count_proteins, read_proteins
 from plmsae.proteins.records import Protein, Rejected
 from plmsae.proteins.stream import byte_chunks, text_lines
@@ -162,7 +162,7 @@ def gate(
     """
     from plmsae.quality.report import raise_if_critical
     from plmsae.quality.validation import validate
-    from plmsae.tracking import Run
+    from plmsae.tracking.runs import Run
 
     report = validate(kind, table, out_dir=out, context=context, name=name)
     if isinstance(run, Run):

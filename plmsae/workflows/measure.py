@@ -93,7 +93,7 @@ def features_frame(
     """Return ``features.parquet`` of latents without a concept."""
     import polars as pl
 
-    from plmsae.bundle_frames import FEATURES_SCHEMA, empty_frame
+    from plmsae.bundle.schema import FEATURES_SCHEMA, empty_frame
 
     features = pl.DataFrame(
         {

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError
-from plmsae.registry import resolve_exactly
-from plmsae.tracking import start_run
+from plmsae.core.errors import InputError
+from plmsae.registry.models import resolve_exactly
+from plmsae.tracking.runs import start_run
 from plmsae.workflows.inputs import is_table, read_protein_set
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import ReportRequest

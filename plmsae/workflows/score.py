@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle import Bundle
-from plmsae.errors import InputError
+from plmsae.bundle.reading import Bundle
+from plmsae.core.errors import InputError
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Protein, Rejected
-from plmsae.registry import resolve_exactly
-from plmsae.tracking import Run, start_run
+from plmsae.registry.models import resolve_exactly
+from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.inputs import ProteinSet, gate
 from plmsae.workflows.progress import Progress, Task
 from plmsae.workflows.requests import ScoreRequest

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.workflows.requests import EvaluateRequest
 
 if TYPE_CHECKING:

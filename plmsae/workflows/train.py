@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from plmsae.errors import InputError
-from plmsae.recipes import SAE_KEYS, TRAIN_KEYS, load_recipe, recipe_for
-from plmsae.tracking import Run, start_run
+from plmsae.core.errors import InputError
+from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.activation_cache import fill_cache, highest_layer
 from plmsae.workflows.activations import Activations, cached, streamed
 from plmsae.workflows.inputs import ProteinSet, gate, read_protein_set
 from plmsae.workflows.measure import LatentStatistics, reconstruction, recovered
 from plmsae.workflows.progress import Progress, Silent
+from plmsae.workflows.recipes import SAE_KEYS, TRAIN_KEYS, load_recipe, recipe_for
 from plmsae.workflows.requests import TrainRequest
 from plmsae.workflows.train_outcome import TrainOutcome, outcome_of, pace_of, write_trained
 from plmsae.workflows.train_plan import Part, check_continuation, hold_out, parts_of

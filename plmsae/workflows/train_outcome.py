@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.atomic import write_json
-from plmsae.bundle import Bundle, write_bundle
-from plmsae.bundle_frames import CONCEPTS_SCHEMA, empty_frame
-from plmsae.bundle_meta import BundleMeta
-from plmsae.run_facts import system_facts
-from plmsae.tracking import Run
+from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.reading import Bundle
+from plmsae.bundle.schema import CONCEPTS_SCHEMA, empty_frame
+from plmsae.bundle.writing import write_bundle
+from plmsae.core.atomic import write_json
+from plmsae.tracking.environment import system_facts
+from plmsae.tracking.runs import Run
 from plmsae.workflows.inputs import ProteinSet
 from plmsae.workflows.requests import TrainRequest
 from plmsae.workflows.train_plan import Part
@@ -159,7 +160,7 @@ def outcome_of(
     """Register the bundle, if asked to, and leave the outcome beside it as ``train.json``."""
     model = None
     if request.register:
-        from plmsae.registry import register
+        from plmsae.registry.models import register
 
         model = str(register(bundle, run_id=tracked.run_id))
     outcome = TrainOutcome(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError
 from plmsae.workflows.activation_cache import cache_dtype
 from plmsae.workflows.inputs import ProteinSet
 from plmsae.workflows.requests import TrainRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError
-from plmsae.tracking import start_run
+from plmsae.core.errors import InputError
+from plmsae.tracking.runs import start_run
 from plmsae.workflows.inputs import first_line, gate
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import ValidateRequest

@@ -13,7 +13,7 @@ import pytest
 from cli_fakes import Outcome, install
 
 from plmsae.cli.app import run
-from plmsae.errors import InputError, QualityError
+from plmsae.core.errors import InputError, QualityError
 from plmsae.workflows import requests
 
 Captured = pytest.CaptureFixture[str]

@@ -13,11 +13,12 @@ import pytest
 import typer
 import yaml
 
-from plmsae import __version__, recipes
+from plmsae import __version__
 from plmsae.cli import reference
 from plmsae.cli.app import ORDER, app, run
 from plmsae.cli.commands import COMMANDS
 from plmsae.cli.fields import RECIPE_OPTIONS
+from plmsae.workflows import recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUP: Any = typer.main.get_command(app)

@@ -11,7 +11,7 @@ from plmsae.concepts.evidence import Split
 from plmsae.concepts.latents import max_activations, stack_rows
 from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.concepts.selection import select_pairs, top_latents
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 N, LENGTH = 240, 50
 

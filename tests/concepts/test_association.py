@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from plmsae.concepts.association import INTERPLM_THRESHOLDS, Counts, associate
 from plmsae.concepts.latents import max_activations, scale, stack_rows
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def labels_of(world):

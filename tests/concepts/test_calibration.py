@@ -12,7 +12,7 @@ from plmsae.concepts.calibration import (
     meets,
     wilson_interval,
 )
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 @given(trials=st.integers(1, 500), data=st.data())

@@ -11,7 +11,7 @@ from plmsae.concepts.calibrators import (
     log_loss,
     reliability,
 )
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def sample(seed, n, shape):

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.calls import CALL_SCHEMA, call_spans
 from plmsae.concepts.span_rules import span_rule
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def rules(*rows):

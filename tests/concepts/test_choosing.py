@@ -18,7 +18,7 @@ from plmsae.concepts.evidence import Split
 from plmsae.concepts.latents import stack_rows
 from plmsae.concepts.probe_baseline import compare_probes
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 N, LENGTH, F = 640, 60, 12
 

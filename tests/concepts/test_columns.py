@@ -4,7 +4,7 @@ import pytest
 from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
-from plmsae.bundle_frames import CONCEPTS_SCHEMA, FEATURES_SCHEMA, conform
+from plmsae.bundle.schema import CONCEPTS_SCHEMA, FEATURES_SCHEMA, conform
 from plmsae.concepts import columns
 from plmsae.concepts.columns import column_metrics, more_of_concepts, more_of_features
 from plmsae.concepts.evaluation import evaluate_residue

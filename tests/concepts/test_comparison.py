@@ -20,7 +20,7 @@ from plmsae.concepts.headline import (
 from plmsae.concepts.latents import max_activations
 from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.concepts.selection import confirmed_pairs
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def halves(world):

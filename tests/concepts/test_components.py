@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 from plmsae.concepts.baselines import signed_units
 from plmsae.concepts.comparison import found_by
 from plmsae.concepts.components import independent_components, moments, principal_components
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def pieces(x):

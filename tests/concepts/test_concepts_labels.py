@@ -19,7 +19,7 @@ from plmsae.concepts.labels import (
     read_labels,
 )
 from plmsae.concepts.names import CLASS_OF_KEY, SITE_KEYS, tidy_name
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import FEATURE_COLUMNS, read_table
 
 

@@ -12,7 +12,7 @@ from plmsae.concepts.evaluation import evaluate_residue
 from plmsae.concepts.evidence import Split
 from plmsae.concepts.latents import max_activations
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 P, F, N_NOISE = 200, 40, 10
 THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)

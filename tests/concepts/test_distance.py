@@ -7,7 +7,7 @@ from plmsae.concepts.calibration import wilson_interval
 from plmsae.concepts.distance import accuracy_by_distance
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def test_calls_and_labels_are_counted_in_the_bin_of_their_protein():

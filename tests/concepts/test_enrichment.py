@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control, hypergeom
 
 from plmsae.concepts.enrichment import build_term_table, enrich, shuffle_terms
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def terms(rows):

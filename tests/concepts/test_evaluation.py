@@ -10,7 +10,7 @@ from plmsae.concepts.evaluation import evaluate_residue
 from plmsae.concepts.latents import stack_rows
 from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.concepts.tables import CONCEPT_COLUMNS, COUNT_COLUMNS, FEATURE_COLUMNS
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 LENGTH = 60
 

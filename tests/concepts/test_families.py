@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from plmsae.concepts.families import family_specificity, pool_maximum
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def test_pooling_takes_the_maximum_over_residues():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.concepts.hiding import class_of, hide_labels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 @given(seed=st.integers(0, 10**6), by_cluster=st.booleans())

@@ -10,7 +10,7 @@ from plmsae.concepts.identity import identity_control, residue_codes
 from plmsae.concepts.latents import max_activations, stack_rows
 from plmsae.concepts.pairs import gather_pairs
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def test_a_cysteine_feature_is_told_from_a_disulfide_feature():

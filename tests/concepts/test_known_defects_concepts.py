@@ -18,7 +18,7 @@ from plmsae.concepts.latents import max_activations, scale
 from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.concepts.significance import residue_pair_q_values
 from plmsae.concepts.term_confirmation import choose_level, confirm_terms, lay_out
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 N, LENGTH, F = 40, 30, 12
 ACCESSIONS = [f"P{i:02d}" for i in range(N)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from plmsae.concepts.calls import CALL_SCHEMA
 from plmsae.concepts.matching import match_calls
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def calls_frame(rows):

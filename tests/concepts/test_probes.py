@@ -15,7 +15,7 @@ from plmsae.concepts.probes import (
     probe_activations,
     rank_candidates,
 )
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from plmsae.concepts.term_shares import (
     share_by_information,
     tied_terms,
 )
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology, Term
 
 BP = "biological_process"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 PROTEINS = (["A", "B", "C"], [10, 5, 8])
 

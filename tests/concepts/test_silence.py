@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from plmsae.concepts.calibration import wilson_interval
 from plmsae.concepts.silence import read_missing_shares, share_by_concept, silent_precision
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def silent(p, share):

@@ -14,8 +14,8 @@ from scipy.sparse import csr_array
 from tiny import save_tiny
 
 from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.core.errors import InputError
 from plmsae.encode import Encoder
-from plmsae.errors import InputError
 from plmsae.plm.model import Plm, load_plm
 from plmsae.plm.vocabulary import tokenize
 from plmsae.plm.windows import batches

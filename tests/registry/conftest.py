@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tiny_bundle import tiny_concepts, tiny_features, tiny_meta, tiny_sae
 
-from plmsae.bundle import Bundle, write_bundle
+from plmsae.bundle.reading import Bundle
+from plmsae.bundle.writing import write_bundle
 
 Make = Callable[..., Bundle]
 
@@ -34,7 +35,7 @@ def make_bundle(tmp_path: Path) -> Make:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables and nothing in them; making it takes seconds, once."""
-    from plmsae.mlflow_store import client
+    from plmsae.tracking.store import client
 
     path = tmp_path_factory.mktemp("database") / "mlflow.db"
     client(f"sqlite:///{path}")

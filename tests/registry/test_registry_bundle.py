@@ -17,13 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import D_SAE, METRICS, tiny_concepts, tiny_features, tiny_meta, tiny_sae
 
-from plmsae.bundle import Bundle, BundleMeta, read_bundle, write_bundle
-from plmsae.bundle_frames import FEATURES_SCHEMA
+from plmsae.bundle.card import escape, model_card
+from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.reading import Bundle, read_bundle
+from plmsae.bundle.schema import FEATURES_SCHEMA
+from plmsae.bundle.writing import write_bundle
 from plmsae.concepts.calibrators import Calibrator
 from plmsae.concepts.callers import Callers
 from plmsae.concepts.probes import Probe
-from plmsae.errors import InputError, UnsafeArtifactError
-from plmsae.model_card import escape, model_card
+from plmsae.core.errors import InputError, UnsafeArtifactError
 
 Make = Callable[..., Bundle]
 

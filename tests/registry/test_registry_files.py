@@ -10,13 +10,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
-from plmsae.fingerprint import DataFingerprint, fingerprint_file, fingerprint_records
-from plmsae.naming import model_name, parse_reference, plm_slug
+from plmsae.bundle.naming import model_name, parse_reference, plm_slug
+from plmsae.core.errors import InputError
+from plmsae.core.fingerprint import DataFingerprint, fingerprint_file, fingerprint_records
+from plmsae.core.resources import registry_path
 from plmsae.proteins.records import Protein
-from plmsae.recipes import KEYS, load_recipe, recipe_for, recipe_names
-from plmsae.resources import registry_path
 from plmsae.sae.config import TrainConfig
+from plmsae.workflows.recipes import KEYS, load_recipe, recipe_for, recipe_names
 
 
 def test_the_catalogue_is_complete_and_consistent() -> None:

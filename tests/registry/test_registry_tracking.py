@@ -15,11 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError, QualityError
-from plmsae.metric_buffer import MetricBuffer, Point
-from plmsae.mlflow_store import client, experiment_id, redact, sqlite_path, tracking_uri
-from plmsae.run_facts import flatten_params
-from plmsae.tracking import MAX_PARAM, start_run, ui_command
+from plmsae.core.errors import InputError, QualityError
+from plmsae.tracking.metric_buffer import MetricBuffer, Point
+from plmsae.tracking.params import flatten_params
+from plmsae.tracking.runs import MAX_PARAM, start_run
+from plmsae.tracking.store import (
+    client,
+    experiment_id,
+    redact,
+    sqlite_path,
+    tracking_uri,
+    ui_command,
+)
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def test_a_run_ends_as_what_ended_it(store_uri: str, error: BaseException, statu
 
 CHILD = """
 import time
-from plmsae.tracking import start_run
+from plmsae.tracking.runs import start_run
 with start_run(tracking_uri={uri!r}) as run:
     run.log_metrics(1, {{"x": 1.0}})
     print(run.run_id, flush=True)
@@ -176,7 +183,7 @@ def test_processes_that_start_together_share_one_new_database(
     store_uri: str, tmp_path: Path
 ) -> None:
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
-    code = f"from plmsae.tracking import start_run\nwith start_run(tracking_uri={uri!r}): pass"
+    code = f"from plmsae.tracking.runs import start_run\nwith start_run(tracking_uri={uri!r}): pass"
     children = [
         subprocess.Popen(
             [sys.executable, "-c", code],

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import save_file
 
-from plmsae.bundle import BundleMeta
-from plmsae.fingerprint import DataFingerprint
+from plmsae.bundle.meta import BundleMeta
+from plmsae.core.fingerprint import DataFingerprint
 
 D_IN, D_SAE = 4, 6
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from sae_planted import Planted
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.checkpoints import latest_checkpoint
 from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
 from plmsae.sae.evaluate import evaluate_sae

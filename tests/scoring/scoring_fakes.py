@@ -13,7 +13,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.callers import Callers
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 TOO_LONG = 3_000

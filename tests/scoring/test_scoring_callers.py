@@ -22,7 +22,7 @@ from scoring_fakes import (
 from plmsae.concepts.calibrators import Calibrator
 from plmsae.concepts.callers import Callers
 from plmsae.concepts.probes import Probe
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.scoring.engine import score
 from plmsae.scoring.fill import fill
 

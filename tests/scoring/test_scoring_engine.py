@@ -26,8 +26,8 @@ from scoring_fakes import (
     write_fasta,
 )
 
-from plmsae import atomic
-from plmsae.errors import InputError, PlmsaeError
+from plmsae.core import atomic
+from plmsae.core.errors import InputError, PlmsaeError
 from plmsae.scoring.engine import Progress, check_arguments, score
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.scoring.manifest import Manifest

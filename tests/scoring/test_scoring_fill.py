@@ -21,7 +21,7 @@ from scoring_fakes import (
 )
 
 from plmsae.concepts.labels import labels_from_uniprot
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import read_table
 from plmsae.scoring.fill import FillResult, fill
 from plmsae.scoring.schema import ABSTAINED, PROPOSALS

@@ -17,10 +17,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "plm"))
 from tiny import save_tiny
 
 from plmsae.concepts.protein_labels import protein_concepts
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import read_obo
 from plmsae.proteins.uniprot import read_table
-from plmsae.registry import compare, list_models, resolve
+from plmsae.registry.models import compare, list_models, resolve
 from plmsae.workflows import evaluate, fill, report, score, train
 from plmsae.workflows.annotated_proteins import read_annotated_proteins
 from plmsae.workflows.evaluate_proteins import EvaluateProteinsOutcome

@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from plmsae import promotion
 from plmsae.concepts.labels import concept_counts
-from plmsae.errors import InputError
-from plmsae.gates import Gate, GateResult
-from plmsae.registry import resolve
+from plmsae.core.errors import InputError
+from plmsae.registry import promotion
+from plmsae.registry.gates import Gate, GateResult
+from plmsae.registry.models import resolve
 from plmsae.workflows import evaluate, simulate, train
 from plmsae.workflows.annotated import read_annotated
 from plmsae.workflows.evaluate import EvaluateOutcome, promoted

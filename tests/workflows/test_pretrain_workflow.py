@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.corpus import open_corpus
 from plmsae.plm.model import load_plm
 from plmsae.plm.sampling import cluster_weights

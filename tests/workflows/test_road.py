@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from plmsae.errors import InputError, QualityError
-from plmsae.registry import list_models, resolve
+from plmsae.core.errors import InputError, QualityError
+from plmsae.registry.models import list_models, resolve
 from plmsae.workflows import demo, fill, score, train, validate
 from plmsae.workflows.progress import Silent
 from plmsae.workflows.requests import (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plmsae.errors import InputError, QualityError
+from plmsae.core.errors import InputError, QualityError
 from plmsae.workflows.progress import Silent
 from plmsae.workflows.score import check_device, check_input
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from plmsae.core.errors import InputError
 from plmsae.encode import Encoder
-from plmsae.errors import InputError
 from plmsae.plm.model import load_plm
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae

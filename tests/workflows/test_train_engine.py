@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from plmsae.bundle import read_bundle
-from plmsae.errors import InputError
+from plmsae.bundle.reading import read_bundle
+from plmsae.core.errors import InputError
 from plmsae.plm.model import Plm
 from plmsae.sae.cache import CacheWriter
 from plmsae.sae.data import as_source
@@ -147,7 +147,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
 ) -> None:
     import mlflow
 
-    from plmsae.registry import list_models
+    from plmsae.registry.models import list_models
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
@@ -172,7 +172,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
 def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plmsae.registry import list_models, resolve
+    from plmsae.registry.models import list_models, resolve
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("PLMSAE_CACHE", str(tmp_path / "downloads"))

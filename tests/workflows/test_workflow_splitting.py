@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.workflows.requests import EvaluateRequest
 from plmsae.workflows.splitting import check_split, species_of, split_table, split_tables
 

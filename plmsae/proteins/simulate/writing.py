@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from plmsae.atomic import atomic_path, write_json
+from plmsae.core.atomic import atomic_path, write_json
 from plmsae.proteins.simulate.decoys import DECOYS
 from plmsae.proteins.simulate.labels import FEATURE_COLUMNS
 from plmsae.proteins.simulate.motifs import MOTIFS

@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 from itertools import pairwise
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.architectures.topk import TopK
 from plmsae.sae.code import SparseCode
 

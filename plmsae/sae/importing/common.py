@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.opening import Weights
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.architectures.hierarchical import HierarchicalTopK
 from plmsae.sae.base import Sae
 from plmsae.sae.formats import WEIGHTS_NAME, is_ours

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, whole
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, ScaleConvention
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import accumulate
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, without_prefix
 from plmsae.sae.importing.opening import TORCH, Weights, inside

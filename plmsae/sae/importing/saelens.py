@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import Arch, SaeConfig
 from plmsae.sae.formats import CONFIG_NAME, WEIGHTS_NAME
 from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, whole

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, whole
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar

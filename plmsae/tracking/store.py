@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

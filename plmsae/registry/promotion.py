@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError, QualityError
-from plmsae.gates import GateResult, check_gates, load_gates
-from plmsae.lookup import ModelRef, find_version
-from plmsae.mlflow_store import client, mlflow_errors
-from plmsae.model_files import fetch_model
-from plmsae.naming import DEFAULT_ALIAS, Reference, parse_reference
+from plmsae.bundle.naming import DEFAULT_ALIAS, Reference, parse_reference
+from plmsae.core.errors import InputError, QualityError
+from plmsae.registry.gates import GateResult, check_gates, load_gates
+from plmsae.registry.mlflow_model import fetch_model
+from plmsae.registry.versions import ModelRef, find_version
+from plmsae.tracking.store import client, mlflow_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,7 +86,7 @@ def promote(
     force : bool, optional
         Promote though gates fail; the log says so.
     tracking_uri : str, optional
-        See `mlflow_store.tracking_uri`.
+        See `store.tracking_uri`.
     gates_file : Path, optional
         Instead of ``registry/promotion.yaml``.
 
@@ -200,7 +200,7 @@ def promotion_log(name: str, *, tracking_uri: str | None = None) -> pl.DataFrame
     name : str
         A registered name.
     tracking_uri : str, optional
-        See `mlflow_store.tracking_uri`.
+        See `store.tracking_uri`.
 
     Returns
     -------

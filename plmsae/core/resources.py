@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def registry_path(name: str) -> Path:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError
-from plmsae.mlflow_store import mlflow_errors, redact
-from plmsae.naming import PREFIX, Reference
+from plmsae.bundle.naming import PREFIX, Reference
+from plmsae.core.errors import InputError
+from plmsae.tracking.store import mlflow_errors, redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +23,7 @@ class ModelRef:
     """One registered version."""
 
     name: str
-    """Registered name (see `plmsae.naming`)."""
+    """Registered name (see `plmsae.bundle.naming`)."""
     version: str
     """Digits, as text (MLflow gives an int or a str, depending on the store)."""
     model_id: str

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from plmsae.bundle import MODEL_FILE, Bundle, read_bundle
-from plmsae.errors import InputError, UnsafeArtifactError
-from plmsae.mlflow_store import mlflow_errors, redact
-from plmsae.naming import is_model_id
+from plmsae.bundle.naming import is_model_id
+from plmsae.bundle.reading import MODEL_FILE, Bundle, read_bundle
+from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.tracking.store import mlflow_errors, redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -206,7 +206,7 @@ def fetch_model(
     Parameters
     ----------
     store : MlflowClient
-        From `mlflow_store.client`.
+        From `store.client`.
     model_id : str
         ``m-…``.
     expected_digest : str, optional

@@ -16,22 +16,20 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError
-from plmsae.metric_buffer import MetricBuffer, Point
-from plmsae.mlflow_store import (
+from plmsae.core.errors import InputError
+from plmsae.tracking.environment import system_facts
+from plmsae.tracking.metric_buffer import MetricBuffer, Point
+from plmsae.tracking.params import clean_name, flatten_params
+from plmsae.tracking.store import (
     client,
     experiment_id,
     import_mlflow,
     mlflow_errors,
     tracking_uri,
-    ui_command,
 )
-from plmsae.run_facts import clean_name, flatten_params, system_facts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-__all__ = ["Run", "flatten_params", "start_run", "system_facts", "ui_command"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -157,7 +155,7 @@ def start_run(
     Parameters
     ----------
     experiment : str, optional
-        See `mlflow_store.experiment_id`; of no effect inside ``mlflow run`` or another run.
+        See `store.experiment_id`; of no effect inside ``mlflow run`` or another run.
     run_name : str, optional
         Shown in the UI; MLflow makes one up otherwise.
     params : dataclass, mapping, optional
@@ -165,7 +163,7 @@ def start_run(
     tags : mapping, optional
         Set beside the facts of the machine.
     tracking_uri : str, optional
-        See `mlflow_store.tracking_uri`.
+        See `store.tracking_uri`.
 
     Yields
     ------

@@ -7,31 +7,22 @@ file's SHA-256 stands in ``model.json``, and the version in the registry carries
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import logging
-import math
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.atomic import atomic_folder, write_json
-from plmsae.bundle_frames import CONCEPTS_SCHEMA, FEATURES_SCHEMA, check_frame, conform
-from plmsae.bundle_meta import BundleMeta
-from plmsae.errors import InputError, UnsafeArtifactError
-from plmsae.fingerprint import fingerprint_file
-from plmsae.safe_files import list_data_files, read_json, safetensors_shapes
+from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.safe_files import list_data_files, read_json, safetensors_shapes
+from plmsae.bundle.schema import CONCEPTS_SCHEMA, FEATURES_SCHEMA, check_frame
+from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.fingerprint import fingerprint_file
 
 if TYPE_CHECKING:
     import polars as pl
 
     from plmsae.concepts.callers import Callers
-
-__all__ = ["Bundle", "BundleMeta", "read_bundle", "write_bundle"]
-
-_LOG = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 MODEL_FILE, CARD_FILE = "model.json", "README.md"
@@ -39,7 +30,7 @@ FEATURES_FILE, CONCEPTS_FILE = "features.parquet", "concepts.parquet"
 CONFIG_FILE, WEIGHTS_FILE = "sae/cfg.json", "sae/sae_weights.safetensors"
 CALLERS_FILE = "callers.json"
 """Probes and calibrators; a bundle may lack it."""
-_NEEDED = (CONFIG_FILE, WEIGHTS_FILE, FEATURES_FILE, CONCEPTS_FILE, CARD_FILE)
+NEEDED_FILES = (CONFIG_FILE, WEIGHTS_FILE, FEATURES_FILE, CONCEPTS_FILE, CARD_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +46,7 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """The name it is registered under (see `plmsae.naming`)."""
+        """The name it is registered under (see `plmsae.bundle.naming`)."""
         return self.meta.name
 
     @property
@@ -65,12 +56,12 @@ class Bundle:
 
     @cached_property
     def features(self) -> pl.DataFrame:
-        """One row per latent, in the order of the latents (`bundle_frames.FEATURES_SCHEMA`)."""
+        """One row per latent, in the order of the latents (`schema.FEATURES_SCHEMA`)."""
         return self._frame(FEATURES_FILE, FEATURES_SCHEMA)
 
     @cached_property
     def concepts(self) -> pl.DataFrame:
-        """One row per concept and latent that detects it (`bundle_frames.CONCEPTS_SCHEMA`)."""
+        """One row per concept and latent that detects it (`schema.CONCEPTS_SCHEMA`)."""
         return self._frame(CONCEPTS_FILE, CONCEPTS_SCHEMA)
 
     @cached_property
@@ -103,92 +94,6 @@ class Bundle:
             raise InputError(f"not a readable Parquet file: {error}", where=path) from error
         check_frame(frame, schema, d_sae=self.meta.d_sae, where=path)
         return frame
-
-
-def write_bundle(
-    folder: Path,
-    *,
-    sae_folder: Path,
-    meta: BundleMeta,
-    features: pl.DataFrame,
-    concepts: pl.DataFrame,
-    callers: Callers | None = None,
-) -> Bundle:
-    """Write a bundle; it appears whole or not at all.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to; an older bundle there is replaced, any other folder with content is left alone.
-    sae_folder : Path
-        Holds ``cfg.json`` and ``sae_weights.safetensors``; only these two are copied.
-    meta : BundleMeta
-        Metrics that are NaN or infinite are left out with a warning: they are not measurements.
-    features : DataFrame
-        One row per latent, any order, the columns of `bundle_frames.FEATURES_SCHEMA`; more
-        columns are kept. Number types are converted where that loses nothing.
-    concepts : DataFrame
-        Likewise for `bundle_frames.CONCEPTS_SCHEMA`.
-    callers : Callers, optional
-        Probes and calibrators, written as JSON if there are any.
-
-    Returns
-    -------
-    Bundle
-        The bundle as read back.
-
-    Raises
-    ------
-    InputError
-        If a frame or the SAE folder does not fit `meta`.
-    """
-    from plmsae.model_card import model_card
-
-    folder = Path(folder)
-    if folder.exists() and not (folder / MODEL_FILE).is_file() and any(folder.iterdir()):
-        raise InputError("the folder holds something else than a bundle", where=folder)
-    meta = _without_non_finite(meta)
-    features = conform(features, FEATURES_SCHEMA, d_sae=meta.d_sae, where=FEATURES_FILE)
-    concepts = conform(concepts, CONCEPTS_SCHEMA, d_sae=meta.d_sae, where=CONCEPTS_FILE)
-    with atomic_folder(folder) as target:
-        (target / "sae").mkdir()
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            source = Path(sae_folder) / Path(name).name
-            if not source.is_file():
-                raise InputError("not an SAE folder: file is missing", where=source)
-            shutil.copyfile(source, target / name)
-        features.write_parquet(target / FEATURES_FILE)
-        concepts.write_parquet(target / CONCEPTS_FILE)
-        written = list(_NEEDED)
-        if callers:
-            write_json(target / CALLERS_FILE, callers.to_json())
-            written.append(CALLERS_FILE)
-        draft = Bundle(path=target, meta=meta, digest="")
-        (target / CARD_FILE).write_text(model_card(draft), encoding="utf-8")
-        files = {name: fingerprint_file(target / name) for name in written}
-        body = {"schema_version": SCHEMA_VERSION, "files": files, **meta.to_json()}
-        write_json(target / MODEL_FILE, body)
-        # Nothing that would be refused later gets out of here.
-        checked = read_bundle(target)
-        _check_callers(checked)
-    return read_bundle(folder)
-
-
-def _check_callers(bundle: Bundle) -> None:
-    from plmsae.concepts.callers import missing_probes
-
-    lost = missing_probes(bundle.concepts, bundle.callers)
-    if lost:
-        raise InputError(
-            "is called by a probe that is not there", where=CONCEPTS_FILE, record=lost[0]
-        )
-
-
-def _without_non_finite(meta: BundleMeta) -> BundleMeta:
-    finite = {name: float(value) for name, value in meta.metrics.items() if math.isfinite(value)}
-    for name in sorted(set(meta.metrics) - set(finite)):
-        _LOG.warning("metric %s is %s and is left out of the bundle", name, meta.metrics[name])
-    return dataclasses.replace(meta, metrics=finite)
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -236,7 +141,7 @@ def read_bundle(folder: Path) -> Bundle:
 def _check_files(folder: Path, files: dict[str, Path], recorded: object) -> None:
     if not isinstance(recorded, dict):
         raise InputError("field 'files' is missing", where=folder / MODEL_FILE)
-    for name in _NEEDED:
+    for name in NEEDED_FILES:
         if name not in files or name not in recorded:
             raise InputError(f"not a whole bundle: {name} is missing", where=folder)
     for name, path in files.items():

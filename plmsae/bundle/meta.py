@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from plmsae.errors import InputError
-from plmsae.fingerprint import DataFingerprint
-from plmsae.naming import UNITS, model_name
+from plmsae.bundle.naming import UNITS, model_name
+from plmsae.core.errors import InputError
+from plmsae.core.fingerprint import DataFingerprint
 
 _METRIC = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
 
@@ -97,7 +97,7 @@ class BundleMeta:
 
     @property
     def name(self) -> str:
-        """The name it is registered under (see `plmsae.naming`)."""
+        """The name it is registered under (see `plmsae.bundle.naming`)."""
         return model_name(
             self.plm, self.layer, self.unit, target=self.target, target_layer=self.target_layer
         )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from plmsae.errors import InputError
-from plmsae.resources import registry_path
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 
 _OPS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le}
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from plmsae.errors import InputError
-from plmsae.naming import is_slug
-from plmsae.resources import registry_path
+from plmsae.bundle.naming import is_slug
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 
 SAE_KEYS: dict[str, tuple[type, ...]] = {
     "arch": (str,),

@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from plmsae.fingerprint import DataFingerprint
+from plmsae.core.fingerprint import DataFingerprint
 
 if TYPE_CHECKING:
-    from plmsae.bundle import Bundle, BundleMeta
+    from plmsae.bundle.meta import BundleMeta
+    from plmsae.bundle.reading import Bundle
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#!|~])")
 _TOP = 15

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import InputError, UnsafeArtifactError
 
 _MIB = 1 << 20
 _MAX_BYTES = {

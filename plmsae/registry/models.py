@@ -14,17 +14,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle import Bundle, BundleMeta, read_bundle
-from plmsae.lookup import DIGEST_TAG, ModelRef, find_version, ref_of, search_versions
-from plmsae.mlflow_store import client, experiment_id, mlflow_errors, redact, tracking_uri
-from plmsae.model_files import fetch_model, read_model_folder, save_model_folder
-from plmsae.naming import parse_reference
+from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.naming import parse_reference
+from plmsae.bundle.reading import Bundle, read_bundle
+from plmsae.registry.mlflow_model import fetch_model, read_model_folder, save_model_folder
+from plmsae.registry.versions import DIGEST_TAG, ModelRef, find_version, ref_of, search_versions
+from plmsae.tracking.store import client, experiment_id, mlflow_errors, redact, tracking_uri
 
 if TYPE_CHECKING:
     import polars as pl
     from mlflow import MlflowClient
 
-__all__ = ["HEADLINE_METRICS", "ModelRef", "compare", "list_models", "register", "resolve"]
+__all__ = ["HEADLINE_METRICS", "compare", "list_models", "register", "resolve"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def register(
     bundle : Bundle or Path
         What to register; checked again, file by file.
     tracking_uri : str, optional
-        See `mlflow_store.tracking_uri`.
+        See `store.tracking_uri`.
     run_id : str, optional
         The run that made it; its metrics in MLflow are then tied to the model. By default the
         run that is active in this process, if any.
@@ -185,7 +186,7 @@ def resolve(ref: str | Path, *, tracking_uri: str | None = None) -> Bundle:
         ``models:/m-…``, or a folder: a bundle, or an MLflow model that holds one. What is both a
         folder and a name is taken as the folder.
     tracking_uri : str, optional
-        See `mlflow_store.tracking_uri`; not used for a folder.
+        See `store.tracking_uri`; not used for a folder.
 
     Returns
     -------
@@ -228,7 +229,7 @@ def list_models(*, tracking_uri: str | None = None) -> pl.DataFrame:
     Parameters
     ----------
     tracking_uri : str, optional
-        See `mlflow_store.tracking_uri`.
+        See `store.tracking_uri`.
 
     Returns
     -------
@@ -286,7 +287,7 @@ def compare(refs: Sequence[str | Path], *, tracking_uri: str | None = None) -> p
     refs : sequence of str or Path
         As `resolve` takes them. Registered versions are not downloaded if their tags tell all.
     tracking_uri : str, optional
-        See `mlflow_store.tracking_uri`.
+        See `store.tracking_uri`.
 
     Returns
     -------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 if TYPE_CHECKING:
     import polars as pl
