@@ -22,7 +22,7 @@ from plmsae.core.fingerprint import fingerprint_file
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.concepts.callers import Callers
+    from plmsae.concepts.calling.callers import Callers
 
 SCHEMA_VERSION = 1
 MODEL_FILE, CARD_FILE = "model.json", "README.md"
@@ -67,7 +67,7 @@ class Bundle:
     @cached_property
     def callers(self) -> Callers:
         """Probes and calibrators; empty for a model registered without any."""
-        from plmsae.concepts.callers import Callers
+        from plmsae.concepts.calling.callers import Callers
 
         path = self.path / CALLERS_FILE
         if not path.is_file():

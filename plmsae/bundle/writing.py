@@ -32,7 +32,7 @@ from plmsae.core.fingerprint import fingerprint_file
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.concepts.callers import Callers
+    from plmsae.concepts.calling.callers import Callers
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def write_bundle(
 
 
 def _check_callers(bundle: Bundle) -> None:
-    from plmsae.concepts.callers import missing_probes
+    from plmsae.concepts.calling.callers import missing_probes
 
     lost = missing_probes(bundle.concepts, bundle.callers)
     if lost:

@@ -181,7 +181,7 @@ class SeenAccessions:
         return True
 
 
-class Judge:
+class RecordValidator:
     """Decides for each raw record whether it is a `Protein` or `Rejected`.
 
     Parameters
@@ -253,7 +253,7 @@ def _read(source: Source, strict: bool, alphabet: Alphabet) -> Iterator[Protein 
         records = fasta_records(name, chunks)
     else:
         records = (raw for raw, _ in TableReader(name, chunks).rows())
-    judge = Judge(source, strict=strict, alphabet=alphabet)
+    judge = RecordValidator(source, strict=strict, alphabet=alphabet)
     nothing = True
     for raw in records:
         nothing = False

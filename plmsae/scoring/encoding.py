@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
     from scipy.sparse import csr_array
 
-    from plmsae.concepts.callers import Callers
+    from plmsae.concepts.calling.callers import Callers
     from plmsae.encode import Encoder
     from plmsae.plm.model import Device, Precision
 

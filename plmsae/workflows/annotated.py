@@ -112,7 +112,7 @@ def _read(
     """Return proteins (accession, sequence, and what else a UniProt table has) and labels."""
     import polars as pl
 
-    from plmsae.concepts.labels import check_labels, labels_from_uniprot, read_labels
+    from plmsae.concepts.labels.label_table import check_labels, labels_from_uniprot, read_labels
     from plmsae.proteins.uniprot import read_table
 
     if request.proteins is not None:
@@ -134,7 +134,7 @@ def _read(
 
 def _common(labels: pl.DataFrame, request: EvaluateRequest) -> pl.DataFrame:
     """Keep the labels of the concepts that are as common as asked for."""
-    from plmsae.concepts.labels import filter_concepts
+    from plmsae.concepts.labels.label_table import filter_concepts
 
     if not (request.min_residues or request.min_spans):
         return labels

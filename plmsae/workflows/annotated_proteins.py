@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plmsae.concepts.protein_terms import ProteinTerms, gather_terms
-from plmsae.concepts.term_confirmation import Layout, lay_out
+from plmsae.concepts.enrichment.term_confirmation import SplitTerms, lay_out
+from plmsae.concepts.labels.protein_terms import ProteinTerms, gather_terms
 from plmsae.core.errors import InputError
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
@@ -32,7 +32,7 @@ class AnnotatedProteins:
     data: Annotated
     """Proteins and their split; `labels` are the terms as labels of whole proteins."""
     terms: ProteinTerms
-    layout: Layout
+    layout: SplitTerms
     ontology: Ontology | None
     ontology_name: str
     rejected: pl.DataFrame

@@ -38,7 +38,7 @@ def run_backtest(
     hide_share, seed
         As for `plmsae.scoring.backtest.backtest`.
     """
-    from plmsae.concepts.names import names_of_ids
+    from plmsae.concepts.labels.names import names_of_ids
     from plmsae.proteins.splits import cluster_table
     from plmsae.reports.plots_of_calls import plot_backtest
     from plmsae.scoring.backtest import HIDINGS, backtest
@@ -74,7 +74,7 @@ def backtest_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Return a back-test in words: a line for each way of hiding, then the busiest concepts."""
     import polars as pl
 
-    from plmsae.concepts.names import named
+    from plmsae.concepts.labels.names import named
     from plmsae.scoring.truth import totals
 
     frame = pl.DataFrame(rows, infer_schema_length=None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
     from scipy.sparse import csr_array
 
-    from plmsae.concepts.components import Components
+    from plmsae.concepts.baselines.components import Components
     from plmsae.concepts.evaluation import Evaluation
     from plmsae.encode import Encoder
 
@@ -56,7 +56,7 @@ def compare(
     encoder: Encoder,
     progress: Progress,
 ) -> pl.DataFrame:
-    """Return the headline table (:func:`plmsae.concepts.headline.headline_table`), the SAE first.
+    """Return the headline table (`headline.headline_table`), the SAE first.
 
     Empty if the request wants no baselines.
 
@@ -68,18 +68,18 @@ def compare(
         Whose concepts to look for.
     latents, states : sequence
         For each protein the latents (length, F) and the activations (length, D); see
-        :func:`plmsae.workflows.states.encode_with_states`.
+        :func:`plmsae.workflows.activation_store.encode_with_states`.
     encoder : Encoder
         What made them.
     progress : Progress
     """
     import polars as pl
 
-    from plmsae.concepts.baselines import shuffle_labels
-    from plmsae.concepts.bootstrap import draw_proteins
-    from plmsae.concepts.comparison import found_by
-    from plmsae.concepts.headline import headline_table
-    from plmsae.concepts.residue_labels import build_residue_labels
+    from plmsae.concepts.association.bootstrap import draw_proteins
+    from plmsae.concepts.baselines.comparison import count_detected
+    from plmsae.concepts.baselines.control_latents import shuffle_labels
+    from plmsae.concepts.baselines.headline import headline_table
+    from plmsae.concepts.labels.residue_labels import build_residue_labels
 
     if request.baselines == "none":
         return headline_table([])
@@ -106,7 +106,7 @@ def compare(
             table = shuffled if method.shuffled else labels
             select, report = ((proteins, table.take(proteins)) for proteins in splits)
             found.append(
-                found_by(
+                count_detected(
                     method.name,
                     method.latents_of,
                     select,
@@ -146,7 +146,11 @@ def _methods(
     progress: Progress,
 ) -> Iterator[Method]:
     """Yield the SAE and its baselines one by one, so that each can be forgotten after its turn."""
-    from plmsae.concepts.baselines import amino_acid_latents, signed_units, window_latents
+    from plmsae.concepts.baselines.control_latents import (
+        amino_acid_latents,
+        signed_units,
+        window_latents,
+    )
 
     config = encoder.sae.config
     yield Method(name="sae", latents_of=latents.__getitem__, n_latents=config.d_sae)
@@ -202,7 +206,11 @@ def _fit(
     request: EvaluateRequest, select: NDArray[np.int64], states_of: StatesOf
 ) -> tuple[NDArray[np.float32], dict[str, Components]]:
     """Return the mean over select residues and, if wanted, their components by method."""
-    from plmsae.concepts.components import independent_components, moments, principal_components
+    from plmsae.concepts.baselines.components import (
+        independent_components,
+        moments,
+        principal_components,
+    )
 
     rng = np.random.default_rng([request.seed, 11])
     chosen: list[int] = []

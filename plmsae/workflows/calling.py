@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from plmsae.concepts.callers import BY_PROBE, Callers
+from plmsae.concepts.calling.callers import BY_PROBE, Callers
 from plmsae.core.errors import InputError
 from plmsae.tracking.runs import Run
 from plmsae.workflows.annotated import Annotated
@@ -22,8 +22,8 @@ from plmsae.workflows.requests import EvaluateRequest
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+    from plmsae.concepts.association.evidence import Split
     from plmsae.concepts.evaluation import Evaluation
-    from plmsae.concepts.evidence import Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +117,11 @@ def choose_calling(
     unit : str
         ``protein`` where each protein is one row.
     """
-    from plmsae.concepts.annotator import registered_concepts
-    from plmsae.concepts.calibration import meets
-    from plmsae.concepts.call_calibration import calibrators_of, fit_calibrators, judge
-    from plmsae.concepts.choosing import choose_callers, inner_folds, take
-    from plmsae.concepts.crossfit import crossfit_calls
+    from plmsae.concepts.calling.calibration import meets
+    from plmsae.concepts.calling.call_calibration import calibrators_of, fit_calibrators, judge
+    from plmsae.concepts.calling.caller_selection import choose_callers, inner_folds, take
+    from plmsae.concepts.calling.crossfit import crossfit_calls
+    from plmsae.concepts.calling.threshold_tuning import registered_concepts
 
     if evaluation.annotator is None:
         return Calling(concepts=evaluation.concepts)
@@ -201,9 +201,9 @@ def _by_distance(
     scale_F: NDArray[np.float32],
 ) -> pl.DataFrame:
     """Count the calls of the concepts that may be called, by nearness to the select proteins."""
-    from plmsae.concepts.call_calibration import make_calls
-    from plmsae.concepts.distance import accuracy_by_distance
-    from plmsae.concepts.matching import match_calls
+    from plmsae.concepts.calling.call_calibration import make_calls
+    from plmsae.concepts.calling.distance import accuracy_by_distance
+    from plmsae.concepts.calling.matching import match_calls
     from plmsae.proteins.splits import nearest_identity
 
     sequences = {name: [data.sequences[int(i)] for i in index] for name, index in at.items()}
@@ -228,8 +228,8 @@ def _splits(
     data: Annotated, evaluation: Evaluation, latents: Sequence[csr_array], unit: str
 ) -> tuple[Split, Split, dict[str, NDArray[np.int64]]]:
     """Return select and report with the evaluated concepts, and the indices of their proteins."""
-    from plmsae.concepts.evidence import Split
-    from plmsae.concepts.residue_labels import build_residue_labels
+    from plmsae.concepts.association.evidence import Split
+    from plmsae.concepts.labels.residue_labels import build_residue_labels
 
     names = evaluation.concepts["concept"]
     labels = build_residue_labels(
@@ -262,8 +262,8 @@ def _rivals(
     seed: int,
     unit: str,
 ) -> pl.DataFrame:
-    from plmsae.concepts.choosing import take
-    from plmsae.concepts.probe_baseline import MAX_CONCEPTS, compare_probes
+    from plmsae.concepts.baselines.probe_baseline import MAX_CONCEPTS, compare_probes
+    from plmsae.concepts.calling.caller_selection import take
 
     index = {name: np.flatnonzero(fold_P == name) for name in ("fit", "tune")}
     folds = {name: take(select, members) for name, members in index.items()} | {"report": report}

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from plmsae.concepts.silence import silent_precision
+from plmsae.concepts.labels.missing_labels import silent_precision
 from plmsae.core.atomic import atomic_path
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import ui_command
@@ -238,8 +238,8 @@ def _missing_shares(known: Path, truth: Path, target: Path) -> float:
     secondary structure loses nothing. Here that is known; of a real table it is the curator's
     guess.
     """
-    from plmsae.concepts.hiding import class_of
-    from plmsae.concepts.labels import labels_from_uniprot
+    from plmsae.concepts.labels.label_holdout import class_of
+    from plmsae.concepts.labels.label_table import labels_from_uniprot
     from plmsae.proteins.uniprot import read_table
 
     left, all_of = (

@@ -13,9 +13,11 @@ from plmsae.bundle.writing import write_bundle
 from plmsae.core.errors import InputError
 from plmsae.registry.models import register, resolve
 from plmsae.tracking.runs import Run, start_run
+from plmsae.workflows.activation_store import encode_with_states
 from plmsae.workflows.annotated import label_context, read_annotated
 from plmsae.workflows.baselines import check_baselines, compare, log_comparison
 from plmsae.workflows.calling import calling_lines, choose_calling
+from plmsae.workflows.feature_properties import property_lines, with_properties
 from plmsae.workflows.fidelity import (
     Reconstruction,
     log_reconstruction,
@@ -23,10 +25,8 @@ from plmsae.workflows.fidelity import (
     wants_head,
 )
 from plmsae.workflows.inputs import gate
-from plmsae.workflows.kinds import kind_lines, with_kinds
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import EvaluateRequest
-from plmsae.workflows.states import encode_with_states
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,7 +44,7 @@ class EvaluateOutcome:
     """How the proteins were split."""
     summary: dict[str, float]
     baselines: list[dict[str, Any]]
-    """One row a method: the columns of :func:`plmsae.concepts.headline.headline_table`."""
+    """One row a method: the columns of `headline.headline_table`."""
     top_concepts: list[dict[str, Any]]
     callable_concepts: list[dict[str, Any]]
     """Those whose calls reach the precision asked for, on held-out proteins."""
@@ -73,7 +73,7 @@ class EvaluateOutcome:
         lines += _headline_lines(self.baselines)
         if self.reconstruction is not None:
             lines += self.reconstruction.lines()
-        lines += kind_lines(self.summary)
+        lines += property_lines(self.summary)
         if self.top_concepts:
             lines.append("best concepts (F1 on held-out proteins; precision of calls; 95 %):")
         lines += [
@@ -101,7 +101,7 @@ AnyOutcome = TypeVar("AnyOutcome", bound=EvaluateOutcome)
 def _headline_lines(rows: list[dict[str, Any]]) -> list[str]:
     import polars as pl
 
-    from plmsae.concepts.headline import HEADLINE_SCHEMA, headline_lines
+    from plmsae.concepts.baselines.headline import HEADLINE_SCHEMA, headline_lines
 
     return headline_lines(pl.DataFrame(rows, schema=HEADLINE_SCHEMA))
 
@@ -129,9 +129,9 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     QualityError
         If the labels fail a critical expectation, or promotion was asked for and a gate is not met.
     """
-    from plmsae.concepts.calibration import meets
+    from plmsae.concepts.baselines.headline import headline_metrics, registered_metrics
+    from plmsae.concepts.calling.calibration import meets
     from plmsae.concepts.evaluation import evaluate_residue
-    from plmsae.concepts.headline import headline_metrics, registered_metrics
     from plmsae.scoring.encoding import load_encoder
 
     check_baselines(request)
@@ -191,7 +191,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         concepts = calling.concepts
         callable_concepts = meets(concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
-        features, concepts, kinds = with_kinds(data, evaluation, concepts, latents, progress)
+        features, concepts, kinds = with_properties(data, evaluation, concepts, latents, progress)
         metrics |= kinds
         source = request.report_on if organism and request.report_on else request.concepts
         new = write_bundle(
@@ -256,7 +256,7 @@ def _log(
     metrics: dict[str, float],
 ) -> None:
     """Put tables, figures and metrics where MLflow shows them."""
-    from plmsae.concepts.labels import concept_counts
+    from plmsae.concepts.labels.label_table import concept_counts
     from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
 
     tracked.log_metrics(0, metrics)

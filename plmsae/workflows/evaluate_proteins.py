@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
-from plmsae.concepts.term_confirmation import Confirmation
-from plmsae.concepts.term_shares import ALL_GO
+from plmsae.concepts.enrichment.term_confirmation import Confirmation
+from plmsae.concepts.enrichment.term_shares import ALL_GO
 from plmsae.registry.models import register
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.annotated_proteins import AnnotatedProteins, read_annotated_proteins
@@ -45,7 +45,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         If the proteins fail a critical expectation, or promotion was asked for and a gate is not
         met.
     """
-    from plmsae.concepts.calibration import meets
+    from plmsae.concepts.calling.calibration import meets
     from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of
     from plmsae.scoring.encoding import load_encoder
 
@@ -176,7 +176,7 @@ class _Tests:
         means_PD: NDArray[np.float32],
     ) -> None:
         """Count, by method, the terms that a single unit detects: the residue protocol."""
-        from plmsae.concepts.baselines import signed_units
+        from plmsae.concepts.baselines.control_latents import signed_units
         from plmsae.concepts.protein_evaluation import found_by_units
 
         data = annotated.data
@@ -194,8 +194,8 @@ class _Tests:
         self, annotated: AnnotatedProteins, latents_PF: csr_array
     ) -> dict[str, pl.DataFrame]:
         """Return what is written beside the bundle, by name."""
-        from plmsae.concepts import term_shares
-        from plmsae.concepts.families import family_specificity
+        from plmsae.concepts.enrichment import term_shares
+        from plmsae.concepts.features.family_specificity import family_specificity
 
         own, tied = self.own, self.tied[SAE]
         known = annotated.terms.descriptions.drop("n_proteins")
@@ -255,10 +255,14 @@ def _run_tests(
     progress: Progress,
 ) -> _Tests:
     """Run the SAE and its baselines through one protocol."""
-    from plmsae.concepts.enrichment import active_proteins
-    from plmsae.concepts.protein_baselines import composition, matched_units, shuffle_within
-    from plmsae.concepts.term_confirmation import choose_level, confirm_terms, lay_out
-    from plmsae.concepts.term_shares import summarise, tied_terms
+    from plmsae.concepts.baselines.protein_baselines import (
+        composition,
+        matched_units,
+        shuffle_within,
+    )
+    from plmsae.concepts.enrichment.enrichment import active_proteins
+    from plmsae.concepts.enrichment.term_confirmation import choose_level, confirm_terms, lay_out
+    from plmsae.concepts.enrichment.term_shares import summarise, tied_terms
 
     data, layout, seed = annotated.data, annotated.layout, request.seed
     with progress.task("testing latents for terms") as task:

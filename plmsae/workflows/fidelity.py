@@ -143,7 +143,7 @@ def _latent_statistics(latents: list[csr_array], d_sae: int) -> dict[str, float]
 def _by_residue(encoder: Encoder, sample: list[str]) -> tuple[GroupVariance, pl.DataFrame]:
     import polars as pl
 
-    from plmsae.concepts.identity import LETTERS, residue_codes
+    from plmsae.concepts.association.residue_control import LETTERS, residue_codes
     from plmsae.sae.groups import variance_by_group
 
     def chunks() -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
@@ -168,7 +168,7 @@ def _spliced(
 ) -> dict[str, float]:
     import torch
 
-    from plmsae.plm.splice import fidelity
+    from plmsae.plm.fidelity import fidelity
 
     result = fidelity(
         encoder.plm,

@@ -16,8 +16,8 @@ from plmsae.workflows.score import (
     check_device,
     check_input,
     encoder_on,
+    progress_callback,
     quality_folder,
-    shower,
 )
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def abstained_lines(
     min_precision, missing_share : float
         What the run was asked for.
     """
-    from plmsae.concepts.names import named
+    from plmsae.concepts.labels.names import named
     from plmsae.scoring.fill import UNMEASURED
 
     lines = []
@@ -156,9 +156,9 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     QualityError
         If the proteins of the table or the proposals fail a critical expectation.
     """
-    from plmsae.concepts.hiding import check_hide_share
-    from plmsae.concepts.names import names_of_ids
-    from plmsae.concepts.silence import check_missing_share, read_missing_shares
+    from plmsae.concepts.labels.label_holdout import check_hide_share
+    from plmsae.concepts.labels.missing_labels import check_missing_share, read_missing_shares
+    from plmsae.concepts.labels.names import names_of_ids
     from plmsae.proteins.ontology import read_obo
     from plmsae.proteins.uniprot import read_table
     from plmsae.scoring.engine import check_arguments
@@ -202,7 +202,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 missing_shares=known_shares,
                 ontology=ontology,
                 strict=request.strict,
-                progress=shower(task),
+                progress=progress_callback(task),
             )
         known = result.labels
         measured: pl.DataFrame | None = None

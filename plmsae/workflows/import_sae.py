@@ -22,7 +22,7 @@ from plmsae.tracking.runs import start_run
 from plmsae.workflows.inputs import read_protein_set
 from plmsae.workflows.progress import Progress
 from plmsae.workflows.requests import ImportRequest
-from plmsae.workflows.train_outcome import write_unproved
+from plmsae.workflows.train_outcome import write_unevaluated_bundle
 
 if TYPE_CHECKING:
     import polars as pl
@@ -316,7 +316,7 @@ def _write(
         target=sae.config.target,
         target_layer=request.target_layer,
     )
-    return write_unproved(
+    return write_unevaluated_bundle(
         request.out / name,
         sae,
         features,

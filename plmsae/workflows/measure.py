@@ -51,7 +51,7 @@ def recovered(
     plm: Plm, layer: int, sae: Sae, sequences: list[str], *, masked: bool = True
 ) -> dict[str, float]:
     """Return what is left of the PLM's predictions when the SAE's reconstruction is spliced in."""
-    from plmsae.plm.splice import fidelity
+    from plmsae.plm.fidelity import fidelity
 
     sae = sae.to(plm.device)
     result = fidelity(plm, sequences, layer, sae.reconstruct, masked=masked)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from plmsae.concepts.names import named
-from plmsae.concepts.term_confirmation import FDR
-from plmsae.concepts.term_shares import ALL_GO
+from plmsae.concepts.enrichment.term_confirmation import FDR
+from plmsae.concepts.enrichment.term_shares import ALL_GO
+from plmsae.concepts.labels.names import named
 from plmsae.workflows.evaluate import EvaluateOutcome
 
 SAE = "sae"

@@ -70,7 +70,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     accessions = [p.accession for p in proteins.proteins]
     labels = None
     if is_table(request.proteins):
-        from plmsae.concepts.labels import labels_from_uniprot
+        from plmsae.concepts.labels.label_table import labels_from_uniprot
         from plmsae.proteins.uniprot import read_table
 
         table = read_table(Path(request.proteins))

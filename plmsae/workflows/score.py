@@ -21,8 +21,7 @@ from plmsae.workflows.requests import ScoreRequest
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.scoring.engine import OnProgress
-    from plmsae.scoring.engine import Progress as ScoreProgress
+    from plmsae.scoring.engine import OnProgress, ScoreProgress
     from plmsae.scoring.manifest import Manifest
 
 #: Proteins in one part of the table that the input gate reads.
@@ -103,7 +102,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
                 write_features=request.features,
                 strict=request.strict,
                 min_precision=request.min_precision,
-                progress=shower(task),
+                progress=progress_callback(task),
             )
         tracked.log_metrics(0, counts(manifest))
         tracked.log_artifact(request.out / "manifest.json")
@@ -166,7 +165,7 @@ def check_input(source: str, out: Path, tracked: Run, progress: Progress, *, str
         If the proteins fail a critical expectation.
     """
     with tempfile.TemporaryDirectory() as scratch, progress.task("checking input") as task:
-        context = spill(source, Path(scratch), strict=strict)
+        context = write_gate_parts(source, Path(scratch), strict=strict)
         refuse_if_none(source, Path(scratch) / "proteins", context["rejected"])
         gate(
             "proteins",
@@ -206,7 +205,7 @@ def counts(manifest: Manifest) -> dict[str, float]:
     return {name: float(getattr(manifest, name)) for name in names}
 
 
-def shower(task: Task) -> OnProgress:
+def progress_callback(task: Task) -> OnProgress:
     """Return a callback that shows residues done, proteins a second and what is left."""
     started = time.monotonic()
 
@@ -222,7 +221,7 @@ def shower(task: Task) -> OnProgress:
     return show
 
 
-def spill(source: str, folder: Path, *, strict: bool) -> dict[str, pl.DataFrame]:
+def write_gate_parts(source: str, folder: Path, *, strict: bool) -> dict[str, pl.DataFrame]:
     """Write an input as Parquet parts for the gate; return the gate's context."""
     proteins: list[Protein] = []
     rejected: list[Rejected] = []

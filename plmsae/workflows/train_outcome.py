@@ -17,7 +17,7 @@ from plmsae.tracking.environment import system_facts
 from plmsae.tracking.runs import Run
 from plmsae.workflows.inputs import ProteinSet
 from plmsae.workflows.requests import TrainRequest
-from plmsae.workflows.train_plan import Part
+from plmsae.workflows.train_plan import PlannedSae
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +39,7 @@ class TrainOutcome:
     model: str | None
     """``NAME/version`` if it was registered."""
     metrics: dict[str, float]
-    pace: dict[str, float]
+    throughput: dict[str, float]
     """``vectors_per_second`` and ``stall_share`` (the part of the wall time that the trainer waited
     for batches) from the first batch to the last step; empty if nothing was left to train."""
 
@@ -51,7 +51,7 @@ class TrainOutcome:
             "bundle": str(self.bundle),
             "model": self.model,
             "metrics": self.metrics,
-            "pace": self.pace,
+            "pace": self.throughput,  # The name that readers of train.json know.
         }
 
     def lines(self) -> list[str]:
@@ -65,10 +65,10 @@ class TrainOutcome:
         where = f"registered as {self.model}" if self.model else f"bundle in {self.bundle}"
         k = "" if self.k is None else f", k {self.k}"
         lines = [f"layer {self.layer}{k}: {shown}", f"  {where}"]
-        if self.pace:
+        if self.throughput:
             lines.append(
-                f"  {self.pace['vectors_per_second']:,.0f} vectors/s, "
-                f"{self.pace['stall_share']:.1%} of the time spent waiting for batches"
+                f"  {self.throughput['vectors_per_second']:,.0f} vectors/s, "
+                f"{self.throughput['stall_share']:.1%} of the time spent waiting for batches"
             )
         return lines
 
@@ -78,14 +78,14 @@ def write_trained(
     recipe: dict[str, Any],
     proteins: ProteinSet,
     plm: Plm,
-    part: Part,
+    part: PlannedSae,
     sae: Sae,
     features: pl.DataFrame,
     metrics: dict[str, float],
 ) -> Bundle:
     """Write the bundle of an SAE that has no evidence yet."""
     facts = {**recipe, "k": part.k}
-    return write_unproved(
+    return write_unevaluated_bundle(
         request.out / part.name,
         sae,
         features,
@@ -101,7 +101,7 @@ def write_trained(
     )
 
 
-def write_unproved(
+def write_unevaluated_bundle(
     folder: Path,
     sae: Sae,
     features: pl.DataFrame,
@@ -141,20 +141,23 @@ def write_unproved(
     )
 
 
-def pace_of(result: TrainResult) -> dict[str, float]:
-    """Return how fast a training was, by the names of `TrainOutcome.pace`."""
-    pace = result.pace
-    if not pace.vectors:
+def throughput_of(result: TrainResult) -> dict[str, float]:
+    """Return how fast a training was, by the names of `TrainOutcome.throughput`."""
+    throughput = result.throughput
+    if not throughput.vectors:
         return {}
-    return {"vectors_per_second": pace.vectors_per_second, "stall_share": pace.stall_share}
+    return {
+        "vectors_per_second": throughput.vectors_per_second,
+        "stall_share": throughput.stall_share,
+    }
 
 
 def outcome_of(
     request: TrainRequest,
-    part: Part,
+    part: PlannedSae,
     bundle: Bundle,
     metrics: dict[str, float],
-    pace: dict[str, float],
+    throughput: dict[str, float],
     tracked: Run,
 ) -> TrainOutcome:
     """Register the bundle, if asked to, and leave the outcome beside it as ``train.json``."""
@@ -164,7 +167,12 @@ def outcome_of(
 
         model = str(register(bundle, run_id=tracked.run_id))
     outcome = TrainOutcome(
-        layer=part.layer, k=part.k, bundle=bundle.path, model=model, metrics=metrics, pace=pace
+        layer=part.layer,
+        k=part.k,
+        bundle=bundle.path,
+        model=model,
+        metrics=metrics,
+        throughput=throughput,
     )
     write_json(request.out / part.name / "train.json", outcome.to_json())
     return outcome

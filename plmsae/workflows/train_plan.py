@@ -25,7 +25,7 @@ HELD_OUT = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class PlannedSae:
     """One of the SAEs of a request."""
 
     layer: int
@@ -40,7 +40,7 @@ class Part:
 
 def parts_of(
     request: TrainRequest, ks: tuple[int | None, ...], targets: Mapping[int, int] | None = None
-) -> list[Part]:
+) -> list[PlannedSae]:
     """Return the SAEs of a request, or raise `InputError` naming the option at fault.
 
     `targets` are those of `plmsae.workflows.transcoding.target_layers`.
@@ -57,7 +57,7 @@ def parts_of(
             of_k = [f"k{k}"] if len(ks) > 1 else []
             prefix = "".join([".".join(of_layer + of_k), "/"]) if of_layer or of_k else ""
             target = (targets or {}).get(layer)
-            parts.append(Part(layer=layer, k=k, name=name, prefix=prefix, target=target))
+            parts.append(PlannedSae(layer=layer, k=k, name=name, prefix=prefix, target=target))
     return parts
 
 
@@ -70,7 +70,7 @@ def hold_out(n: int, seed: int) -> tuple[list[int], list[int]]:
 
 def check_continuation(
     request: TrainRequest,
-    parts: list[Part],
+    parts: list[PlannedSae],
     proteins: ProteinSet,
     plm: Plm,
     folder: Path,

@@ -4,13 +4,13 @@ import pytest
 from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
-from plmsae.concepts.annotator import ANNOTATOR_COLUMNS, tune_annotator
-from plmsae.concepts.association import associate
-from plmsae.concepts.calls import call_spans
-from plmsae.concepts.evidence import Split
+from plmsae.concepts.association.counts import associate
+from plmsae.concepts.association.evidence import Split
+from plmsae.concepts.association.selection import select_pairs, top_latents
+from plmsae.concepts.calling.calls import call_spans
+from plmsae.concepts.calling.threshold_tuning import ANNOTATOR_COLUMNS, tune_annotator
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations, stack_rows
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.selection import select_pairs, top_latents
 from plmsae.core.errors import InputError
 
 N, LENGTH = 240, 50
@@ -100,7 +100,7 @@ def test_a_precision_in_percent_is_refused(splits):
 
 
 def test_the_registered_table_takes_the_pair_that_makes_calls():
-    from plmsae.concepts.annotator import registered_concepts
+    from plmsae.concepts.calling.threshold_tuning import registered_concepts
 
     concepts = pl.DataFrame(
         {

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association import INTERPLM_THRESHOLDS, Counts, associate
+from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS, Counts, associate
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations, scale, stack_rows
-from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.core.errors import InputError
 
 

@@ -3,13 +3,13 @@ from conftest_concepts import label_table, make_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.concepts.baselines import (
+from plmsae.concepts.baselines.control_latents import (
     amino_acid_latents,
     shuffle_labels,
     signed_units,
     window_latents,
 )
-from plmsae.concepts.residue_labels import build_residue_labels
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 
 
 def test_a_neuron_gives_one_latent_for_each_sign():

@@ -4,15 +4,15 @@ from conftest_concepts import make_world, slow_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.concepts.bootstrap import (
+from plmsae.concepts.association.bootstrap import (
     bias_corrected_interval,
     bootstrap_f1,
     draw_proteins,
     percentile_interval,
 )
+from plmsae.concepts.association.pairs import count_by_group, gather_pairs
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations
-from plmsae.concepts.pairs import count_by_group, gather_pairs
-from plmsae.concepts.residue_labels import build_residue_labels
 
 
 def pairs_of(world):

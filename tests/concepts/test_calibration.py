@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from plmsae.concepts.calibration import (
+from plmsae.concepts.calling.calibration import (
     call_precision,
     effective_calls,
     highest_bar,

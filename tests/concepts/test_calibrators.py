@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from plmsae.concepts.calibrators import (
+from plmsae.concepts.calling.calibrators import (
     Calibrator,
     expected_calibration_error,
     fit_calibrator,

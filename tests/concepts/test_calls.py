@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from plmsae.concepts.calls import CALL_SCHEMA, call_spans
-from plmsae.concepts.span_rules import span_rule
+from plmsae.concepts.calling.calls import CALL_SCHEMA, call_spans
+from plmsae.concepts.calling.span_rules import span_rule
 from plmsae.core.errors import InputError
 
 

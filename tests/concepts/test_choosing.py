@@ -8,16 +8,23 @@ import pytest
 from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
-from plmsae.concepts.annotator import registered_concepts
-from plmsae.concepts.calibrators import Calibrator
-from plmsae.concepts.call_calibration import fit_calibrators, judge
-from plmsae.concepts.callers import BY_LATENT, BY_PROBE, Caller, Callers, can_call, with_caller
-from plmsae.concepts.choosing import choose_callers, inner_folds, join, take
+from plmsae.concepts.association.evidence import Split
+from plmsae.concepts.baselines.probe_baseline import compare_probes
+from plmsae.concepts.calling.calibrators import Calibrator
+from plmsae.concepts.calling.call_calibration import fit_calibrators, judge
+from plmsae.concepts.calling.caller_selection import choose_callers, inner_folds, join, take
+from plmsae.concepts.calling.callers import (
+    BY_LATENT,
+    BY_PROBE,
+    Caller,
+    Callers,
+    can_call,
+    with_caller,
+)
+from plmsae.concepts.calling.threshold_tuning import registered_concepts
 from plmsae.concepts.evaluation import evaluate_residue
-from plmsae.concepts.evidence import Split
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import stack_rows
-from plmsae.concepts.probe_baseline import compare_probes
-from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.core.errors import InputError
 
 N, LENGTH, F = 640, 60, 12

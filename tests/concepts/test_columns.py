@@ -5,10 +5,10 @@ from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
 from plmsae.bundle.schema import CONCEPTS_SCHEMA, FEATURES_SCHEMA, conform
-from plmsae.concepts import columns
-from plmsae.concepts.columns import column_metrics, more_of_concepts, more_of_features
+from plmsae.concepts import property_columns
 from plmsae.concepts.evaluation import evaluate_residue
-from plmsae.concepts.residue_labels import build_residue_labels
+from plmsae.concepts.labels.residue_labels import build_residue_labels
+from plmsae.concepts.property_columns import column_metrics, more_of_concepts, more_of_features
 
 LENGTH = 40
 
@@ -89,7 +89,7 @@ def test_a_latent_that_finds_what_the_best_one_misses_absorbs_it(world):
 def test_pairs_taken_a_few_at_a_time_say_the_same(world, monkeypatch):
     evaluation, latents, labels, _ = world
     whole = more_of_concepts(evaluation.concepts, evaluation, latents, labels)
-    monkeypatch.setattr(columns, "_PAIRS", 1)
+    monkeypatch.setattr(property_columns, "_PAIRS", 1)
     assert more_of_concepts(evaluation.concepts, evaluation, latents, labels).equals(whole)
 
 

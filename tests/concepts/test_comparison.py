@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 from planted import planted
 from scipy.sparse import csr_array
 
-from plmsae.concepts import comparison
-from plmsae.concepts.association import associate
-from plmsae.concepts.bootstrap import draw_proteins
-from plmsae.concepts.comparison import found_by
-from plmsae.concepts.headline import (
+from plmsae.concepts.association.bootstrap import draw_proteins
+from plmsae.concepts.association.counts import associate
+from plmsae.concepts.association.selection import confirmed_pairs
+from plmsae.concepts.baselines import comparison
+from plmsae.concepts.baselines.comparison import count_detected
+from plmsae.concepts.baselines.headline import (
     headline_lines,
     headline_metrics,
     headline_table,
     registered_metrics,
 )
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.selection import confirmed_pairs
 from plmsae.core.errors import InputError
 
 
@@ -49,7 +49,7 @@ def test_a_method_finds_what_counting_everything_finds(seed, room):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparison, "_ROWS", 20)
         patch.setattr(comparison, "_PAIRS", 2)
-        found = found_by("x", lambda i: world.latents[i], select, report, 6, room=room)
+        found = count_detected("x", lambda i: world.latents[i], select, report, 6, room=room)
     n_features, concepts = slow_found(world, select, report)
     assert (found.n_features, list(found.concepts)) == (n_features, concepts)
 
@@ -58,7 +58,7 @@ def test_a_sample_counts_as_the_proteins_it_holds():
     world = make_world(11, n_proteins=16, n_concepts=3, density=0.6)
     select, report = halves(world)
     weight = np.array([[0, 2, 1, 0, 3, 1, 0, 1], [1, 1, 1, 1, 1, 1, 1, 1]], dtype=np.float32).T
-    found = found_by("x", lambda i: world.latents[i], select, report, 6, weight_PB=weight)
+    found = count_detected("x", lambda i: world.latents[i], select, report, 6, weight_PB=weight)
     repeated = np.repeat(report[0], weight[:, 0].astype(int))
     copies = [f"{world.accessions[i]}_{n}" for n, i in enumerate(repeated)]
     rows = [
@@ -95,7 +95,7 @@ def table_of(n_proteins, *, draws=300):
     }
     return headline_table(
         [
-            found_by(name, arrays.__getitem__, select, report, 14, weight_PB=weight)
+            count_detected(name, arrays.__getitem__, select, report, 14, weight_PB=weight)
             for name, arrays in methods.items()
         ]
     )
@@ -128,7 +128,7 @@ def test_a_difference_is_paired_not_the_difference_of_two_intervals():
     ]
     width = world.truth[0].shape[1]
     twice = [
-        found_by(name, arrays.__getitem__, select, report, width, weight_PB=weight)
+        count_detected(name, arrays.__getitem__, select, report, width, weight_PB=weight)
         for name in ("sae", "copy")
     ]
     row = headline_table(twice).row(1, named=True)
@@ -166,7 +166,7 @@ def test_methods_resampled_differently_are_not_compared():
     arrays = [csr_array(t) for t in world.truth]
     width = world.truth[0].shape[1]
     pair = [
-        found_by("x", arrays.__getitem__, select, report, width, weight_PB=weight)
+        count_detected("x", arrays.__getitem__, select, report, width, weight_PB=weight)
         for weight in (draw_proteins(np.arange(6), 5, 0), draw_proteins(np.arange(6), 4, 0))
     ]
     with pytest.raises(InputError, match="resampled differently"):
@@ -178,7 +178,9 @@ def test_weights_of_other_proteins_are_refused():
     select, report = world.both()
     arrays = [csr_array(t) for t in world.truth]
     with pytest.raises(InputError, match="weights of 5 proteins"):
-        found_by("x", arrays.__getitem__, select, report, 30, weight_PB=np.ones((5, 2), np.float32))
+        count_detected(
+            "x", arrays.__getitem__, select, report, 30, weight_PB=np.ones((5, 2), np.float32)
+        )
 
 
 def test_no_methods_make_an_empty_table():

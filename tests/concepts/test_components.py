@@ -3,9 +3,13 @@ import pytest
 from planted import planted
 from scipy.sparse import csr_array
 
-from plmsae.concepts.baselines import signed_units
-from plmsae.concepts.comparison import found_by
-from plmsae.concepts.components import independent_components, moments, principal_components
+from plmsae.concepts.baselines.comparison import count_detected
+from plmsae.concepts.baselines.components import (
+    independent_components,
+    moments,
+    principal_components,
+)
+from plmsae.concepts.baselines.control_latents import signed_units
 from plmsae.core.errors import InputError
 
 
@@ -14,7 +18,7 @@ def pieces(x):
 
 
 def test_moments_of_blocks_are_those_of_the_whole(monkeypatch):
-    monkeypatch.setattr("plmsae.concepts.components._ROWS", 40)
+    monkeypatch.setattr("plmsae.concepts.baselines.components._ROWS", 40)
     x = np.random.default_rng(0).normal(1e4, 1, size=(300, 5)).astype(np.float32)
     seen = moments(pieces(x))
     assert seen.n == 300
@@ -87,7 +91,7 @@ def test_concepts_in_superposition_are_found_by_sparse_latents_and_not_by_compon
     ):
         methods[name] = ([fitted.latents(s) for s in world.states], fitted.n_latents)
     found = {
-        name: len(found_by(name, arrays.__getitem__, select, report, width).concepts)
+        name: len(count_detected(name, arrays.__getitem__, select, report, width).concepts)
         for name, (arrays, width) in methods.items()
     }
     assert found == {"sae": 6, "neuron": 0, "pca": 0, "ica": 0}

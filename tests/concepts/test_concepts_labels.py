@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.concepts.labels import (
+from plmsae.concepts.labels.label_table import (
     LABEL_SCHEMA,
     check_labels,
     concept_counts,
@@ -18,7 +18,7 @@ from plmsae.concepts.labels import (
     labels_from_uniprot,
     read_labels,
 )
-from plmsae.concepts.names import CLASS_OF_KEY, SITE_KEYS, tidy_name
+from plmsae.concepts.labels.names import CLASS_OF_KEY, SITE_KEYS, tidy_name
 from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import FEATURE_COLUMNS, read_table
 

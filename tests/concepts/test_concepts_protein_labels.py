@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from plmsae.concepts.protein_labels import PROTEIN_CONCEPT_SCHEMA, protein_concepts
+from plmsae.concepts.labels.protein_labels import PROTEIN_CONCEPT_SCHEMA, protein_concepts
 from plmsae.proteins.ontology import Ontology, Term, read_obo
 from plmsae.proteins.uniprot import read_table
 

@@ -6,12 +6,12 @@ import pytest
 from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
-from plmsae.concepts.call_calibration import calibrators_of, fit_calibrators
-from plmsae.concepts.crossfit import FOLDS, crossfit_calls, deal_clusters
+from plmsae.concepts.association.evidence import Split
+from plmsae.concepts.calling.call_calibration import calibrators_of, fit_calibrators
+from plmsae.concepts.calling.crossfit import FOLDS, crossfit_calls, deal_clusters
 from plmsae.concepts.evaluation import evaluate_residue
-from plmsae.concepts.evidence import Split
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations
-from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.core.errors import InputError
 
 P, F, N_NOISE = 200, 40, 10

@@ -3,10 +3,10 @@ import polars as pl
 import pytest
 from conftest_concepts import label_table
 
-from plmsae.concepts.calibration import wilson_interval
-from plmsae.concepts.distance import accuracy_by_distance
-from plmsae.concepts.matching import match_calls
-from plmsae.concepts.residue_labels import build_residue_labels
+from plmsae.concepts.calling.calibration import wilson_interval
+from plmsae.concepts.calling.distance import accuracy_by_distance
+from plmsae.concepts.calling.matching import match_calls
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.core.errors import InputError
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control, hypergeom
 
-from plmsae.concepts.enrichment import build_term_table, enrich, shuffle_terms
+from plmsae.concepts.enrichment.enrichment import build_term_table, enrich, shuffle_terms
 from plmsae.core.errors import InputError
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from plmsae.concepts.families import family_specificity, pool_maximum
+from plmsae.concepts.features.family_specificity import family_specificity, pool_maximum
 from plmsae.core.errors import InputError
 
 

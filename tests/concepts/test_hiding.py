@@ -4,7 +4,7 @@ from conftest_concepts import label_table, make_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.concepts.hiding import class_of, hide_labels
+from plmsae.concepts.labels.label_holdout import class_of, hide_labels
 from plmsae.core.errors import InputError
 
 

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.metrics import f1_score, roc_auc_score
 
-from plmsae.concepts.identity import identity_control, residue_codes
+from plmsae.concepts.association.pairs import gather_pairs
+from plmsae.concepts.association.residue_control import identity_control, residue_codes
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations, stack_rows
-from plmsae.concepts.pairs import gather_pairs
-from plmsae.concepts.residue_labels import build_residue_labels
 from plmsae.core.errors import InputError
 
 

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association import associate
-from plmsae.concepts.labels import concept_counts, filter_concepts, labels_from_uniprot
-from plmsae.concepts.residue_labels import build_residue_labels
+from plmsae.concepts.association.counts import associate
+from plmsae.concepts.labels.label_table import concept_counts, filter_concepts, labels_from_uniprot
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.proteins.uniprot import read_table
 
 LENGTH = 100

@@ -5,9 +5,9 @@ from conftest_concepts import label_table, make_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.concepts.calls import CALL_SCHEMA
-from plmsae.concepts.matching import match_calls
-from plmsae.concepts.residue_labels import build_residue_labels
+from plmsae.concepts.calling.calls import CALL_SCHEMA
+from plmsae.concepts.calling.matching import match_calls
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.core.errors import InputError
 
 

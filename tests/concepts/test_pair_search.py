@@ -7,12 +7,12 @@ import pytest
 from conftest_concepts import make_world
 from polars.testing import assert_frame_equal
 
-from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate
+from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS, associate
+from plmsae.concepts.association.pair_search import search_pairs
+from plmsae.concepts.association.selection import select_pairs
+from plmsae.concepts.association.significance import residue_pair_q_values
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import firing_rates, max_activations
-from plmsae.concepts.pair_search import search_pairs
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.selection import select_pairs
-from plmsae.concepts.significance import residue_pair_q_values
 
 
 @pytest.fixture(scope="module")

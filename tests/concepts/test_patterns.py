@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from plmsae.concepts.patterns import activation_patterns
+from plmsae.concepts.features.patterns import activation_patterns
 
 LENGTH = 120
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.metrics import average_precision_score
 
-from plmsae.concepts.probes import (
+from plmsae.concepts.calling.probes import (
     Probe,
-    Rows,
+    ProbeRows,
     contributions,
     fit_probe,
     probe_activations,
@@ -30,7 +30,7 @@ def planted():
 
 def fit(planted, **changed):
     scaled, truth = planted
-    fold = [Rows.of(csr_array(scaled[part])) for part in (slice(0, 5000), slice(5000, 8000))]
+    fold = [ProbeRows.of(csr_array(scaled[part])) for part in (slice(0, 5000), slice(5000, 8000))]
     arguments = {"candidates": np.arange(40)} | changed
     return fit_probe(fold[0], truth[:5000], fold[1], truth[5000:8000], **arguments)
 
@@ -63,7 +63,7 @@ def test_few_rows_of_the_common_kind_are_enough(planted):
 
 def test_a_concept_without_a_trace_or_without_rows_has_no_probe():
     rng = np.random.default_rng(1)
-    rows = Rows.of(csr_array((rng.random((900, 5)) < 0.1).astype(np.float32)))
+    rows = ProbeRows.of(csr_array((rng.random((900, 5)) < 0.1).astype(np.float32)))
     truth = rng.random(900) < 0.2
     assert fit_probe(rows, truth, rows, ~truth & (rng.random(900) < 0.2), np.arange(5)) is None
     assert fit_probe(rows, truth & False, rows, truth, np.arange(5)) is None

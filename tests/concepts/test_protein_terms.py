@@ -1,9 +1,8 @@
 import polars as pl
 import pytest
 
-from plmsae.concepts.protein_terms import gather_terms
-from plmsae.concepts.term_confirmation import Confirmation
-from plmsae.concepts.term_shares import (
+from plmsae.concepts.enrichment.term_confirmation import Confirmation
+from plmsae.concepts.enrichment.term_shares import (
     best_terms,
     class_table,
     process_classes,
@@ -11,6 +10,7 @@ from plmsae.concepts.term_shares import (
     share_by_information,
     tied_terms,
 )
+from plmsae.concepts.labels.protein_terms import gather_terms
 from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology, Term
 

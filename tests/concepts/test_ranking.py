@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from plmsae.concepts.association.pairs import count_by_group, gather_pairs
+from plmsae.concepts.association.ranking import rank_pairs
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations, stack_rows
-from plmsae.concepts.pairs import count_by_group, gather_pairs
-from plmsae.concepts.ranking import rank_pairs
-from plmsae.concepts.residue_labels import build_residue_labels
 
 
 def all_pairs(world):

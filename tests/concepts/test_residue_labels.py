@@ -5,7 +5,7 @@ from conftest_concepts import SCHEMA, label_table, make_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.concepts.residue_labels import build_residue_labels
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.core.errors import InputError
 
 PROTEINS = (["A", "B", "C"], [10, 5, 8])

@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from plmsae.concepts import selection
-from plmsae.concepts.association import associate
+from plmsae.concepts.association import selection
+from plmsae.concepts.association.counts import associate
+from plmsae.concepts.association.selection import confirmed_pairs, score_pairs, select_pairs
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.selection import confirmed_pairs, score_pairs, select_pairs
 
 
 def counts_of(world):

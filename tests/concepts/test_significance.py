@@ -4,15 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
-from plmsae.concepts.association import associate
-from plmsae.concepts.latents import max_activations
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.significance import (
+from plmsae.concepts.association.counts import associate
+from plmsae.concepts.association.significance import (
     benjamini_hochberg,
     log_chernoff_tail,
     log_hypergeometric_tail,
     residue_pair_q_values,
 )
+from plmsae.concepts.labels.residue_labels import build_residue_labels
+from plmsae.concepts.latents import max_activations
 
 
 @given(seed=st.integers(0, 10**6), total=st.integers(1, 300))

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.concepts.calibration import wilson_interval
-from plmsae.concepts.silence import read_missing_shares, share_by_concept, silent_precision
+from plmsae.concepts.calling.calibration import wilson_interval
+from plmsae.concepts.labels.missing_labels import (
+    read_missing_shares,
+    share_by_concept,
+    silent_precision,
+)
 from plmsae.core.errors import InputError
 
 

@@ -3,9 +3,9 @@ import pytest
 from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
-from plmsae.concepts.pairs import gather_pairs
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.splitting import concept_splitting, shared_latents
+from plmsae.concepts.association.pairs import gather_pairs
+from plmsae.concepts.features.splitting import concept_splitting, shared_latents
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 
 
 def test_what_the_best_latent_misses_and_another_finds_is_absorbed():

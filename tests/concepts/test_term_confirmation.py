@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control, hypergeom
 
-from plmsae.concepts.enrichment import active_proteins
-from plmsae.concepts.protein_baselines import composition, matched_units, shuffle_within
-from plmsae.concepts.term_confirmation import choose_level, confirm_terms, lay_out
+from plmsae.concepts.baselines.protein_baselines import composition, matched_units, shuffle_within
+from plmsae.concepts.enrichment.enrichment import active_proteins
+from plmsae.concepts.enrichment.term_confirmation import choose_level, confirm_terms, lay_out
 from plmsae.core.errors import InputError
 
 FDR = 0.1937  # no ratio of small counts hits it exactly

@@ -5,9 +5,9 @@ import torch
 from tiny import save_tiny, tiny_masked_lm
 
 from plmsae.core.errors import InputError
+from plmsae.plm.fidelity import fidelity
 from plmsae.plm.model import load_plm
 from plmsae.plm.perplexity import masked_perplexity
-from plmsae.plm.splice import fidelity
 
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "ACDEFGHIKLMNPQRSTVWY" * 2]
 

@@ -22,9 +22,9 @@ from plmsae.bundle.meta import BundleMeta
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.bundle.schema import FEATURES_SCHEMA
 from plmsae.bundle.writing import write_bundle
-from plmsae.concepts.calibrators import Calibrator
-from plmsae.concepts.callers import Callers
-from plmsae.concepts.probes import Probe
+from plmsae.concepts.calling.calibrators import Calibrator
+from plmsae.concepts.calling.callers import Callers
+from plmsae.concepts.calling.probes import Probe
 from plmsae.core.errors import InputError, UnsafeArtifactError
 
 Make = Callable[..., Bundle]

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from plmsae.sae import candidates, kernels
-from plmsae.sae.code import SparseCode
+from plmsae.sae import kernels, topk_cpu
+from plmsae.sae.sparse_code import SparseCode
 
 
 @pytest.fixture(autouse=True)
 def _small_problems_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "_HAS_BFLOAT16", True)
-    monkeypatch.setattr(candidates, "_LARGE", 0)
+    monkeypatch.setattr(topk_cpu, "_HAS_BFLOAT16", True)
+    monkeypatch.setattr(topk_cpu, "_LARGE", 0)
 
 
 def problem(seed: int, n: int = 40, d: int = 24, f: int = 600) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,7 +48,7 @@ def assert_same_topk(x: Tensor, W: Tensor, b: Tensor, k: int) -> None:
 )
 def test_topk_keeps_what_float64_keeps(seed: int, n: int, f: int, k: int, size: float) -> None:
     x, W, b = problem(seed, n=n, f=f)
-    assert candidates.topk(size * x, W, size * b, k) is not None
+    assert topk_cpu.topk(size * x, W, size * b, k) is not None
     assert_same_topk(size * x, W, size * b, k)
 
 
@@ -71,7 +71,7 @@ def test_rows_without_enough_positive_latents_are_left_to_float32() -> None:
     x, W, b = problem(5)
     x[::3] = 0
     b = b - 4
-    found = candidates.topk(x, W, b, 8)
+    found = topk_cpu.topk(x, W, b, 8)
     assert found is not None
     assert bool(found[1][::3].all())
     assert not bool(found[1].all())
@@ -109,7 +109,7 @@ def test_batch_topk_is_exact(guess: float | None) -> None:
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     x, W, b = problem(9, n=100)
     whole = kernels.select_topk(x, W, b, 6)
-    monkeypatch.setattr(candidates, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(topk_cpu, "_CHUNK_BYTES", 1)
     chunked = kernels.select_topk(x, W, b, 6)
     assert torch.equal(whole.indices, chunked.indices)
 
@@ -119,7 +119,7 @@ def test_the_bound_holds() -> None:
     exact = x.double() @ W.double().t()
     rounded = x.bfloat16().double() @ W.bfloat16().double().t()
     error = (exact - rounded).abs().amax(dim=1)
-    bound = candidates._error_bounds(x, W)
+    bound = topk_cpu._error_bounds(x, W)
     assert (error <= bound).all()
     assert bound.mean() < 0.05 * exact.std()
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from plmsae.sae import candidates, kernels, screening
-from plmsae.sae.code import SparseCode
+from plmsae.sae import kernels, topk_cpu, topk_cuda
+from plmsae.sae.sparse_code import SparseCode
 
 examples = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -21,9 +21,9 @@ examples = settings(
 
 @pytest.fixture(autouse=True)
 def _on_this_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "_HAS_BFLOAT16", False)
-    monkeypatch.setattr(screening, "_DEVICE", device)
-    monkeypatch.setattr(screening, "_LARGE", 0)
+    monkeypatch.setattr(topk_cpu, "_HAS_BFLOAT16", False)
+    monkeypatch.setattr(topk_cuda, "_DEVICE", device)
+    monkeypatch.setattr(topk_cuda, "_LARGE", 0)
 
 
 def problem(seed: int, n: int = 40, d: int = 24, f: int = 1500) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,7 +43,7 @@ def products(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
 def assert_same_topk(device: str, x: Tensor, W: Tensor, b: Tensor, k: int) -> float:
     """Compare with float64; return the share of rows that were settled."""
     on_device = (x.to(device), W.to(device), b.to(device))
-    found = screening.topk(*on_device, k)
+    found = topk_cuda.topk(*on_device, k)
     assert found is not None
     code = kernels.select_topk(*on_device, k)
     z = torch.relu(products(x, W, b))
@@ -127,7 +127,7 @@ def test_what_is_not_a_number_is_settled_nowhere_and_leaves_other_rows_alone(dev
     spoilt[3, 5], spoilt[4, 2] = torch.nan, torch.inf
     others = [i for i in range(40) if i not in (3, 4)]
     on_device = spoilt.to(device), W.to(device), b.to(device)
-    found = screening.topk(*on_device, 8)
+    found = topk_cuda.topk(*on_device, 8)
     assert found is not None
     assert found.settled.nonzero().flatten().tolist() == others
     code = kernels.select_above(*on_device, torch.ones(1500, device=device))
@@ -138,7 +138,7 @@ def test_what_is_not_a_number_is_settled_nowhere_and_leaves_other_rows_alone(dev
 @pytest.mark.parametrize("k", [20, 700, 1500])
 def test_a_k_near_the_number_of_latents_is_left_to_float32(device: str, k: int) -> None:
     x, W, b = (t.to(device) for t in problem(9))
-    assert screening.topk(x, W, b, k) is None
+    assert topk_cuda.topk(x, W, b, k) is None
     z = torch.relu(x @ W.t() + b)
     best = z.topk(k, dim=1)
     expected = torch.zeros_like(z).scatter(1, best.indices, best.values).cpu()
@@ -197,7 +197,7 @@ def test_chunks_do_not_show(device: str, rows: int, monkeypatch: pytest.MonkeyPa
     x, W, b = (t.to(device) for t in problem(12, n=rows))
     threshold = torch.full_like(b, 3.0)
     whole = kernels.select_topk(x, W, b, 6), kernels.select_above(x, W, b, threshold)
-    monkeypatch.setattr(screening, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(topk_cuda, "_CHUNK_BYTES", 1)
     chunked = kernels.select_topk(x, W, b, 6), kernels.select_above(x, W, b, threshold)
     for one, other in zip(whole, chunked, strict=True):
         assert torch.equal(one.offsets, other.offsets)
@@ -211,7 +211,7 @@ def test_the_bound_holds_and_is_tight_enough_to_be_of_use(
 ) -> None:
     x, W, b = problem(13, n=64, d=d, f=1024)
     x, W, b = ((t).to(device) for t in (x + offset, W / d**0.5, b))
-    screen = screening._Screen.of(x, W, b)
+    screen = topk_cuda._Screen.of(x, W, b)
     scale = screen.scale_x.double() * _scale_w(W)
     z = products(x, W, b) * scale
     error = []
@@ -229,8 +229,8 @@ def _scale_w(W: Tensor) -> Tensor:
 def test_no_rows_select_nothing(device: str) -> None:
     _, W, b = (t.to(device) for t in problem(14))
     none = torch.empty(0, 24, device=device)
-    assert screening.above(none, W, b, torch.zeros_like(b)).n_rows == 0
-    found = screening.topk(none, W, b, 3)
+    assert topk_cuda.above(none, W, b, torch.zeros_like(b)).n_rows == 0
+    found = topk_cuda.topk(none, W, b, 3)
     assert found is not None
     assert found.values.shape == (0, 3)
 
@@ -240,7 +240,7 @@ def test_reduced_precision_is_kept_out_of_sums(
 ) -> None:
     x, W, _ = (t.to(device) for t in problem(15))
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = True
-    assert screening.are_worthwhile(x, W)
+    assert topk_cuda.are_worthwhile(x, W)
     assert not torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction
     monkeypatch.setattr(torch.version, "hip", "7.0")
-    assert not screening.are_worthwhile(x, W)
+    assert not topk_cuda.are_worthwhile(x, W)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.callers import Callers
+from plmsae.concepts.calling.callers import Callers
 from plmsae.core.errors import InputError
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"

@@ -20,7 +20,7 @@ from scoring_fakes import (
     proteome,
 )
 
-from plmsae.concepts.labels import labels_from_uniprot
+from plmsae.concepts.labels.label_table import labels_from_uniprot
 from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import read_table
 from plmsae.scoring.fill import FillResult, fill

@@ -17,7 +17,7 @@ from scoring_fakes import LETTERS, concept_rows, table
 from plmsae.bundle.meta import BundleMeta
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.bundle.writing import write_bundle
-from plmsae.concepts.labels import labels_from_uniprot
+from plmsae.concepts.labels.label_table import labels_from_uniprot
 from plmsae.concepts.latents import max_activations
 from plmsae.proteins.uniprot import read_table
 from plmsae.sae.config import SaeConfig

@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "workflows"))
 
 from protein_world import OBO, write_obo
 
-from plmsae.concepts.hiding import hide_labels
+from plmsae.concepts.labels.label_holdout import hide_labels
 from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology, read_obo
 from plmsae.proteins.uniprot import read_table

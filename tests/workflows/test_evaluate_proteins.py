@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "plm"))
 
 from tiny import save_tiny
 
-from plmsae.concepts.protein_labels import protein_concepts
+from plmsae.concepts.labels.protein_labels import protein_concepts
 from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import read_obo
 from plmsae.proteins.uniprot import read_table

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from plmsae.concepts.labels import concept_counts
+from plmsae.concepts.labels.label_table import concept_counts
 from plmsae.core.errors import InputError
 from plmsae.registry import promotion
 from plmsae.registry.gates import Gate, GateResult

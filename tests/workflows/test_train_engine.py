@@ -357,7 +357,7 @@ def test_a_cache_serves_other_k_other_layers_and_other_seeds_without_the_plm(
     assert files(cache) == stored
     (subset,) = run(fasta, tmp_path / "again", layers=(2,), cache=cache)
     first = tmp_path / "first" / "L2" / "bundle"
-    known = {"layer": 2, "k": 4, "bundle": first, "model": None, "metrics": {}, "pace": {}}
+    known = {"layer": 2, "k": 4, "bundle": first, "model": None, "metrics": {}, "throughput": {}}
     assert same(subset, train.TrainOutcome(**known))
 
 

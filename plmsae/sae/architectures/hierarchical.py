@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from plmsae.core.errors import InputError
 from plmsae.sae.architectures.topk import TopK
-from plmsae.sae.code import SparseCode
+from plmsae.sae.sparse_code import SparseCode
 
 
 class HierarchicalTopK(TopK):
