@@ -24,7 +24,7 @@ from plmsae.sae.importing.dispatch import import_sae
 from plmsae.sae.importing.opening import read_sidecar
 from plmsae.sae.model import build_sae, load_sae
 from plmsae.sae.train import train
-from plmsae.workflows.recipes import load_recipe
+from plmsae.workflows.training.recipes import load_recipe
 
 SAE = SaeConfig(arch="topk", d_in=4, d_sae=8, k=2)
 RUN = TrainConfig(steps=2, batch_size=8)

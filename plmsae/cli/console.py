@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from plmsae.workflows.progress import Progress, Silent, Task
+from plmsae.workflows.shared.progress import Progress, Silent, Task
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.core.errors import PlmsaeError, is_out_of_memory
 
 if TYPE_CHECKING:
-    from plmsae.workflows.progress import Progress
+    from plmsae.workflows.shared.progress import Progress
 
 EXIT_BUG = 1
 EXIT_USAGE = 2

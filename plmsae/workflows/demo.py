@@ -21,8 +21,9 @@ from plmsae.core.atomic import atomic_path
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import ui_command
 from plmsae.workflows import evaluate, fill, report, score, simulate, train
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import (
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import (
     DemoRequest,
     EvaluateRequest,
     FillRequest,
@@ -41,7 +42,7 @@ class DemoOutcome:
     seconds: float
     simulated: simulate.SimulateOutcome
     trained: train.TrainOutcome
-    evaluated: evaluate.EvaluateOutcome
+    evaluated: EvaluateOutcome
     scored: score.ScoreOutcome
     filled: fill.FillOutcome
     reported: report.ReportOutcome

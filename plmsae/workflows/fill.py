@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.inputs import gate
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import FillRequest
-from plmsae.workflows.score import (
-    check_device,
-    check_input,
-    encoder_on,
-    progress_callback,
-    quality_folder,
-)
+from plmsae.workflows.scoring.input_gate import check_input, quality_folder
+from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback
+from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import FillRequest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,7 +76,7 @@ class FillOutcome:
                 f"{self.truth['proposed']:,.0f} proposals correct"
             )
         if self.backtest:
-            from plmsae.workflows.backtest import backtest_lines
+            from plmsae.workflows.scoring.backtest import backtest_lines
 
             lines += backtest_lines(self.backtest)
         lines.append(f"written to {self.folder / 'proposals.tsv'}")
@@ -214,7 +209,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             tracked.log_artifact(request.out / "truth.tsv")
         tested: pl.DataFrame | None = None
         if request.backtest:
-            from plmsae.workflows.backtest import run_backtest
+            from plmsae.workflows.scoring.backtest import run_backtest
 
             with progress.task("back-testing") as task:
                 tested = run_backtest(

@@ -9,9 +9,9 @@ from typing import Any
 from plmsae.core.errors import InputError
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.inputs import is_table, read_protein_set
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import ReportRequest
+from plmsae.workflows.shared.inputs import is_table, read_protein_set
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import ReportRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plmsae.core.errors import InputError
 from plmsae.tracking.runs import Run, start_run
-from plmsae.workflows.activation_cache import fill_cache, highest_layer
-from plmsae.workflows.activations import Activations, cached, streamed
-from plmsae.workflows.inputs import ProteinSet, gate, read_protein_set
-from plmsae.workflows.measure import LatentStatistics, reconstruction, recovered
-from plmsae.workflows.progress import Progress, Silent
-from plmsae.workflows.recipes import SAE_KEYS, TRAIN_KEYS, load_recipe, recipe_for
-from plmsae.workflows.requests import TrainRequest
-from plmsae.workflows.train_outcome import TrainOutcome, outcome_of, throughput_of, write_trained
-from plmsae.workflows.train_plan import PlannedSae, check_continuation, hold_out, parts_of
-from plmsae.workflows.transcoding import target_layers, with_target
+from plmsae.workflows.shared.inputs import ProteinSet, gate, read_protein_set
+from plmsae.workflows.shared.progress import Progress, Silent
+from plmsae.workflows.shared.requests import TrainRequest
+from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
+from plmsae.workflows.training.activations import Activations, cached, streamed
+from plmsae.workflows.training.measurement import LatentStatistics, reconstruction, recovered
+from plmsae.workflows.training.outcome import TrainOutcome, outcome_of, throughput_of, write_trained
+from plmsae.workflows.training.plan import PlannedSae, check_continuation, hold_out, parts_of
+from plmsae.workflows.training.recipes import SAE_KEYS, TRAIN_KEYS, load_recipe, recipe_for
+from plmsae.workflows.training.transcoding import target_layers, with_target
 
 __all__ = ["TrainOutcome", "run"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from plmsae.core.errors import InputError
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.inputs import first_line, gate
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import ValidateRequest
+from plmsae.workflows.shared.inputs import first_line, gate
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import ValidateRequest
 
 KINDS = ("proteins", "labels", "annotations", "proposals")
 
@@ -78,7 +78,7 @@ def _open(path: Path, kind: str, scratch: Path) -> tuple[Any, dict[str, Any]]:
     """Return the table to check and what it is compared with."""
     from plmsae.concepts.labels.label_table import labels_from_uniprot, read_labels
     from plmsae.proteins.uniprot import read_table
-    from plmsae.workflows.score import write_gate_parts
+    from plmsae.workflows.scoring.input_gate import write_gate_parts
 
     if kind in ("annotations", "proposals"):
         scores = path if kind == "annotations" else path / "scores"

@@ -14,7 +14,7 @@ from cli_fakes import Outcome, install
 
 from plmsae.cli.app import run
 from plmsae.core.errors import InputError, QualityError
-from plmsae.workflows import requests
+from plmsae.workflows.shared import requests
 
 Captured = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch

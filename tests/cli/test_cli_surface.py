@@ -18,7 +18,7 @@ from plmsae.cli import reference
 from plmsae.cli.app import ORDER, app, run
 from plmsae.cli.commands import COMMANDS
 from plmsae.cli.fields import RECIPE_OPTIONS
-from plmsae.workflows import recipes
+from plmsae.workflows.training import recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUP: Any = typer.main.get_command(app)

@@ -22,7 +22,7 @@ from plmsae.plm.windows import batches
 from plmsae.reports.evidence import build_evidence
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
-from plmsae.workflows.activations import streamed
+from plmsae.workflows.training.activations import streamed
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 K = 4

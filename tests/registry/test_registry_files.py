@@ -16,7 +16,7 @@ from plmsae.core.fingerprint import DataFingerprint, fingerprint_file, fingerpri
 from plmsae.core.resources import registry_path
 from plmsae.proteins.records import Protein
 from plmsae.sae.config import TrainConfig
-from plmsae.workflows.recipes import KEYS, load_recipe, recipe_for, recipe_names
+from plmsae.workflows.training.recipes import KEYS, load_recipe, recipe_for, recipe_names
 
 
 def test_the_catalogue_is_complete_and_consistent() -> None:

@@ -12,10 +12,10 @@ import pytest
 from scipy.sparse import csr_array
 
 from plmsae.concepts.evaluation import evaluate_residue
-from plmsae.workflows.annotated import Annotated
-from plmsae.workflows.calling import Calling, calling_lines, choose_calling
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.calling import Calling, calling_lines, choose_calling
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 N, LENGTH, F = 320, 40, 8
 REQUEST = EvaluateRequest(model="m", concepts="c", min_precision=0.5)

@@ -22,10 +22,10 @@ from scoring_fakes import LETTERS, FakeBundle, FakeEncoder, FakeMeta, encode_one
 
 from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of, term_labels
 from plmsae.scoring.engine import score
-from plmsae.workflows.annotated import Annotated
-from plmsae.workflows.calling import Calling, choose_calling
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.calling import Calling, choose_calling
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 P, LENGTH = 1200, 40
 REQUEST = EvaluateRequest(model="m", concepts="c", min_precision=0.4)

@@ -22,17 +22,17 @@ from plmsae.proteins.ontology import read_obo
 from plmsae.proteins.uniprot import read_table
 from plmsae.registry.models import compare, list_models, resolve
 from plmsae.workflows import evaluate, fill, report, score, train
-from plmsae.workflows.annotated_proteins import read_annotated_proteins
-from plmsae.workflows.evaluate_proteins import EvaluateProteinsOutcome
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import (
+from plmsae.workflows.evaluating.annotated_proteins import read_annotated_proteins
+from plmsae.workflows.evaluating.evaluate_proteins import EvaluateProteinsOutcome
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import (
     EvaluateRequest,
     FillRequest,
     ReportRequest,
     ScoreRequest,
     TrainRequest,
 )
-from plmsae.workflows.transcoding import KeptRows, target_layers, with_target
+from plmsae.workflows.training.transcoding import KeptRows, target_layers, with_target
 
 RECIPE = {"d_sae": 24, "k": 2, "n_vectors": 6_400, "batch_size": 64}
 

@@ -15,10 +15,10 @@ from plmsae.registry import promotion
 from plmsae.registry.gates import Gate, GateResult
 from plmsae.registry.models import resolve
 from plmsae.workflows import evaluate, simulate, train
-from plmsae.workflows.annotated import read_annotated
-from plmsae.workflows.evaluate import EvaluateOutcome, promoted
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import EvaluateRequest, SimulateRequest, TrainRequest
+from plmsae.workflows.evaluating.annotated import read_annotated
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import EvaluateRequest, SimulateRequest, TrainRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plm"))
 
@@ -154,7 +154,8 @@ def test_rare_concepts_are_left_out_as_asked_and_before_the_plm_runs(place, monk
 
 def test_fast_baselines_need_no_second_plm(place, monkeypatch):
     monkeypatch.setattr(
-        "plmsae.workflows.baselines.random_encoder", lambda *_: pytest.fail("not asked for")
+        "plmsae.workflows.evaluating.baselines.random_encoder",
+        lambda *_: pytest.fail("not asked for"),
     )
     found = evaluate.run(
         request(place, "fast", baselines="fast", bootstrap=0, fidelity_proteins=0), Silent()

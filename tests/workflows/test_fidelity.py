@@ -13,10 +13,10 @@ from plmsae.encode import Encoder
 from plmsae.plm.model import load_plm
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
-from plmsae.workflows.annotated import Annotated
-from plmsae.workflows.fidelity import measure_reconstruction
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.fidelity import measure_reconstruction
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plm"))
 from tiny import save_tiny, tiny_masked_lm

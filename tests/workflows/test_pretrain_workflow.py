@@ -13,8 +13,8 @@ from plmsae.plm.model import load_plm
 from plmsae.plm.sampling import cluster_weights
 from plmsae.proteins.clusters import read_clusters
 from plmsae.workflows import pretrain
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import PretrainRequest
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import PretrainRequest
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from plmsae.sae.config import SaeConfig
-from plmsae.workflows.random_baseline import _config, _settings
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.evaluating.random_baseline import _config, _settings
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 
 def request(**changes):

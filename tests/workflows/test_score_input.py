@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from plmsae.core.errors import InputError, QualityError
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.score import check_device, check_input
+from plmsae.workflows.scoring.input_gate import check_input
+from plmsae.workflows.scoring.running import check_device
+from plmsae.workflows.shared.progress import Silent
 
 GOOD = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQ"
 

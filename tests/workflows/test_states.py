@@ -13,8 +13,8 @@ from plmsae.encode import Encoder
 from plmsae.plm.model import load_plm
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
-from plmsae.workflows.activation_store import States, encode_with_states
-from plmsae.workflows.progress import Silent
+from plmsae.workflows.evaluating.activation_store import States, encode_with_states
+from plmsae.workflows.shared.progress import Silent
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plm"))
 from tiny import save_tiny

@@ -21,10 +21,11 @@ from plmsae.plm.model import Plm
 from plmsae.sae.cache import CacheWriter
 from plmsae.sae.data import as_source
 from plmsae.sae.model import load_sae
-from plmsae.workflows import activation_cache, activations, measure, train
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import TrainRequest
-from plmsae.workflows.train_plan import hold_out
+from plmsae.workflows import train
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import TrainRequest
+from plmsae.workflows.training import activation_cache, activations, measurement
+from plmsae.workflows.training.plan import hold_out
 
 SETTINGS = {
     **{"arch": "topk", "d_sae": 64, "n_vectors": 640, "batch_size": 64},
@@ -32,7 +33,7 @@ SETTINGS = {
 }
 
 
-RECOVERED = measure.recovered
+RECOVERED = measurement.recovered
 
 
 class Tracked:
@@ -70,7 +71,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
 
     monkeypatch.setattr(train, "start_run", start_run)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
-    for module in (train, measure):
+    for module in (train, measurement):
         monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
     torch.set_num_threads(1)
     return run
@@ -152,7 +153,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
-    for module in (train, measure):
+    for module in (train, measurement):
         monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
     outcomes = run(fasta, tmp_path / "out", layers=(1, 2), k=(4, 8), register=True)
     assert [o.model for o in outcomes] == [
@@ -178,7 +179,7 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     monkeypatch.setenv("PLMSAE_CACHE", str(tmp_path / "downloads"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
-    for module in (train, measure):
+    for module in (train, measurement):
         monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
     for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):
         run(fasta, tmp_path / str(number), register=True, overrides=target)

@@ -11,8 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.core.errors import InputError
-from plmsae.workflows.requests import EvaluateRequest
-from plmsae.workflows.splitting import check_split, species_of, split_table, split_tables
+from plmsae.workflows.evaluating.protein_split import (
+    check_split,
+    species_of,
+    split_table,
+    split_tables,
+)
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 YEAST = "Saccharomyces cerevisiae (strain ATCC 204508 / S288c) (Baker's yeast)"
 OTHER_YEAST = "Saccharomyces cerevisiae (strain YJM789) (Baker's yeast)"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plmsae.workflows.annotated import Annotated
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -48,7 +48,7 @@ def random_encoder(
     from plmsae.plm.untrained import untrained_plm
     from plmsae.sae.data import shuffled_batches
     from plmsae.sae.train import train
-    from plmsae.workflows.activations import activation_stream
+    from plmsae.workflows.training.activations import activation_stream
 
     plm = untrained_plm(encoder.plm, layer=encoder.layer, seed=request.seed)
     proteins = [data.sequences[i] for i in np.flatnonzero(data.split == "select")]

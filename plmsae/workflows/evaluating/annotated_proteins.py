@@ -13,11 +13,11 @@ from plmsae.concepts.labels.protein_terms import ProteinTerms, gather_terms
 from plmsae.core.errors import InputError
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
-from plmsae.workflows.annotated import Annotated
-from plmsae.workflows.inputs import ProteinSet
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import EvaluateRequest
-from plmsae.workflows.splitting import check_split, split_table, split_tables
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.protein_split import check_split, split_table, split_tables
+from plmsae.workflows.shared.inputs import ProteinSet
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plmsae.tracking.runs import Run
-from plmsae.workflows.annotated import Annotated
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,7 +8,7 @@ from typing import Any
 from plmsae.concepts.enrichment.term_confirmation import FDR
 from plmsae.concepts.enrichment.term_shares import ALL_GO
 from plmsae.concepts.labels.names import named
-from plmsae.workflows.evaluate import EvaluateOutcome
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome
 
 SAE = "sae"
 

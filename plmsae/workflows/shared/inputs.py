@@ -19,7 +19,7 @@ from plmsae.proteins.stream import byte_chunks, text_lines
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.workflows.progress import Progress
+    from plmsae.workflows.shared.progress import Progress
 
 logger = logging.getLogger(__name__)
 

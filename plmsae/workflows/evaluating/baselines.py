@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from plmsae.core.errors import InputError
 from plmsae.tracking.runs import Run
-from plmsae.workflows.annotated import Annotated
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.random_baseline import random_encoder, random_latents
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.random_baseline import random_encoder, random_latents
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,7 +68,7 @@ def compare(
         Whose concepts to look for.
     latents, states : sequence
         For each protein the latents (length, F) and the activations (length, D); see
-        :func:`plmsae.workflows.activation_store.encode_with_states`.
+        :func:`plmsae.workflows.evaluating.activation_store.encode_with_states`.
     encoder : Encoder
         What made them.
     progress : Progress

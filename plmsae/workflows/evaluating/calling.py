@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from plmsae.concepts.calling.callers import BY_PROBE, Callers
 from plmsae.core.errors import InputError
 from plmsae.tracking.runs import Run
-from plmsae.workflows.annotated import Annotated
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -17,7 +17,7 @@ from plmsae.sae.cached import CachedLayers
 from plmsae.sae.data import shuffled_batches
 from plmsae.sae.distributed import ShareOfBatches, world
 from plmsae.sae.prefetch import PrefetchedBatches
-from plmsae.workflows.transcoding import KeptRows
+from plmsae.workflows.training.transcoding import KeptRows
 
 if TYPE_CHECKING:
     from plmsae.plm.model import Plm

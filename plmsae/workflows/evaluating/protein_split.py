@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plmsae.core.errors import InputError
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl

@@ -19,13 +19,16 @@ from plmsae.concepts.enrichment.term_confirmation import Confirmation
 from plmsae.concepts.enrichment.term_shares import ALL_GO
 from plmsae.registry.models import register
 from plmsae.tracking.runs import Run, start_run
-from plmsae.workflows.annotated_proteins import AnnotatedProteins, read_annotated_proteins
-from plmsae.workflows.calling import choose_calling
-from plmsae.workflows.evaluate import promoted
-from plmsae.workflows.inputs import gate
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.protein_outcome import SAE, EvaluateProteinsOutcome
-from plmsae.workflows.requests import EvaluateRequest
+from plmsae.workflows.evaluating.annotated_proteins import (
+    AnnotatedProteins,
+    read_annotated_proteins,
+)
+from plmsae.workflows.evaluating.calling import choose_calling
+from plmsae.workflows.evaluating.outcome import promoted
+from plmsae.workflows.evaluating.protein_outcome import SAE, EvaluateProteinsOutcome
+from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -15,9 +15,9 @@ from plmsae.bundle.writing import write_bundle
 from plmsae.core.atomic import write_json
 from plmsae.tracking.environment import system_facts
 from plmsae.tracking.runs import Run
-from plmsae.workflows.inputs import ProteinSet
-from plmsae.workflows.requests import TrainRequest
-from plmsae.workflows.train_plan import PlannedSae
+from plmsae.workflows.shared.inputs import ProteinSet
+from plmsae.workflows.shared.requests import TrainRequest
+from plmsae.workflows.training.plan import PlannedSae
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.workflows.activations import activation_stream
-from plmsae.workflows.transcoding import as_batch
+from plmsae.workflows.training.activations import activation_stream
+from plmsae.workflows.training.transcoding import as_batch
 
 if TYPE_CHECKING:
     import polars as pl

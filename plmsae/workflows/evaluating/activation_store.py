@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.workflows.progress import Progress
+from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

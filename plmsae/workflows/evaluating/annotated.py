@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from plmsae.core.errors import InputError
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_records
 from plmsae.proteins.records import Protein
-from plmsae.workflows.inputs import read_protein_set
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import EvaluateRequest
-from plmsae.workflows.splitting import check_split, split_table, split_tables
+from plmsae.workflows.evaluating.protein_split import check_split, split_table, split_tables
+from plmsae.workflows.shared.inputs import read_protein_set
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl

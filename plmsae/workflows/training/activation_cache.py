@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from plmsae.core.errors import InputError
 from plmsae.sae.cache import CacheWriter, check_disk, estimate_bytes
 from plmsae.sae.cache_files import CacheDtype, CacheInfo, read_info, read_shards
-from plmsae.workflows.activations import AT_ONCE, of_unit
+from plmsae.workflows.training.activations import AT_ONCE, of_unit
 
 if TYPE_CHECKING:
     from plmsae.plm.model import Plm
-    from plmsae.workflows.inputs import ProteinSet
-    from plmsae.workflows.progress import Progress
+    from plmsae.workflows.shared.inputs import ProteinSet
+    from plmsae.workflows.shared.progress import Progress
 
 _OTHER = {
     "plm": "another PLM",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plmsae.workflows.annotated import Annotated
-from plmsae.workflows.progress import Progress
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,9 +13,9 @@ import numpy as np
 
 from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError
-from plmsae.workflows.activation_cache import cache_dtype
-from plmsae.workflows.inputs import ProteinSet
-from plmsae.workflows.requests import TrainRequest
+from plmsae.workflows.shared.inputs import ProteinSet
+from plmsae.workflows.shared.requests import TrainRequest
+from plmsae.workflows.training.activation_cache import cache_dtype
 
 if TYPE_CHECKING:
     from plmsae.plm.model import Plm
@@ -43,7 +43,7 @@ def parts_of(
 ) -> list[PlannedSae]:
     """Return the SAEs of a request, or raise `InputError` naming the option at fault.
 
-    `targets` are those of `plmsae.workflows.transcoding.target_layers`.
+    `targets` are those of `plmsae.workflows.training.transcoding.target_layers`.
     """
     if not request.layers or len(set(request.layers)) != len(request.layers):
         raise InputError("name at least one layer, each once", where="--layers")
