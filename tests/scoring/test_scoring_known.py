@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from scoring_fakes import FakeBundle, FakeEncoder, FakeMeta, concept_rows, encode_one
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "workflows"))
-
 from protein_world import OBO, write_obo
+from scoring_fakes import FakeBundle, FakeEncoder, FakeMeta, concept_rows, encode_one
 
 from plmsae.concepts.labels.label_holdout import hide_labels
 from plmsae.core.errors import InputError

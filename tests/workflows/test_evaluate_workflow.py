@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -19,8 +18,6 @@ from plmsae.workflows.evaluating.annotated import read_annotated
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import EvaluateRequest, SimulateRequest, TrainRequest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plm"))
 
 
 @pytest.fixture(scope="module")

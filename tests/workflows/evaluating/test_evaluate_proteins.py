@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from operator import itemgetter
 from pathlib import Path
 
@@ -11,9 +10,6 @@ import polars as pl
 import pytest
 import torch
 from protein_world import OBO, write_obo, write_world
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "plm"))
-
 from tiny import save_tiny
 
 from plmsae.concepts.labels.protein_labels import protein_concepts

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from tiny import save_tiny
 
 from plmsae.core.errors import InputError
 from plmsae.encode import Encoder
@@ -15,9 +13,6 @@ from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
 from plmsae.workflows.evaluating.activation_store import States, encode_with_states
 from plmsae.workflows.shared.progress import Silent
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plm"))
-from tiny import save_tiny
 
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "ACD", "ACDEFGHIKLMNPQRSTVWY" * 8, "MKK"]
 

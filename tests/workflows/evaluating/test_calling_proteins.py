@@ -6,7 +6,6 @@ letter fires that letter's latent.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,6 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.sparse import csr_array, vstack
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "scoring"))
-
 from scoring_fakes import LETTERS, FakeBundle, FakeEncoder, FakeMeta, encode_one, table, write_fasta
 
 from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of, term_labels

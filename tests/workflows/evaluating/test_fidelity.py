@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from tiny import save_tiny, tiny_masked_lm
 
 from plmsae.encode import Encoder
 from plmsae.plm.model import load_plm
@@ -17,9 +15,6 @@ from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.fidelity import measure_reconstruction
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import EvaluateRequest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plm"))
-from tiny import save_tiny, tiny_masked_lm
 
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "ACDEFGHIKLMNPQRSTVWY", "MKKLLLAAACCDDE"]
 DATA = Annotated(
