@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from plmsae.errors import InputError, PlmsaeError, is_out_of_memory
+from plmsae.core.errors import InputError, PlmsaeError, is_out_of_memory
 from plmsae.proteins.records import Protein, Rejected
 
 if TYPE_CHECKING:
     import polars as pl
     from scipy.sparse import csr_array
 
-    from plmsae.concepts.callers import Callers
+    from plmsae.concepts.calling.callers import Callers
     from plmsae.encode import Encoder
     from plmsae.plm.model import Device, Precision
 
@@ -30,7 +30,7 @@ class SequenceEncoder(Protocol):
 
 
 class ModelMeta(Protocol):
-    """What scoring needs of `plmsae.bundle.BundleMeta`."""
+    """What scoring needs of `plmsae.bundle.meta.BundleMeta`."""
 
     @property
     def plm(self) -> str:
@@ -69,7 +69,7 @@ class ModelMeta(Protocol):
 
 
 class ModelBundle(Protocol):
-    """What scoring needs of `plmsae.bundle.Bundle`."""
+    """What scoring needs of `plmsae.bundle.reading.Bundle`."""
 
     @property
     def path(self) -> Path:

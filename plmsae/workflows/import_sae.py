@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.bundle import Bundle
-from plmsae.errors import InputError
-from plmsae.naming import model_name, plm_slug
+from plmsae.bundle.naming import model_name, plm_slug
+from plmsae.bundle.reading import Bundle
+from plmsae.core.errors import InputError
 from plmsae.plm.facts import PlmFacts, plm_facts
-from plmsae.tracking import start_run
-from plmsae.workflows.inputs import read_protein_set
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import ImportRequest
-from plmsae.workflows.train_outcome import write_unproved
+from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.inputs import read_protein_set
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import ImportRequest
+from plmsae.workflows.training.outcome import write_unevaluated_bundle
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.fingerprint import DataFingerprint
+    from plmsae.core.fingerprint import DataFingerprint
     from plmsae.sae.base import Sae
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         bundle = _write(request, facts, sae, origin, metrics, features, data)
         model = None
         if request.register:
-            from plmsae.registry import register
+            from plmsae.registry.models import register
 
             model = str(register(bundle, run_id=tracked.run_id))
     return ImportOutcome(
@@ -247,7 +247,7 @@ def _measure(
     request: ImportRequest, sae: Sae, origin: Mapping[str, Any], progress: Progress
 ) -> tuple[dict[str, float], pl.DataFrame, DataFingerprint | None]:
     """Return metrics, the features table, and the data they were measured on."""
-    from plmsae.workflows.measure import features_frame
+    from plmsae.workflows.training.measurement import features_frame
 
     if request.proteins is None:
         nothing_F = np.zeros(sae.config.d_sae)
@@ -257,8 +257,8 @@ def _measure(
         dead_F = np.full(sae.config.d_sae, given is not None) & (highest_F <= 0)
         return {}, features_frame(nothing_F, highest_F, dead_F), None
     from plmsae.plm.model import load_plm
-    from plmsae.workflows.activations import activation_stream
-    from plmsae.workflows.measure import LatentStatistics, reconstruction
+    from plmsae.workflows.training.activations import activation_stream
+    from plmsae.workflows.training.measurement import LatentStatistics, reconstruction
 
     proteins = read_protein_set(
         request.proteins, max_proteins=MEASURED, seed=request.seed, progress=progress
@@ -316,7 +316,7 @@ def _write(
         target=sae.config.target,
         target_layer=request.target_layer,
     )
-    return write_unproved(
+    return write_unevaluated_bundle(
         request.out / name,
         sae,
         features,

@@ -14,14 +14,14 @@ from scipy.sparse import csr_array
 from tiny import library_states, save_tiny
 
 from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.core.errors import InputError
 from plmsae.encode import Encoder
-from plmsae.errors import InputError
 from plmsae.plm.model import Plm, load_plm
 from plmsae.plm.windows import batches
 from plmsae.reports.evidence import build_evidence
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
-from plmsae.workflows.activations import streamed
+from plmsae.workflows.training.activations import streamed
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 K = 4

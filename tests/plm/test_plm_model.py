@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import library_states, save_tiny, save_tokenizer, tiny_masked_lm
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.model import Plm, load_plm
 from plmsae.plm.windows import batches, cut_windows
 

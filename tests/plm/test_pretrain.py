@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.corpus import PackedStream, open_corpus, write_corpus
 from plmsae.plm.model import wrap_model
 from plmsae.plm.packed import positions_in_segments

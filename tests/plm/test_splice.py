@@ -4,10 +4,10 @@ import pytest
 import torch
 from tiny import save_tiny, tiny_masked_lm
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.plm.fidelity import fidelity
 from plmsae.plm.model import load_plm
 from plmsae.plm.perplexity import masked_perplexity
-from plmsae.plm.splice import fidelity
 
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "ACDEFGHIKLMNPQRSTVWY" * 2]
 

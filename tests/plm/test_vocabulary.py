@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import save_tiny
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.model import load_plm
 from plmsae.plm.vocabulary import AMINO_ACIDS, esm2_tokens, esm2_vocabulary, read_vocabulary
 

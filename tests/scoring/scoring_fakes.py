@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.callers import Callers
-from plmsae.errors import InputError
+from plmsae.concepts.calling.callers import Callers
+from plmsae.core.errors import InputError
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 TOO_LONG = 3_000

@@ -12,7 +12,7 @@ import torch
 from scoring_fakes import FakeBundle, FakeMeta, contents, proteome, table, write_fasta
 from transformers import EsmConfig, EsmForMaskedLM
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.model import folder_revision
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae

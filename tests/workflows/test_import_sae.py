@@ -13,16 +13,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from plmsae.bundle import read_bundle
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.bundle.reading import read_bundle
+from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.plm.facts import plm_facts
 from plmsae.plm.model import load_plm
-from plmsae.registry import list_models, resolve
+from plmsae.registry.models import list_models, resolve
 from plmsae.sae.importing.hub import INTERPLM
 from plmsae.scoring.encoding import load_encoder
 from plmsae.workflows import evaluate, import_sae, score
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import EvaluateRequest, ImportRequest, ScoreRequest
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import EvaluateRequest, ImportRequest, ScoreRequest
 
 D, F, K = 192, 48, 6  # D is plmsae-mini's.
 NAME = "plmsae.plmsae-mini.L3.residue"
