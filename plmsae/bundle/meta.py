@@ -34,6 +34,9 @@ class BundleMeta:
     """Catalogue name or hub id of the protein language model."""
     plm_revision: str
     """The exact commit (or content hash) of its weights."""
+    plm_vocabulary: str
+    """Fingerprint of the vocabulary its proteins were read with; empty where an imported SAE's PLM
+    was not opened."""
     layer: int
     """1-based: the residual stream after this block; 0 is the embedding output."""
     unit: str
@@ -71,7 +74,16 @@ class BundleMeta:
     """Anything else worth keeping, flat."""
 
     def __post_init__(self) -> None:
-        for name in ("plm", "plm_revision", "unit", "target", "arch", "origin", "created"):
+        for name in (
+            "plm",
+            "plm_revision",
+            "plm_vocabulary",
+            "unit",
+            "target",
+            "arch",
+            "origin",
+            "created",
+        ):
             _check(isinstance(getattr(self, name), str), name, "text", getattr(self, name))
         for name, low in (("layer", 0), ("d_in", 1), ("d_sae", 1), ("seed", 0)):
             value = getattr(self, name)
@@ -122,6 +134,12 @@ class BundleMeta:
             for name, entry in known.items()
             if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
         ]
+        if "plm_vocabulary" not in value:
+            raise InputError(
+                "the bundle does not say which vocabulary its PLM was read with: plmsae before "
+                "version 0.2 read ESM checkpoints with a wrong one",
+                hint="train, or import, the SAE again",
+            )
         if missing := [name for name in needed if name not in value]:
             raise InputError(f"field {missing[0]!r} is missing")
         fields = dict(value)

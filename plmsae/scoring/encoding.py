@@ -43,6 +43,11 @@ class ModelMeta(Protocol):
         ...
 
     @property
+    def plm_vocabulary(self) -> str:
+        """Fingerprint of its vocabulary; empty if it is not known."""
+        ...
+
+    @property
     def layer(self) -> int:
         """Layer the SAE reads, 1-based."""
         ...
@@ -148,6 +153,13 @@ def load_encoder(
             f"the PLM {meta.plm} is here at revision {plm.revision}, the SAE was trained on "
             f"{meta.plm_revision}",
             where=bundle.path,
+        )
+    if meta.plm_vocabulary and plm.vocabulary.fingerprint != meta.plm_vocabulary:
+        raise InputError(
+            f"the PLM {meta.plm} reads proteins with another vocabulary here than the one that the "
+            "SAE was trained with",
+            where=bundle.path,
+            hint="use the tokenizer files of the checkpoint that it was trained on",
         )
     sae = load_sae(bundle.path / "sae", device=plm.device)
     return Encoder(plm, meta.layer, sae, unit="protein" if meta.unit == "protein" else "residue")

@@ -104,10 +104,10 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         },
     ) as tracked:
         tracked.log_text(json.dumps(origin, indent=2, ensure_ascii=False), "origin.json")
-        metrics, features, data = _measure(request, sae, origin, progress)
+        metrics, features, data, vocabulary = _measure(request, sae, origin, progress)
         if metrics:
             tracked.log_metrics(0, metrics)
-        bundle = _write(request, facts, sae, origin, metrics, features, data)
+        bundle = _write(request, facts, vocabulary, sae, origin, metrics, features, data)
         model = None
         if request.register:
             from plmsae.registry.models import register
@@ -245,8 +245,12 @@ def _check_target(
 
 def _measure(
     request: ImportRequest, sae: Sae, origin: Mapping[str, Any], progress: Progress
-) -> tuple[dict[str, float], pl.DataFrame, DataFingerprint | None]:
-    """Return metrics, the features table, and the data they were measured on."""
+) -> tuple[dict[str, float], pl.DataFrame, DataFingerprint | None, str]:
+    """Measure the SAE on proteins, if there are any.
+
+    Returns metrics, the features table, the data they were measured on, and the fingerprint of the
+    PLM's vocabulary (empty where the PLM was not opened).
+    """
     from plmsae.workflows.training.measurement import features_frame
 
     if request.proteins is None:
@@ -255,7 +259,7 @@ def _measure(
         given = origin["per_latent"].get("max_activation")
         highest_F = nothing_F if given is None else np.asarray(given, dtype=np.float64)
         dead_F = np.full(sae.config.d_sae, given is not None) & (highest_F <= 0)
-        return {}, features_frame(nothing_F, highest_F, dead_F), None
+        return {}, features_frame(nothing_F, highest_F, dead_F), None, ""
     from plmsae.plm.model import load_plm
     from plmsae.workflows.training.activations import activation_stream
     from plmsae.workflows.training.measurement import LatentStatistics, reconstruction
@@ -297,12 +301,13 @@ def _measure(
             request.layer,
             metrics["explained_variance"],
         )
-    return metrics, statistics.frame(), proteins.fingerprint
+    return metrics, statistics.frame(), proteins.fingerprint, plm.vocabulary.fingerprint
 
 
 def _write(
     request: ImportRequest,
     facts: PlmFacts,
+    vocabulary: str,
     sae: Sae,
     origin: Mapping[str, Any],
     metrics: Mapping[str, float],
@@ -323,6 +328,7 @@ def _write(
         metrics,
         plm=facts.id,
         plm_revision=facts.revision,
+        plm_vocabulary=vocabulary,
         layer=request.layer,
         unit=request.unit,
         target_layer=request.target_layer,

@@ -455,3 +455,10 @@ def test_a_transcoder_cannot_pass_for_an_sae(tmp_path: Path, config: dict[str, o
     target = "change" if "metadata" in config else "layer"
     meta = tiny_meta(target=target, target_layer=6)
     assert write_bundle(tmp_path / "as_it_is", meta=meta, **parts).name == meta.name
+
+
+def test_a_bundle_without_its_plms_vocabulary_is_refused_with_the_reason() -> None:
+    values = tiny_meta().to_json()
+    del values["plm_vocabulary"]
+    with pytest.raises(InputError, match=r"which vocabulary its PLM was read with.*again"):
+        BundleMeta.from_json(values)

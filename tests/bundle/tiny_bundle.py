@@ -84,6 +84,7 @@ def tiny_meta(**changes: object) -> BundleMeta:
     values: dict[str, object] = {
         "plm": "plmsae-mini",
         "plm_revision": "abc123",
+        "plm_vocabulary": "0" * 64,
         "layer": 4,
         "unit": "residue",
         "arch": "topk",

@@ -23,6 +23,7 @@ TOO_LONG = 3_000
 class FakeMeta:
     plm: str = "fake-plm"
     plm_revision: str = "abc"
+    plm_vocabulary: str = ""
     layer: int = 2
     unit: str = "residue"
     d_sae: int = len(LETTERS)

@@ -93,6 +93,7 @@ def bundle(yeast: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     meta = BundleMeta(
         plm="letters",
         plm_revision="1",
+        plm_vocabulary="",
         layer=1,
         unit="residue",
         arch="topk",

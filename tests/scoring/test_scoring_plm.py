@@ -87,5 +87,8 @@ def test_a_plm_that_is_not_the_one_the_sae_was_trained_on_is_refused(bundle: Tin
     other = replace(bundle, meta=replace(bundle.meta, plm_revision="sha256:0"))
     with pytest.raises(InputError, match=r"is here at revision sha256:.*trained on sha256:0"):
         load_encoder(other)
+    other = replace(bundle, meta=replace(bundle.meta, plm_vocabulary="0" * 64))
+    with pytest.raises(InputError, match="another vocabulary here than the one"):
+        load_encoder(other)
     with pytest.raises(InputError, match="has layers 0 to 3"):
         load_encoder(replace(bundle, meta=replace(bundle.meta, layer=9)))

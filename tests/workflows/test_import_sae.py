@@ -236,7 +236,7 @@ def test_an_sae_of_interplm_comes_from_the_hub(plm: str, hub: list[str]) -> None
     assert meta.name == "plmsae.esm2-8m.L4.residue"
     assert meta.origin.startswith("Elana/InterPLM-esm2-8m layer_4/ae_normalized.pt at c0ffee")
     # The PLM was never here: nothing says which of its commits will be.
-    assert meta.plm_revision == ""
+    assert meta.plm_revision == meta.plm_vocabulary == ""
 
 
 @pytest.mark.usefixtures("untracked")
@@ -278,7 +278,7 @@ def test_facts_of_a_folder_and_of_a_downloaded_plm_come_from_its_config(
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(config))
     assert plm_facts("owner/model").revision == "abc123"
     config.write_text(json.dumps(values | {"model_type": "llama"}))
-    with pytest.raises(InputError, match="not a PLM of the ESM family"):
+    with pytest.raises(InputError, match="no PLM family here opens models of type 'llama'"):
         plm_facts("owner/model")
 
 

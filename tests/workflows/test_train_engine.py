@@ -424,7 +424,11 @@ def test_a_cache_of_something_else_is_refused_in_one_line(
     refused("is of another unit", unit="protein")
     refused("has the layers 1, 2 .found '2, 3'", layers=(2, 3))
     refused("is of float16", cache_dtype="bfloat16")
-    for name, said in (("plm_revision", "another revision of the PLM"), ("plm", "another PLM")):
+    for name, said in (
+        ("plm_vocabulary", "another vocabulary of the PLM"),
+        ("plm_revision", "another revision of the PLM"),
+        ("plm", "another PLM"),
+    ):
         described["source"][name] = "other"
         (cache / "cache.json").write_text(json.dumps(described))
         refused(f"is of {said}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _OTHER = {
     "plm": "another PLM",
     "plm_revision": "another revision of the PLM",
+    "plm_vocabulary": "another vocabulary of the PLM",
     "unit": "another unit",
     "proteins": "other proteins",
 }
@@ -70,6 +71,7 @@ def fill_cache(
     source = {
         "plm": plm.id,
         "plm_revision": plm.revision,
+        "plm_vocabulary": plm.vocabulary.fingerprint,
         "unit": unit,
         "proteins": proteins.fingerprint.sha256,
     }

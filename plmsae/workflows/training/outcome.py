@@ -92,6 +92,7 @@ def write_trained(
         metrics,
         plm=plm.id,
         plm_revision=plm.revision,
+        plm_vocabulary=plm.vocabulary.fingerprint,
         layer=part.layer,
         unit=request.unit,
         train_data=proteins.fingerprint,
