@@ -221,13 +221,11 @@ COMMANDS = (
     WorkflowCommand(
         name="demo",
         request=requests.DemoRequest,
-        about="Run the whole road on a simulated proteome.",
+        about="Run the whole road on a sample of Swiss-Prot.",
         examples=("plmsae demo",),
         shapes={
             "plm": Shape(help="Catalogue name, hub id or folder."),
             "layer": Shape(help="Layer to open; 1-based."),
-            "n_families": Shape(help="Homologous families to simulate."),
-            "proteins_per_family": Shape(help="Members of each."),
             "d_sae": Shape(help="Latents."),
             "n_vectors": Shape(help="Residues seen in training, repeats counted."),
         },

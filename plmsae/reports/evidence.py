@@ -69,6 +69,8 @@ class ProteinExample:
     """Scaled activation of each residue of the window, in [0, 1]."""
     labels: tuple[str, ...]
     """Known labels on active residues or the peak: ``Domain: SH3 10..64``."""
+    labels_at_peak: tuple[str, ...] = ()
+    """Those of them that contain the peak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,7 +353,7 @@ def _example(
     active = values >= ACTIVE
     active[peak] = True
     labels = [
-        f"{concept} {start}..{end}"
+        (f"{concept} {start}..{end}", start <= peak + 1 <= end)
         for start, end, concept in known.get(accession, ())
         if active[start - 1 : end].any()
     ]
@@ -365,7 +367,8 @@ def _example(
         window_start=low + 1,
         window=sequence[low:high],
         activations=tuple(round(float(v), 3) for v in values[low:high]),
-        labels=tuple(dict.fromkeys(labels)),
+        labels=tuple(dict.fromkeys(label for label, _ in labels)),
+        labels_at_peak=tuple(dict.fromkeys(label for label, there in labels if there)),
     )
 
 
