@@ -162,13 +162,6 @@ def test_recipe_options_are_keys_of_recipes() -> None:
         assert kind in recipes.KEYS[name], name
 
 
-def test_import_reads_every_layout_there_is() -> None:
-    from plmsae.cli.commands import FORMATS
-    from plmsae.sae.importing import dispatch
-
-    assert set(FORMATS) == {"auto", *dispatch.FORMATS}
-
-
 def test_pages_made_from_the_command_line_are_up_to_date() -> None:
     hint = "run python -m plmsae.cli.reference"
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference.cli_page(), hint
