@@ -12,6 +12,11 @@ import polars as pl
 from plmsae.quality.context import Context
 from plmsae.quality.suites import Kind
 
+PROTEINS: tuple[Kind, ...] = ("proteins",)
+CALLS: tuple[Kind, ...] = ("annotations", "proposals")
+SPANS: tuple[Kind, ...] = (*CALLS, "labels")
+"""Suites of tables alike: of proteins; of rows that a model called; of rows with a span."""
+
 EXAMPLES = 5
 """Offenders named for a number that counts them."""
 
