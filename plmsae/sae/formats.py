@@ -6,7 +6,6 @@ a latent; what it was is kept under ``metadata.plmsae``. Nothing here unpickles 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from plmsae.core.atomic import atomic_path, write_json
 from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.json_files import read_json
 from plmsae.sae.architecture import ARCHITECTURES
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.normalize import INPUT_NORMS
@@ -76,7 +76,7 @@ def read_sae(folder: Path) -> tuple[SaeConfig, dict[str, Tensor]]:
     """
     if not folder.is_dir():
         raise InputError("no such SAE folder", where=folder)
-    config = _config_from(read_json(folder / CONFIG_NAME), folder / CONFIG_NAME)
+    config = _config_from(read_config(folder / CONFIG_NAME), folder / CONFIG_NAME)
     weights = folder / WEIGHTS_NAME
     if not weights.is_file():
         pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
@@ -102,23 +102,13 @@ def read_sae(folder: Path) -> tuple[SaeConfig, dict[str, Tensor]]:
 def is_ours(folder: Path) -> bool:
     """Whether plmsae itself wrote the SAE in a folder."""
     path = folder / CONFIG_NAME
-    metadata = read_json(path).get("metadata") if path.is_file() else None
+    metadata = read_config(path).get("metadata") if path.is_file() else None
     return isinstance(metadata, dict) and isinstance(metadata.get("plmsae"), dict)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """Read a small JSON object."""
-    if not path.is_file():
-        raise InputError(f"{path.name} is missing", where=path.parent)
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise UnsafeArtifactError("too large for a configuration", where=path)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError("not valid JSON", where=path, hint=str(error)) from error
-    if not isinstance(value, dict):
-        raise InputError("not a JSON object", where=path)
-    return value
+    return read_json(path, max_bytes=_MAX_CONFIG_BYTES)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from plmsae.core.errors import InputError
+from plmsae.core.fingerprint import fingerprint_file
 from plmsae.core.plugins import Plugins
 from plmsae.sae.base import Sae
 from plmsae.sae.formats import WEIGHTS_NAME, is_ours
@@ -15,7 +16,6 @@ from plmsae.sae.importing.opening import (
     SAFETENSORS,
     TORCH,
     Weights,
-    fingerprint,
     inside,
     open_weights,
 )
@@ -134,7 +134,7 @@ def _origin(name: str, weights: Weights, foreign: ImportedSae) -> dict[str, Any]
     return {
         "format": name,
         "file": weights.path.name,
-        "sha256": fingerprint(weights.path),
+        "sha256": fingerprint_file(weights.path),
         "arch": config.arch,
         "d_in": config.d_in,
         "d_sae": config.d_sae,
