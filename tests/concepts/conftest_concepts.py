@@ -9,6 +9,14 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
+from plmsae.concepts.association.significance import benjamini_hochberg, residue_pair_log_p
+from plmsae.concepts.enrichment.enrichment import (
+    active_proteins,
+    build_term_table,
+    over_represented,
+)
+from plmsae.concepts.latents import max_activations
+
 SCHEMA = {
     "accession": pl.String,
     "start": pl.Int32,
@@ -20,6 +28,23 @@ SCHEMA = {
 
 def label_table(rows):
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def enrich(latents_PF, accessions, table, *, level=0.15, min_proteins=5, fdr=0.05):
+    """Test every latent against every term, over all proteins that have a term."""
+    kept = np.flatnonzero(pl.Series(accessions).is_in(table["accession"].implode()).to_numpy())
+    terms = build_term_table(table, [accessions[i] for i in kept], min_proteins=min_proteins)
+    highest = max_activations([latents_PF], latents_PF.shape[1])
+    active_PF = active_proteins(latents_PF[kept], highest, level)
+    pairs = over_represented(active_PF, terms, max_p=fdr)
+    n_tests = len(np.unique(active_PF.indices)) * len(terms.terms)
+    q = benjamini_hochberg(10 ** pairs["log10_p"].to_numpy(), n_tests)
+    return pairs.with_columns(pl.Series("q", q)).filter(pl.col("q") <= fdr)
+
+
+def residue_pair_q_values(select, report):
+    """The q-value of every (concept, latent) pair, corrected over all of them."""
+    return benjamini_hochberg(np.exp(residue_pair_log_p(select, report)))
 
 
 @dataclass
