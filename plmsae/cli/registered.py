@@ -33,6 +33,10 @@ def models(
     compare: Annotated[
         bool, typer.Option("--compare", help="Put the models named side by side, all metrics.")
     ] = False,
+    history: Annotated[
+        str | None,
+        typer.Option("--history", metavar="NAME", help="Show who made which version champion."),
+    ] = None,
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -44,7 +48,11 @@ def models(
         from plmsae.cli import tables
         from plmsae.registry import models
 
-        if compare:
+        if history is not None:
+            from plmsae.registry.promotion import promotion_log
+
+            tables.print_history(promotion_log(history), as_json=as_json)
+        elif compare:
             _side_by_side(refs or [], "--compare", as_json=as_json)
         else:
             found = models.list_models()

@@ -58,7 +58,7 @@ SURFACE: dict[str, set[str]] = {
         "--device",
         "--seed",
     },
-    "models": TRACKED | {"REF", "--compare"},
+    "models": TRACKED | {"REF", "--compare", "--history"},
     "compare": TRACKED | {"REF"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
     "score": TRACKED
