@@ -60,11 +60,6 @@ class FillResult:
     """What the lower end of a proposal's precision had to reach."""
 
     @property
-    def n_labels(self) -> int:
-        """Labels in the table."""
-        return self.labels.height
-
-    @property
     def proposals_path(self) -> Path:
         """Folder of the proposals' Parquet."""
         return self.path / "proposals"

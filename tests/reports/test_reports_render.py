@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 
 from plmsae.core.errors import InputError
 from plmsae.reports import drawing
-from plmsae.reports.describe import FeatureReport, describe
+from plmsae.reports.describe import FeatureReport, describe_all
 from plmsae.reports.evidence import build_evidence
 from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
 from plmsae.reports.render import render_reports
@@ -48,7 +48,7 @@ def some_reports(concept: str = "Motif: P-loop", description: str = "name") -> l
         features, concepts, [csr_array(dense)], ["P1"], [sequence], labels,
         latents_to_report=3, descriptions={"P1": description},
     )  # fmt: skip
-    return [describe(evidence, client=None) for evidence in found]
+    return describe_all(found, client=None)
 
 
 def rendered(folder: Path, reports: list[FeatureReport]) -> dict[str, Path]:

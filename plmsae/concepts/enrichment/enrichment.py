@@ -55,56 +55,6 @@ class TermTable:
         return bits
 
 
-def build_term_table(
-    term_table: pl.DataFrame, accessions: Sequence[str], *, min_proteins: int = 5
-) -> TermTable:
-    """Lay protein-level labels over some proteins.
-
-    Parameters
-    ----------
-    term_table : polars.DataFrame
-        Columns ``accession`` and ``concept``: one row for each term of each protein, ancestors
-        included. A row that is there twice counts once.
-    accessions : sequence of str
-        The proteins, in row order.
-    min_proteins : int
-        Terms that fewer of the proteins carry are left out: they could never be significant, and
-        each costs power.
-
-    Raises
-    ------
-    InputError
-        If a column is missing, a protein is listed twice, or no term is common enough.
-    """
-    for column in ("accession", "concept"):
-        if column not in term_table.columns:
-            raise InputError(f"the table of terms lacks the column {column}")
-    index = pl.DataFrame(
-        {"accession": list(accessions), "protein": np.arange(len(accessions))},
-        schema={"accession": pl.String, "protein": pl.Int64},
-    )
-    if index["accession"].is_duplicated().any():
-        twice = index.filter(index["accession"].is_duplicated())["accession"][0]
-        raise InputError("a protein is listed twice", record=twice)
-    rows = term_table.select("accession", "concept").unique().join(index, on="accession")
-    counts = rows.group_by("concept").agg(pl.len().alias("n")).sort("concept")
-    counts = counts.filter(pl.col("n") >= max(min_proteins, 1))
-    if not counts.height:
-        raise InputError(
-            f"no term is carried by {min_proteins} of the {len(accessions)} proteins",
-            hint="are the accessions of the two of one kind?",
-        )
-    counts = counts.with_row_index("id")
-    rows = rows.join(counts, on="concept")
-    ones = np.ones(rows.height, dtype=np.int32)
-    place = (rows["protein"].to_numpy(), rows["id"].to_numpy())
-    return TermTable(
-        terms=tuple(counts["concept"].to_list()),
-        carries_PC=csr_array((ones, place), shape=(len(accessions), counts.height)),
-        count_C=counts["n"].to_numpy().astype(np.int64),
-    )
-
-
 def active_proteins(
     latents_PF: csr_array, max_activation_F: npt.ArrayLike, level: float
 ) -> csr_array:

@@ -7,11 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control, hypergeom
 
-from plmsae.concepts.enrichment.enrichment import (
-    active_proteins,
-    build_term_table,
-    shuffle_terms,
-)
+from plmsae.concepts.enrichment.enrichment import active_proteins, shuffle_terms
 from plmsae.core.errors import InputError
 
 
@@ -91,11 +87,7 @@ def test_random_terms_tie_nothing():
     assert enrich(latents, accessions, shuffled).height == 0
 
 
-def test_tables_that_do_not_fit_are_refused():
-    latents, accessions, table = planted()
-    with pytest.raises(InputError, match="no term is carried by 5 of the 0 proteins"):
-        build_term_table(table.clear(), [])
-    with pytest.raises(InputError, match="lacks the column concept"):
-        build_term_table(table.drop("concept"), accessions)
+def test_a_level_that_is_no_share_is_refused():
+    latents, _, _ = planted()
     with pytest.raises(InputError, match="share of the latent's maximum"):
         active_proteins(latents, np.ones(3), 1.5)
