@@ -148,14 +148,19 @@ def score(
         spool = source if isinstance(source, Spool) else None
         if spool is None and str(source) != "-":
             spool = stack.enter_context(spooled(str(source), part_residues, strict=strict))
-        identity = identify(
-            bundle,
+        meta = bundle.meta
+        identity = RunIdentity(
             model_uri=model_uri,
+            model_sha256=bundle.digest,
+            plm=meta.plm,
+            plm_revision=meta.plm_revision,
+            layer=meta.layer,
+            unit=meta.unit,
             part_residues=part_residues,
             write_features=write_features,
             min_precision=min_precision,
             unmeasured=unmeasured,
-            settings=settings or {},
+            settings=dict(settings or {}),
         )
         annotator = Annotator(
             bundle, model_uri=model_uri, min_precision=min_precision, unmeasured=unmeasured
@@ -182,33 +187,6 @@ def score(
         for part, record in executor(run.left(parts), scorer, run.tell):
             run.take(part, record)
         return run.finish("-" if spool is None else spool.name)
-
-
-def identify(
-    bundle: ModelBundle,
-    *,
-    model_uri: str,
-    part_residues: int,
-    write_features: bool,
-    min_precision: float,
-    unmeasured: bool,
-    settings: Mapping[str, str],
-) -> RunIdentity:
-    """Return what decides a run's output beside its input."""
-    meta = bundle.meta
-    return RunIdentity(
-        model_uri=model_uri,
-        model_sha256=bundle.digest,
-        plm=meta.plm,
-        plm_revision=meta.plm_revision,
-        layer=meta.layer,
-        unit=meta.unit,
-        part_residues=part_residues,
-        write_features=write_features,
-        min_precision=min_precision,
-        unmeasured=unmeasured,
-        settings=dict(settings),
-    )
 
 
 def check_arguments(

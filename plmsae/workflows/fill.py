@@ -184,14 +184,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         },
     ) as tracked:
         with (
-            checked_input(
-                request.table,
-                request.out,
-                tracked,
-                progress,
-                strict=request.strict,
-                validate=request.validate,
-            ) as checked,
+            checked_input(request.table, request, tracked, progress) as checked,
             progress.task(f"filling with {bundle.name}") as task,
         ):
             result = fill(

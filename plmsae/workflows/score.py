@@ -78,14 +78,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         params={"proteins": request.proteins, "model": uri, "out": str(request.out)},
     ) as tracked:
         with (
-            checked_input(
-                request.proteins,
-                request.out,
-                tracked,
-                progress,
-                strict=request.strict,
-                validate=request.validate,
-            ) as checked,
+            checked_input(request.proteins, request, tracked, progress) as checked,
             progress.task(f"scoring with {bundle.name}") as task,
         ):
             manifest = score(

@@ -14,6 +14,7 @@ from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
     from plmsae.scoring.spool import Spool
+    from plmsae.workflows.shared.requests import FillRequest, ScoreRequest
 
 
 def quality_folder(out: Path, stage: str) -> Path:
@@ -23,7 +24,7 @@ def quality_folder(out: Path, stage: str) -> Path:
 
 @contextmanager
 def checked_input(
-    source: str, out: Path, tracked: Run, progress: Progress, *, strict: bool, validate: bool
+    source: str, request: ScoreRequest | FillRequest, tracked: Run, progress: Progress
 ) -> Iterator[str | Spool]:
     """Parse a file and put its proteins through their gate; the page is an artifact of `tracked`.
 
@@ -31,16 +32,13 @@ def checked_input(
     ----------
     source : str
         The input; standard input cannot be looked through before it is scored.
-    out : Path
-        Folder of the run, beside which the page goes.
+    request : ScoreRequest or FillRequest
+        Says whether to check at all, whether to stop at the first record that cannot be used, and
+        the folder of the run, beside which the page goes.
     tracked : Run
         The MLflow run.
     progress : Progress
         Where to show it.
-    strict : bool
-        Raise at the first record that cannot be used.
-    validate : bool
-        Whether to check at all.
 
     Yields
     ------
@@ -54,7 +52,7 @@ def checked_input(
     QualityError
         If the proteins fail a critical expectation.
     """
-    if source == "-" or not validate:
+    if source == "-" or not request.validate:
         yield source
         return
     from plmsae.scoring.parts import PART_RESIDUES
@@ -62,10 +60,10 @@ def checked_input(
 
     with ExitStack() as stack:
         with progress.task("checking input") as task:
-            spool = stack.enter_context(spooled(source, PART_RESIDUES, strict=strict))
+            spool = stack.enter_context(spooled(source, PART_RESIDUES, strict=request.strict))
             refuse_if_none(source, spool)
             context = {"rejected": spool.rejected}
-            page = quality_folder(out, "input")
+            page = quality_folder(request.out, "input")
             gate("proteins", spool.proteins, page, context, tracked, name=source)
             task.update(1, 1)
         yield spool

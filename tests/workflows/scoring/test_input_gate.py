@@ -12,6 +12,7 @@ from plmsae.scoring.spool import Spool
 from plmsae.workflows.scoring.input_gate import checked_input
 from plmsae.workflows.scoring.running import check_device
 from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import ScoreRequest
 
 GOOD = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQ"
 
@@ -20,8 +21,8 @@ def check(tmp_path: Path, text: str, *, strict: bool = False) -> None:
     path = tmp_path / "x.fasta"
     path.write_text(text)
     untracked: Any = None
-    source, out = str(path), tmp_path / "out"
-    with checked_input(source, out, untracked, Silent(), strict=strict, validate=True) as checked:
+    request = ScoreRequest(proteins=str(path), model="M", out=tmp_path / "out", strict=strict)
+    with checked_input(request.proteins, request, untracked, Silent()) as checked:
         assert isinstance(checked, Spool)
 
 
