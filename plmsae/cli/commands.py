@@ -157,7 +157,7 @@ COMMANDS = (
         shapes={
             "proteins": _PROTEINS,
             "model": _MODEL,
-            "format": Shape(choices=("gff3", "tsv", "jsonl")),
+            "format": Shape(choices=plugin_names("plmsae.scoring.exporters")),
         },
     ),
     WorkflowCommand(

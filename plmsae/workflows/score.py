@@ -110,13 +110,11 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         exported = None
         if request.format is not None:
             from plmsae.scoring.export import export
+            from plmsae.scoring.exporter import find_exporter
 
-            name = {"gff3": "annotations.gff3", "tsv": "annotations.tsv"}
-            exported = request.out.with_name(
-                f"{request.out.name}-{name.get(request.format, 'annotations.jsonl')}"
-            )
-            kind: Any = request.format
-            export(request.out, kind, exported)
+            suffix = find_exporter(request.format).suffixes[0]
+            exported = request.out.with_name(f"{request.out.name}-annotations{suffix}")
+            export(request.out, request.format, exported)
     return ScoreOutcome(
         folder=request.out,
         model_uri=uri,
