@@ -95,7 +95,7 @@ class DemoOutcome:
             ("annotations", str(self.scored.folder)),
             ("proposals", str(self.filled.folder / "proposals.tsv")),
             ("quality report", str(self.out / "scores-quality" / "output" / "summary.html")),
-            ("feature reports", str(self.reported.html)),
+            ("feature reports", str(self.reported.pages["html"])),
             ("time", f"{self.seconds / 60:.1f} minutes"),
         ]
 

@@ -206,7 +206,7 @@ class ScoreRequest:
     model: str
     out: Path
     format: str | None = None
-    """Also export: ``gff3``, ``tsv`` or ``jsonl``."""
+    """Also export in this format."""
     features: bool = False
     """Also write every latent that fired."""
     strict: bool = False

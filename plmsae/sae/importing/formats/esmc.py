@@ -71,4 +71,4 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     )
 
 
-FORMAT = SaeFormat(name="esmc", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(rank=60, find=find, fits=fits, read=read)
