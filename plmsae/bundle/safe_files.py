@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import NotFoundError, UnsafeArtifactError
 from plmsae.core.json_files import read_json
 
 _MIB = 1 << 20
@@ -53,7 +53,7 @@ def list_data_files(folder: Path) -> dict[str, Path]:
     """
     folder = Path(folder)
     if folder.is_symlink() or not folder.is_dir():
-        raise InputError("no such model folder", where=folder)
+        raise NotFoundError("no such model folder", where=folder)
     found: dict[str, Path] = {}
     _walk(folder, folder, found)
     for path in found.values():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import NotFoundError
 from plmsae.core.resources import registry_path
 
 _PACKAGED = "package:"
@@ -68,7 +68,7 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
         return CatalogueEntry(name=called, source=str(local), revision=None)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return CatalogueEntry(name=name, source=name, revision=revision)
-    raise InputError(
+    raise NotFoundError(
         "no such PLM",
         where="--plm",
         value=name,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmsae.core.atomic import write_json
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
@@ -98,7 +98,7 @@ class ScoreFolder:
             If the folder does not exist or the run in it is not complete.
         """
         if not self.root.is_dir():
-            raise InputError("no such score folder", where=self.root)
+            raise NotFoundError("no such score folder", where=self.root)
         if not self.manifest_path.exists():
             if (self.root / _PARTS).is_dir():
                 what, hint = "the score run here is not complete", "run the same score again"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import is_table, read_protein_set
@@ -80,7 +80,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         features = features.filter(pl.col("latent").is_in(list(request.latents)))
         missing = set(request.latents) - set(features.filter(~pl.col("dead"))["latent"])
         if missing:
-            raise InputError("dead, or no such latent", where=uri, value=str(min(missing)))
+            raise NotFoundError("dead, or no such latent", where=uri, value=str(min(missing)))
     with start_run(
         experiment="plmsae-report",
         run_name=f"report {bundle.name}",

@@ -20,7 +20,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import InputError, NotFoundError, UnsafeArtifactError
 from plmsae.sae.formats import read_config
 
 SAFETENSORS = (".safetensors",)
@@ -130,7 +130,7 @@ def open_weights(path: Path) -> Weights:
         If it is missing or malformed.
     """
     if not path.is_file():
-        raise InputError("no such file", where=path)
+        raise NotFoundError("no such file", where=path)
     if path.suffix in SAFETENSORS:
         return _open_safetensors(path)
     if path.suffix in TORCH:
