@@ -29,7 +29,8 @@ class PlmsaeError(Exception):
 
 
 def _rebuilt(kind: type[PlmsaeError], args: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
-    error = kind.__new__(kind, *args)
+    # The constructors take other arguments than those that the message is made of.
+    error = BaseException.__new__(kind, *args)
     error.args = args
     vars(error).update(attributes)
     return error
