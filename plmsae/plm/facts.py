@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from plmsae.errors import InputError
-from plmsae.plm.catalogue import find_plm
+from plmsae.plm.catalogue import announce_licence, find_plm
 from plmsae.resources import registry_path
 
 
@@ -67,6 +67,8 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
             n_layers=layers,
             d_model=width,
         )
+    if network:
+        announce_licence(entry)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
