@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from plmsae.errors import InputError
-from plmsae.resources import registry_path
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError, is_out_of_memory
+from plmsae.core.errors import InputError, is_out_of_memory
 from plmsae.plm.catalogue import announce_licence, find_plm
 from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.packed import PackedLayout

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.families.base import WINDOW, Family, OpenedModel
 from plmsae.plm.packed import PackedLayout, positions_in_segments, segment_attention
 from plmsae.plm.vocabulary import Vocabulary

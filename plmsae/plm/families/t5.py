@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.families.base import WINDOW, Family, OpenedModel
 from plmsae.plm.packed import PackedLayout, linear, segment_attention
 from plmsae.plm.vocabulary import Vocabulary, with_blanks

@@ -12,12 +12,12 @@ import torch
 import yaml
 from small import SEQUENCES, blanks, library_forward, library_model, library_tokenizer
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 from plmsae.plm import catalogue, facts
 from plmsae.plm.families import base
 from plmsae.plm.model import load_plm
 from plmsae.plm.untrained import untrained_plm
-from plmsae.resources import registry_path
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "add-a-plm.md"
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from small import CASES, MASKED, SEQUENCES
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.facts import plm_facts
+from plmsae.plm.fidelity import fidelity
 from plmsae.plm.model import load_plm
 from plmsae.plm.perplexity import masked_perplexity
-from plmsae.plm.splice import fidelity
 
 
 @pytest.mark.parametrize(

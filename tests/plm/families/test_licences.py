@@ -9,12 +9,12 @@ import pytest
 import yaml
 from small import CASES
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 from plmsae.plm import catalogue
 from plmsae.plm.catalogue import announce_licence, find_plm
 from plmsae.plm.facts import plm_facts
 from plmsae.plm.model import load_plm
-from plmsae.resources import registry_path
 
 PLMS = yaml.safe_load(registry_path("plms.yaml").read_text(encoding="utf-8"))["plms"]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from small import CASES
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.facts import plm_facts
 from plmsae.plm.model import load_plm
 
