@@ -8,6 +8,22 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    r"""Return `text` as any output can hold it: bytes of a file name that are not UTF-8 as ``\xe9``.
+
+    Python keeps such bytes as lone surrogates, which neither JSON nor MLflow nor Parquet takes.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        try:
+            raw = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # a surrogate that stands for no byte
+            raw = text.encode("utf-8", "backslashreplace")
+        return raw.decode("utf-8", "backslashreplace")
+    return text
+
+
 class PlmsaeError(Exception):
     """Base of all errors that plmsae raises on purpose.
 
@@ -74,7 +90,7 @@ class InputError(PlmsaeError):
             message += f" (found {shown!r})"
         if self.hint:
             message += f"; {self.hint}"
-        return message.replace("\n", " ")
+        return printable(message.replace("\n", " "))
 
 
 class UnsafeArtifactError(InputError):
