@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def printable(text: str) -> str:
-    r"""Return `text` as any output can hold it: bytes of a file name that are not UTF-8 as ``\xe9``.
+    r"""Return `text` as any output can hold it; bytes that are not UTF-8 become ``\xe9``.
 
     Python keeps such bytes as lone surrogates, which neither JSON nor MLflow nor Parquet takes.
     """

@@ -18,8 +18,9 @@ from typing import Protocol
 import polars as pl
 
 from plmsae.atomic import write_json
-from plmsae.errors import InputError, PlmsaeError
+from plmsae.errors import InputError, PlmsaeError, printable
 from plmsae.proteins.records import Rejected
+from plmsae.proteins.stream import is_stream, source_name
 from plmsae.scoring.annotate import Annotator
 from plmsae.scoring.encoding import ModelBundle, SequenceEncoder, encode_part, load_encoder
 from plmsae.scoring.folder import PartRecord, ScoreFolder, file_sha256
@@ -78,12 +79,12 @@ def score(
     """Score every protein of an input and write the score folder.
 
     Memory follows `part_residues`, not the number of proteins. A file is read twice: first to find
-    a broken record before hours are spent, and to know the total; standard input is read once.
+    a broken record before hours are spent, and to know the total; a pipe is read once.
 
     Parameters
     ----------
     source : str or Path
-        FASTA or UniProt TSV, plain or compressed; ``-`` for standard input.
+        FASTA or UniProt TSV, plain or compressed; a pipe, or ``-`` for standard input.
     bundle : ModelBundle
         The registered model.
     out : str or Path
@@ -122,8 +123,8 @@ def score(
     Raises
     ------
     InputError
-        If the input or an argument is wrong, the folder belongs to another run or input, or another
-        run is writing it.
+        If the input or an argument is wrong, no record can be used, the folder belongs to
+        another run or input, or another run is writing it.
     """
     check_arguments(out, min_precision=min_precision, part_residues=part_residues)
 
@@ -135,7 +136,9 @@ def score(
     if min_precision is None:
         min_precision = bundle.meta.min_precision
     # Before the folder is made: a bad input leaves nothing behind.
-    expected = None if str(source) == "-" else survey(parts())
+    expected = None if is_stream(source) else survey(parts())
+    if expected is not None and not expected.n_proteins:
+        raise _none_usable(expected.n_read, source_name(source), next(parts()).rejected[0])
     identity = identify(
         bundle,
         model_uri=model_uri,
@@ -162,7 +165,7 @@ def score(
         )
         for part in parts():
             run.take(part)
-        return run.finish(Path(source).name)
+        return run.finish(printable(Path(source).name))
 
 
 def identify(
@@ -262,6 +265,10 @@ class _Run:
         if self._expected is not None and found != self._expected:
             raise InputError("the input changed while it was being scored", where=name)
         records = self._records
+        if found.n_read and not any(record.n_scored for record in records):
+            first = Rejected(**self._folder.read("rejected", 0).row(0, named=True))
+            self._folder.clear()
+            raise _none_usable(found.n_read, name, first)
         manifest = Manifest(
             identity=self._identity.to_dict(),
             input=name,
@@ -370,6 +377,14 @@ class _Run:
                 "residues_per_second": round(scored / seconds, 1) if seconds else None,
             },
         )
+
+
+def _none_usable(n_read: int, name: str, first: Rejected) -> InputError:
+    """Return the error for an input of which every record was rejected."""
+    return InputError(
+        f"no record can be used, of {n_read:,}; the first: {first.reason} ({first.where})",
+        where=name,
+    )
 
 
 def _window(encoder: SequenceEncoder) -> int | None:

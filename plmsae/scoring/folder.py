@@ -139,7 +139,7 @@ class ScoreFolder:
         self._refuse_strangers()
         self._sweep()
         if not resume:
-            self._start_over()
+            self.clear()
         run_path = self.root / _PARTS / _RUN
         if run_path.exists():
             self._same_run(run_path, identity)
@@ -226,6 +226,14 @@ class ScoreFolder:
             finally:
                 handle.truncate(0)  # the file stays: unlinking a held lock would let two in
 
+    def clear(self) -> None:
+        """Remove all that a run wrote; call it under the lock."""
+        # The manifest goes first: what is left after a kill must not look complete. run.json goes
+        # last but for the parts it vouches for, so that what is left can be started over again.
+        self.manifest_path.unlink(missing_ok=True)
+        for path in sorted(self._files(), key=lambda path: path.name == _RUN):
+            path.unlink()
+
     # Private.
 
     def _files(self) -> Iterator[Path]:
@@ -262,13 +270,6 @@ class ScoreFolder:
                     where=self.root,
                     hint="name another folder, or start over",
                 )
-
-    def _start_over(self) -> None:
-        # The manifest goes first: what is left after a kill must not look complete. run.json goes
-        # last but for the parts it vouches for, so that what is left can be started over again.
-        self.manifest_path.unlink(missing_ok=True)
-        for path in sorted(self._files(), key=lambda path: path.name == _RUN):
-            path.unlink()
 
     def _sweep(self) -> None:
         """Remove temporary files that a killed run left."""

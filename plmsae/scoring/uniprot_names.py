@@ -55,6 +55,11 @@ def split_concept(concept: str) -> tuple[str, str | None]:
     return (kind, name) if colon else (concept, None)
 
 
+def known_column(kind: str) -> str | None:
+    """Return the column that holds concepts of class `kind`; None if UniProt has none."""
+    return _COLUMN_OF.get(kind)
+
+
 def column_of(concept: str) -> str:
     """Return the column of UniProt's export that holds such a concept.
 

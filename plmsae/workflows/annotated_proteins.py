@@ -13,6 +13,7 @@ from plmsae.concepts.term_confirmation import Layout, lay_out
 from plmsae.errors import InputError
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
+from plmsae.proteins.stream import need_file
 from plmsae.workflows.annotated import Annotated
 from plmsae.workflows.inputs import ProteinSet
 from plmsae.workflows.progress import Progress
@@ -65,6 +66,9 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
             where="--proteins",
             hint="leave it out",
         )
+    for source in (request.concepts, request.report_on):
+        if source is not None:
+            need_file(source, why="a protein-level evaluation reads it twice")
     check_split(request)
     if request.min_residues or request.min_spans:
         raise InputError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry import resolve_exactly
 from plmsae.tracking import start_run
 from plmsae.workflows.inputs import gate
@@ -17,6 +18,7 @@ from plmsae.workflows.score import (
     check_input,
     encoder_on,
     quality_folder,
+    refuse_working_folder,
     shower,
 )
 
@@ -168,6 +170,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
 
     # Before hours are spent.
     check_missing_share(request.missing_share)
+    need_file(request.table, why="fill reads its table twice")
+    refuse_working_folder(request.out)
     check_arguments(request.out / "scores", min_precision=request.min_precision)
     check_device(request.device)
     if request.backtest:
@@ -178,7 +182,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     check_ontology(bundle, ontology)
     with start_run(
         experiment="plmsae-fill",
-        run_name=f"fill {Path(request.table).name}",
+        run_name=f"fill {PurePath(source_name(request.table)).name}",
         params={
             "table": request.table,
             "model": uri,
@@ -188,7 +192,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             "missing_shares": request.missing_shares,
         },
     ) as tracked:
-        if request.validate and request.table != "-":
+        if request.validate:
             check_input(request.table, request.out, tracked, progress, strict=request.strict)
         with progress.task(f"filling with {bundle.name}") as task:
             result = fill(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle import Bundle
 from plmsae.errors import InputError
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Protein, Rejected
+from plmsae.proteins.stream import is_stream, source_name
 from plmsae.registry import resolve_exactly
 from plmsae.tracking import Run, start_run
 from plmsae.workflows.inputs import ProteinSet, gate
@@ -83,15 +84,16 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     """
     from plmsae.scoring.engine import check_arguments, score
 
+    refuse_working_folder(request.out)
     check_arguments(request.out, min_precision=request.min_precision)
     check_device(request.device)
     bundle, uri = resolve_exactly(request.model)
     with start_run(
         experiment="plmsae-score",
-        run_name=f"score {Path(request.proteins).name}",
+        run_name=f"score {PurePath(source_name(request.proteins)).name}",
         params={"proteins": request.proteins, "model": uri, "out": str(request.out)},
     ) as tracked:
-        if request.validate and request.proteins != "-":
+        if request.validate and not is_stream(request.proteins):
             check_input(request.proteins, request.out, tracked, progress, strict=request.strict)
         with progress.task(f"scoring with {bundle.name}") as task:
             manifest = score(
@@ -125,9 +127,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
             from plmsae.scoring.export import export
 
             name = {"gff3": "annotations.gff3", "tsv": "annotations.tsv"}
-            exported = request.out.with_name(
-                f"{request.out.name}-{name.get(request.format, 'annotations.jsonl')}"
-            )
+            exported = beside(request.out, name.get(request.format, "annotations.jsonl"))
             kind: Any = request.format
             export(request.out, kind, exported)
     return ScoreOutcome(
@@ -144,7 +144,31 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
 
 def quality_folder(out: Path, stage: str) -> Path:
     """Return where a gate's pages go: beside the score folder, which holds nothing else."""
-    return out.with_name(f"{out.name}-quality") / stage
+    return beside(out, "quality") / stage
+
+
+def beside(out: Path, ending: str) -> Path:
+    """Return a path next to the score folder, named after it: ``out-ending``."""
+    if out.name in ("", ".."):
+        out = out.resolve()
+    return out.with_name(f"{out.name}-{ending}")
+
+
+def refuse_working_folder(out: Path) -> None:
+    """Refuse the working folder, or one above it, as output: MLflow's database lies there.
+
+    Raises
+    ------
+    InputError
+        If `out` is such a folder.
+    """
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise InputError(
+            "the output needs a folder of its own, not the working folder or one above it",
+            where="--out",
+            value=str(out),
+            hint="name a new folder, for example --out annotated",
+        )
 
 
 def check_device(device: str) -> None:
@@ -183,7 +207,10 @@ def refuse_if_none(source: str, proteins: Path, rejected: pl.DataFrame) -> None:
     """Raise `InputError` with the first reason if every record of an input was rejected."""
     import polars as pl
 
-    if rejected.height and not pl.scan_parquet(proteins).select(pl.len()).collect().item():
+    if (
+        rejected.height
+        and not pl.scan_parquet(proteins, glob=False).select(pl.len()).collect().item()
+    ):
         first = rejected.row(0, named=True)
         raise InputError(
             f"no record can be used, of {rejected.height:,}; the first: {first['reason']} "

@@ -72,7 +72,9 @@ def test_how_a_file_is_cut_into_chunks_changes_nothing(pieces: list[bytes], size
     assert b"".join(unix_text(chunks)) == expected
 
 
-XLSX = b"PK\x03\x04" + b"\0" * 26 + b"[Content_Types].xmlPK\x03\x04" + b"\0" * 26 + b"xl/workbook.xml"
+XLSX = (
+    b"PK\x03\x04" + b"\0" * 26 + b"[Content_Types].xmlPK\x03\x04" + b"\0" * 26 + b"xl/workbook.xml"
+)
 
 
 @pytest.mark.parametrize(
