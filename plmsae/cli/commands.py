@@ -127,6 +127,7 @@ COMMANDS = (
             "plm_revision": _PLM_REVISION,
             "unit": _UNIT,
             "format": Shape(choices=FORMATS),
+            "arch": Shape(choices=("relu", "topk", "jumprelu")),
             "convention": Shape(choices=("folded", "buffer", "raw")),
         },
     ),
@@ -161,7 +162,7 @@ COMMANDS = (
         shapes={
             "proteins": _PROTEINS,
             "model": _MODEL,
-            "format": Shape(choices=("gff3", "tsv", "jsonl")),
+            "format": Shape(choices=("gff3", "tsv", "uniprot", "jsonl")),
         },
     ),
     WorkflowCommand(

@@ -122,6 +122,8 @@ class ImportRequest:
     k: int | None = None
     """Active latents a residue, where the file does not say; of a hierarchical SAE that plmsae
     trained, how many of the largest to keep."""
+    arch: str | None = None
+    """Activation function, where the configuration beside the weights is missing."""
     norm_factor: float | None = None
     """What the training activations were divided by, where the file leaves that open."""
     convention: str | None = None
@@ -206,7 +208,7 @@ class ScoreRequest:
     model: str
     out: Path
     format: str | None = None
-    """Also export: ``gff3``, ``tsv`` or ``jsonl``."""
+    """Also export: ``gff3``, ``tsv``, ``uniprot`` or ``jsonl``."""
     features: bool = False
     """Also write every latent that fired."""
     strict: bool = False
