@@ -123,13 +123,13 @@ def export(
         typer.Option("--out", "-o", metavar="FILE", help="File to write; - for standard output."),
     ],
     format: Annotated[
-        Literal["gff3", "tsv", "jsonl"] | None,
+        Literal["gff3", "tsv", "uniprot", "jsonl"] | None,
         typer.Option("--format", "-f", help="By default found from the name of the file."),
     ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write scored annotations as GFF3, TSV or JSON lines."""
+    """Write scored annotations as GFF3, TSV, UniProt's table or JSON lines."""
 
     def command() -> None:
         from plmsae.scoring.export import export as write
@@ -142,8 +142,8 @@ def export(
     _finish(Common(quiet=quiet, debug=debug), command)
 
 
-def _by_name(out: str) -> Literal["gff3", "tsv", "jsonl"]:
-    endings: dict[str, Literal["gff3", "tsv", "jsonl"]] = {
+def _by_name(out: str) -> Literal["gff3", "tsv", "uniprot", "jsonl"]:
+    endings: dict[str, Literal["gff3", "tsv", "uniprot", "jsonl"]] = {
         ".gff": "gff3",
         ".gff3": "gff3",
         ".tsv": "tsv",
@@ -151,7 +151,9 @@ def _by_name(out: str) -> Literal["gff3", "tsv", "jsonl"]:
     }
     ending = Path(out).suffix.lower()
     if ending not in endings:
-        raise InputError("cannot tell the format", where=out, hint="give --format gff3|tsv|jsonl")
+        raise InputError(
+            "cannot tell the format", where=out, hint="give --format gff3|tsv|uniprot|jsonl"
+        )
     return endings[ending]
 
 

@@ -1,10 +1,11 @@
-"""Score folders as GFF3, as UniProt-style TSV and as JSON lines.
+"""Score folders as GFF3, as a table, as UniProt's own table and as JSON lines.
 
-All three stream part by part in input order, and a file appears whole or not at all.
+All stream part by part in input order, and a file appears whole or not at all.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections import defaultdict
@@ -16,9 +17,17 @@ from plmsae.atomic import atomic_path
 from plmsae.errors import InputError
 from plmsae.proteins.features import Feature, render_features
 from plmsae.scoring.folder import ScoreFolder
-from plmsae.scoring.uniprot_names import SO_TERMS, as_feature, column_of
+from plmsae.scoring.schema import ANNOTATIONS
+from plmsae.scoring.uniprot_names import SO_TERMS, as_feature, column_of, so_term
 
-ExportFormat = Literal["gff3", "tsv", "jsonl"]
+ExportFormat = Literal["gff3", "tsv", "uniprot", "jsonl"]
+
+EVIDENCE = "ECO:0008006"
+"""Deep learning neural network method evidence used in automatic assertion (Evidence and
+Conclusion Ontology, release 2024-07-19)."""
+
+SHOWN_LATENTS = 3
+"""How many latents a GFF3 line names; the Parquet files have all."""
 
 Row = dict[str, Any]
 
@@ -30,10 +39,11 @@ def export(out_dir: str | Path, format: ExportFormat, target: str | Path) -> int
     ----------
     out_dir : str or Path
         A folder that `plmsae.scoring.engine.score` completed.
-    format : {"gff3", "tsv", "jsonl"}
-        ``gff3``: GFF3 1.26, one line an annotation. ``tsv``: one line a protein, in the columns and
-        feature syntax of the UniProt website's export. ``jsonl``: one object a record, rejected
-        records included.
+    format : {"gff3", "tsv", "uniprot", "jsonl"}
+        ``gff3``: GFF3 1.26, one line per annotation. ``tsv``: one line per annotation, with score
+        and precision; the columns are those of the Parquet files. ``uniprot``: one line per
+        protein, in the columns and feature syntax of the UniProt website's export. ``jsonl``: one
+        object per record, rejected records included.
     target : str or Path
         The file; ``-`` for standard output.
 
@@ -54,7 +64,7 @@ def export(out_dir: str | Path, format: ExportFormat, target: str | Path) -> int
     folder.manifest()
     lines = _WRITERS[format](folder)
     if str(target) == "-":
-        return _write(sys.stdout, lines)
+        return _write_to_stdout(lines)
     with (
         atomic_path(Path(target)) as temporary,
         temporary.open("w", encoding="utf-8", newline="\n") as handle,
@@ -68,6 +78,19 @@ def _write(handle: IO[str], lines: Iterable[tuple[str, int]]) -> int:
         handle.write(text)
         total += count
     return total
+
+
+def _write_to_stdout(lines: Iterable[tuple[str, int]]) -> int:
+    """Write UTF-8 whatever the locale says: the accessions of a file are no matter of it."""
+    sys.stdout.flush()
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:  # replaced by something that takes text
+        return _write(sys.stdout, lines)
+    handle = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
+    try:
+        return _write(handle, lines)
+    finally:
+        handle.detach()  # flushes, and leaves the stream open for whatever is printed next
 
 
 def _proteins(folder: ScoreFolder) -> Iterator[tuple[Row, list[Row]]]:
@@ -90,19 +113,21 @@ def _gff3(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
     for protein, rows in _proteins(folder):
         seqid = _gff3_seqid(protein["accession"])
         lines = [f"##sequence-region {seqid} 1 {protein['length']}\n"]
-        lines += [_gff3_line(seqid, row) for row in rows]
+        lines += [_gff3_line(seqid, row, number) for number, row in enumerate(rows, 1)]
         yield "".join(lines), len(rows)
 
 
-def _gff3_line(seqid: str, row: Row) -> str:
-    so_term = SO_TERMS[column_of(row["concept"])]
+def _gff3_line(seqid: str, row: Row, number: int) -> str:
+    term = so_term(row["concept"])
     attributes = {
+        "ID": [f"{row['accession']}:{number}"],
         "Name": [row["concept"]],
         "Note": [_precision_in_words(row)],
+        "Ontology_term": [term.modification] if term.modification else [],
         "precision": _number(row["precision"]),
         "precision_low": _number(row["precision_low"]),
         "probability": _number(row["probability"]),
-        "latents": [str(latent) for latent in row["latents"]],
+        "latents": [str(latent) for latent in row["latents"][:SHOWN_LATENTS]],
         "model": [row["model_uri"]],
     }
     text = ";".join(
@@ -111,7 +136,7 @@ def _gff3_line(seqid: str, row: Row) -> str:
         if values
     )
     # No strand and no phase: these are proteins.
-    cells = (seqid, "plmsae", so_term, row["start"], row["end"], f"{row['score']:.4g}")
+    cells = (seqid, "plmsae", term.name, row["start"], row["end"], f"{row['score']:.4g}")
     return "\t".join(map(str, (*cells, ".", ".", text))) + "\n"
 
 
@@ -140,16 +165,33 @@ def _number(value: float | None) -> list[str]:
     return [] if value is None else [f"{value:.4g}"]
 
 
-# TSV in the columns of UniProt's export.
+# A table with one line per annotation; `plmsae.concepts.labels.read_labels` reads it back.
 
 
 def _tsv(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
+    yield "\t".join(ANNOTATIONS.names) + "\n", 0
+    for _, rows in _proteins(folder):
+        for row in rows:
+            yield "\t".join(_cell(row[name]) for name in ANNOTATIONS.names) + "\n", 1
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ";".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
+
+
+# One line per protein in the columns of UniProt's export.
+
+
+def _uniprot(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
     yield "\t".join(("Entry", "Length", *SO_TERMS)) + "\n", 0
     for protein, rows in _proteins(folder):
         cells: defaultdict[str, list[Feature]] = defaultdict(list)
         for row in rows:
-            # Inferred by a model, not by a curator: ECO:0000256 is UniProt's own code for that.
-            evidence = f"ECO:0000256|plmsae:{row['model_uri']}"
+            evidence = f"{EVIDENCE}|plmsae:{row['model_uri']}"
             feature = as_feature(row["concept"], row["start"], row["end"], evidence=evidence)
             cells[column_of(row["concept"])].append(feature)
         values = [protein["accession"], str(protein["length"])]
@@ -180,5 +222,6 @@ def _json_line(value: Row) -> str:
 _WRITERS: dict[str, Callable[[ScoreFolder], Iterator[tuple[str, int]]]] = {
     "gff3": _gff3,
     "tsv": _tsv,
+    "uniprot": _uniprot,
     "jsonl": _jsonl,
 }

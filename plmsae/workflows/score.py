@@ -126,8 +126,8 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         if request.format is not None:
             from plmsae.scoring.export import export
 
-            name = {"gff3": "annotations.gff3", "tsv": "annotations.tsv"}
-            exported = beside(request.out, name.get(request.format, "annotations.jsonl"))
+            name = {"gff3": "annotations.gff3", "jsonl": "annotations.jsonl"}
+            exported = beside(request.out, name.get(request.format, "annotations.tsv"))
             kind: Any = request.format
             export(request.out, kind, exported)
     return ScoreOutcome(
