@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from plmsae.errors import printable
+
 _BAD_NAME = re.compile(r"[^A-Za-z0-9_./ :-]")
 
 
@@ -29,7 +31,7 @@ def flatten_params(config: Any, *, prefix: str = "") -> dict[str, str]:
     ----------
     config : dataclass, mapping or value
         Dataclasses and mappings nest with a dot (``sae.k``); lists are written as JSON, paths and
-        the rest with `str`.
+        the rest with `str`, bytes that are not UTF-8 as by `plmsae.errors.printable`.
     prefix : str, optional
         Put before every name.
 
@@ -49,8 +51,8 @@ def flatten_params(config: Any, *, prefix: str = "") -> dict[str, str]:
     name = clean_name(prefix)
     if isinstance(config, list | tuple | set | frozenset):
         items = sorted(config, key=str) if isinstance(config, set | frozenset) else config
-        return {name: json.dumps(list(items), default=str, ensure_ascii=False)}
-    return {name: str(config)}
+        return {name: printable(json.dumps(list(items), default=str, ensure_ascii=False))}
+    return {name: printable(str(config))}
 
 
 def system_facts() -> dict[str, str]:

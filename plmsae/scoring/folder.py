@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmsae.atomic import write_json
-from plmsae.errors import InputError
+from plmsae.errors import InputError, printable
 from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
 
@@ -123,6 +123,10 @@ class ScoreFolder:
 
     def check(self) -> None:
         """Raise `InputError` if this is a file, or a folder that holds something else."""
+        if printable(str(self.root)) != str(self.root):
+            raise InputError(
+                "the name of an output folder must be UTF-8", where=self.root, hint="name another"
+            )
         if self.root.exists() and not self.root.is_dir():
             raise InputError("is a file, not a folder", where=self.root)
         if self.root.exists():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
+from plmsae.errors import InputError, printable
 from plmsae.fingerprint import DataFingerprint, fingerprint_records
 from plmsae.proteins.records import Protein
 from plmsae.workflows.inputs import read_protein_set
@@ -53,7 +53,7 @@ class Annotated:
             if name == split
         ]
         return DataFingerprint(
-            source=Path(source).name,
+            source=printable(Path(source).name),
             sha256=fingerprint_records(chosen),
             n_proteins=len(chosen),
             n_residues=sum(len(p.sequence) for p in chosen),

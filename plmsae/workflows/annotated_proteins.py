@@ -10,7 +10,7 @@ import numpy as np
 
 from plmsae.concepts.protein_terms import ProteinTerms, gather_terms
 from plmsae.concepts.term_confirmation import Layout, lay_out
-from plmsae.errors import InputError
+from plmsae.errors import InputError, printable
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
 from plmsae.proteins.stream import need_file
@@ -87,7 +87,7 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
         # A split by organism leaves out proteins of no named one: they are no background either.
         kept = divided.table["accession"]
         tables = [table.filter(table["accession"].is_in(kept.implode())) for table in tables]
-        name = Path(request.ontology).name if request.ontology is not None else ""
+        name = printable(Path(request.ontology).name) if request.ontology is not None else ""
         terms = gather_terms(tables, ontology, ontology_name=name)
         accessions, split = kept.to_list(), divided.names
         least = request.min_instances

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plmsae.errors import InputError
+from plmsae.errors import InputError, printable
 from plmsae.fingerprint import DataFingerprint, fingerprint_records
 from plmsae.proteins.reading import count_proteins, read_proteins
 from plmsae.proteins.records import Protein, Rejected
@@ -174,7 +174,7 @@ def gate(
     from plmsae.quality.validation import validate
     from plmsae.tracking import Run
 
-    report = validate(kind, table, out_dir=out, context=context, name=name)
+    report = validate(kind, table, out_dir=out, context=context, name=name and printable(name))
     if isinstance(run, Run):
         run.log_artifact(out, f"quality/{kind}")
         run.log_metrics(0, {f"quality_{kind}_met": float(report.success)})

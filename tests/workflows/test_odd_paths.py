@@ -111,3 +111,26 @@ def test_what_lies_beside_a_folder_has_its_name_even_where_the_path_has_none(
     monkeypatch.chdir(tmp_path / "here")
     assert beside(Path(), "annotations.gff3") == tmp_path / "here-annotations.gff3"
     assert quality_folder(Path("run [1]"), "input") == Path("run [1]-quality/input")
+
+
+def test_a_file_name_that_is_no_text_is_scored_and_checked(tmp_path: Path) -> None:
+    from plmsae.workflows.score import check_input
+
+    name = os.fsdecode(b"caf\xe9.fasta")
+    path = write_fasta(tmp_path / name, [*GOOD, ("B", "---")])
+    run(path, tmp_path / "out")
+    assert "caf\\xe9.fasta" in (tmp_path / "out" / "manifest.json").read_text("utf-8").replace(
+        "\\\\", "\\"
+    )
+    assert table(tmp_path / "out", "rejected")["where"][0].startswith("caf\\xe9.fasta, record 3")
+    long = [(f"Q{i}", "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGD" + "AC" * i) for i in range(3)]
+    untracked: object = None
+    check_input(
+        str(write_fasta(tmp_path / name, long)),
+        tmp_path / "checked",
+        untracked,  # type: ignore[arg-type]
+        Silent(),
+        strict=False,
+    )
+    with pytest.raises(InputError, match="must be UTF-8"):
+        run(path, tmp_path / os.fsdecode(b"o\xe9"))
