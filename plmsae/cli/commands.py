@@ -146,6 +146,7 @@ COMMANDS = (
             "concepts": Shape(argument="CONCEPTS"),
             "model": _MODEL,
             "split": Shape(choices=("cluster", "organism")),
+            "kinds": Shape(choices=("own", "interplm")),
             "baselines": Shape(choices=("all", "fast", "none")),
         },
     ),

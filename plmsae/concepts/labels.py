@@ -12,7 +12,13 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from plmsae.concepts.names import BOND_KEYS, SITE_KEYS, class_name, member_name
+from plmsae.concepts.names import (
+    BOND_KEYS,
+    INTERPLM_SITES,
+    SITE_KEYS,
+    class_name,
+    member_name,
+)
 from plmsae.concepts.user_tables import LINE, read_frame, refuse_rows
 from plmsae.errors import InputError
 from plmsae.proteins.features import Feature
@@ -160,6 +166,20 @@ def read_labels(path: Source) -> pl.DataFrame:
             pl.when(one).then(pl.lit("site")).otherwise(pl.lit("span")).alias("kind")
         )
     return _in_order(typed.select(LABEL_SCHEMA.names()).cast(LABEL_SCHEMA))
+
+
+def with_interplm_kinds(labels: pl.DataFrame) -> pl.DataFrame:
+    """Return `labels` with the kinds by which InterPLM counts: by residue, or by domain.
+
+    A concept whose name holds one of `plmsae.concepts.names.INTERPLM_SITES` is a ``site``, every
+    other a ``span``. Ours follow the feature key: a binding site, a lipidation, a cross-link and a
+    site are counted by residue.
+    """
+    is_site = pl.any_horizontal(
+        pl.col("concept").str.contains(word, literal=True) for word in INTERPLM_SITES
+    )
+    kind = pl.when(is_site).then(pl.lit("site")).otherwise(pl.lit("span"))
+    return labels.with_columns(kind.alias("kind"))
 
 
 def check_labels(labels: pl.DataFrame, proteins: pl.DataFrame, *, where: str = "labels") -> None:

@@ -112,7 +112,12 @@ def _read(
     """Return proteins (accession, sequence, and what else a UniProt table has) and labels."""
     import polars as pl
 
-    from plmsae.concepts.labels import check_labels, labels_from_uniprot, read_labels
+    from plmsae.concepts.labels import (
+        check_labels,
+        labels_from_uniprot,
+        read_labels,
+        with_interplm_kinds,
+    )
     from plmsae.proteins.uniprot import read_table
 
     if request.proteins is not None:
@@ -123,6 +128,8 @@ def _read(
     else:
         table = read_table(Path(path))
         labels = labels_from_uniprot(table)
+    if request.kinds == "interplm":
+        labels = with_interplm_kinds(labels)
     if request.max_proteins is not None and request.max_proteins < table.height:
         order = np.random.default_rng(request.seed).permutation(table.height)
         table = table[np.sort(order[: request.max_proteins])]

@@ -70,6 +70,12 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
         if source is not None:
             need_file(source, why="a protein-level evaluation reads it twice")
     check_split(request)
+    if request.kinds != "own":
+        raise InputError(
+            "terms of whole proteins are not counted by residue",
+            where="--kinds",
+            hint="leave it out",
+        )
     if request.min_residues or request.min_spans:
         raise InputError(
             "terms of whole proteins have no residues or spans",
