@@ -1,6 +1,6 @@
 """The commands that run a workflow, each with its examples; their options are the request's fields.
 
-Adding a setting is adding a field to a request in `plmsae.workflows.requests`; only what its name
+Adding a setting is adding a field to a request in `shared.requests`; only what its name
 and type cannot say (positional, a fixed choice) stands here.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plmsae.cli.fields import Setting, Shape, settings
-from plmsae.workflows import requests
-from plmsae.workflows.progress import Progress
+from plmsae.workflows.shared import requests
+from plmsae.workflows.shared.progress import Progress
 
 MODEL = "plmsae.plmsae-mini.L4.residue"
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from plmsae.cli.running import Common, fail, guarded
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")]
@@ -41,13 +41,13 @@ def models(
     """List and compare registered models."""
 
     def command() -> None:
-        from plmsae import registry
         from plmsae.cli import tables
+        from plmsae.registry import models
 
         if compare:
             _side_by_side(refs or [], "--compare", as_json=as_json)
         else:
-            found = registry.list_models()
+            found = models.list_models()
             tables.print_models(found, parts=refs or [], as_json=as_json, quiet=quiet)
 
     _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
@@ -72,12 +72,12 @@ def compare(
 
 
 def _side_by_side(refs: list[str], where: str, *, as_json: bool) -> None:
-    from plmsae import registry
     from plmsae.cli import tables
+    from plmsae.registry import models
 
     if len(refs) < 2:
         raise InputError("needs two references or more", where=where)
-    tables.print_compared(registry.compare(refs), as_json=as_json)
+    tables.print_compared(models.compare(refs), as_json=as_json)
 
 
 def promote(
@@ -95,8 +95,8 @@ def promote(
     """Make a registered version the champion, if it meets the gates."""
 
     def command() -> None:
-        from plmsae import promotion
         from plmsae.cli import tables
+        from plmsae.registry import promotion
 
         try:
             result = promotion.promote(ref, force=force)

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from plmsae.naming import PREFIX
+from plmsae.bundle.naming import PREFIX
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.gates import GateResult
+    from plmsae.registry.gates import GateResult
 
 _COLUMNS: Mapping[str, str] = {
     "model": "model",
@@ -38,7 +38,7 @@ def print_models(
     Parameters
     ----------
     frame : DataFrame
-        From `plmsae.registry.list_models`.
+        From `plmsae.registry.models.list_models`.
     parts : sequence of str
         Only models whose name and version holds one of these, if there are any.
     as_json : bool, optional
@@ -75,7 +75,7 @@ def print_compared(frame: pl.DataFrame, *, as_json: bool = False) -> None:
     Parameters
     ----------
     frame : DataFrame
-        From `plmsae.registry.compare`.
+        From `plmsae.registry.models.compare`.
     as_json : bool, optional
         One JSON list instead of a table.
     """

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from plmsae.errors import InputError
-from plmsae.resources import registry_path
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 
 _PACKAGED = "package:"
 #: The subfolder that ``plmsae pretrain`` writes the finished PLM to.

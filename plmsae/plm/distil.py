@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.families import Family
 from plmsae.plm.model import Plm
 from plmsae.plm.objective import Batch, Objective

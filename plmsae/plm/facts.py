@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 from plmsae.plm.catalogue import find_plm
-from plmsae.resources import registry_path
 
 
 @dataclass(frozen=True, kw_only=True)

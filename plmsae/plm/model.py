@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError, is_out_of_memory
+from plmsae.core.errors import InputError, is_out_of_memory
 from plmsae.plm.catalogue import find_plm
 from plmsae.plm.families import Family, family_of
 from plmsae.plm.packed import PackedLayout

@@ -21,8 +21,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from plmsae.atomic import atomic_folder, write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_folder, write_json
+from plmsae.core.errors import InputError
 from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
 from plmsae.plm.families import family_of
 from plmsae.plm.objective import Batch, MaskedTokens, Objective

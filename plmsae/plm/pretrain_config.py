@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 #: The twenty standard amino acids. Masking and perplexity are about these only.
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"

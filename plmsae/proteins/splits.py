@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.homology import homologous_pairs
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Source = str | os.PathLike[str]
 """A path, or ``"-"`` for standard input."""

@@ -47,7 +47,7 @@ _CSS_IMPORT = re.compile(r"@import\s[^;]*//[^;]*;", re.IGNORECASE)
 _FORM = re.compile(r"<(form|footer)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 
 
-def keep_at_home(folder: Path) -> None:
+def strip_external_references(folder: Path) -> None:
     """Rewrite the Data Docs in `folder` so that opening them contacts nobody."""
     for page in folder.rglob("*.html"):
         page.write_text(strip_outside(page.read_text(encoding="utf-8")), encoding="utf-8")

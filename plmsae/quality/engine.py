@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError, PlmsaeError
+from plmsae.core.errors import InputError, PlmsaeError
 from plmsae.quality.measure import EXAMPLES
 from plmsae.quality.suites import Expectation, Suite
 
@@ -30,7 +30,7 @@ _GX_ID = "plmsae_name"
 
 
 @dataclass(kw_only=True)
-class Tally:
+class ExpectationTally:
     """The counts of one expectation, added up over batches."""
 
     expectation: Expectation
@@ -135,7 +135,7 @@ class Engine:
         expectations: Sequence[Expectation],
         batches: Iterable[pd.DataFrame],
         identify: Sequence[str] = (),
-    ) -> list[Tally]:
+    ) -> list[ExpectationTally]:
         """Evaluate expectations on every batch and add up.
 
         Parameters
@@ -149,7 +149,7 @@ class Engine:
 
         Returns
         -------
-        list of Tally
+        list of ExpectationTally
             One for each expectation, in their order.
 
         Raises
@@ -159,7 +159,7 @@ class Engine:
         PlmsaeError
             If it cannot evaluate one; that is never taken for bad data.
         """
-        tallies = {e.name: Tally(expectation=e) for e in expectations}
+        tallies = {e.name: ExpectationTally(expectation=e) for e in expectations}
         if not expectations:
             return []
         with _quiet():
@@ -186,7 +186,9 @@ class Engine:
                     tallies[name].add(result)
         return list(tallies.values())
 
-    def write_data_docs(self, tallies: Sequence[Tally], folder: Path, *, source: str) -> Path:
+    def write_data_docs(
+        self, tallies: Sequence[ExpectationTally], folder: Path, *, source: str
+    ) -> Path:
         """Write Great Expectations' pages on the summed results of `source` into `folder`.
 
         Returns
@@ -282,7 +284,7 @@ class Engine:
             ) from error
 
 
-def _summary(tally: Tally) -> dict[str, Any]:
+def _summary(tally: ExpectationTally) -> dict[str, Any]:
     def percent(of: int) -> float | None:
         return 100 * tally.n_unexpected / of if of else None
 

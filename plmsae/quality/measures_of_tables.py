@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from plmsae.concepts.calibration import wilson_interval
+from plmsae.concepts.calling.calibration import wilson_interval
 from plmsae.quality.context import Context
 from plmsae.quality.measure import EXAMPLES, Measured, scalar, short
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import polars as pl
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.quality.suites import ColumnType
 
 BATCH_ROWS = 100_000

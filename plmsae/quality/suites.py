@@ -16,8 +16,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from plmsae.errors import InputError
-from plmsae.resources import registry_path
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 
 Kind = Literal["proteins", "annotations", "proposals", "labels"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

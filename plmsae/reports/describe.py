@@ -20,8 +20,8 @@ from plmsae.reports.claude import (
 )
 from plmsae.reports.evidence import FeatureEvidence
 from plmsae.reports.prompt import request
+from plmsae.reports.text_summary import description_of, summary_of, title_of
 from plmsae.reports.verify import unsupported
-from plmsae.reports.words import description_of, summary_of, title_of
 
 if TYPE_CHECKING:
     import anthropic

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csc_array, csr_array, vstack
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.reports.patterns import ACTIVE, Pattern, classify, runs
 
 N_LEVELS = 10

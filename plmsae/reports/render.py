@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plmsae.atomic import write_json, write_text
+from plmsae.core.atomic import write_json, write_text
 from plmsae.reports import drawing
 from plmsae.reports.describe import EVIDENCE_ONLY, FeatureReport
 from plmsae.reports.evidence import ProteinExample

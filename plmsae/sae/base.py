@@ -13,11 +13,11 @@ import torch
 from scipy.sparse import csr_array, vstack
 from torch import Tensor, nn
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae import formats, kernels
-from plmsae.sae.code import SparseCode
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.normalize import normalize
+from plmsae.sae.sparse_code import SparseCode
 
 _ROWS_AT_ONCE = 4096
 

@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from plmsae.atomic import atomic_path, write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_path, write_json
+from plmsae.core.errors import InputError
 from plmsae.sae.cache_files import (
     DTYPES,
     TENSOR_NAME,

@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError
 from plmsae.sae.formats import read_json
 
 CacheDtype = Literal["float16", "bfloat16", "float32"]

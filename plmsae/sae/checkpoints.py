@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from plmsae.atomic import atomic_folder, write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_folder, write_json
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig, TrainConfig, differing_fields
 from plmsae.sae.formats import read_json
 

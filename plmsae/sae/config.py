@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.normalize import INPUT_NORMS, InputNorm
 
 Arch = Literal["topk", "batchtopk", "relu", "jumprelu", "matryoshka", "hierarchical"]

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from plmsae.atomic import atomic_path, write_json
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.core.atomic import atomic_path, write_json
+from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.sae.config import ARCHS, SaeConfig
 from plmsae.sae.normalize import INPUT_NORMS
 

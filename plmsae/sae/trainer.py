@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae import distributed
 from plmsae.sae.architectures.penalised import Penalised
 from plmsae.sae.base import Sae

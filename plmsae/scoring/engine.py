@@ -17,14 +17,14 @@ from typing import Protocol
 
 import polars as pl
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError, PlmsaeError
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError, PlmsaeError
 from plmsae.proteins.records import Rejected
 from plmsae.scoring.annotate import Annotator
 from plmsae.scoring.encoding import ModelBundle, SequenceEncoder, encode_part, load_encoder
 from plmsae.scoring.folder import PartRecord, ScoreFolder, file_sha256
 from plmsae.scoring.manifest import Manifest, RunIdentity
-from plmsae.scoring.parts import Part, Survey, Tally, cut, survey
+from plmsae.scoring.parts import InputTally, Part, Survey, cut, survey
 from plmsae.scoring.schema import REJECTED, TABLES, empty_frame, write_table
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ EncoderSource = SequenceEncoder | Callable[[], SequenceEncoder]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class ScoreProgress:
     """How far a run is; handed to the progress callback after every chunk and every part."""
 
     proteins: int
@@ -54,7 +54,7 @@ class Progress:
 class OnProgress(Protocol):
     """A function that draws progress."""
 
-    def __call__(self, progress: Progress, /) -> None:
+    def __call__(self, progress: ScoreProgress, /) -> None:
         """Take the state of the run."""
         ...
 
@@ -101,7 +101,7 @@ def score(
     min_precision : float, optional
         Write only annotations whose measured ``precision_low`` is at least this, and none of
         concepts for which the annotator found nothing that is, at this precision or a lower one
-        (`plmsae.concepts.calibration.highest_bar`); 0 writes all that were measured. By default the
+        (`calibration.highest_bar`); 0 writes all that were measured. By default the
         bundle's own.
     unmeasured : bool
         Write all annotations, also of concepts that abstain or whose precision was never measured:
@@ -231,7 +231,7 @@ class _Run:
         self._strict = strict
         self._expected = expected
         self._on_progress = on_progress
-        self._tally = Tally()
+        self._tally = InputTally()
         self._records: list[PartRecord] = []
         self._reused_parts = self._reused_residues = 0
         self._done_proteins = self._done_residues = 0
@@ -346,7 +346,7 @@ class _Run:
         if self._on_progress is not None:
             expected = self._expected
             self._on_progress(
-                Progress(
+                ScoreProgress(
                     proteins=self._done_proteins,
                     residues=self._done_residues,
                     reused_residues=self._reused_residues,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
-from plmsae.atomic import atomic_path
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_path
+from plmsae.core.errors import InputError
 from plmsae.proteins.features import Feature, render_features
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.scoring.uniprot_names import SO_TERMS, as_feature, column_of

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError
 from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
 

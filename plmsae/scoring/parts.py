@@ -91,7 +91,7 @@ class Survey:
     """Fingerprint of all parts in order."""
 
 
-class Tally:
+class InputTally:
     """Adds up parts into a `Survey`; used to look ahead and again to check what was scored."""
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Tally:
 
 def survey(parts: Iterable[Part]) -> Survey:
     """Read all parts once, keeping none."""
-    tally = Tally()
+    tally = InputTally()
     for part in parts:
         tally.add(part, part.sha256)
     return tally.survey()

@@ -16,12 +16,14 @@ from typing import Any
 
 import polars as pl
 
-from plmsae.atomic import atomic_path
-from plmsae.concepts.silence import silent_precision
-from plmsae.tracking import start_run, ui_command
+from plmsae.concepts.labels.missing_labels import silent_precision
+from plmsae.core.atomic import atomic_path
+from plmsae.tracking.runs import start_run
+from plmsae.tracking.store import ui_command
 from plmsae.workflows import evaluate, fill, report, score, simulate, train
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import (
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import (
     DemoRequest,
     EvaluateRequest,
     FillRequest,
@@ -40,7 +42,7 @@ class DemoOutcome:
     seconds: float
     simulated: simulate.SimulateOutcome
     trained: train.TrainOutcome
-    evaluated: evaluate.EvaluateOutcome
+    evaluated: EvaluateOutcome
     scored: score.ScoreOutcome
     filled: fill.FillOutcome
     reported: report.ReportOutcome
@@ -218,7 +220,7 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def _promote(model: str, progress: Progress) -> str:
     """Promote the model; where a small PLM misses a gate, overrule it and say so."""
-    from plmsae.promotion import GatesNotMetError, promote
+    from plmsae.registry.promotion import GatesNotMetError, promote
 
     try:
         result = promote(model)
@@ -237,8 +239,8 @@ def _missing_shares(known: Path, truth: Path, target: Path) -> float:
     secondary structure loses nothing. Here that is known; of a real table it is the curator's
     guess.
     """
-    from plmsae.concepts.hiding import class_of
-    from plmsae.concepts.labels import labels_from_uniprot
+    from plmsae.concepts.labels.label_holdout import class_of
+    from plmsae.concepts.labels.label_table import labels_from_uniprot
     from plmsae.proteins.uniprot import read_table
 
     left, all_of = (

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError
-from plmsae.registry import resolve_exactly
-from plmsae.tracking import start_run
-from plmsae.workflows.inputs import is_table, read_protein_set
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import ReportRequest
+from plmsae.core.errors import InputError
+from plmsae.registry.models import resolve_exactly
+from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.inputs import is_table, read_protein_set
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import ReportRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     accessions = [p.accession for p in proteins.proteins]
     labels = None
     if is_table(request.proteins):
-        from plmsae.concepts.labels import labels_from_uniprot
+        from plmsae.concepts.labels.label_table import labels_from_uniprot
         from plmsae.proteins.uniprot import read_table
 
         table = read_table(Path(request.proteins))

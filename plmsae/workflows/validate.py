@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError
-from plmsae.tracking import start_run
-from plmsae.workflows.inputs import first_line, gate
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import ValidateRequest
+from plmsae.core.errors import InputError
+from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.inputs import first_line, gate
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import ValidateRequest
 
 KINDS = ("proteins", "labels", "annotations", "proposals")
 
@@ -76,9 +76,9 @@ def _kind_of(path: Path) -> str:
 
 def _open(path: Path, kind: str, scratch: Path) -> tuple[Any, dict[str, Any]]:
     """Return the table to check and what it is compared with."""
-    from plmsae.concepts.labels import labels_from_uniprot, read_labels
+    from plmsae.concepts.labels.label_table import labels_from_uniprot, read_labels
     from plmsae.proteins.uniprot import read_table
-    from plmsae.workflows.score import spill
+    from plmsae.workflows.scoring.input_gate import write_gate_parts
 
     if kind in ("annotations", "proposals"):
         scores = path if kind == "annotations" else path / "scores"
@@ -89,4 +89,4 @@ def _open(path: Path, kind: str, scratch: Path) -> tuple[Any, dict[str, Any]]:
             table = read_table(path)
             return labels_from_uniprot(table), {"proteins": table.select("accession", "length")}
         return read_labels(path), {}
-    return scratch / "proteins", spill(str(path), scratch, strict=False)
+    return scratch / "proteins", write_gate_parts(str(path), scratch, strict=False)

@@ -13,7 +13,7 @@ from plmsae.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 # docs/cli.md is made from the program itself.
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELL = re.compile(r"```(?:sh|bash|console)?\n(.*?)```", re.DOTALL)
 
 

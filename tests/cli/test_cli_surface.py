@@ -13,11 +13,12 @@ import pytest
 import typer
 import yaml
 
-from plmsae import __version__, recipes
+from plmsae import __version__
 from plmsae.cli import reference
 from plmsae.cli.app import ORDER, app, run
 from plmsae.cli.commands import COMMANDS
 from plmsae.cli.fields import RECIPE_OPTIONS
+from plmsae.workflows.training import recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUP: Any = typer.main.get_command(app)
@@ -163,9 +164,9 @@ def test_recipe_options_are_keys_of_recipes() -> None:
 
 def test_import_reads_every_layout_there_is() -> None:
     from plmsae.cli.commands import FORMATS
-    from plmsae.sae.importing.dispatch import LAYOUTS
+    from plmsae.sae.importing import dispatch
 
-    assert set(FORMATS) == {"auto", *LAYOUTS}
+    assert set(FORMATS) == {"auto", *dispatch.FORMATS}
 
 
 def test_pages_made_from_the_command_line_are_up_to_date() -> None:

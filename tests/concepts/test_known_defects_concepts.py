@@ -9,16 +9,16 @@ import pytest
 from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association import associate
-from plmsae.concepts.bootstrap import draw_proteins
-from plmsae.concepts.enrichment import active_proteins, enrich
+from plmsae.concepts.association.bootstrap import draw_proteins
+from plmsae.concepts.association.counts import associate
+from plmsae.concepts.association.significance import residue_pair_q_values
+from plmsae.concepts.enrichment.enrichment import active_proteins, enrich
+from plmsae.concepts.enrichment.term_confirmation import choose_level, confirm_terms, lay_out
 from plmsae.concepts.evaluation import Evaluation, evaluate_residue
-from plmsae.concepts.families import family_specificity, pool_maximum
+from plmsae.concepts.features.family_specificity import family_specificity, pool_maximum
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations, scale
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.significance import residue_pair_q_values
-from plmsae.concepts.term_confirmation import choose_level, confirm_terms, lay_out
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 N, LENGTH, F = 40, 30, 12
 ACCESSIONS = [f"P{i:02d}" for i in range(N)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.simulate.alphabet import ALPHABET
 from plmsae.proteins.simulate.decoys import DECOYS
 from plmsae.proteins.simulate.motifs import MOTIFS

@@ -14,7 +14,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.reports.claude import llm_settings
 from plmsae.reports.describe import EVIDENCE_ONLY, describe, describe_all
 from plmsae.reports.evidence import (

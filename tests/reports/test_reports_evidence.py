@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.reports.evidence import build_evidence, level_of, top_latents
 from plmsae.reports.patterns import classify, runs
 

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.reports import drawing
 from plmsae.reports.describe import FeatureReport, describe
 from plmsae.reports.evidence import build_evidence

@@ -14,7 +14,7 @@ import torch
 from sae_planted import Planted
 from safetensors.torch import load_file, save_file
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.architectures.batchtopk import BatchTopK
 from plmsae.sae.architectures.jumprelu import JumpReLU
 from plmsae.sae.architectures.topk import TopK

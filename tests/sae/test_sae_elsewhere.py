@@ -9,7 +9,7 @@ import pytest
 import torch
 from sae_elsewhere import DEVICE, Away, Elsewhere
 
-from plmsae.sae import screening
+from plmsae.sae import topk_cuda
 from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
 from plmsae.sae.scaling import Scaling
 from plmsae.sae.trainer import Trainer
@@ -49,11 +49,11 @@ def trainer(arch: str, device: torch.device) -> Trainer:
 def test_steps_stay_on_their_device_and_give_what_the_cpu_gives(
     arch: str, large: int, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screening, "_LARGE", large)
+    monkeypatch.setattr(topk_cuda, "_LARGE", large)
     x, *more = batches()
     runs = []
     for device in (torch.device("cpu"), DEVICE):
-        monkeypatch.setattr(screening, "_DEVICE", device.type)
+        monkeypatch.setattr(topk_cuda, "_DEVICE", device.type)
         runs.append(trainer(arch, device))
         # Not a first step: what fits to a batch exactly is decided by rounding.
         runs[-1].step_count = 1

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.sae.architectures.batchtopk import BatchTopK
 from plmsae.sae.config import ARCHS, SaeConfig
 from plmsae.sae.model import build_sae, load_sae

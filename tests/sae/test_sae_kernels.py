@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from plmsae.sae import kernels
-from plmsae.sae.code import SparseCode
+from plmsae.sae.sparse_code import SparseCode
 
 
 def problem(seed: int, n: int = 40, d: int = 6, f: int = 50) -> tuple[Tensor, Tensor, Tensor]:

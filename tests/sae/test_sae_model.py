@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.architectures.batchtopk import BatchTopK
 from plmsae.sae.architectures.hierarchical import HierarchicalTopK
 from plmsae.sae.architectures.jumprelu import JumpReLU

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plmsae.sae import screening
+from plmsae.sae import topk_cuda
 from plmsae.sae.architectures.jumprelu import BANDWIDTH, JumpReLU
 from plmsae.sae.architectures.penalised import Penalised
 from plmsae.sae.base import Sae
@@ -143,14 +143,14 @@ def test_gradients_equal_dense_autograd(
 def test_gradients_equal_dense_autograd_where_float16_screens(
     arch: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screening, "_DEVICE", device)
-    monkeypatch.setattr(screening, "_LARGE", 0)
-    monkeypatch.setattr(screening, "_MORE", 0)
-    monkeypatch.setattr(screening, "_FEW", 1)
-    monkeypatch.setattr(screening, "_GROUP", 4)
+    monkeypatch.setattr(topk_cuda, "_DEVICE", device)
+    monkeypatch.setattr(topk_cuda, "_LARGE", 0)
+    monkeypatch.setattr(topk_cuda, "_MORE", 0)
+    monkeypatch.setattr(topk_cuda, "_FEW", 1)
+    monkeypatch.setattr(topk_cuda, "_GROUP", 4)
     screened = []
-    of = screening._Screen.of
-    monkeypatch.setattr(screening._Screen, "of", lambda *a: screened.append(a) or of(*a))
+    of = topk_cuda._Screen.of
+    monkeypatch.setattr(topk_cuda._Screen, "of", lambda *a: screened.append(a) or of(*a))
     assert_equal_to_dense(sae_with_random_biases(arch), device)
     assert screened
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from sae_planted import Planted
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.checkpoints import latest_checkpoint
 from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
 from plmsae.sae.evaluate import evaluate_sae
@@ -359,7 +359,7 @@ def test_the_share_of_stalls_leaves_out_the_start(
         with pytest.raises(InputError, match="ended after 10"):
             train_many(batches, [(config(), settings)], checkpoint_dir=tmp_path)
     clock = Clock()
-    for module in ("train", "run", "pace"):
+    for module in ("train", "run", "throughput"):
         monkeypatch.setattr(f"plmsae.sae.{module}.time", clock)
 
     class Slow:
@@ -383,13 +383,16 @@ def test_the_share_of_stalls_leaves_out_the_start(
     )
     assert len(shares) == 20 - start
     assert max(shares) == pytest.approx(0.25)
-    pace = result.pace
+    throughput = result.throughput
     # A step takes three seconds, a wait one. The first batch is there before the clock runs, and
     # at a start the second, too: the scale was measured on them.
     steps, waits = (10, 9) if start else (20, 18)
-    assert (pace.vectors, pace.seconds) == (256 * steps, pytest.approx(3 * steps + waits))
-    assert pace.stall_share == pytest.approx(waits / pace.seconds)
-    assert pace.vectors_per_second == pytest.approx(pace.vectors / pace.seconds)
+    assert (throughput.vectors, throughput.seconds) == (
+        256 * steps,
+        pytest.approx(3 * steps + waits),
+    )
+    assert throughput.stall_share == pytest.approx(waits / throughput.seconds)
+    assert throughput.vectors_per_second == pytest.approx(throughput.vectors / throughput.seconds)
 
 
 def test_probes_and_other_saes_on_the_pass_count_in_the_wall_time_of_a_run(
@@ -397,7 +400,7 @@ def test_probes_and_other_saes_on_the_pass_count_in_the_wall_time_of_a_run(
 ) -> None:
     settings = TrainConfig(steps=10, batch_size=256, scale_batches=2, log_every=1)
     clock = Clock()
-    for module in ("train", "run", "pace"):
+    for module in ("train", "run", "throughput"):
         monkeypatch.setattr(f"plmsae.sae.{module}.time", clock)
 
     def probe(sae: Sae) -> dict[str, float]:
@@ -411,10 +414,10 @@ def test_probes_and_other_saes_on_the_pass_count_in_the_wall_time_of_a_run(
         on_metrics=lambda i, step, metrics: windows.append((i, metrics["vectors_per_second"])),
     )
     # Ten probes; the second SAE waits for them as the first does.
-    assert first.pace.seconds == second.pace.seconds == pytest.approx(500)
-    assert first.pace.stall_share == 0
+    assert first.throughput.seconds == second.throughput.seconds == pytest.approx(500)
+    assert first.throughput.stall_share == 0
     # What is logged is the pace of the steps, without the SAE's own probe.
-    assert min(rate for i, rate in windows if i == 0) > first.pace.vectors_per_second
+    assert min(rate for i, rate in windows if i == 0) > first.throughput.vectors_per_second
 
 
 def test_nothing_to_train_is_an_error(planted: Planted) -> None:

@@ -26,9 +26,9 @@ from scoring_fakes import (
     write_fasta,
 )
 
-from plmsae import atomic
-from plmsae.errors import InputError, PlmsaeError
-from plmsae.scoring.engine import Progress, check_arguments, score
+from plmsae.core import atomic
+from plmsae.core.errors import InputError, PlmsaeError
+from plmsae.scoring.engine import ScoreProgress, check_arguments, score
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.schema import TABLES
@@ -556,7 +556,7 @@ def test_a_run_killed_by_the_system_resumes_to_the_same_bytes(
 def test_standard_input_gives_the_same_rows_as_the_file(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states: list[Progress] = []
+    states: list[ScoreProgress] = []
     run(fasta, tmp_path / "file")
     stream = io.TextIOWrapper(io.BytesIO(fasta.read_bytes()))
     monkeypatch.setattr(sys, "stdin", stream)
@@ -571,7 +571,7 @@ def test_standard_input_gives_the_same_rows_as_the_file(
 def test_progress_rises_to_the_total_and_tells_reused_work_apart(
     fasta: Path, tmp_path: Path
 ) -> None:
-    states: list[Progress] = []
+    states: list[ScoreProgress] = []
     run(fasta, tmp_path / "out", progress=states.append)
     residues = [state.residues for state in states]
     assert residues == sorted(residues)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoring_fakes import FakeBundle, FakeEncoder, concept_rows, proteome, table, write_fasta
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import FEATURE_COLUMNS, parse_features
 from plmsae.scoring.engine import score
 from plmsae.scoring.export import ExportFormat, _gff3_escape, _gff3_seqid, export

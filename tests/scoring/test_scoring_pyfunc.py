@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scoring_fakes import FakeBundle, FakeEncoder, FakeMeta, proteome, table, write_fasta
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.scoring.engine import score
 from plmsae.scoring.pyfunc import COLUMNS, PyfuncModel
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from plmsae.errors import InputError, QualityError
-from plmsae.registry import list_models, resolve
+from plmsae.core.errors import InputError, QualityError
+from plmsae.registry.models import list_models, resolve
 from plmsae.workflows import demo, fill, score, train, validate
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import (
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import (
     DemoRequest,
     FillRequest,
     ScoreRequest,

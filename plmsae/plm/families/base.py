@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.packed import PackedLayout, make_layout
 from plmsae.plm.vocabulary import Vocabulary, read_vocabulary
 

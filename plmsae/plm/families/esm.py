@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.families.base import Family, OpenedModel
 from plmsae.plm.packed import (
     PackedLayout,

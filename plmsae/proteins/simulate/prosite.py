@@ -14,7 +14,7 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.simulate.alphabet import ALPHABET, BACKGROUND, Float, decode, sample
 
 _ELEMENT = re.compile(

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from plmsae.sae import kernels
 from plmsae.sae.base import Sae
-from plmsae.sae.code import SparseCode
 from plmsae.sae.config import SaeConfig
+from plmsae.sae.sparse_code import SparseCode
 
 _THRESHOLD_MEMORY = 0.95
 

@@ -6,9 +6,9 @@ import copy
 from dataclasses import replace
 from itertools import pairwise
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.architectures.topk import TopK
-from plmsae.sae.code import SparseCode
+from plmsae.sae.sparse_code import SparseCode
 
 
 class HierarchicalTopK(TopK):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from plmsae.sae import kernels
 from plmsae.sae.architectures.penalised import Penalised
-from plmsae.sae.code import SparseCode
 from plmsae.sae.config import SaeConfig
+from plmsae.sae.sparse_code import SparseCode
 
 # Width ε of the kernel, in activations of unit mean square: pre-activations this near their
 # threshold say where it should move. (The paper's 0.001 is for vectors of unit norm.)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from plmsae.sae.architectures.batchtopk import BatchTopK
-from plmsae.sae.code import SparseCode, row_offsets
+from plmsae.sae.sparse_code import SparseCode, row_offsets
 
 
 class Matryoshka(BatchTopK):

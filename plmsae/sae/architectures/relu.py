@@ -7,7 +7,7 @@ from torch import Tensor
 
 from plmsae.sae import kernels
 from plmsae.sae.architectures.penalised import Penalised
-from plmsae.sae.code import SparseCode
+from plmsae.sae.sparse_code import SparseCode
 
 
 class ReLU(Penalised):

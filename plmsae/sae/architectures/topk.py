@@ -6,7 +6,7 @@ from torch import Tensor
 
 from plmsae.sae import kernels
 from plmsae.sae.base import Sae
-from plmsae.sae.code import SparseCode
+from plmsae.sae.sparse_code import SparseCode
 
 
 class TopK(Sae):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.architectures.hierarchical import HierarchicalTopK
 from plmsae.sae.base import Sae
 from plmsae.sae.formats import WEIGHTS_NAME, is_ours
@@ -20,7 +20,7 @@ from plmsae.sae.importing import (
     saelens,
     sparsify,
 )
-from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, ScaleConvention
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, ScaleConvention
 from plmsae.sae.importing.opening import (
     SAFETENSORS,
     TORCH,
@@ -32,8 +32,8 @@ from plmsae.sae.importing.opening import (
 from plmsae.sae.model import build_sae, load_sae
 
 # The most particular first: the first that fits is taken.
-LAYOUTS: dict[str, Layout] = {
-    module.LAYOUT.name: module.LAYOUT
+FORMATS: dict[str, SaeFormat] = {
+    module.FORMAT.name: module.FORMAT
     for module in (interplm, interprot, reticular, sparsify, saelens, esmc, hubmixin)
 }
 
@@ -54,7 +54,7 @@ def import_sae(
     source : Path or str
         A weights file, or a folder as the hub holds it.
     format : str
-        ``auto``, or one of `LAYOUTS`: ``interplm``, ``interprot``, ``hubmixin`` (evillegasgarcia),
+        ``auto``, or one of `FORMATS`: ``interplm``, ``interprot``, ``hubmixin`` (evillegasgarcia),
         ``esmc`` (Biohub), ``reticular``, ``saelens``, ``sparsify``.
     k : int, optional
         Active latents a vector, where the file does not say (InterProt); of a hierarchical SAE of
@@ -83,16 +83,16 @@ def import_sae(
     InputError
         If it is missing, malformed or of no known layout, or something must be given.
     """
-    if format != "auto" and format not in LAYOUTS:
+    if format != "auto" and format not in FORMATS:
         raise InputError(
-            "unknown SAE format", value=format, hint=f"one of auto, {', '.join(LAYOUTS)}"
+            "unknown SAE format", value=format, hint=f"one of auto, {', '.join(FORMATS)}"
         )
     if norm_factor is not None and not 0 < norm_factor < float("inf"):
         raise InputError("the norm factor must be positive", value=str(norm_factor))
     if Path(source).is_dir() and format in ("auto", "saelens") and is_ours(Path(source)):
         return _ours(Path(source), k)
     options = ImportOptions(k=k, layer=layer, norm_factor=norm_factor, convention=convention)
-    layouts = list(LAYOUTS.values()) if format == "auto" else [LAYOUTS[format]]
+    layouts = list(FORMATS.values()) if format == "auto" else [FORMATS[format]]
     weights = open_weights(_file(Path(source), layouts, options))
     layout = next((one for one in layouts if one.fits(weights)), None)
     if layout is None:
@@ -104,7 +104,7 @@ def import_sae(
             where=weights.path,
             value=names,
         )
-    foreign: Foreign = layout.read(weights, options)
+    foreign: ImportedSae = layout.read(weights, options)
     sae = build_sae(foreign.config)
     sae.take_tensors(foreign.tensors)
     return sae.eval(), _origin(layout, weights, foreign)
@@ -122,11 +122,11 @@ def _ours(folder: Path, k: int | None) -> tuple[Sae, dict[str, Any]]:
             )
         sae = sae.at(k)
     weights = open_weights(inside(folder, WEIGHTS_NAME))
-    layout = replace(LAYOUTS["saelens"], name="plmsae")
-    return sae, _origin(layout, weights, Foreign(config=sae.config, tensors={}))
+    layout = replace(FORMATS["saelens"], name="plmsae")
+    return sae, _origin(layout, weights, ImportedSae(config=sae.config, tensors={}))
 
 
-def _file(source: Path, layouts: list[Layout], options: ImportOptions) -> Path:
+def _file(source: Path, layouts: list[SaeFormat], options: ImportOptions) -> Path:
     if not source.is_dir():
         return source
     for layout in layouts:
@@ -143,7 +143,7 @@ def _file(source: Path, layouts: list[Layout], options: ImportOptions) -> Path:
     return inside(source, files[0])
 
 
-def _origin(layout: Layout, weights: Weights, foreign: Foreign) -> dict[str, Any]:
+def _origin(layout: SaeFormat, weights: Weights, foreign: ImportedSae) -> dict[str, Any]:
     config = foreign.config
     notes = json.loads(json.dumps(foreign.notes, default=str))
     return {

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
-from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, whole
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, whole
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
 
 _NAME = re.compile(r"layer_(\d+)\.safetensors")
@@ -39,7 +39,7 @@ def fits(weights: Weights) -> bool:
     return {"W_enc", "W_dec", "b_dec"} <= weights.names and "b_enc" not in weights.names
 
 
-def read(weights: Weights, options: ImportOptions) -> Foreign:
+def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one layer's file and ``config.json`` beside it."""
     path = inside(weights.path.parent, "config.json")
     facts = read_sidecar(path)
@@ -54,7 +54,7 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
     k = options.need_k(weights.path, facts.get("k"))
     layer = _NAME.fullmatch(weights.path.name)
     per_latent = {"idf": "idf", "max": "max_activation"}
-    return Foreign(
+    return ImportedSae(
         config=SaeConfig(arch="topk", d_in=d, d_sae=f, k=k, input_norm="layer_norm"),
         tensors={
             "W_enc": weights.take("W_enc", (d, f)),
@@ -71,4 +71,4 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
     )
 
 
-LAYOUT = Layout(name="esmc", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(name="esmc", find=find, fits=fits, read=read)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 _FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from plmsae.sae.config import SaeConfig
-from plmsae.sae.importing.common import Foreign, ImportOptions, Layout
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat
 from plmsae.sae.importing.opening import Weights, inside
 
 _NAMES = {"W_enc", "W_dec", "b_enc", "b_dec"}
@@ -24,7 +24,7 @@ def fits(weights: Weights) -> bool:
     return weights.names == _NAMES and not (weights.path.parent / "cfg.json").exists()
 
 
-def read(weights: Weights, options: ImportOptions) -> Foreign:
+def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one file."""
     d, f = weights.shape("W_enc", 2)
     shapes: dict[str, tuple[int, ...]] = {
@@ -33,10 +33,10 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
         "b_enc": (f,),
         "b_dec": (d,),
     }
-    return Foreign(
+    return ImportedSae(
         config=SaeConfig(arch="relu", d_in=d, d_sae=f, k=None),
         tensors={name: weights.take(name, shape) for name, shape in shapes.items()},
     )
 
 
-LAYOUT = Layout(name="hubmixin", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(name="hubmixin", find=find, fits=fits, read=read)

@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
-from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, ScaleConvention
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, ScaleConvention
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
 from plmsae.sae.normalize import InputNorm
 
@@ -56,8 +56,8 @@ def fits(weights: Weights) -> bool:
     return {"bias", "encoder.weight", "encoder.bias", "decoder.weight"} <= weights.names
 
 
-def read(weights: Weights, options: ImportOptions) -> Foreign:
-    """Read one file; `Foreign.notes` says which convention it follows."""
+def read(weights: Weights, options: ImportOptions) -> ImportedSae:
+    """Read one file; `ImportedSae.notes` says which convention it follows."""
     if not fits(weights):
         raise InputError("only InterPLM's ReLU SAEs are read", where=weights.path)
     f, d = weights.shape("encoder.weight", 2)
@@ -74,7 +74,7 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
         scale_F = (W_dec_DF != 0).any(dim=0).float()
     per_latent = {} if scale_F is None or convention == "raw" else {"max_activation": scale_F}
     W_enc_FD, b_enc_F = _encoder(weights, (f, d), W_dec_DF)
-    return Foreign(
+    return ImportedSae(
         config=SaeConfig(arch="relu", d_in=d, d_sae=f, k=None, input_norm=input_norm),
         tensors={
             "W_enc": W_enc_FD.t(),
@@ -120,4 +120,4 @@ def _convention(path: Path, W_dec_DF: Tensor, scale_F: Tensor | None) -> ScaleCo
     )
 
 
-LAYOUT = Layout(name="interplm", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(name="interplm", find=find, fits=fits, read=read)

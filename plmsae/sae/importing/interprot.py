@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
-from plmsae.sae.importing.common import Foreign, ImportOptions, Layout
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat
 from plmsae.sae.importing.opening import Weights, inside
 
 _NAME = re.compile(r"esm2_plm(\d+)_l(\d+)_sae(\d+).*\.safetensors")
@@ -37,12 +37,12 @@ def fits(weights: Weights) -> bool:
     return {"w_enc", "w_dec", "b_enc", "b_pre"} <= weights.names
 
 
-def read(weights: Weights, options: ImportOptions) -> Foreign:
+def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one file."""
     d, f = weights.shape("w_enc", 2)
     k = options.need_k(weights.path, hint=" (64 in InterProt's paper, 128 in its code)")
     name = _NAME.fullmatch(weights.path.name)
-    return Foreign(
+    return ImportedSae(
         config=SaeConfig(arch="topk", d_in=d, d_sae=f, k=k, input_norm="layer_norm"),
         tensors={
             "W_enc": weights.take("w_enc", (d, f)),
@@ -54,4 +54,4 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
     )
 
 
-LAYOUT = Layout(name="interprot", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(name="interprot", find=find, fits=fits, read=read)

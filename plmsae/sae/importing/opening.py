@@ -21,7 +21,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.sae.formats import read_json
 
 SAFETENSORS = (".safetensors",)

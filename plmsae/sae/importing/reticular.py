@@ -9,9 +9,9 @@ from __future__ import annotations
 from itertools import accumulate
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
-from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, without_prefix
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, without_prefix
 from plmsae.sae.importing.opening import TORCH, Weights, inside
 
 _NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", "group_sizes")
@@ -35,7 +35,7 @@ def fits(weights: Weights) -> bool:
     return prefix is not None and {prefix + name for name in _NAMES} <= weights.names
 
 
-def read(weights: Weights, options: ImportOptions) -> Foreign:
+def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one file, its biases and threshold scaled to raw activations."""
     prefix = without_prefix(weights, "W_enc") or ""
     factor = options.norm_factor
@@ -59,7 +59,7 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
     if sum(groups) != f or min(groups) < 1:
         raise InputError("group_sizes must add up to d_sae", where=weights.path, value=str(groups))
     bias = weights.take(prefix + "b_enc", (f,))
-    return Foreign(
+    return ImportedSae(
         config=SaeConfig(arch="matryoshka", d_in=d, d_sae=f, k=k, levels=tuple(accumulate(groups))),
         tensors={
             "W_enc": weights.take(prefix + "W_enc", (d, f)),
@@ -72,4 +72,4 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
     )
 
 
-LAYOUT = Layout(name="reticular", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(name="reticular", find=find, fits=fits, read=read)

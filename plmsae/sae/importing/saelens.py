@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import Arch, SaeConfig
 from plmsae.sae.formats import CONFIG_NAME, WEIGHTS_NAME
-from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, whole
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, whole
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
 from plmsae.sae.normalize import INPUT_NORMS, InputNorm
 
@@ -42,7 +42,7 @@ def fits(weights: Weights) -> bool:
     return names <= weights.names and (weights.path.parent / CONFIG_NAME).is_file()
 
 
-def read(weights: Weights, options: ImportOptions) -> Foreign:
+def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one folder."""
     path = inside(weights.path.parent, CONFIG_NAME)
     cfg = read_sidecar(path)
@@ -98,7 +98,7 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
         target="layer" if is_transcoder else "input",
         d_out=out,
     )
-    return Foreign(config=config, tensors=tensors, notes=notes)
+    return ImportedSae(config=config, tensors=tensors, notes=notes)
 
 
 def _arch(cfg: dict[str, Any], options: ImportOptions, path: Path) -> tuple[Arch, int | None]:
@@ -152,4 +152,4 @@ def _fold_factor(tensors: dict[str, Tensor], factor: float) -> None:
     tensors["b_dec"] = tensors["b_dec"] / factor
 
 
-LAYOUT = Layout(name="saelens", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(name="saelens", find=find, fits=fits, read=read)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
-from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, whole
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, whole
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
 
 _FILE = "sae.safetensors"
@@ -25,7 +25,7 @@ def fits(weights: Weights) -> bool:
     return {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} <= weights.names
 
 
-def read(weights: Weights, options: ImportOptions) -> Foreign:
+def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one folder."""
     path = inside(weights.path.parent, "cfg.json")
     cfg = read_sidecar(path)
@@ -44,7 +44,7 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
     _, out = weights.shape("W_dec", 2)
     if out != d and not is_transcoder:
         weights.take("W_dec", (f, d))
-    return Foreign(
+    return ImportedSae(
         config=SaeConfig(
             arch="topk",
             d_in=d,
@@ -63,4 +63,4 @@ def read(weights: Weights, options: ImportOptions) -> Foreign:
     )
 
 
-LAYOUT = Layout(name="sparsify", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(name="sparsify", find=find, fits=fits, read=read)
