@@ -19,6 +19,7 @@ from plmsae.plm.families import Family
 from plmsae.plm.model import Plm
 from plmsae.plm.objective import Batch, Objective
 from plmsae.plm.packed import PackedLayout
+from plmsae.plm.vocabulary import esm2_vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,8 @@ class Distillation(Objective):
     Raises
     ------
     InputError
-        If the teacher has fewer layers than the student, or not a multiple of its layers.
+        If the teacher's vocabulary is not ESM-2's, which is the student's, or its layers are not
+        a multiple of the student's.
     """
 
     def __init__(
@@ -68,6 +70,12 @@ class Distillation(Objective):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        if teacher.vocabulary.fingerprint != esm2_vocabulary().fingerprint:
+            raise InputError(
+                "the vocabulary of this teacher is not that of ESM-2, which the student has",
+                where=teacher.id,
+                hint="take an ESM-2 model as the teacher",
+            )
         if teacher.n_layers % n_layers:
             raise InputError(
                 f"the teacher's layers ({teacher.n_layers}) must be a multiple of the student's "

@@ -32,7 +32,9 @@ from plmsae.plm.vocabulary import esm2_vocabulary
 logger = logging.getLogger(__name__)
 
 #: Settings that may differ when a run is continued.
-_SCHEDULE = ("steps", "decay_share", "warmup_share", "matrix_lr", "other_lr", "row", "workers")
+_SCHEDULE = (
+    *("steps", "decay_share", "warmup_share", "matrix_lr", "other_lr", "ema", "row", "workers"),
+)
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 
@@ -228,6 +230,22 @@ class Pretrainer:
         max_minutes: float | None = None,
     ) -> None:
         """Run until `config.steps`, or for `max_minutes`; a checkpoint is written either way."""
+        threads = torch.get_num_threads()
+        if self.config.workers > 1:
+            torch.set_num_threads(1)
+        try:
+            self._train(on_metrics, log_every, checkpoint_minutes, max_minutes)
+        finally:
+            torch.set_num_threads(threads)
+        self.save()
+
+    def _train(
+        self,
+        on_metrics: OnMetrics | None,
+        log_every: int,
+        checkpoint_minutes: float,
+        max_minutes: float | None,
+    ) -> None:
         started = last_saved = time.monotonic()
         window, first = time.monotonic(), self.step
         loss_sum = torch.zeros((), device=self.device)
@@ -262,7 +280,6 @@ class Pretrainer:
                 last_saved = now
             if max_minutes is not None and now - started > 60 * max_minutes:
                 break
-        self.save()
 
     def _one_step(self) -> Tensor:
         config = self.config

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from plmsae.core.errors import InputError
 from plmsae.plm.corpus import write_corpus
 from plmsae.plm.distil import DistilConfig, Distillation, unexplained
 from plmsae.plm.model import wrap_model
