@@ -127,7 +127,7 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
         compare = _Comparison(request, objective, progress)
 
         def measure() -> None:
-            if request.held_out and trainer.step < config.steps:
+            if request.held_out:
                 found = compare(trainer, ON_THE_WAY)
                 measured.add(trainer.step, dataclasses.asdict(found))
                 tracked.log_metrics(trainer.step, _flat(found))
@@ -182,16 +182,16 @@ def _train(
     end = float("inf")
     if request.max_minutes is not None:
         end = time.monotonic() + 60 * request.max_minutes
-    while trainer.step < request.steps:
-        left = (end - time.monotonic()) / 60
-        if left <= 0:
-            break
+    left = request.max_minutes or float("inf")
+    while trainer.step < request.steps and left > 0:
         trainer.train(
             on_metrics=on_metrics,
             checkpoint_minutes=request.checkpoint_minutes,
             max_minutes=min(request.measure_minutes, left),
         )
-        measure()
+        left = (end - time.monotonic()) / 60
+        if trainer.step < request.steps and left > 0:
+            measure()
 
 
 class _Comparison:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from plmsae.core.errors import InputError
+from plmsae.plm.agreement import unexplained_by_layer
 from plmsae.plm.corpus import write_corpus
 from plmsae.plm.distil import DistilConfig, Distillation, unexplained
 from plmsae.plm.model import wrap_model
@@ -105,3 +107,36 @@ def test_the_student_comes_to_have_the_teachers_states(tmp_path, corpus, teacher
     losses = []
     run.train(on_metrics=lambda _, metrics: losses.append(metrics["train_loss"]), log_every=10)
     assert losses[-1] < 0.5 * first
+
+
+def test_a_teacher_with_another_vocabulary_is_refused(teacher):
+    vocabulary = dataclasses.replace(teacher.vocabulary, fingerprint="another")
+    stranger = dataclasses.replace(teacher, vocabulary=vocabulary)
+    with pytest.raises(InputError, match="vocabulary of this teacher"):
+        Distillation(stranger, DistilConfig(), n_layers=2, d_model=16)
+
+
+def test_the_teacher_itself_leaves_nothing_unexplained(teacher):
+    objective = Distillation(teacher, DistilConfig(), n_layers=2, d_model=16)
+    proteins = ["MKTAYIAKQRQISFVK", "ACDEFGHIKL", "MKLV" * 5]
+    for share in (0.0, 0.3):
+        shares = unexplained_by_layer(
+            teacher, objective, proteins, masked_share=share, token_budget=20
+        )
+        assert shares == pytest.approx([0, 0, 0], abs=1e-9)
+
+
+def test_the_mean_of_the_teachers_states_leaves_everything_unexplained(teacher):
+    """A student whose last layer is constant, at the mean over the same residues."""
+    objective = Distillation(teacher, DistilConfig(), n_layers=2, d_model=16)
+    proteins = ["MKTAYIAKQRQISFVK", "ACDEFGHIKL"]
+    states = [x[2] for _, x in teacher.activations(proteins, [2])]
+    student = new_model(CONFIG).eval()
+    norm = student.esm.encoder.emb_layer_norm_after
+    with torch.no_grad():
+        norm.weight.zero_()
+        norm.bias.copy_(torch.cat(states).mean(0))
+    shares = unexplained_by_layer(
+        wrap_model(student, esm2_vocabulary()), objective, proteins, token_budget=20
+    )
+    assert shares[2] == pytest.approx(1, rel=1e-4)
