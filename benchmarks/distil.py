@@ -34,8 +34,8 @@ FORCED = 2 / 3
 
 def start(
     text: str, arguments: argparse.Namespace, corpus: Corpus, teacher: Plm, folder: Path
-) -> tuple[Pretrainer, bool]:
-    """Return a run for a try, and whether its blocks are forced at first."""
+) -> tuple[Pretrainer, Distillation]:
+    """Return a run for a try, and its objective."""
     shape, row, *forced = text.split(":")
     layers, width, heads = (int(part) for part in shape.split("x"))
     config = PretrainConfig(
@@ -54,7 +54,7 @@ def start(
     )
     losses = DistilConfig(kl_weight=0.3, forced_steps=10**6 if forced else 0)
     objective = Distillation(teacher, losses, n_layers=layers, d_model=width, dtype=torch.bfloat16)
-    return Pretrainer(config, corpus, folder, objective=objective), bool(forced)
+    return Pretrainer(config, corpus, folder, objective=objective), objective
 
 
 def main() -> None:
@@ -83,15 +83,15 @@ def main() -> None:
     print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns), flush=True)
     for text in arguments.tries:
         with tempfile.TemporaryDirectory() as folder:
-            run, forced = start(text, arguments, corpus, teacher, Path(folder) / "run")
+            run, objective = start(text, arguments, corpus, teacher, Path(folder) / "run")
             began = time.process_time()
             while (spent := time.process_time() - began) < arguments.seconds:
-                if forced and spent > FORCED * arguments.seconds:
-                    run.objective.config = dataclasses.replace(run.objective.config, forced_steps=0)
+                if spent > FORCED * arguments.seconds:
+                    objective.config = dataclasses.replace(objective.config, forced_steps=0)
                 run._one_step()
             student = wrap_model(run.averaged_model(), teacher.vocabulary)
         shares = (
-            unexplained_by_layer(student, run.objective, proteins, masked_share=share)
+            unexplained_by_layer(student, objective, proteins, masked_share=share)
             for share in (0.0, 0.15)
         )
         cells = [

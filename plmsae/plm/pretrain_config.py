@@ -86,7 +86,8 @@ class PretrainConfig:
     def is_clean(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which rows of a batch (0-based numbers) stay unmasked, evenly spread."""
         share = self.clean_share
-        return np.floor((rows + 1) * share) > np.floor(rows * share)
+        clean: NDArray[np.bool_] = np.floor((rows + 1) * share) > np.floor(rows * share)
+        return clean
 
     def rate(self, step: int) -> float:
         """Return the factor on both learning rates at `step` (0-based): up, flat, down to zero."""

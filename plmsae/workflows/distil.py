@@ -88,9 +88,10 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     from plmsae.plm.pretrain_config import PretrainConfig
 
     device = choose_device(request.device)
+    wanted: Any = request.device
     teacher = load_plm(
         request.teacher,
-        device=request.device,
+        device=wanted,
         precision="fp32",
         revision=request.teacher_revision,
         head=True,
