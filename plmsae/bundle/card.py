@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from plmsae.core import markdown
 from plmsae.core.fingerprint import DataFingerprint
 
 if TYPE_CHECKING:
     from plmsae.bundle.meta import BundleMeta
     from plmsae.bundle.reading import Bundle
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#!|~])")
 _TOP = 15
 
-
-def escape(text: object, *, limit: int = 120) -> str:
-    """Return outside text as one line of plain Markdown: no markup, no HTML, no table breaks."""
-    line = " ".join(str(text).split())
-    line = "".join(char for char in line if char.isprintable())
-    if len(line) > limit:
-        line = line[: limit - 1] + "…"
-    # An address would become a link by itself where Markdown is shown.
-    marked = _MARKDOWN.sub(r"\\\1", html.escape(line, quote=False))
-    return marked.replace("://", "&#58;//").replace("www.", "www&#46;")
+escape = partial(markdown.escape, limit=120)
 
 
 def model_card(bundle: Bundle) -> str:
@@ -137,7 +127,7 @@ def _use(meta: BundleMeta) -> str:
         "```bash\n"
         f"plmsae score proteome.fasta --model {meta.name}@champion --out scored\n"
         "plmsae validate scored\n"
-        f"plmsae report --model {meta.name}@champion --out report\n"
+        f"plmsae report proteome.fasta --model {meta.name}@champion --out report\n"
         "```"
     )
 

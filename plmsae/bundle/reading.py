@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.meta import BundleMeta
-from plmsae.bundle.safe_files import list_data_files, read_json, safetensors_shapes
+from plmsae.bundle.safe_files import list_data_files, safetensors_shapes
 from plmsae.bundle.schema import CONCEPTS_SCHEMA, FEATURES_SCHEMA, check_frame
 from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.core.fingerprint import fingerprint_file
+from plmsae.core.json_files import read_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,7 +74,7 @@ class Bundle:
         if not path.is_file():
             return Callers()
         try:
-            return Callers.from_json(read_json(path), self.meta.d_sae)
+            return Callers.from_json(read_json(path, allow_nan=False), self.meta.d_sae)
         except InputError as error:
             raise InputError(
                 error.what, where=path, record=error.record, value=error.value
@@ -120,7 +121,7 @@ def read_bundle(folder: Path) -> Bundle:
     files = list_data_files(folder)
     if MODEL_FILE not in files:
         raise InputError("not a bundle: model.json is missing", where=folder)
-    body = read_json(files[MODEL_FILE])
+    body = read_json(files[MODEL_FILE], allow_nan=False)
     digest = hashlib.sha256(files[MODEL_FILE].read_bytes()).hexdigest()
     version, recorded = body.pop("schema_version", None), body.pop("files", None)
     if version != SCHEMA_VERSION:
@@ -156,7 +157,7 @@ def _check_files(folder: Path, files: dict[str, Path], recorded: object) -> None
 
 
 def _check_sae(files: dict[str, Path], meta: BundleMeta) -> None:
-    config = read_json(files[CONFIG_FILE])
+    config = read_json(files[CONFIG_FILE], allow_nan=False)
     for key, expected in (("d_in", meta.d_in), ("d_sae", meta.d_sae)):
         if config.get(key) != expected:
             raise InputError(

@@ -6,13 +6,12 @@ opened only to see that it is what its suffix says.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
-from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import NotFoundError, UnsafeArtifactError
+from plmsae.core.json_files import read_json
 
 _MIB = 1 << 20
 _MAX_BYTES = {
@@ -54,7 +53,7 @@ def list_data_files(folder: Path) -> dict[str, Path]:
     """
     folder = Path(folder)
     if folder.is_symlink() or not folder.is_dir():
-        raise InputError("no such model folder", where=folder)
+        raise NotFoundError("no such model folder", where=folder)
     found: dict[str, Path] = {}
     _walk(folder, folder, found)
     for path in found.values():
@@ -132,28 +131,7 @@ def _check_text(path: Path) -> None:
     if "\x00" in text:
         raise UnsafeArtifactError("binary content in a text file", where=path)
     if path.suffix.lower() == ".json":
-        read_json(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; NaN and Infinity, which are not JSON, are refused.
-
-    Raises
-    ------
-    InputError
-        If the file is not one JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not valid JSON: {error}", where=path) from error
-    if not isinstance(value, dict):
-        raise InputError("not a JSON object", where=path)
-    return value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
+        read_json(path, allow_nan=False)
 
 
 def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:

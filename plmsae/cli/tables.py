@@ -87,6 +87,25 @@ def print_compared(frame: pl.DataFrame, *, as_json: bool = False) -> None:
     _print_table(["", *names], rows, right=set(names))
 
 
+def print_history(frame: pl.DataFrame, *, as_json: bool = False) -> None:
+    """Print who made which version champion, oldest first.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `plmsae.registry.promotion.promotion_log`.
+    as_json : bool, optional
+        One JSON list instead of a table, with what each gate found.
+    """
+    rows = frame.to_dicts()
+    if as_json:
+        _print_json([{**row, "gates": json.loads(row["gates"])} for row in rows])
+        return
+    shown = ("at", "by", "from", "to")
+    cells = [[*(_cell(r[name]) for name in shown), "yes" if r["forced"] else "no"] for r in rows]
+    _print_table(["at (UTC)", *shown[1:], "forced"], cells, right=set())
+
+
 def print_gates(gates: Sequence[GateResult]) -> None:
     """Print what each gate of promotion expected and found."""
     _print_table(

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plmsae.core.errors import InputError
 from plmsae.plm.model import Plm
 from plmsae.plm.windows import batches
 
@@ -95,9 +94,13 @@ def fidelity(
         Predict `share` of the residues, masked; else every residue, none masked (as InterPLM).
     mean_D : Tensor, shape (D,), optional
         Mean of layer L over residues, to ablate with as well.
+
+    Raises
+    ------
+    InputError
+        If the PLM has no head or, for `masked`, no mask token.
     """
-    if plm.masked_lm is None:
-        raise InputError("the PLM was opened without its language-modelling head")
+    plm.check_head()
     plm.check_layer(layer)
     rng = np.random.default_rng(seed)
     totals = np.zeros(5)

@@ -79,6 +79,7 @@ def masked_perplexity(
     import torch
     from torch.nn import functional
 
+    plm.check_head()
     vocabulary = plm.vocabulary
     rng = np.random.default_rng(seed)
     total, count = 0.0, 0

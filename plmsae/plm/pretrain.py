@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from plmsae.core.atomic import atomic_folder, write_json
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, TrainingDivergedError
 from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
 from plmsae.plm.families import family_of
 from plmsae.plm.objective import Batch, MaskedTokens, Objective
@@ -256,7 +256,7 @@ class Pretrainer:
                 loss = float(loss_sum) / steps
                 now = time.monotonic()
                 if not np.isfinite(loss):
-                    raise InputError(
+                    raise TrainingDivergedError(
                         f"the loss became {loss} at step {self.step}; the last checkpoint stays",
                         where=self.folder,
                         hint="lower matrix_lr and other_lr, or raise warmup_share",

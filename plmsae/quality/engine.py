@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError, PlmsaeError
+from plmsae.quality.gx_internals import ephemeral_context, put_result
 from plmsae.quality.measure import EXAMPLES
 from plmsae.quality.suites import Expectation, Suite
 
@@ -109,22 +110,10 @@ class Engine:
         os.environ["GX_ANALYTICS_ENABLED"] = "false"
         with _quiet():
             import great_expectations as gx
-            from great_expectations.data_context.types.base import (
-                DataContextConfig,
-                InMemoryStoreBackendDefaults,
-                ProgressBarsConfig,
-            )
 
             self._gx = gx
             self._suite = suite
-            self._context = gx.get_context(
-                mode="ephemeral",
-                project_config=DataContextConfig(
-                    store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-                    progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
-                    analytics_enabled=False,
-                ),
-            )
+            self._context = ephemeral_context()
             source = self._context.data_sources.add_pandas(suite.kind)
             self._definition = source.add_dataframe_asset(
                 suite.kind
@@ -202,10 +191,6 @@ class Engine:
                 ExpectationValidationResult,
             )
             from great_expectations.core.run_identifier import RunIdentifier
-            from great_expectations.data_context.types.resource_identifiers import (
-                ExpectationSuiteIdentifier,
-                ValidationResultIdentifier,
-            )
 
             kind = self._suite.kind
             run = RunIdentifier(run_name="plmsae")
@@ -244,12 +229,7 @@ class Engine:
                     name=kind, expectations=[self._translate(t.expectation) for t in tallies]
                 )
             )
-            identifier = ValidationResultIdentifier(
-                expectation_suite_identifier=ExpectationSuiteIdentifier(name=kind),
-                run_id=run,
-                batch_identifier="all",
-            )
-            self._context.validation_results_store.set(identifier, whole)
+            put_result(self._context, kind, whole)
             site: Any = {  # its typed dictionary lacks show_how_to_buttons
                 "class_name": "SiteBuilder",
                 "show_how_to_buttons": False,

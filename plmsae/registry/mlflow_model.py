@@ -68,7 +68,11 @@ def save_model_folder(folder: Path, bundle: Bundle, *, model_id: str, run_id: st
 
 
 def _signature(bundle: Bundle) -> Any:
-    """Return the signature: proteins in, one row per annotation out."""
+    """Return the signature: proteins in, what `PyfuncModel.predict` returns out.
+
+    A model is loaded from a folder and does not know under which name; so the rows do not have the
+    ``model_uri`` of those that scoring writes.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array
@@ -90,7 +94,6 @@ def _signature(bundle: Bundle) -> Any:
             ColSpec(DataType.double, "precision_low", required=False),
             ColSpec(DataType.double, "probability", required=False),
             ColSpec(Array(DataType.long), "latents"),
-            ColSpec(DataType.string, "model_uri"),
         ]
     )
     default = float(bundle.meta.min_precision)

@@ -211,7 +211,7 @@ def promotion_log(name: str, *, tracking_uri: str | None = None) -> pl.DataFrame
     import polars as pl
 
     store = client(tracking_uri)
-    with mlflow_errors(store.tracking_uri):
+    with mlflow_errors(store.tracking_uri, what=f"no registered model {name}"):
         tags = store.get_registered_model(name).tags
     rows = []
     for key in sorted(key for key in tags if key.startswith(_TAG)):

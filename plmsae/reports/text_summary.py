@@ -51,8 +51,8 @@ def description_of(evidence: FeatureEvidence) -> str:
         sentences.append(f"Over its {over} the most common residues are {shares}.")
     strongest = evidence.examples[0]
     where = f"residue {strongest.peak} of {strongest.accession}"
-    if strongest.labels:
-        where += f", within {strongest.labels[0]}"
+    if strongest.labels_at_peak:
+        where += f", within {strongest.labels_at_peak[0]}"
     sentences.append(f"It is strongest at {where}.")
     others = [f"{c.concept} ({c.f1:.2f})" for c in evidence.concepts[1:4]]
     if others:

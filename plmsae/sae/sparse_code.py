@@ -68,15 +68,6 @@ class SparseCode(NamedTuple):
             torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
         )
 
-    @staticmethod
-    def from_csr(csr: csr_array, device: torch.device | str = "cpu") -> SparseCode:
-        """Build the code from a scipy array."""
-        return SparseCode(
-            torch.from_numpy(np.asarray(csr.data, dtype=np.float32)).to(device),
-            torch.from_numpy(csr.indices.astype(np.int64)).to(device),
-            torch.from_numpy(csr.indptr.astype(np.int64)).to(device),
-        )
-
 
 def row_offsets(rows_S: Tensor, n_rows: int) -> Tensor:
     """Return where each row begins among ascending row numbers, int64 (n_rows + 1,).

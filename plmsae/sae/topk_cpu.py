@@ -38,8 +38,8 @@ def are_worthwhile(x_BD: Tensor, W_FD: Tensor) -> bool:
 
 
 def _has_bfloat16() -> bool:
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_tile"))
 
 
 _HAS_BFLOAT16 = _has_bfloat16()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.scoring.input_gate import check_input, quality_folder
+from plmsae.workflows.scoring.input_gate import checked_input, quality_folder
 from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -183,9 +183,10 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             "missing_shares": request.missing_shares,
         },
     ) as tracked:
-        if request.validate and request.table != "-":
-            check_input(request.table, request.out, tracked, progress, strict=request.strict)
-        with progress.task(f"filling with {bundle.name}") as task:
+        with (
+            checked_input(request.table, request, tracked, progress) as checked,
+            progress.task(f"filling with {bundle.name}") as task,
+        ):
             result = fill(
                 request.table,
                 bundle,
@@ -198,6 +199,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 ontology=ontology,
                 strict=request.strict,
                 progress=progress_callback(task),
+                records=None if isinstance(checked, str) else checked,
             )
         known = result.labels
         measured: pl.DataFrame | None = None

@@ -16,7 +16,7 @@ import numpy as np
 
 from plmsae.bundle.naming import model_name, plm_slug
 from plmsae.bundle.reading import Bundle
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError
 from plmsae.plm.facts import PlmFacts, plm_facts
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
@@ -137,7 +137,7 @@ def _folder(request: ImportRequest) -> Path | None:
     if folder is None and request.source == "sae":
         raise InputError("give the folder or the weights file", where="plmsae import sae")
     if folder is not None and not folder.exists():
-        raise InputError("no such file or folder", where=folder)
+        raise NotFoundError("no such file or folder", where=folder)
     if request.source == "interplm" and request.format not in ("auto", "interplm"):
         raise InputError(
             "InterPLM's layout is its own",

@@ -8,7 +8,7 @@ from typing import Any
 
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.scoring.input_gate import check_input, quality_folder
+from plmsae.workflows.scoring.input_gate import checked_input, quality_folder
 from plmsae.workflows.scoring.running import check_device, counts, encoder_on, progress_callback
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -77,11 +77,12 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         run_name=f"score {Path(request.proteins).name}",
         params={"proteins": request.proteins, "model": uri, "out": str(request.out)},
     ) as tracked:
-        if request.validate and request.proteins != "-":
-            check_input(request.proteins, request.out, tracked, progress, strict=request.strict)
-        with progress.task(f"scoring with {bundle.name}") as task:
+        with (
+            checked_input(request.proteins, request, tracked, progress) as checked,
+            progress.task(f"scoring with {bundle.name}") as task,
+        ):
             manifest = score(
-                request.proteins,
+                checked,
                 bundle,
                 request.out,
                 model_uri=uri,
@@ -109,13 +110,11 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         exported = None
         if request.format is not None:
             from plmsae.scoring.export import export
+            from plmsae.scoring.exporter import find_exporter
 
-            name = {"gff3": "annotations.gff3", "tsv": "annotations.tsv"}
-            exported = request.out.with_name(
-                f"{request.out.name}-{name.get(request.format, 'annotations.jsonl')}"
-            )
-            kind: Any = request.format
-            export(request.out, kind, exported)
+            suffix = find_exporter(request.format).suffixes[0]
+            exported = request.out.with_name(f"{request.out.name}-annotations{suffix}")
+            export(request.out, request.format, exported)
     return ScoreOutcome(
         folder=request.out,
         model_uri=uri,

@@ -54,6 +54,21 @@ def test_models_can_be_narrowed_by_part_of_the_name(monkeypatch: Patch, capsys: 
     assert "no model that matches 'esm2' is registered" in captured.err
 
 
+def test_history_shows_who_promoted_what(monkeypatch: Patch, capsys: Captured) -> None:
+    def log(name: str) -> pl.DataFrame:
+        assert name == NAME
+        moves = {"at": "2026-01-02T03:04:05+00:00", "by": "ann", "to": "2", "forced": True}
+        return pl.DataFrame([{**moves, "from": None, "gates": "[]"}])
+
+    monkeypatch.setattr(promotion, "promotion_log", log)
+    assert run(["models", "--history", NAME]) == 0
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["at", "(UTC)", "by", "from", "to", "forced"]
+    assert row.split() == ["2026-01-02T03:04:05+00:00", "ann", "–", "2", "yes"]
+    assert run(["models", "--history", NAME, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["gates"] == []
+
+
 @pytest.mark.parametrize("command", [["models", "--compare"], ["compare"]])
 def test_compare_puts_models_side_by_side(
     monkeypatch: Patch, capsys: Captured, command: list[str]

@@ -9,7 +9,8 @@ import torch
 from sae_planted import Planted
 
 from plmsae.sae import kernels, topk_cuda
-from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
+from plmsae.sae.architecture import ARCHITECTURES
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.model import build_sae
 from plmsae.sae.prefetch import PrefetchedBatches
 from plmsae.sae.train import train
@@ -37,7 +38,7 @@ def test_selection_equals_that_of_the_cpu_in_float32(device: str) -> None:
 
 
 @pytest.mark.usefixtures("_screened")
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_codes_and_reconstructions_equal_those_of_the_cpu(
     arch: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,8 @@ import torch
 from sae_elsewhere import DEVICE, Away, Elsewhere
 
 from plmsae.sae import topk_cuda
-from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
+from plmsae.sae.architecture import ARCHITECTURES
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.scaling import Scaling
 from plmsae.sae.trainer import Trainer
 
@@ -45,7 +46,7 @@ def trainer(arch: str, device: torch.device) -> Trainer:
 
 
 @pytest.mark.parametrize("large", [0, 1 << 62], ids=["screened", "float32"])
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_steps_stay_on_their_device_and_give_what_the_cpu_gives(
     arch: str, large: int, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,8 +17,9 @@ import torch
 from sae_planted import Planted
 
 from plmsae.core.errors import InputError
+from plmsae.sae.architecture import ARCHITECTURES
 from plmsae.sae.checkpoints import latest_checkpoint
-from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.evaluate import evaluate_sae
 from plmsae.sae.model import Sae, build_sae, load_sae
 from plmsae.sae.scaling import measure_scaling
@@ -51,7 +52,7 @@ def same_weights(a: Sae, b: Sae) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_planted_features_far_off_centre_are_recovered(arch: str, device: str) -> None:
     planted = Planted(gamma=10.0)
     settings = TrainConfig(steps=1600, batch_size=256, device=device)
@@ -172,7 +173,7 @@ def test_thresholds_that_rose_out_of_reach_come_back(planted: Planted) -> None:
     assert dead_share_after(1.0) < 0.2
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_run_broken_off_and_resumed_has_the_same_weights_bit_for_bit(
     arch: str, device: str, planted: Planted, tmp_path: Path
 ) -> None:

@@ -151,7 +151,7 @@ def test_labels_hidden_from_the_real_table_are_checked_against_it(
     )
     truth = labels_from_uniprot(read_table(yeast))
     known = labels_from_uniprot(read_table(tmp_path / "blind.tsv"))
-    assert result.n_labels == known.height
+    assert result.labels.height == known.height
     found = check_against_truth(result.proposals(), truth, known)
     helix = found.filter(concept="Helix").row(0, named=True)
     assert helix["hidden"] == truth.filter(concept="Helix").height > 0

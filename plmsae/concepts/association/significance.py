@@ -4,7 +4,7 @@
 given, both one-sided (a depleted pair is not a finding):
 
 - :func:`log_hypergeometric_tail`: exact, for counts of independent things (proteins);
-- :func:`residue_pair_q_values`: for residues, which are not independent. Chernoff's bound in the
+- :func:`residue_pair_log_p`: for residues, which are not independent. Chernoff's bound in the
   form of Hoeffding (J. Am. Stat. Assoc. 58, 1963, theorem 1; it holds for sampling without
   replacement, theorem 4), with the number of firing residues divided by the mean length of the
   concept's instances, so that the residues of one domain have one vote together. The bound
@@ -93,14 +93,6 @@ def log_chernoff_tail(
         divergence = xlogy(found, found / chance) + xlogy(1 - found, (1 - found) / (1 - chance))
     over = np.nan_to_num(found, nan=0.0) > np.nan_to_num(chance, nan=1.0)
     return np.where(over, -n * divergence, 0.0)
-
-
-def residue_pair_q_values(select: Counts, report: Counts) -> Float64:
-    """Return the q-value of every (concept, latent) pair, shape=(C, F).
-
-    All C × F pairs enter the correction of :func:`residue_pair_log_p`.
-    """
-    return benjamini_hochberg(np.exp(residue_pair_log_p(select, report)))
 
 
 def residue_pair_log_p(select: Counts, report: Counts) -> Float64:

@@ -34,12 +34,15 @@ from plmsae.core.errors import InputError
 
 MIN_RUNS = 4
 
+ACTIVE = 0.15
+"""Share of a latent's maximum above which a residue is active."""
+
 
 def activation_patterns(
     latents: Sequence[csr_array],
     max_activation_F: npt.ArrayLike,
     *,
-    level: float = 0.15,
+    level: float = ACTIVE,
     min_proteins: int = 5,
 ) -> pl.DataFrame:
     """Classify every latent by the shape of its activations.

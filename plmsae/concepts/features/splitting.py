@@ -13,7 +13,6 @@ import numpy.typing as npt
 import polars as pl
 
 from plmsae.concepts.association.pairs import PairActivations
-from plmsae.concepts.latents import Int64
 
 
 def concept_splitting(
@@ -71,29 +70,3 @@ def concept_splitting(
         .then((pl.col("found_by_any") - pl.col("found")) / missed)
         .alias("absorbed"),
     )
-
-
-def shared_latents(pairs_Q3: Int64, concepts: tuple[str, ...]) -> pl.DataFrame:
-    """List the latents that are confirmed for more than one concept.
-
-    Parameters
-    ----------
-    pairs_Q3 : ndarray of int, shape=(Q, 3)
-        :func:`plmsae.concepts.association.selection.confirmed_pairs`.
-    concepts : tuple of str
-        Names by concept id.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``latent``, ``concepts`` (sorted list of names), by latent. Concepts that contain one
-        another (a parent class and its members) are to be expected.
-    """
-    frame = pl.DataFrame(
-        {
-            "latent": pairs_Q3[:, 1].astype(np.int32),
-            "concept": pl.Series(concepts, dtype=pl.String).gather(pairs_Q3[:, 0]),
-        }
-    )
-    grouped = frame.group_by("latent").agg(pl.col("concept").unique().sort().alias("concepts"))
-    return grouped.filter(pl.col("concepts").list.len() > 1).sort("latent")

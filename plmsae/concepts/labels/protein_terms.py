@@ -46,11 +46,6 @@ class ProteinTerms:
     notes: tuple[str, ...]
     """What was done to the GO terms, a sentence each."""
 
-    @property
-    def has_go(self) -> bool:
-        """Whether any term is a GO term."""
-        return bool(self.table["namespace"].is_in(GO_SPACES).any())
-
 
 def gather_terms(
     tables: Sequence[pl.DataFrame], ontology: Ontology | None = None, *, ontology_name: str = ""

@@ -84,7 +84,7 @@ class Esm(Family):
         without = any(key.startswith("lm_head.dense") for key in info["missing_keys"])
         return OpenedModel(loaded.esm, None if without else loaded)
 
-    def untrained(self, config: Any) -> Any:
+    def fresh(self, config: Any) -> Any:
         """Return an ``EsmModel`` with fresh weights."""
         from transformers import EsmModel
 

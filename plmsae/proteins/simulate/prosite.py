@@ -69,11 +69,6 @@ class Pattern:
         return re.compile(start + self.body + end)
 
     @cached_property
-    def span_regex(self) -> re.Pattern[str]:
-        """Regular expression to ``fullmatch`` a stretch cut out of a protein with."""
-        return re.compile(self.body)
-
-    @cached_property
     def masks(self) -> NDArray[np.bool_]:
         """Which letters each unit accepts; shape (units, 20)."""
         return np.array([[letter in unit.allowed for letter in ALPHABET] for unit in self.units])

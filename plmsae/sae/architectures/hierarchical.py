@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from plmsae.core.errors import InputError
+from plmsae.sae.architecture import Architecture
 from plmsae.sae.architectures.topk import TopK
 from plmsae.sae.sparse_code import SparseCode
 
@@ -44,3 +45,8 @@ class HierarchicalTopK(TopK):
         sae.__dict__ = copy.copy(self.__dict__)
         sae.config = replace(self.config, arch="topk", k=k, levels=())
         return sae
+
+
+ARCHITECTURE = Architecture(
+    sae=HierarchicalTopK, saelens_name="topk", needs_k=True, n_levels=4, levels_of="k"
+)

@@ -64,10 +64,15 @@ class ImportedSae:
 
 @dataclass(frozen=True, kw_only=True)
 class SaeFormat:
-    """One layout: how to recognise it in a folder and in a file, and how to read it."""
+    """One layout: how to recognise it in a folder and in a file, and how to read it.
 
-    name: str
-    """What it is called."""
+    Each module of `sae.importing.formats` declares one as `FORMAT`. The module's name is the
+    layout's, in options and in what is stored.
+    """
+
+    rank: int
+    """Place in the order in which layouts are tried: those with the most particular names of files
+    and tensors first (the smallest number). The first that fits is taken."""
     find: Callable[[Path, ImportOptions], Path | None]
     """The weights file of this layout in a folder, or None."""
     fits: Callable[[Weights], bool]

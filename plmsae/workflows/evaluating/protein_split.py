@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, TooFewClustersError
 from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _by_organism(table: pl.DataFrame, request: EvaluateRequest) -> Divided:
         )
     try:
         numbers = split(member, _shares(request), request.seed)
-    except InputError as error:
+    except TooFewClustersError as error:
         raise InputError(
             f"{len(kinds)} organisms cannot be divided in that share",
             where="--select-share",

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmsae.core.errors import InputError
-from plmsae.proteins.reading import read_proteins
-from plmsae.proteins.records import Protein, Rejected
 from plmsae.tracking.runs import Run
-from plmsae.workflows.shared.inputs import ProteinSet, gate
+from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
-    import polars as pl
-
-#: Proteins in one part of the table that the input gate reads.
-GATE_PART = 20_000
+    from plmsae.scoring.spool import Spool
+    from plmsae.workflows.shared.requests import FillRequest, ScoreRequest
 
 
 def quality_folder(out: Path, stage: str) -> Path:
@@ -25,8 +22,28 @@ def quality_folder(out: Path, stage: str) -> Path:
     return out.with_name(f"{out.name}-quality") / stage
 
 
-def check_input(source: str, out: Path, tracked: Run, progress: Progress, *, strict: bool) -> None:
-    """Put the proteins of a file through their gate; the page is an artifact of `tracked`.
+@contextmanager
+def checked_input(
+    source: str, request: ScoreRequest | FillRequest, tracked: Run, progress: Progress
+) -> Iterator[str | Spool]:
+    """Parse a file and put its proteins through their gate; the page is an artifact of `tracked`.
+
+    Parameters
+    ----------
+    source : str
+        The input; standard input cannot be looked through before it is scored.
+    request : ScoreRequest or FillRequest
+        Says whether to check at all, whether to stop at the first record that cannot be used, and
+        the folder of the run, beside which the page goes.
+    tracked : Run
+        The MLflow run.
+    progress : Progress
+        Where to show it.
+
+    Yields
+    ------
+    str or Spool
+        What is to be scored: the records if they were checked, else `source`.
 
     Raises
     ------
@@ -35,54 +52,31 @@ def check_input(source: str, out: Path, tracked: Run, progress: Progress, *, str
     QualityError
         If the proteins fail a critical expectation.
     """
-    with tempfile.TemporaryDirectory() as scratch, progress.task("checking input") as task:
-        context = write_gate_parts(source, Path(scratch), strict=strict)
-        refuse_if_none(source, Path(scratch) / "proteins", context["rejected"])
-        gate(
-            "proteins",
-            Path(scratch) / "proteins",
-            quality_folder(out, "input"),
-            context,
-            tracked,
-            name=source,
-        )
-        task.update(1, 1)
+    if source == "-" or not request.validate:
+        yield source
+        return
+    from plmsae.scoring.parts import PART_RESIDUES
+    from plmsae.scoring.spool import spooled
+
+    with ExitStack() as stack:
+        with progress.task("checking input") as task:
+            spool = stack.enter_context(spooled(source, PART_RESIDUES, strict=request.strict))
+            refuse_if_none(source, spool)
+            context = {"rejected": spool.rejected}
+            page = quality_folder(request.out, "input")
+            gate("proteins", spool.proteins, page, context, tracked, name=source)
+            task.update(1, 1)
+        yield spool
 
 
-def refuse_if_none(source: str, proteins: Path, rejected: pl.DataFrame) -> None:
+def refuse_if_none(source: str, spool: Spool) -> None:
     """Raise `InputError` with the first reason if every record of an input was rejected."""
     import polars as pl
 
-    if rejected.height and not pl.scan_parquet(proteins).select(pl.len()).collect().item():
-        first = rejected.row(0, named=True)
+    if not spool.survey.n_proteins:
+        first = pl.read_parquet(spool.rejected, n_rows=1).row(0, named=True)
         raise InputError(
-            f"no record can be used, of {rejected.height:,}; the first: {first['reason']} "
+            f"no record can be used, of {spool.survey.n_read:,}; the first: {first['reason']} "
             f"({first['where']})",
             where=source,
         )
-
-
-def write_gate_parts(source: str, folder: Path, *, strict: bool) -> dict[str, pl.DataFrame]:
-    """Write an input as Parquet parts for the gate; return the gate's context."""
-    proteins: list[Protein] = []
-    rejected: list[Rejected] = []
-    target = folder / "proteins"
-    target.mkdir()
-    number = 0
-
-    def write() -> None:
-        part = ProteinSet(source=source, proteins=tuple(proteins), rejected=(), n_read=0)
-        part.frame().write_parquet(target / f"part-{number:05d}.parquet")
-        proteins.clear()
-
-    for record in read_proteins(source, strict=strict):
-        if isinstance(record, Rejected):
-            rejected.append(record)
-            continue
-        proteins.append(record)
-        if len(proteins) == GATE_PART:
-            write()
-            number += 1
-    write()
-    left_out = ProteinSet(source=source, proteins=(), rejected=tuple(rejected), n_read=0)
-    return {"rejected": left_out.rejected_frame()}

@@ -266,7 +266,7 @@ class ScoreRequest:
     model: str
     out: Path
     format: str | None = None
-    """Also export: ``gff3``, ``tsv`` or ``jsonl``."""
+    """Also export in this format."""
     features: bool = False
     """Also write every latent that fired."""
     strict: bool = False
@@ -344,18 +344,23 @@ class ReportRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoRequest:
-    """The whole road on a simulated proteome."""
+    """The whole road on the sample of Swiss-Prot that ships."""
 
     out: Path = Path("demo-out")
     plm: str = "plmsae-mini"
-    layer: int = 4
-    n_families: int = 240
-    proteins_per_family: int = 8
+    layer: int = 5
+    max_proteins: int | None = None
+    """Use a random part of the sample."""
     d_sae: int = 2048
-    n_vectors: int = 600_000
+    n_vectors: int = 1_000_000
     random_vectors: int = 50_000
     """Residues seen by the SAE of the random PLM, a baseline."""
-    min_precision: float = 0.2
+    min_precision: float = 0.5
     """Concepts whose precision interval starts lower abstain."""
+    fill_precision: float = 0.2
+    """The same for proposals, whose precision is lower: they are made where the table says
+    nothing."""
+    hide_share: float = 0.3
+    """Share of the labels of the held-back proteins that is hidden, to count what comes back."""
     device: str = "auto"
     seed: int = 0

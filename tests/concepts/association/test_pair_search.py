@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest_concepts import make_world
+from conftest_concepts import make_world, residue_pair_q_values
 from polars.testing import assert_frame_equal
 
 from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS, associate
 from plmsae.concepts.association.pair_search import search_pairs
 from plmsae.concepts.association.selection import select_pairs
-from plmsae.concepts.association.significance import residue_pair_q_values
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import firing_rates, max_activations
 

@@ -1,5 +1,5 @@
 import numpy as np
-from conftest_concepts import make_world
+from conftest_concepts import make_world, residue_pair_q_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
@@ -9,7 +9,6 @@ from plmsae.concepts.association.significance import (
     benjamini_hochberg,
     log_chernoff_tail,
     log_hypergeometric_tail,
-    residue_pair_q_values,
 )
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations

@@ -1,12 +1,13 @@
 import numpy as np
 import polars as pl
 import pytest
+from conftest_concepts import enrich
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.stats import false_discovery_control, hypergeom
 
-from plmsae.concepts.enrichment.enrichment import build_term_table, enrich, shuffle_terms
+from plmsae.concepts.enrichment.enrichment import active_proteins, shuffle_terms
 from plmsae.core.errors import InputError
 
 
@@ -31,7 +32,7 @@ def test_enrichment_equals_scipy_pair_by_pair(seed):
     known = carries.any(axis=1)
     if carries[known].sum(axis=0).max(initial=0) < 3:
         return
-    found = enrich(csr_array(dense), accessions, table, level=0.3, min_proteins=3, fdr=1.0).pairs
+    found = enrich(csr_array(dense), accessions, table, level=0.3, min_proteins=3, fdr=1.0)
     highest = np.where(dense.max(axis=0) > 0, dense.max(axis=0), 1)
     active = (dense / highest > np.float32(0.3))[known]
     carries = carries[known]
@@ -74,42 +75,19 @@ def planted():
 def test_a_weak_activation_is_not_a_firing_and_a_depleted_term_not_a_finding():
     # Public code takes every non-zero activation as active, and counts depleted terms.
     latents, accessions, table = planted()
-    result = enrich(latents, accessions, table)
-    assert result.pairs.select("latent", "concept").rows() == [(0, "kinase")]
-    assert result.pairs["n_active"].to_list() == [20]
-    assert result.summary["n_terms"] == 2
-    assert result.summary["latents_tied"] == 0.5
-
-
-def test_depths_are_summed_up():
-    latents, accessions, table = planted()
-    depth = pl.DataFrame({"concept": ["kinase"], "depth": [4], "name": ["kinase activity"]})
-    result = enrich(latents, accessions, table, descriptions=depth)
-    assert result.pairs["name"].to_list() == ["kinase activity"]
-    assert result.summary["latents_tied_depth_04"] == 0.5
-
-
-def test_proteins_without_any_term_are_no_background():
-    latents, accessions, table = planted()
-    more = csr_array(np.vstack([latents.toarray(), np.zeros((500, 3), dtype=np.float32)]))
-    with_unknown = enrich(more, accessions + [f"U{i}" for i in range(500)], table)
-    assert with_unknown.pairs.equals(enrich(latents, accessions, table).pairs)
+    pairs = enrich(latents, accessions, table)
+    assert pairs.select("latent", "concept").rows() == [(0, "kinase")]
+    assert pairs["n_active"].to_list() == [20]
 
 
 def test_random_terms_tie_nothing():
     latents, accessions, table = planted()
     shuffled = shuffle_terms(table, accessions, 0)
     assert sorted(shuffled["concept"]) == sorted(table["concept"])
-    assert enrich(latents, accessions, shuffled).pairs.height == 0
+    assert enrich(latents, accessions, shuffled).height == 0
 
 
-def test_tables_that_do_not_fit_are_refused():
-    latents, accessions, table = planted()
-    with pytest.raises(InputError, match="no term is carried by 5 of the 0 proteins"):
-        enrich(latents, [f"x{a}" for a in accessions], table)
-    with pytest.raises(InputError, match="lacks the column concept"):
-        build_term_table(table.drop("concept"), accessions)
-    with pytest.raises(InputError, match="100 rows of latents, 99 accessions"):
-        enrich(latents, accessions[1:], table)
+def test_a_level_that_is_no_share_is_refused():
+    latents, _, _ = planted()
     with pytest.raises(InputError, match="share of the latent's maximum"):
-        enrich(latents, accessions, table, level=1.5)
+        active_proteins(latents, np.ones(3), 1.5)

@@ -70,3 +70,29 @@ def test_runs_end_with_their_protein():
     frame = activation_patterns(arrays, [1.0])
     assert frame["median_run"].to_list() == [1.0]
     assert frame["n_proteins"].to_list() == [8]
+
+
+def on(length, *spans):
+    values = np.zeros(length, dtype=np.float32)
+    for start, end in spans:
+        values[start:end] = 1.0
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "pattern"),
+    [
+        (on(100, (5, 6)), "point"),
+        (on(100, (5, 6), (30, 31), (37, 38)), "point"),
+        (on(100, *[(i, i + 1) for i in range(0, 100, 7)]), "periodic"),
+        (on(100, *[(i, i + 3) for i in range(0, 100, 11)]), "periodic"),
+        (on(100, (5, 15)), "short"),
+        (on(100, (5, 45)), "medium"),
+        (on(200, (5, 100)), "long"),
+        (on(100, (5, 98)), "whole"),
+        (on(100), "dead"),
+    ],
+)
+def test_patterns_are_named_as_they_look(values, pattern):
+    arrays = [csr_array(column[:, None]) for column in (values, on(50))]
+    assert activation_patterns(arrays, [1.0], min_proteins=1)["pattern"].to_list() == [pattern]

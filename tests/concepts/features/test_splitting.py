@@ -4,7 +4,7 @@ from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
 from plmsae.concepts.association.pairs import gather_pairs
-from plmsae.concepts.features.splitting import concept_splitting, shared_latents
+from plmsae.concepts.features.splitting import concept_splitting
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 
 
@@ -28,10 +28,3 @@ def test_a_latent_below_its_threshold_finds_nothing():
     pairs = gather_pairs([csr_array(np.full((3, 1), 0.4, np.float32))], labels, [0], [0], [1.0])
     row = concept_splitting(pairs, [0], [0.5]).row(0, named=True)
     assert (row["found"], row["absorbed"]) == (0, 0)
-
-
-def test_latents_of_several_concepts_are_listed():
-    pairs = np.array([[0, 7, 0], [1, 7, 2], [2, 3, 0], [1, 7, 1]])
-    frame = shared_latents(pairs, ("helix", "coil", "turn"))
-    assert frame.rows() == [(7, ["coil", "helix"])]
-    assert shared_latents(np.zeros((0, 3), dtype=np.int64), ("helix",)).height == 0

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from plmsae.core.errors import InputError, QualityError
-from plmsae.workflows.scoring.input_gate import check_input
+from plmsae.scoring.spool import Spool
+from plmsae.workflows.scoring.input_gate import checked_input
 from plmsae.workflows.scoring.running import check_device
 from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import ScoreRequest
 
 GOOD = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQ"
 
@@ -19,7 +21,9 @@ def check(tmp_path: Path, text: str, *, strict: bool = False) -> None:
     path = tmp_path / "x.fasta"
     path.write_text(text)
     untracked: Any = None
-    check_input(str(path), tmp_path / "out", untracked, Silent(), strict=strict)
+    request = ScoreRequest(proteins=str(path), model="M", out=tmp_path / "out", strict=strict)
+    with checked_input(request.proteins, request, untracked, Silent()) as checked:
+        assert isinstance(checked, Spool)
 
 
 def test_one_bad_record_of_three_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -152,4 +152,4 @@ def _fold_factor(tensors: dict[str, Tensor], factor: float) -> None:
     tensors["b_dec"] = tensors["b_dec"] / factor
 
 
-FORMAT = SaeFormat(name="saelens", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(rank=50, find=find, fits=fits, read=read)

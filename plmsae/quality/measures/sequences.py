@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from plmsae.quality.context import Context
-from plmsae.quality.measure import EXAMPLES, Measured, scalar
+from plmsae.quality.measure import EXAMPLES, PROTEINS, Measure, Measured, scalar
 
 # Amino-acid frequencies of UniProtKB/Swiss-Prot as its release statistics print them, in percent.
 NATURAL_PERCENT: Mapping[str, float] = {
@@ -94,3 +94,37 @@ def share_like_nucleotides(frame: pl.LazyFrame, context: Context) -> Measured:
         return Measured(None)
     names = odd.select(pl.col("accession").cast(pl.String)).head(EXAMPLES).collect()
     return Measured((scalar(odd, pl.len()) or 0) / total, tuple(names["accession"].to_list()))
+
+
+MEASURES: Mapping[str, Measure] = {
+    "share_repeated_sequences": Measure(
+        what="share of the proteins whose sequence another one has too, beyond the first",
+        kinds=PROTEINS,
+        columns=("accession", "sequence"),
+        compute=share_repeated_sequences,
+    ),
+    "median_length": Measure(
+        what="median length of a protein (residues)",
+        kinds=PROTEINS,
+        columns=("length",),
+        compute=median_length,
+    ),
+    "share_unknown_residues": Measure(
+        what="share of residues that are X",
+        kinds=PROTEINS,
+        columns=("sequence",),
+        compute=share_unknown_residues,
+    ),
+    "composition_divergence": Measure(
+        what="Kullback-Leibler divergence of the amino-acid frequencies from Swiss-Prot's (bits)",
+        kinds=PROTEINS,
+        columns=("sequence",),
+        compute=composition_divergence,
+    ),
+    "share_like_nucleotides": Measure(
+        what="share of proteins that look like DNA or RNA",
+        kinds=PROTEINS,
+        columns=("accession", "sequence"),
+        compute=share_like_nucleotides,
+    ),
+}

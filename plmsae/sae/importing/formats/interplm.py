@@ -120,4 +120,4 @@ def _convention(path: Path, W_dec_DF: Tensor, scale_F: Tensor | None) -> ScaleCo
     )
 
 
-FORMAT = SaeFormat(name="interplm", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(rank=10, find=find, fits=fits, read=read)

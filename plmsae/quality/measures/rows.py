@@ -1,14 +1,22 @@
-"""Measures of tables of rows about proteins: repeats, spread, back-test."""
+"""Measures of tables of rows about proteins: how many there are, repeats, and how they spread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from plmsae.concepts.calling.calibration import wilson_interval
 from plmsae.quality.context import Context
-from plmsae.quality.measure import EXAMPLES, Measured, scalar, short
+from plmsae.quality.measure import (
+    CALLS,
+    EXAMPLES,
+    PROTEINS,
+    SPANS,
+    Measure,
+    Measured,
+    scalar,
+    short,
+)
 
 
 def rows(frame: pl.LazyFrame, context: Context) -> Measured:
@@ -143,36 +151,70 @@ def concepts_of_two_kinds(frame: pl.LazyFrame, context: Context) -> Measured:
     return Measured(odd.height, tuple(str(name) for name in odd["concept"].head(EXAMPLES)))
 
 
-def backtest(numerator: str, denominator: str) -> Callable[[pl.LazyFrame, Context], Measured]:
-    """Divide two columns of the back-test, each summed over the concepts."""
+_SPAN_KEY = ("accession", "start", "end", "concept")
 
-    def compute(frame: pl.LazyFrame, context: Context) -> Measured:
-        backtest = context.scan("backtest")
-        total = scalar(backtest, pl.col(denominator).sum())
-        part = scalar(backtest, pl.col(numerator).sum()) or 0
-        return Measured(part / total if total else None)
-
-    return compute
-
-
-def overpromised(frame: pl.LazyFrame, context: Context) -> Measured:
-    """Count the concepts whose lowest promise lies above what the back-test allows."""
-    promised = frame.group_by("concept").agg(pl.col("precision_low").min().alias("low"))
-    tried = (
-        context.scan("backtest").group_by("concept").agg(pl.col("n_proposed", "n_correct").sum())
-    )
-    both = promised.join(tried, on="concept").collect(engine="streaming").sort("concept")
-    odd = [
-        f"{row['concept']}: promised ≥ {row['low']:.2f}, was right "
-        f"{row['n_correct']} times in {row['n_proposed']}"
-        for row in both.iter_rows(named=True)
-        if row["n_proposed"]
-        and row["low"] is not None
-        and row["low"] > _wilson_upper(row["n_correct"], row["n_proposed"])
-    ]
-    return Measured(len(odd), tuple(odd[:EXAMPLES]))
-
-
-def _wilson_upper(k: int, n: int) -> float:
-    """Upper end of the 95 % Wilson score interval of `k` successes in `n` trials."""
-    return float(wilson_interval(k, n)[1])
+MEASURES: Mapping[str, Measure] = {
+    "n_rows": Measure(what="number of rows", kinds=("proteins", *SPANS), columns=(), compute=rows),
+    "n_repeated_accessions": Measure(
+        what="records that repeat an accession",
+        kinds=PROTEINS,
+        columns=("accession",),
+        compute=repeats("accession"),
+    ),
+    "share_rejected": Measure(
+        what="share of the records that were rejected on reading, the first one aside",
+        kinds=PROTEINS,
+        columns=(),
+        needs=("rejected",),
+        compute=share_rejected,
+    ),
+    "n_repeated_spans": Measure(
+        what="rows that repeat protein, span and concept",
+        kinds=SPANS,
+        columns=_SPAN_KEY,
+        compute=repeats(*_SPAN_KEY),
+    ),
+    "n_models": Measure(
+        what="number of different models",
+        kinds=CALLS,
+        columns=("model_uri",),
+        compute=distinct("model_uri"),
+    ),
+    "n_concepts": Measure(
+        what="number of different concepts",
+        kinds=SPANS,
+        columns=("concept",),
+        compute=distinct("concept"),
+    ),
+    "share_of_top_concept": Measure(
+        what="share of the rows that carry the most common concept",
+        kinds=SPANS,
+        columns=("concept",),
+        compute=share_of_most_common("concept"),
+    ),
+    "median_per_protein": Measure(
+        what="median number of rows of a protein that has any",
+        kinds=SPANS,
+        columns=("accession",),
+        compute=per_protein("median"),
+    ),
+    "max_per_protein": Measure(
+        what="largest number of rows of one protein",
+        kinds=SPANS,
+        columns=("accession",),
+        compute=per_protein("max"),
+    ),
+    "share_annotated": Measure(
+        what="share of the proteins that have at least one row",
+        kinds=SPANS,
+        columns=("accession",),
+        needs=("proteins",),
+        compute=share_annotated,
+    ),
+    "n_concepts_of_two_kinds": Measure(
+        what="concepts that are a site in one row and a span in another",
+        kinds=("labels",),
+        columns=("concept", "kind"),
+        compute=concepts_of_two_kinds,
+    ),
+}

@@ -39,4 +39,4 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     )
 
 
-FORMAT = SaeFormat(name="hubmixin", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(rank=70, find=find, fits=fits, read=read)

@@ -63,4 +63,4 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     )
 
 
-FORMAT = SaeFormat(name="sparsify", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(rank=40, find=find, fits=fits, read=read)

@@ -54,4 +54,4 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     )
 
 
-FORMAT = SaeFormat(name="interprot", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(rank=20, find=find, fits=fits, read=read)

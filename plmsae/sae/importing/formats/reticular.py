@@ -72,4 +72,4 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     )
 
 
-FORMAT = SaeFormat(name="reticular", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(rank=30, find=find, fits=fits, read=read)

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from plmsae.core.errors import InputError
 from plmsae.sae.base import Sae
-from plmsae.sae.config import SaeConfig
+from plmsae.sae.config import SaeConfig, TrainConfig
 
 _FIRST = 1e-2
 _LOWEST, _HIGHEST = 1e-6, 1e4
@@ -36,10 +37,13 @@ class Penalised(Sae):
         self.register_buffer("penalty", torch.tensor(_FIRST))
         self._held = False
 
-    def hold_penalty(self, weight: float) -> None:
-        """Fix the weight of the penalty."""
-        self.penalty.fill_(weight)
-        self._held = True
+    def take_settings(self, settings: TrainConfig) -> None:
+        """Fix the weight of the penalty if it is given."""
+        if settings.sparsity_coefficient is not None:
+            self.penalty.fill_(settings.sparsity_coefficient)
+            self._held = True
+        elif self.config.k is None:
+            raise InputError(f"training {self.config.arch} needs k or sparsity_coefficient")
 
     def adjust_penalty(self, l0: Tensor) -> None:
         """Move the weight towards an L0 of `k`."""

@@ -2,6 +2,7 @@
 
 Row z-score (the same as layer norm without weights), minus b_dec, encoder without a bias, ReLU,
 TopK. The file also says of each latent its largest activation and its inverse document frequency.
+Those that Biohub's README names were trained on ESM C 6B, ``esmc-6b`` in the catalogue of PLMs.
 """
 
 from __future__ import annotations
@@ -71,4 +72,4 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     )
 
 
-FORMAT = SaeFormat(name="esmc", find=find, fits=fits, read=read)
+FORMAT = SaeFormat(rank=60, find=find, fits=fits, read=read)
