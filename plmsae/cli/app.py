@@ -47,7 +47,7 @@ EXAMPLES = {
 }
 
 ORDER = (
-    *("pretrain", "train", "import", "evaluate", "models", "compare", "promote"),
+    *("pretrain", "distil", "train", "import", "evaluate", "models", "compare", "promote"),
     *("score", "fill", "validate", "report", "export", "simulate", "demo"),
 )
 
