@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from plmsae.quality import measures_of_calls as calls
 from plmsae.quality import measures_of_sequences as sequences
 from plmsae.quality import measures_of_tables as tables
 from plmsae.quality.measure import Measure
@@ -100,6 +101,22 @@ MEASURES: Mapping[str, Measure] = {
         kinds=_SPANS,
         columns=("accession",),
         compute=tables.per_protein("max"),
+    ),
+    "excess_whole_protein": Measure(
+        what="of the span concept where it is highest: share of its rows that cover more than 90 % "
+        "of their protein, less the share of its labels that do (lower end of the 95 % interval)",
+        kinds=_CALLS,
+        columns=_SPAN_KEY,
+        needs=("proteins", "concepts"),
+        compute=calls.excess_whole_protein,
+    ),
+    "excess_one_residue": Measure(
+        what="of the span concept where it is highest: share of its rows that are one residue "
+        "long, less the share of its labels that are (lower end of the 95 % interval)",
+        kinds=_CALLS,
+        columns=_SPAN_KEY,
+        needs=("concepts",),
+        compute=calls.excess_one_residue,
     ),
     "share_annotated": Measure(
         what="share of the proteins that have at least one row",

@@ -90,6 +90,7 @@ def _signature(bundle: Bundle) -> Any:
             ColSpec(DataType.double, "precision_low", required=False),
             ColSpec(DataType.double, "probability", required=False),
             ColSpec(Array(DataType.long), "latents"),
+            ColSpec(Array(DataType.string), "implied"),
             ColSpec(DataType.string, "model_uri"),
         ]
     )

@@ -103,6 +103,7 @@ def _gff3_line(seqid: str, row: Row) -> str:
         "precision_low": _number(row["precision_low"]),
         "probability": _number(row["probability"]),
         "latents": [str(latent) for latent in row["latents"]],
+        "implied": list(row["implied"]),
         "model": [row["model_uri"]],
     }
     text = ";".join(

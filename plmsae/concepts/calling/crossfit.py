@@ -21,8 +21,8 @@ import polars as pl
 from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS, associate, concept_blocks
 from plmsae.concepts.association.evidence import Split
 from plmsae.concepts.association.selection import top_latents
-from plmsae.concepts.calling.caller_selection import take
 from plmsae.concepts.calling.calibration import meets
+from plmsae.concepts.calling.caller_selection import take
 from plmsae.concepts.calling.calls import call_all
 from plmsae.concepts.calling.rule_search import search_rules
 from plmsae.concepts.calling.threshold_tuning import CANDIDATES

@@ -122,7 +122,8 @@ def search_rules(
         rows = base.with_columns(pl.Series("latent", place[:, rank]))
         for trial in _run_trials(rows, thresholds):
             usable = (place[:, rank] >= 0) & ~anchored
-            usable &= ~labels.is_span_C | (trial["threshold"] > 0).to_numpy()
+            seeded = (trial["seed_threshold"] > 0).to_numpy()
+            usable &= np.where(labels.is_span_C, (trial["threshold"] > 0).to_numpy(), ~seeded)
             some = trial.filter(pl.Series(usable))
             calls = decode(activations, some, some["latent"].to_numpy(), {})
             best.offer(trial, measure(trial, calls, split), shares, good, usable)

@@ -43,8 +43,9 @@ def fit_segments(
     Returns
     -------
     SegmentModel or None
-        With the lowest cost and no minimum of evidence. None if there are fewer than `MIN_INSTANCES` spans, the latent never fires, or
-        its silence does not speak against the concept.
+        With the lowest cost and no minimum of evidence. None if there are fewer than
+        `MIN_INSTANCES` spans, the latent never fires, or its silence does not speak against the
+        concept.
     """
     mine = labels.concept_I == concept
     start, end = labels.start_I[mine], labels.end_I[mine]

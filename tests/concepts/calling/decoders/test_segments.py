@@ -17,7 +17,8 @@ from plmsae.core.errors import InputError
 def model(**changed):
     fields = {
         "edges": (0.0, 0.5), "log_odds": (-1.0, 0.5, 2.0), "lengths": (3, 4, 6),
-        "log_lengths": (-0.5, 0.0, -1.0), "cost": 1.0, "min_evidence": 0.0, "gap": 1, "anchored": False,
+        "log_lengths": (-0.5, 0.0, -1.0), "cost": 1.0, "min_evidence": 0.0,
+        "gap": 1, "anchored": False,
     }  # fmt: skip
     return SegmentModel(**(fields | changed))
 
@@ -68,7 +69,8 @@ def random_model(rng):
     return SegmentModel(
         edges=tuple(edges.tolist()), log_odds=tuple(np.sort(odds).tolist()),
         lengths=tuple(int(n) for n in lengths), log_lengths=tuple(log_lengths.tolist()),
-        cost=float(rng.random() * 3), min_evidence=0.0, gap=int(rng.integers(0, 4)), anchored=bool(rng.random() < 0.3),
+        cost=float(rng.random() * 3), min_evidence=0.0, gap=int(rng.integers(0, 4)),
+        anchored=bool(rng.random() < 0.3),
     )  # fmt: skip
 
 
@@ -157,8 +159,8 @@ def test_a_stored_model_is_read_back():
 @pytest.mark.parametrize(
     "wrong",
     [{"edges": []}, {"log_odds": [0.5, 0.5, 2.0]}, {"lengths": [4, 3, 6]}, {"lengths": [0, 3, 6]},
-     {"log_lengths": [0.1, 0.0, 0.0]}, {"cost": -1.0}, {"min_evidence": -0.1}, {"gap": 1.5}, {"anchored": "yes"},
-     {"cost": float("nan")}, {"more": 1}, {"lengths": None}],
+     {"log_lengths": [0.1, 0.0, 0.0]}, {"cost": -1.0}, {"min_evidence": -0.1}, {"gap": 1.5},
+     {"anchored": "yes"}, {"cost": float("nan")}, {"more": 1}, {"lengths": None}],
 )  # fmt: skip
 def test_what_is_no_segment_model_is_refused(wrong):
     with pytest.raises(InputError, match="no stored segment decoder"):
