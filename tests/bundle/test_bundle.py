@@ -330,6 +330,20 @@ def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:
         read_bundle(tmp_path / "nowhere")
 
 
+def test_the_precision_of_format_1_is_no_longer_precision(
+    make_bundle: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_bundle().path
+    body = json.loads((path / "model.json").read_text())
+    assert body["schema_version"] == 2
+    (path / "model.json").write_text(json.dumps(body | {"schema_version": 1}))
+    old = read_bundle(path).concepts
+    for name in ("call_precision", "call_precision_low", "call_precision_high"):
+        assert old[name].null_count() == old.height
+    assert old["f1"].to_list() == [0.87, 0.69]
+    assert "no longer what precision means" in caplog.text
+
+
 # --- The model card ---
 
 

@@ -115,7 +115,10 @@ def label_shares(labels: ResidueLabels) -> pl.DataFrame:
 
 def _sum(values: npt.ArrayLike, group: Int64, n_groups: int) -> npt.NDArray[np.float64]:
     weights = np.asarray(values, dtype=np.float64)
-    return np.bincount(group, weights=weights, minlength=n_groups)
+    total: npt.NDArray[np.float64] = np.bincount(group, weights=weights, minlength=n_groups).astype(
+        np.float64
+    )
+    return total
 
 
 def _mean(values: npt.ArrayLike, group: Int64, n_groups: int) -> npt.NDArray[np.float64]:

@@ -16,6 +16,7 @@ from plmsae.concepts.calling.callers import BY_PROBE, Callers
 from plmsae.core.errors import InputError
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.class_calls import measure_left_over
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -176,6 +177,7 @@ def choose_calling(
         calibrators |= calibrators_of(calls.filter(~by_probe), select, seed=request.seed)
         used = {name: probe for name, probe in probes.items() if name in _by_probe(concepts)}
         callers = Callers(probes=used, calibrators=calibrators, segments=segments)
+        concepts = measure_left_over(concepts, callers, report, scale_F, request.min_precision)
         judged = judge(concepts, callers, report, scale_F)
         task.update(1, 1)
     tables["reliability"] = judged.curve
