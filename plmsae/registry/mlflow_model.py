@@ -96,6 +96,7 @@ def _signature(bundle: Bundle) -> Any:
             ColSpec(DataType.double, "precision_low", required=False),
             ColSpec(DataType.double, "probability", required=False),
             ColSpec(Array(DataType.long), "latents"),
+            ColSpec(Array(DataType.string), "implied"),
         ]
     )
     default = float(bundle.meta.min_precision)

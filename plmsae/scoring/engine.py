@@ -275,6 +275,7 @@ class _Run:
             n_rejected=sum(record.n_rejected for record in records),
             n_residues=sum(record.n_residues for record in records),
             n_annotations=sum(record.n_annotations for record in records),
+            n_implied=sum(record.n_implied for record in records),
             n_features=sum(record.n_features or 0 for record in records)
             if self._identity.write_features
             else None,

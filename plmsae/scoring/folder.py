@@ -51,6 +51,8 @@ class PartRecord:
     """Residues scored."""
     n_annotations: int
     """Rows in ``annotations/``."""
+    n_implied: int
+    """Classes that these rows imply."""
     n_features: int | None
     """Rows in ``features/``; None where it is not written."""
     files: Mapping[str, str]

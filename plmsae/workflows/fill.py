@@ -29,6 +29,7 @@ class FillOutcome:
     n_calls: int
     n_known: int
     n_withheld: int
+    n_implied: int
     n_proposed: int
     min_precision: float
     missing_share: float
@@ -50,6 +51,7 @@ class FillOutcome:
             "n_calls": self.n_calls,
             "n_known": self.n_known,
             "n_withheld": self.n_withheld,
+            "n_implied": self.n_implied,
             "n_proposed": self.n_proposed,
             "min_precision": self.min_precision,
             "missing_share": self.missing_share,
@@ -65,6 +67,8 @@ class FillOutcome:
             f"{self.n_proposed:,} labels proposed; of {self.n_calls:,} calls {self.n_known:,} were "
             f"known and {self.n_withheld:,} are of concepts that abstain",
         ]
+        if self.n_implied:
+            lines.append(f"{self.n_implied:,} calls of a class are implied by a member's proposal")
         lines += abstained_lines(
             self.abstained, min_precision=self.min_precision, missing_share=self.missing_share
         )
@@ -251,6 +255,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         n_calls=result.n_calls,
         n_known=result.n_known,
         n_withheld=result.n_withheld,
+        n_implied=result.n_implied,
         n_proposed=result.n_proposed,
         min_precision=result.min_precision,
         missing_share=request.missing_share,

@@ -8,8 +8,11 @@ table, TP·m true calls and FP false ones are left. So of the calls where the ta
     TP·m / (TP·m + FP) = p·m / (p·m + 1 − p)
 
 are right, with p = TP / (TP + FP) the precision of calls: Bayes' rule with the missing labels as
-the prior. It rises with p, so that the ends of an interval of p, whatever it takes into account
-(homology clusters, too), are the ends of an interval of the same coverage of the outcome.
+the prior. Some of the false calls touch a label that they do not match; where that label is there,
+they are not proposed either, so that of the share w of the false calls that touch a label only the
+part m is left: p·m / (p·m + (1 − p)(1 − w + w·m)). It rises with p, so that the ends of an interval
+of p, whatever it takes into account (homology clusters, too), are the ends of an interval of the
+same coverage of the outcome.
 
 Labels of one kind are missing oftener than those of another: a table may have every helix that a
 structure shows and half of the binding sites. So m may be given concept by concept
@@ -41,7 +44,9 @@ MISSING_SHARE = 0.1
 Shares = TypeVar("Shares", float, pl.Expr)
 
 
-def silent_precision(precision: Shares, missing_share: Shares | float) -> Shares:
+def silent_precision(
+    precision: Shares, missing_share: Shares | float, touching: Shares | float = 0.0
+) -> Shares:
     """Return the precision of calls where the table is silent, from that of all calls.
 
     Parameters
@@ -53,6 +58,8 @@ def silent_precision(precision: Shares, missing_share: Shares | float) -> Shares
         Share of the true labels that the table lacks. At 1 the table has nothing, and the outcome
         is the precision itself; at 0, which only an expression may hold, nothing is missing and
         the outcome is 0.
+    touching : float or polars.Expr
+        Share of the wrong calls that touch a label of the concept, in [0, 1].
 
     Raises
     ------
@@ -62,7 +69,8 @@ def silent_precision(precision: Shares, missing_share: Shares | float) -> Shares
     if not isinstance(missing_share, pl.Expr):
         check_missing_share(missing_share)
     right = precision * missing_share
-    found = right / (right + (1 - precision))
+    wrong = (1 - precision) * (1 - touching + touching * missing_share)
+    found = right / (right + wrong)
     if isinstance(missing_share, pl.Expr):  # 0 / 0 where all calls are right and nothing is missing
         return pl.when(missing_share > 0).then(found).otherwise(right)
     return found

@@ -36,6 +36,7 @@ def _gff3_line(seqid: str, row: Row, number: int) -> str:
         "precision_low": _number(row["precision_low"]),
         "probability": _number(row["probability"]),
         "latents": [str(latent) for latent in row["latents"][:SHOWN_LATENTS]],
+        "implied": list(row["implied"]),
         "model": [row["model_uri"]],
     }
     text = ";".join(
