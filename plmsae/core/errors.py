@@ -6,6 +6,23 @@ Every class maps to one exit code (``exit_code``); the CLI prints ``str(error)``
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+
+def printable(text: str) -> str:
+    r"""Return `text` as any output can hold it; bytes that are not UTF-8 become ``\xe9``.
+
+    Python keeps such bytes as lone surrogates, which neither JSON nor MLflow nor Parquet takes.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        try:
+            raw = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # a surrogate that stands for no byte
+            raw = text.encode("utf-8", "backslashreplace")
+        return raw.decode("utf-8", "backslashreplace")
+    return text
 
 
 class PlmsaeError(Exception):
@@ -21,6 +38,18 @@ class PlmsaeError(Exception):
 
     exit_code = 1
     outcome: object | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by message and attributes, so that an error reaches another process whole."""
+        return _rebuilt, (type(self), self.args, dict(vars(self)))
+
+
+def _rebuilt(kind: type[PlmsaeError], args: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+    # The constructors take other arguments than those that the message is made of.
+    error = BaseException.__new__(kind, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
 
 
 class InputError(PlmsaeError):
@@ -74,11 +103,31 @@ class InputError(PlmsaeError):
             message += f" (found {shown!r})"
         if self.hint:
             message += f"; {self.hint}"
-        return message.replace("\n", " ")
+        return printable(message.replace("\n", " "))
+
+
+class NotFoundError(InputError, LookupError):
+    """A file, model, PLM, recipe or latent that was named does not exist."""
+
+
+class FormatError(InputError, ValueError):
+    """A file is damaged or is not in the format it should be in."""
 
 
 class UnsafeArtifactError(InputError):
     """A checkpoint or model carries what plmsae will not open: pickle, code, a path outside."""
+
+
+class TooFewClustersError(InputError):
+    """There are fewer homology clusters than the parts to be made of them need."""
+
+
+class TrainingDivergedError(InputError, ArithmeticError):
+    """Training came to values that are not finite or explain nothing; settings must change."""
+
+
+class ResourceError(InputError, MemoryError):
+    """Memory or disk space is not enough even for the smallest piece of work."""
 
 
 class QualityError(PlmsaeError):

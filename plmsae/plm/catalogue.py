@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import NotFoundError
 from plmsae.core.resources import registry_path
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         listed = [e for e in plms.values() if str(e.get("hub_id")).lower() == name.lower()]
         return _of_hub(name, {**dict(*listed), "hub_id": name}, revision)
-    raise InputError(
+    raise NotFoundError(
         "no such PLM",
         where="--plm",
         value=name,

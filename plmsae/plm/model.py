@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plmsae.core.errors import InputError, is_out_of_memory
+from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
 from plmsae.plm.catalogue import announce_licence, find_plm
 from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.packed import PackedLayout
@@ -149,7 +149,7 @@ class Plm:
                 raise
         if len(batch) > 1:
             return None
-        raise InputError(
+        raise ResourceError(
             f"one window of {batch[0].end - batch[0].start} residues does not fit the "
             f"memory of {self.device}",
             hint="use a smaller PLM or --device cpu",

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import polars as pl
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError
 from plmsae.quality.suites import ColumnType
 
 BATCH_ROWS = 100_000
@@ -87,7 +87,7 @@ def open_table(source: TableLike, *, what: str) -> Table:
     elif path.is_file():
         files = [path]
     else:
-        raise InputError(f"there are no {what} here: no such file or folder", where=path)
+        raise NotFoundError(f"there are no {what} here: no such file or folder", where=path)
     parts = tuple((file.name, _scan(file)) for file in files)
     first: list[str] | None = None
     for file, (_, part) in zip(files, parts, strict=True):
@@ -109,11 +109,11 @@ def _scan(file: Path) -> pl.LazyFrame:
         known = ", ".join(_SUFFIXES)
         raise InputError("not a table plmsae can open", where=file, hint=f"known: {known}")
     if name.endswith(".parquet"):
-        return pl.scan_parquet(file)
+        return pl.scan_parquet(file, glob=False)
     separator = "\t" if ".tsv" in name else ","
     try:
         # Read whole: text tables are small here, and only a whole read finds a bad late row.
-        return pl.read_csv(file, separator=separator, infer_schema_length=None).lazy()
+        return pl.read_csv(file, glob=False, separator=separator, infer_schema_length=None).lazy()
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError("the table cannot be read", where=file, value=reason) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.naming import PREFIX, Reference
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError
 from plmsae.tracking.store import mlflow_errors, redact
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _not_found(store: MlflowClient, wanted: Reference) -> InputError:
         near = difflib.get_close_matches(wanted.name, names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         hint += "`plmsae models` lists what is registered"
-        return InputError("no such model", where=where, value=wanted.name, hint=hint)
+        return NotFoundError("no such model", where=where, value=wanted.name, hint=hint)
     numbers = ", ".join(sorted((str(v.version) for v in versions), key=int))
     aliases = sorted({alias for v in versions for alias in v.aliases})
     have = f"there are versions {numbers}"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, TrainingDivergedError
 from plmsae.sae import distributed
 from plmsae.sae.base import Sae
 from plmsae.sae.batch import Batch, training_batch
@@ -116,7 +116,7 @@ class TrainingRun:
                 f"the activations of step {self.steps} hold values that are not finite",
                 hint="run the protein language model in float32 or bfloat16, not float16",
             )
-        raise InputError(
+        raise TrainingDivergedError(
             f"training diverged: the loss is not finite at step {self.steps}",
             hint=_lower(self.trainer.lr),
         )
@@ -127,7 +127,7 @@ class TrainingRun:
         error = result.residual.square().sum(dtype=torch.float64)
         fvu = float(error / variance)
         if fvu > _DIVERGED_FVU:
-            raise InputError(
+            raise TrainingDivergedError(
                 f"training diverged: FVU is {fvu:.3g} at step {self.steps}",
                 hint=_lower(lr),
             )
@@ -173,7 +173,7 @@ class TrainingRun:
         checkpoint = Checkpoint(trainer.state_tensors(), scalars)
         # The loss is of the weights before the step: a step can break them all the same.
         if not all(t.isfinite().all() for t in checkpoint.tensors.values()):
-            raise InputError(
+            raise TrainingDivergedError(
                 f"training diverged: the weights are not finite after step {self.steps}",
                 hint=_lower(trainer.lr),
             )

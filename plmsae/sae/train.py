@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from plmsae.core.errors import InputError, is_out_of_memory
+from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
 from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig
@@ -205,7 +205,7 @@ def _out_of_memory_is_said(job: Job) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise InputError(
+        raise ResourceError(
             f"out of memory while training {job.config.d_sae} latents on batches of "
             f"{job.train_config.batch_size}",
             hint="lower batch_size or d_sae",

@@ -14,13 +14,13 @@ from plmsae.concepts.calling.callers import can_call, with_caller
 from plmsae.concepts.labels.missing_labels import MISSING_SHARE, check_missing_share
 from plmsae.concepts.labels.names import names_of_ids
 from plmsae.core.atomic import atomic_path
-from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology
+from plmsae.proteins.stream import need_file, source_name
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
 from plmsae.scoring.engine import OnProgress, score
 from plmsae.scoring.folder import ScoreFolder
-from plmsae.scoring.known import check_ontology, known_labels
+from plmsae.scoring.known import check_feature_columns, check_ontology, known_labels
 from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.overlap import overlaps
 from plmsae.scoring.part_scoring import EncoderSource
@@ -134,18 +134,19 @@ def fill(
     Raises
     ------
     InputError
-        If the table or an argument is wrong.
+        If the table or an argument is wrong, or the table has no feature column for a model of
+        residues.
     """
     from plmsae.proteins.uniprot import read_table
 
-    if str(table_path) == "-":
-        raise InputError("fill reads its table twice and needs a file", value="-")
+    need_file(table_path, why="fill reads its table twice")
     check_missing_share(missing_share)
     check_ontology(bundle, ontology)
     if min_precision is None:
         min_precision = bundle.meta.min_precision
     out = Path(out)
     table = read_table(Path(table_path))
+    check_feature_columns(table, bundle, where=source_name(table_path))
     labels = known_labels(table, bundle.meta.unit, ontology)
     manifest = score(
         table_path if records is None else records,

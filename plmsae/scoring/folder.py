@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmsae.core.atomic import write_json
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError, printable
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
@@ -98,7 +98,7 @@ class ScoreFolder:
             If the folder does not exist or the run in it is not complete.
         """
         if not self.root.is_dir():
-            raise InputError("no such score folder", where=self.root)
+            raise NotFoundError("no such score folder", where=self.root)
         if not self.manifest_path.exists():
             if (self.root / _PARTS).is_dir():
                 what, hint = "the score run here is not complete", "run the same score again"
@@ -123,6 +123,10 @@ class ScoreFolder:
 
     def check(self) -> None:
         """Raise `InputError` if this is a file, or a folder that holds something else."""
+        if printable(str(self.root)) != str(self.root):
+            raise InputError(
+                "the name of an output folder must be UTF-8", where=self.root, hint="name another"
+            )
         if self.root.exists() and not self.root.is_dir():
             raise InputError("is a file, not a folder", where=self.root)
         if self.root.exists():
@@ -139,7 +143,7 @@ class ScoreFolder:
         self._refuse_strangers()
         self._sweep()
         if not resume:
-            self._start_over()
+            self.clear()
         run_path = self.root / _PARTS / _RUN
         if run_path.exists():
             self._same_run(run_path, identity)
@@ -226,6 +230,14 @@ class ScoreFolder:
             finally:
                 handle.truncate(0)  # the file stays: unlinking a held lock would let two in
 
+    def clear(self) -> None:
+        """Remove all that a run wrote; call it under the lock."""
+        # The manifest goes first: what is left after a kill must not look complete. run.json goes
+        # last but for the parts it vouches for, so that what is left can be started over again.
+        self.manifest_path.unlink(missing_ok=True)
+        for path in sorted(self._files(), key=lambda path: path.name == _RUN):
+            path.unlink()
+
     # Private.
 
     def _files(self) -> Iterator[Path]:
@@ -262,13 +274,6 @@ class ScoreFolder:
                     where=self.root,
                     hint="name another folder, or start over",
                 )
-
-    def _start_over(self) -> None:
-        # The manifest goes first: what is left after a kill must not look complete. run.json goes
-        # last but for the parts it vouches for, so that what is left can be started over again.
-        self.manifest_path.unlink(missing_ok=True)
-        for path in sorted(self._files(), key=lambda path: path.name == _RUN):
-            path.unlink()
 
     def _sweep(self) -> None:
         """Remove temporary files that a killed run left."""

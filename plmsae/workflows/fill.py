@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.scoring.input_gate import checked_input, quality_folder
+from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
 from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -163,6 +164,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
 
     # Before hours are spent.
     check_missing_share(request.missing_share)
+    need_file(request.table, why="fill reads its table twice")
+    refuse_working_folder(request.out)
     check_arguments(request.out / "scores", min_precision=request.min_precision)
     check_device(request.device)
     if request.backtest:
@@ -173,7 +176,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     check_ontology(bundle, ontology)
     with start_run(
         experiment="plmsae-fill",
-        run_name=f"fill {Path(request.table).name}",
+        run_name=f"fill {PurePath(source_name(request.table)).name}",
         params={
             "table": request.table,
             "model": uri,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plmsae.core.atomic import write_json
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, printable
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.proteins.clusters import read_clusters
 from plmsae.tracking.runs import start_run
@@ -213,7 +213,7 @@ def _perplexities(
     plm = wrap_model(model, esm2_vocabulary())
     table: dict[str, dict[str, float]] = {}
     for source in request.held_out:
-        name = Path(source).name.split(".")[0]
+        name = printable(Path(source).name).split(".")[0]
         held_out = read_protein_set(source, progress=progress).sequences
         chosen = choose_proteins(held_out)
         with progress.task(f"perplexity on {name}") as task:

@@ -15,8 +15,8 @@ LAYERS = list(range(7))
 
 @pytest.fixture(scope="module")
 def proteins(real_data):
-    from plmsae.workflows.inputs import read_protein_set
-    from plmsae.workflows.progress import Silent
+    from plmsae.workflows.shared.inputs import read_protein_set
+    from plmsae.workflows.shared.progress import Silent
 
     whole = read_protein_set(real_data / "swissprot_bsubtilis.tsv.gz", progress=Silent())
     return choose_proteins(whole.sequences, count=6, longest=300)

@@ -256,7 +256,7 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.fasta").write_text(">P1\nAAA\n")
     with pytest.raises(InputError, match="UniProt table"):
         run(tmp_path / "x.fasta", tmp_path / "out")
-    with pytest.raises(InputError, match="needs a file"):
+    with pytest.raises(InputError, match="a file is needed"):
         run(Path("-"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -369,3 +369,32 @@ def test_labels_hidden_from_a_table_come_back(tmp_path: Path) -> None:
     counted = found.select(COUNTED).rows()
     assert counted == [("Domain", 1, 1, 1, 1, 1.0), ("Domain: W-rich", 1, 1, 1, 1, 1.0)]
     assert found["promised"].to_list() == [0.8, 0.95]
+
+
+def test_a_table_without_feature_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text("Entry\tSequence\nP1\tACDWWWACD\n")
+    with pytest.raises(InputError, match=r"x.tsv: the table has no feature columns") as caught:
+        run(path, tmp_path / "out")
+    assert "Customize columns" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_under_other_headers_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text(f"Entry\tSequence\tBinding site\tdomains\nP1\tACDWWWACD\t\t{F_BOX}\n")
+    with pytest.raises(InputError, match=r"'domains' holds features \(DOMAIN\).*'Domain \[FT\]'"):
+        run(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_columns_that_a_model_needs_and_a_table_lacks_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text(f"Entry\tSequence\tDomain [FT]\tCoiled coil\nP1\tACDWWWACD\t{F_BOX}\t\n")
+    with caplog.at_level("WARNING", logger="plmsae"):
+        run(path, tmp_path / "out")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "has the feature columns Coiled coil, Domain [FT]" in line
+    assert "without Active site, Binding site, which the model calls too" in line

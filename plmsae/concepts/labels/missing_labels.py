@@ -31,8 +31,9 @@ from typing import TypeVar
 import polars as pl
 
 from plmsae.concepts.labels.label_holdout import class_of
-from plmsae.concepts.labels.label_table import refuse_rows
+from plmsae.concepts.labels.user_tables import LINE, read_frame, refuse_rows
 from plmsae.core.errors import InputError
+from plmsae.proteins.stream import source_name
 
 MISSING_SHARE = 0.1
 """Share of the true labels that a table is taken to lack, unless told otherwise."""
@@ -103,26 +104,23 @@ def read_missing_shares(path: str | Path) -> dict[str, float]:
     InputError
         If the file, a column or a number is wrong, or a concept is listed twice.
     """
-    where = str(path)
-    try:
-        frame = pl.read_csv(Path(path), separator="\t", infer_schema=False, quote_char=None)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError("the table cannot be read", where=where, value=first) from None
+    where, hint = source_name(path), "it needs concept and missing_share, tab-separated"
+    frame = read_frame(path, hint=hint)
     for column in ("concept", "missing_share"):
         if column not in frame.columns:
             raise InputError(
                 f"the table has no column {column!r}",
                 where=where,
-                value=", ".join(frame.columns),
-                hint="it needs concept and missing_share, tab-separated",
+                value=", ".join(name for name in frame.columns if name != LINE),
+                hint=hint,
             )
+    frame = frame.with_columns(pl.col("concept", "missing_share").cast(pl.String).str.strip_chars())
     share = frame["missing_share"].cast(pl.Float64, strict=False)
     wrong = ~share.is_between(0, 1).fill_null(value=False)
     twice = frame["concept"].is_duplicated() | frame["concept"].is_null()
     shown = pl.Series([f"{row[0]}: {row[1]}" for row in frame["concept", "missing_share"].rows()])
-    refuse_rows(wrong, shown, "a missing share must lie in [0, 1]", where)
-    refuse_rows(twice, shown, "a concept must be named, and once", where)
+    refuse_rows(wrong, shown, "a missing share must lie in [0, 1]", where, frame[LINE])
+    refuse_rows(twice, shown, "a concept must be named, and once", where, frame[LINE])
     return dict(zip(frame["concept"].to_list(), share.to_list(), strict=True))
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from plmsae.concepts.calling.callers import BY_PROBE, Callers
-from plmsae.core.errors import InputError
+from plmsae.core.errors import TooFewClustersError
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.shared.progress import Progress
@@ -134,7 +134,7 @@ def choose_calling(
     select, report, at = _splits(data, evaluation, latents, unit)
     try:
         fold_P = inner_folds(np.asarray(select.clusters), request.seed)
-    except InputError as error:
+    except TooFewClustersError as error:
         progress.say(f"no probes and no calibration: {error.what}")
         return plain
     scale_F = evaluation.features["max_activation"].to_numpy().astype(np.float32)

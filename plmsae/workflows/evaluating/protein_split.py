@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, TooFewClustersError, printable
 from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def split_tables(table: pl.DataFrame, other: pl.DataFrame, request: EvaluateRequ
             where=request.report_on,
             value=min(shared),
         )
-    names = [Path(path).name for path in (request.concepts, str(request.report_on))]
+    names = [printable(Path(path).name) for path in (request.concepts, str(request.report_on))]
     return _two_sides(table, other, request, names[0], names[1])
 
 
@@ -148,7 +148,7 @@ def _by_organism(table: pl.DataFrame, request: EvaluateRequest) -> Divided:
         )
     try:
         numbers = split(member, _shares(request), request.seed)
-    except InputError as error:
+    except TooFewClustersError as error:
         raise InputError(
             f"{len(kinds)} organisms cannot be divided in that share",
             where="--select-share",

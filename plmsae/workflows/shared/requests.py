@@ -122,6 +122,8 @@ class ImportRequest:
     k: int | None = None
     """Active latents a residue, where the file does not say; of a hierarchical SAE that plmsae
     trained, how many of the largest to keep."""
+    arch: str | None = None
+    """Activation function, where the configuration beside the weights is missing."""
     norm_factor: float | None = None
     """What the training activations were divided by, where the file leaves that open."""
     convention: str | None = None
@@ -155,6 +157,10 @@ class EvaluateRequest:
     ontology: str | None = None
     """Gene Ontology as an OBO file (go-basic.obo, a slim), for a protein-level model: adds the
     ancestors, names and depths of GO terms."""
+    kinds: str = "own"
+    """Which concepts are counted by residue, the others by instance: ``own`` by the feature key;
+    ``interplm`` by that protocol's list, under which binding sites, lipidations, sites and
+    cross-links count by instance. For comparison with published numbers; a residue-level model."""
     split: str = "cluster"
     """How one table is split: ``cluster`` keeps every homology cluster on one side; ``organism``
     chooses on some species and reports on others, with homologues on both sides."""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from plmsae.bundle.naming import is_slug
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.resources import registry_path
 
 SAE_KEYS: dict[str, tuple[type, ...]] = {
@@ -93,12 +93,12 @@ def _find(name: str | Path) -> Path:
     if text.endswith((".yaml", ".yml")):
         path = Path(text)
         if not path.is_file():
-            raise InputError("no such recipe file", where=path)
+            raise NotFoundError("no such recipe file", where=path)
         return path
     # Only a plain name becomes part of a path.
     path = registry_path("recipes") / f"{text}.yaml"
     if not is_slug(text) or not path.is_file():
-        raise InputError(
+        raise NotFoundError(
             "no such recipe", value=text, hint=f"there are {', '.join(recipe_names())}"
         )
     return path
