@@ -179,7 +179,7 @@ def _row_attention(
     # In place: neither product needs the scores again, and they are the largest tensor.
     scores.view(rows, heads, *scores.shape[1:]).add_(mask)
     out = torch.bmm(torch.softmax(scores, -1), v)
-    joined: Tensor = out.unflatten(0, (rows, heads)).transpose(1, 2).reshape(n, -1)  # type: ignore[no-untyped-call]
+    joined: Tensor = out.view(rows, heads, -1, size).transpose(1, 2).reshape(n, -1)
     return joined
 
 
