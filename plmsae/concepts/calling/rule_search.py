@@ -9,7 +9,7 @@ For each concept a few latents (or a probe) are tried with every way to make spa
   measured on the other half, in turn (cross-validation), as it has dozens of parameters.
 
 Sites have one way, a threshold. Anchored concepts, whose labels start at the N-terminus, are called
-by anchored segments only.
+by anchored segments only, unless they are too rare to fit any.
 
 Every way is measured by the rule of `calling.matching`. **Degenerate** ways are passed over:
 a threshold of 0 for spans, which means "wherever the latent is active at all"; calls that cover
@@ -36,6 +36,7 @@ from plmsae.concepts.calling.decoders.activations import (
 )
 from plmsae.concepts.calling.decoders.fitting import (
     COSTS,
+    MIN_INSTANCES,
     fit_segments,
     is_anchored,
     speaking_threshold,
@@ -112,12 +113,14 @@ def search_rules(
     activations = gather_activations(split.latents, used, max_activation_F)
     shares = label_shares(labels)
     anchored = np.array([is_anchored(labels, c) for c in range(labels.n_concepts)], dtype=bool)
+    halves = _halves(split)
     anchored &= labels.is_span_C
+    for half in halves:
+        anchored &= half.labels.instances_C() >= MIN_INSTANCES
     base = with_span_rule(
         pl.DataFrame({"concept": list(labels.concepts), "kind": labels.kinds}), labels
     )
     best = Best(labels.n_concepts)
-    halves = _halves(split)
     for rank in range(candidates.shape[1]):
         rows = base.with_columns(pl.Series("latent", place[:, rank]))
         for trial in _run_trials(rows, thresholds):
@@ -219,9 +222,9 @@ def _segment_trials(
     latent = rows["latent"].to_list()
     fitted: dict[int, list[SegmentModel]] = {}
     for c in np.flatnonzero(is_span).tolist():
-        models = [fit_segments(half.of(activations, latent[c]), 0, half.labels, c)
+        tried = [fit_segments(half.of(activations, latent[c]), 0, half.labels, c)
                   for half in halves]  # fmt: skip
-        whole = [model for model in models if model is not None]
+        whole = [model for model in tried if model is not None]
         if len(whole) == len(halves):
             fitted[c] = whole
     if not fitted:
@@ -230,9 +233,8 @@ def _segment_trials(
     for cost in COSTS:
         parts = []
         for c, models in fitted.items():
-            for half, model in zip(halves, reversed(models), strict=True):
-                model = replace(model, cost=cost)
-                spans, evidence = weigh_segments(activations, latent[c], model)
+            for half, other in zip(halves, reversed(models), strict=True):
+                spans, evidence = weigh_segments(activations, latent[c], replace(other, cost=cost))
                 calls = as_frame(spans, rows, np.array([c]), activations.offsets_P1)
                 inside = half.inside_P[calls["protein"].to_numpy()]
                 parts.append(calls.with_columns(evidence=evidence).filter(pl.Series(inside)))

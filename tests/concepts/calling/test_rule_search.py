@@ -93,3 +93,16 @@ def test_a_search_gives_the_same_twice(found, split):
                          good=lambda measured: meets(measured, 0.5).to_numpy())  # fmt: skip
     assert again.frame.equals(found[0].frame)
     assert again.segments == found[0].segments
+
+
+@pytest.mark.parametrize("n_labelled", [5, 12])
+def test_a_rare_concept_at_the_terminus_is_called_all_the_same(split, n_labelled):
+    mine = np.flatnonzero(split.labels.concept_I == split.labels.concepts.index("signal"))
+    few = split.labels.protein_I[mine[:n_labelled]]
+    names = [split.labels.accessions[p] for p in few]
+    sites = [(n, 1, int(split.labels.end_I[i] - split.labels.start_I[i]), "signal", "span")
+             for n, i in zip(names, mine, strict=False)]  # fmt: skip
+    labels = build_residue_labels(label_table(sites), split.labels.accessions, [LENGTH] * N)
+    rare = Split(latents=split.latents, labels=labels, clusters=split.clusters)
+    rules = search_rules([[SIGNAL]], rare, np.ones(3), good=lambda m: meets(m, 0.5).to_numpy())
+    assert rules.frame["latent"].to_list() == [SIGNAL]

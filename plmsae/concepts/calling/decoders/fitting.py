@@ -10,7 +10,7 @@ from plmsae.concepts.calling.decoders.segments import MAX_LENGTHS, SegmentModel
 from plmsae.concepts.labels.residue_labels import ResidueLabels
 from plmsae.concepts.latents import Float32, Int64, expand
 
-MIN_INSTANCES = 8
+MIN_INSTANCES = 4
 """Labelled spans without which no distribution of lengths can be learnt."""
 ANCHORED_SHARE = 0.95
 """Share of instances that must start at residue 1 or 2 for a concept to be anchored."""
