@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,6 +20,7 @@ from plmsae.bundle import MODEL_FILE, Bundle, read_bundle
 from plmsae.errors import InputError, UnsafeArtifactError
 from plmsae.mlflow_store import mlflow_errors, redact
 from plmsae.naming import is_model_id
+from plmsae.resources import cache_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -181,18 +181,6 @@ def check_mlmodel_text(text: str, *, where: str | Path) -> None:
         raise UnsafeArtifactError(
             f"the model's data must lie in {DATA}", where=where, value=str(flavor.get("data"))
         )
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: ``PLMSAE_CACHE``, or ``plmsae`` in the user's cache.
-
-    It is not created here; that is done when something is downloaded.
-    """
-    given = os.environ.get("PLMSAE_CACHE")
-    if given:
-        return Path(given).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "plmsae"
 
 
 def fetch_model(

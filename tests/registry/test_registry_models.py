@@ -15,8 +15,9 @@ import yaml
 from plmsae.bundle import Bundle, read_bundle
 from plmsae.errors import InputError, UnsafeArtifactError
 from plmsae.mlflow_store import client
-from plmsae.model_files import LOADER, cache_folder, check_mlmodel_text
+from plmsae.model_files import LOADER, check_mlmodel_text
 from plmsae.registry import ModelRef, compare, list_models, register, resolve
+from plmsae.resources import cache_folder
 from plmsae.tracking import start_run
 
 Make = Callable[..., Bundle]
