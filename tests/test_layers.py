@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "plmsae"
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "atomic", "resources", "fingerprint"),
+    ("errors", "atomic", "resources", "fingerprint", "hub"),
     ("proteins",),
     ("plm",),
     ("sae",),

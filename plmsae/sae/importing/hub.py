@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plmsae.errors import InputError
+from plmsae.hub import hub_unreachable
 
 _FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
 
@@ -82,11 +83,14 @@ def fetch_interplm(plm: str, layer: int) -> tuple[Path, dict[str, str]]:
     repository = find_interplm(plm, layer).repository
     disable_progress_bars()
 
+    why = hub_unreachable(repository)
+
     def fetch(name: str) -> Path | None:
         try:
-            return Path(hf_hub_download(repository, f"layer_{layer}/{name}"))
-        except LocalEntryNotFoundError:
-            raise
+            file = f"layer_{layer}/{name}"
+            return Path(hf_hub_download(repository, file, local_files_only=why is not None))
+        except LocalEntryNotFoundError as error:
+            raise OSError(f"the hub cannot be reached: {why or error}") from error
         except EntryNotFoundError:
             return None
 
