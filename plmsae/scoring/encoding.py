@@ -131,6 +131,7 @@ def load_encoder(
         If the PLM cannot be opened, or is another than the SAE was trained on.
     """
     from plmsae.encode import Encoder
+    from plmsae.plm.facts import body_revision
     from plmsae.plm.model import load_plm
     from plmsae.sae.model import load_sae
 
@@ -143,7 +144,8 @@ def load_encoder(
         max_layer=meta.layer,
         head=head,
     )
-    if meta.plm_revision and plm.revision != meta.plm_revision:
+    # A head that was fitted since then changes no activation.
+    if meta.plm_revision and body_revision(plm.revision) != body_revision(meta.plm_revision):
         raise InputError(
             f"the PLM {meta.plm} is here at revision {plm.revision}, the SAE was trained on "
             f"{meta.plm_revision}",

@@ -13,6 +13,7 @@ import numpy as np
 
 from plmsae.atomic import write_json
 from plmsae.errors import InputError
+from plmsae.plm.facts import body_revision
 from plmsae.workflows.activation_cache import cache_dtype
 from plmsae.workflows.inputs import ProteinSet
 from plmsae.workflows.requests import TrainRequest
@@ -83,7 +84,7 @@ def check_continuation(
     cache = request.cache and cache_dtype(request.cache, request.cache_dtype)
     made_of = {
         "proteins": proteins.fingerprint.sha256,
-        "--plm": [plm.id, plm.revision],
+        "--plm": [plm.id, body_revision(plm.revision)],
         "--unit": request.unit,
         "--layers": list(request.layers),
         "--k": [part.k for part in parts if part.layer == request.layers[0]],
