@@ -46,7 +46,7 @@ EXAMPLES = {
 }
 
 ORDER = (
-    *("pretrain", "train", "import", "evaluate", "models", "compare", "promote"),
+    *("fetch", "pretrain", "train", "import", "evaluate", "models", "compare", "promote"),
     *("score", "fill", "validate", "report", "export", "simulate", "demo"),
 )
 
