@@ -16,7 +16,7 @@ from plmsae.cli.by_name import NamedArgument
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import build, parameters
 from plmsae.cli.running import EXIT_USAGE, Common, fail, guarded, listening, print_outcome
-from plmsae.errors import PlmsaeError
+from plmsae.core.errors import PlmsaeError
 
 ABOUT = """Open protein language models with sparse autoencoders: train them, find out what their
 features mean, keep them in an MLflow registry, and annotate proteomes with them.

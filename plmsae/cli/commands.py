@@ -1,6 +1,6 @@
 """The commands that run a workflow, each with its examples; their options are the request's fields.
 
-Adding a setting is adding a field to a request in `plmsae.workflows.requests`; only what its name
+Adding a setting is adding a field to a request in `shared.requests`; only what its name
 and type cannot say (positional, a fixed choice) stands here.
 """
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plmsae.cli.fields import Setting, Shape, settings
-from plmsae.workflows import requests
-from plmsae.workflows.progress import Progress
+from plmsae.core.plugins import plugin_names
+from plmsae.workflows.shared import requests
+from plmsae.workflows.shared.progress import Progress
 
 MODEL = "plmsae.plmsae-mini.L4.residue"
 
@@ -22,11 +23,6 @@ _MODEL = Shape(
 _UNIT = Shape(choices=("residue", "protein"))
 _PROTEINS = Shape(argument="PROTEINS")
 _PLM_REVISION = Shape(help="Branch, tag or commit; by default the catalogue's.")
-
-FORMATS = (
-    *("auto", "interplm", "interprot", "reticular", "sparsify", "saelens", "esmc", "hubmixin"),
-)
-"""Layouts that `import` reads, as `plmsae.sae.importing.dispatch` calls them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +136,7 @@ COMMANDS = (
             "folder": Shape(argument="DIR"),
             "plm_revision": _PLM_REVISION,
             "unit": _UNIT,
-            "format": Shape(choices=FORMATS),
+            "format": Shape(choices=("auto", *plugin_names("plmsae.sae.importing.formats"))),
             "convention": Shape(choices=("folded", "buffer", "raw")),
         },
     ),
@@ -175,7 +171,7 @@ COMMANDS = (
         shapes={
             "proteins": _PROTEINS,
             "model": _MODEL,
-            "format": Shape(choices=("gff3", "tsv", "jsonl")),
+            "format": Shape(choices=plugin_names("plmsae.scoring.exporters")),
         },
     ),
     WorkflowCommand(
@@ -235,13 +231,11 @@ COMMANDS = (
     WorkflowCommand(
         name="demo",
         request=requests.DemoRequest,
-        about="Run the whole road on a simulated proteome.",
+        about="Run the whole road on a sample of Swiss-Prot.",
         examples=("plmsae demo",),
         shapes={
             "plm": Shape(help="Catalogue name, hub id or folder."),
             "layer": Shape(help="Layer to open; 1-based."),
-            "n_families": Shape(help="Homologous families to simulate."),
-            "proteins_per_family": Shape(help="Members of each."),
             "d_sae": Shape(help="Latents."),
             "n_vectors": Shape(help="Residues seen in training, repeats counted."),
         },

@@ -16,11 +16,16 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.annotator import tune_annotator
-from plmsae.concepts.association import INTERPLM_THRESHOLDS
-from plmsae.concepts.calibration import call_precision
-from plmsae.concepts.calls import call_all
-from plmsae.concepts.evidence import Split, gather_evidence
+from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS
+from plmsae.concepts.association.evidence import Split, gather_evidence
+from plmsae.concepts.association.pair_search import search_pairs
+from plmsae.concepts.association.tables import CONCEPT_COLUMNS, COUNT_COLUMNS, headline
+from plmsae.concepts.calling.calibration import call_precision
+from plmsae.concepts.calling.calls import call_all
+from plmsae.concepts.calling.matching import match_calls
+from plmsae.concepts.calling.span_rules import with_span_rule
+from plmsae.concepts.calling.threshold_tuning import CANDIDATES, tune_annotator
+from plmsae.concepts.labels.residue_labels import ResidueLabels, build_residue_labels
 from plmsae.concepts.latents import (
     Int64,
     check_thresholds,
@@ -28,21 +33,11 @@ from plmsae.concepts.latents import (
     max_activations,
     same_width,
 )
-from plmsae.concepts.matching import match_calls
-from plmsae.concepts.pair_search import search_pairs
-from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
-from plmsae.concepts.span_rules import with_span_rule
-from plmsae.concepts.tables import (
-    CONCEPT_COLUMNS,
-    COUNT_COLUMNS,
-    headline,
-)
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("select", "report")
-CANDIDATES = 5  # latents of each concept that the annotator tries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +48,7 @@ class Evaluation:
     """One row a latent, dead ones too; the columns of ``features.parquet``."""
     concepts: pl.DataFrame
     """One row an evaluated concept, with its best latent; the columns of ``concepts.parquet`` and
-    :data:`plmsae.concepts.tables.COUNT_COLUMNS`."""
+    :data:`plmsae.concepts.association.tables.COUNT_COLUMNS`."""
     summary: dict[str, float]
     """Headline numbers, ready to be logged as metrics."""
     calls: pl.DataFrame
@@ -61,12 +56,12 @@ class Evaluation:
     ``latent``, ``right`` (overlaps a labelled instance), ``iou``."""
     evidence: pl.DataFrame
     """One row an evaluated concept: the columns of
-    :func:`plmsae.concepts.evidence.gather_evidence`, ``q`` (of the best pair on the report split,
+    `evidence.gather_evidence`, ``q`` (of the best pair on the report split,
     corrected over all pairs) and ``n_latents`` (latents confirmed at F1 > 0.5 on both splits: more
     than one, and the concept is split among them)."""
     annotator: pl.DataFrame | None
     """Where a precision was asked for: one row a concept, as
-    :func:`plmsae.concepts.annotator.tune_annotator` returns it."""
+    :func:`plmsae.concepts.calling.threshold_tuning.tune_annotator` returns it."""
     pairs: pl.DataFrame
     """All pairs confirmed at F1 > 0.5 on both splits: ``concept``, ``latent``, ``threshold``."""
     skipped: pl.DataFrame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,12 +11,17 @@ from typing import Any
 
 import yaml
 
-from plmsae.errors import InputError
-from plmsae.resources import cache_folder, registry_path
+from plmsae.core.errors import NotFoundError
+from plmsae.core.resources import cache_folder, registry_path
+
+logger = logging.getLogger(__name__)
 
 _PACKAGED = "package:"
 #: The subfolder that ``plmsae pretrain`` writes the finished PLM to.
 _WRITTEN = "model"
+
+#: Whose licence was logged in this process.
+_announced: set[CatalogueEntry] = set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,9 @@ class CatalogueEntry:
     revision : str or None
         Hub revision; None for a folder.
     licence : str or None
-        Of the weights; None where the catalogue does not know it.
+        Of the weights; None where the catalogue does not list the PLM.
+    non_commercial : bool
+        Whether the licence allows non-commercial use only.
     package : PackageSource or None
         The Python package that the weights come from.
     """
@@ -61,6 +69,7 @@ class CatalogueEntry:
     source: str
     revision: str | None
     licence: str | None = None
+    non_commercial: bool = False
     package: PackageSource | None = None
 
 
@@ -96,8 +105,9 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
         called = local.parent.name if local.name == _WRITTEN else local.name
         return CatalogueEntry(name=called, source=str(local), revision=None)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return CatalogueEntry(name=name, source=name, revision=revision)
-    raise InputError(
+        listed = [e for e in plms.values() if str(e.get("hub_id")).lower() == name.lower()]
+        return _of_hub(name, {**dict(*listed), "hub_id": name}, revision)
+    raise NotFoundError(
         "no such PLM",
         where="--plm",
         value=name,
@@ -106,28 +116,54 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
     )
 
 
-def _listed(name: str, entry: Mapping[str, Any], revision: str | None) -> CatalogueEntry:
+def _listed(name: str, listed: Mapping[str, Any], revision: str | None) -> CatalogueEntry:
     """Return an entry of the file as a `CatalogueEntry`."""
-    licence = entry.get("licence")
-    if "package" in entry:
+    folder = None
+    package = None
+    if "package" in listed:
         package = PackageSource(
-            **{field.name: str(entry["package"][field.name]) for field in fields(PackageSource)}
+            **{field.name: str(listed["package"][field.name]) for field in fields(PackageSource)}
         )
         # Another wheel is another PLM, so its digest is part of the folder's name.
         folder = cache_folder() / "plms" / f"{name}-{package.sha256[:12]}"
-        return CatalogueEntry(
-            name=name, source=str(folder), revision=None, licence=licence, package=package
-        )
-    path = str(entry.get("path", ""))
-    if path.startswith(_PACKAGED):
-        shipped = Path(__file__).resolve().parents[1] / path.removeprefix(_PACKAGED)
-        return CatalogueEntry(name=name, source=str(shipped), revision=None, licence=licence)
+    elif str(listed.get("path", "")).startswith(_PACKAGED):
+        folder = Path(__file__).resolve().parents[1] / listed["path"].removeprefix(_PACKAGED)
+    if folder is None:
+        return _of_hub(name, listed, revision or listed.get("revision"))
     return CatalogueEntry(
         name=name,
-        source=entry["hub_id"],
-        revision=revision or entry.get("revision"),
-        licence=licence,
+        source=str(folder),
+        revision=None,
+        licence=listed.get("licence"),
+        non_commercial=bool(listed.get("non_commercial")),
+        package=package,
     )
+
+
+def _of_hub(name: str, listed: Mapping[str, Any], revision: str | None) -> CatalogueEntry:
+    return CatalogueEntry(
+        name=name,
+        source=listed["hub_id"],
+        revision=revision,
+        licence=listed.get("licence"),
+        non_commercial=bool(listed.get("non_commercial")),
+    )
+
+
+def announce_licence(entry: CatalogueEntry) -> None:
+    """Log the licence of a PLM of the hub, once, if its weights are not on this machine yet."""
+    if entry.licence is None or entry in _announced:
+        return
+    if entry.package is not None or Path(entry.source).is_dir():
+        return
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        if isinstance(try_to_load_from_cache(entry.source, name, revision=entry.revision), str):
+            return
+    _announced.add(entry)
+    use = ": for non-commercial use only" if entry.non_commercial else ""
+    logger.warning("%s (%s) has the licence %s%s", entry.name, entry.source, entry.licence, use)
 
 
 def _local_folder(name: str) -> Path | None:

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plmsae.atomic import atomic_folder, write_json, write_text
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.core.atomic import atomic_folder, write_json, write_text
+from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.plm.catalogue import CatalogueEntry
 
 #: Beside the weights: where they come from and what was done to them.

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from plmsae.errors import InputError
-from plmsae.hub import hub_unreachable
-from plmsae.plm.catalogue import CatalogueEntry, find_plm, read_catalogue
+from plmsae.core.errors import InputError
+from plmsae.core.hub import hub_unreachable
+from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm, read_catalogue
 
 #: Stands in a revision between that of the body and the digest of a head that was fitted here.
 HEAD_MARK = "+head:"
@@ -65,6 +65,8 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
     if entry.package is not None:
         layers, width = _listed(entry.name) or (0, 0)
         return PlmFacts(id=entry.name, revision="", n_layers=layers, d_model=width)
+    if network:
+        announce_licence(entry)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 

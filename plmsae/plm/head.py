@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.convert import HEAD
 from plmsae.plm.facts import HEAD_MARK
 from plmsae.plm.perplexity import (
@@ -202,7 +202,7 @@ def save_head(folder: Path, head: FittedHead) -> str:
     """Store a head beside the weights of a PLM, and return the SHA-256 of the file."""
     from safetensors.torch import save_file
 
-    from plmsae.atomic import atomic_path
+    from plmsae.core.atomic import atomic_path
 
     with atomic_path(folder / HEAD) as temporary:
         save_file(head.state, temporary, metadata={"format": "pt"})

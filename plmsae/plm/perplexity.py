@@ -77,6 +77,7 @@ def masked_perplexity(
     import torch
     from torch.nn import functional
 
+    plm.check_head()
     total, count = 0.0, 0
     for x_MD, target_M in masked_states(
         plm, sequences, share=share, seed=seed, token_budget=token_budget

@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plmsae.atomic import atomic_folder, write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_folder, write_json
+from plmsae.core.errors import InputError, TrainingDivergedError
 from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
 from plmsae.plm.families import family_of
 from plmsae.plm.pretrain_config import PretrainConfig
@@ -221,7 +221,7 @@ class Pretrainer:
                 loss = float(loss_sum) / steps
                 now = time.monotonic()
                 if not np.isfinite(loss):
-                    raise InputError(
+                    raise TrainingDivergedError(
                         f"the loss became {loss} at step {self.step}; the last checkpoint stays",
                         where=self.folder,
                         hint="lower matrix_lr and other_lr, or raise warmup_share",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError
 
 Source = str | os.PathLike[str]
 """A path, or ``"-"`` for standard input."""
@@ -43,7 +43,7 @@ def check_source(source: Source) -> None:
         return
     path = Path(source)
     if not path.exists():
-        raise InputError("no such file", where=path)
+        raise NotFoundError("no such file", where=path)
     if path.is_dir():
         raise InputError("this is a folder, a file is needed", where=path)
     if path.is_file() and path.stat().st_size == 0:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.quality.sources import Table, TableLike, check_columns, open_table
 from plmsae.quality.suites import ColumnType
 

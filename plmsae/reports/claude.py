@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 from plmsae.reports.prompt import AnswerError, parse
-from plmsae.resources import registry_path
 
 if TYPE_CHECKING:
     import anthropic

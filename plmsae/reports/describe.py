@@ -20,8 +20,8 @@ from plmsae.reports.claude import (
 )
 from plmsae.reports.evidence import FeatureEvidence
 from plmsae.reports.prompt import request
+from plmsae.reports.text_summary import description_of, summary_of, title_of
 from plmsae.reports.verify import unsupported
-from plmsae.reports.words import description_of, summary_of, title_of
 
 if TYPE_CHECKING:
     import anthropic
@@ -64,42 +64,6 @@ class FeatureReport:
         return dataclasses.asdict(self)
 
 
-def describe(
-    evidence: FeatureEvidence,
-    *,
-    client: Client = "auto",
-    model: str | None = None,
-    cache_dir: Path | None = None,
-) -> FeatureReport:
-    """Put one feature into words.
-
-    Parameters
-    ----------
-    evidence : FeatureEvidence
-        What is known about it.
-    client : anthropic.Anthropic, "auto" or None
-        ``"auto"`` asks Claude if ``ANTHROPIC_API_KEY`` is set; None never does.
-    model : str, optional
-        A name from ``registry/llm.yaml``; its default if not given.
-    cache_dir : Path, optional
-        Where answers are kept.
-
-    Returns
-    -------
-    FeatureReport
-        If Claude cannot be reached or answers nothing usable, the words are made from the evidence
-        and `note` says why: a report is never lost to a language model.
-
-    Raises
-    ------
-    InputError
-        If ``registry/llm.yaml`` does not name the model.
-    """
-    settings = llm_settings(model)
-    asked = make_client(settings) if client == "auto" else client
-    return _describe(evidence, asked, settings, cache_dir)
-
-
 def describe_all(
     evidence: Sequence[FeatureEvidence],
     *,
@@ -109,12 +73,18 @@ def describe_all(
     jobs: int = 4,
     on_done: Callable[[FeatureReport], None] | None = None,
 ) -> list[FeatureReport]:
-    """Put several features into words, a few requests at a time; see `describe`.
+    """Put features into words, a few requests at a time.
 
     Parameters
     ----------
     evidence : sequence of FeatureEvidence
         What is known about each.
+    client : anthropic.Anthropic, "auto" or None
+        ``"auto"`` asks Claude if ``ANTHROPIC_API_KEY`` is set; None never does.
+    model : str, optional
+        A name from ``registry/llm.yaml``; its default if not given.
+    cache_dir : Path, optional
+        Where answers are kept.
     jobs : int
         Requests under way at once.
     on_done : callable, optional
@@ -123,7 +93,13 @@ def describe_all(
     Returns
     -------
     list of FeatureReport
-        In the order of `evidence`.
+        In the order of `evidence`. If Claude cannot be reached or answers nothing usable, the words
+        are made from the evidence and `note` says why: a report is never lost to a language model.
+
+    Raises
+    ------
+    InputError
+        If ``registry/llm.yaml`` does not name the model.
     """
     settings = llm_settings(model)
     asked = make_client(settings) if client == "auto" else client

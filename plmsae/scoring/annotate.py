@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from plmsae.concepts.calibration import meets
-from plmsae.concepts.callers import Caller
-from plmsae.errors import InputError
+from plmsae.concepts.calling.calibration import meets
+from plmsae.concepts.calling.callers import Caller
+from plmsae.core.errors import InputError
 from plmsae.scoring.encoding import Encoded, ModelBundle
 from plmsae.scoring.merge import merge_calls
 from plmsae.scoring.schema import ANNOTATIONS, FEATURES, PROTEINS, empty_frame
@@ -30,7 +30,7 @@ class Annotator:
     model_uri : str
         Written into every row.
     min_precision : float
-        What concepts must meet to be called (`plmsae.concepts.calibration.meets`); 0 calls all
+        What concepts must meet to be called (`calibration.meets`); 0 calls all
         whose precision was measured, unless the annotator abstained at 0 itself.
     unmeasured : bool
         Call concepts whose precision was never measured, and those that abstain, too.

@@ -10,22 +10,24 @@ from pathlib import Path
 
 import polars as pl
 
-from plmsae.atomic import atomic_path
-from plmsae.concepts.callers import can_call, with_caller
-from plmsae.concepts.names import names_of_ids
-from plmsae.concepts.silence import MISSING_SHARE, check_missing_share
-from plmsae.errors import InputError
+from plmsae.concepts.calling.callers import can_call, with_caller
+from plmsae.concepts.labels.missing_labels import MISSING_SHARE, check_missing_share
+from plmsae.concepts.labels.names import names_of_ids
+from plmsae.core.atomic import atomic_path
+from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
-from plmsae.scoring.engine import EncoderSource, OnProgress, score
+from plmsae.scoring.engine import OnProgress, score
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.scoring.known import check_ontology, known_labels
 from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.overlap import overlaps
-from plmsae.scoring.promise import is_trusted, promise
+from plmsae.scoring.part_scoring import EncoderSource
+from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
 from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame, write_table
 from plmsae.scoring.similar import Witnesses
+from plmsae.scoring.spool import Spool
 
 _log = logging.getLogger(__name__)
 
@@ -56,11 +58,6 @@ class FillResult:
     """Rows of ``proposals/``."""
     min_precision: float
     """What the lower end of a proposal's precision had to reach."""
-
-    @property
-    def n_labels(self) -> int:
-        """Labels in the table."""
-        return self.labels.height
 
     @property
     def proposals_path(self) -> Path:
@@ -97,6 +94,7 @@ def fill(
     progress: OnProgress | None = None,
     resume: bool = True,
     settings: Mapping[str, str] | None = None,
+    records: Spool | None = None,
 ) -> FillResult:
     """Propose labels that a UniProt table lacks.
 
@@ -107,7 +105,7 @@ def fill(
     score.
 
     The precision of a proposal is that of its concept's calls *where the table is silent*
-    (`plmsae.concepts.silence`): less than that of calls in general, most of which confirm what the
+    (`labels.missing_labels`): less than that of calls in general, most of which confirm what the
     table has, and a lower bound, because the false calls were counted on a table that lacks labels
     too.
 
@@ -127,6 +125,8 @@ def fill(
         Share of the true labels that the table is taken to lack, in (0, 1].
     missing_shares : mapping of str to float, optional
         The same for concepts, or whole classes, of which it is known, in [0, 1].
+    records : Spool, optional
+        The records of the table if they were parsed already.
     ontology : Ontology, optional
         For a protein-level model, the one it was evaluated with: what the table's GO terms imply is
         no gap either.
@@ -148,7 +148,7 @@ def fill(
     table = read_table(Path(table_path))
     labels = known_labels(table, bundle.meta.unit, ontology)
     manifest = score(
-        table_path,
+        table_path if records is None else records,
         bundle,
         out / "scores",
         model_uri=model_uri,
@@ -169,13 +169,15 @@ def fill(
         for index in range(manifest.n_parts)
     ]
     new = pl.concat([empty_frame(ANNOTATIONS), *lacking])
-    new = promise(new, bundle.concepts, missing_share, missing_shares)
+    new = proposal_precision(new, bundle.concepts, missing_share, missing_shares)
     trusted = is_trusted(min_precision)
     proposals = _proposals(new.filter(trusted), sequences, witnesses, names_of_ids(bundle.concepts))
     withheld = new.filter(~trusted)
     write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
     _write_tsv(out / "proposals.tsv", proposals)
-    silent = promise(_measured(bundle.concepts), bundle.concepts, missing_share, missing_shares)
+    silent = proposal_precision(
+        _measured(bundle.concepts), bundle.concepts, missing_share, missing_shares
+    )
     abstained = _abstained(silent, withheld, min_precision)
     write_table(out / "abstained.parquet", abstained, ABSTAINED)
     return FillResult(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plmsae.atomic import atomic_path
+from plmsae.core.atomic import atomic_path
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from plmsae.concepts.calibration import call_precision
-from plmsae.concepts.residue_labels import ids_of
+from plmsae.concepts.calling.calibration import call_precision
+from plmsae.concepts.labels.residue_labels import ids_of
 from plmsae.scoring.overlap import overlaps
 
 _PLACE = ["accession", "start", "end", "concept"]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError
-from plmsae.hub import download_model
+from plmsae.core.errors import InputError
+from plmsae.core.hub import download_model
 from plmsae.plm.catalogue import CatalogueEntry, find_plm
 from plmsae.plm.facts import PlmFacts, plm_facts
-from plmsae.workflows.inputs import read_protein_set
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import FetchRequest
+from plmsae.workflows.shared.inputs import read_protein_set
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import FetchRequest
 
 if TYPE_CHECKING:
     from plmsae.plm.head import FittedHead

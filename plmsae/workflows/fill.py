@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.registry import resolve_exactly
-from plmsae.tracking import start_run
-from plmsae.workflows.inputs import gate
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import FillRequest
-from plmsae.workflows.score import (
-    check_device,
-    check_input,
-    encoder_on,
-    quality_folder,
-    shower,
-)
+from plmsae.registry.models import resolve_exactly
+from plmsae.tracking.runs import start_run
+from plmsae.workflows.scoring.input_gate import checked_input, quality_folder
+from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback
+from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import FillRequest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,7 +76,7 @@ class FillOutcome:
                 f"{self.truth['proposed']:,.0f} proposals correct"
             )
         if self.backtest:
-            from plmsae.workflows.backtest import backtest_lines
+            from plmsae.workflows.scoring.backtest import backtest_lines
 
             lines += backtest_lines(self.backtest)
         lines.append(f"written to {self.folder / 'proposals.tsv'}")
@@ -100,7 +95,7 @@ def abstained_lines(
     min_precision, missing_share : float
         What the run was asked for.
     """
-    from plmsae.concepts.names import named
+    from plmsae.concepts.labels.names import named
     from plmsae.scoring.fill import UNMEASURED
 
     lines = []
@@ -156,9 +151,9 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     QualityError
         If the proteins of the table or the proposals fail a critical expectation.
     """
-    from plmsae.concepts.hiding import check_hide_share
-    from plmsae.concepts.names import names_of_ids
-    from plmsae.concepts.silence import check_missing_share, read_missing_shares
+    from plmsae.concepts.labels.label_holdout import check_hide_share
+    from plmsae.concepts.labels.missing_labels import check_missing_share, read_missing_shares
+    from plmsae.concepts.labels.names import names_of_ids
     from plmsae.proteins.ontology import read_obo
     from plmsae.proteins.uniprot import read_table
     from plmsae.scoring.engine import check_arguments
@@ -188,9 +183,10 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             "missing_shares": request.missing_shares,
         },
     ) as tracked:
-        if request.validate and request.table != "-":
-            check_input(request.table, request.out, tracked, progress, strict=request.strict)
-        with progress.task(f"filling with {bundle.name}") as task:
+        with (
+            checked_input(request.table, request, tracked, progress) as checked,
+            progress.task(f"filling with {bundle.name}") as task,
+        ):
             result = fill(
                 request.table,
                 bundle,
@@ -202,7 +198,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 missing_shares=known_shares,
                 ontology=ontology,
                 strict=request.strict,
-                progress=shower(task),
+                progress=progress_callback(task),
+                records=None if isinstance(checked, str) else checked,
             )
         known = result.labels
         measured: pl.DataFrame | None = None
@@ -214,7 +211,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             tracked.log_artifact(request.out / "truth.tsv")
         tested: pl.DataFrame | None = None
         if request.backtest:
-            from plmsae.workflows.backtest import run_backtest
+            from plmsae.workflows.scoring.backtest import run_backtest
 
             with progress.task("back-testing") as task:
                 tested = run_backtest(

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError
-from plmsae.fingerprint import fingerprint_file
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError
+from plmsae.core.fingerprint import fingerprint_file
 from plmsae.proteins.clusters import read_clusters
-from plmsae.tracking import start_run
-from plmsae.workflows.inputs import ProteinSet, read_protein_set
-from plmsae.workflows.pretrain_card import pretrain_card
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import PretrainRequest
+from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.inputs import ProteinSet, read_protein_set
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import PretrainRequest
+from plmsae.workflows.training.pretrain_card import pretrain_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,8 @@ import pytest
 from cli_fakes import Outcome, install
 
 from plmsae.cli.app import run
-from plmsae.errors import InputError, QualityError
-from plmsae.workflows import requests
+from plmsae.core.errors import InputError, QualityError
+from plmsae.workflows.shared import requests
 
 Captured = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch

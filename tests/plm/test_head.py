@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import save_tiny, tiny_masked_lm
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.facts import body_revision
 from plmsae.plm.head import fit_head, save_head
 from plmsae.plm.model import Plm, load_plm

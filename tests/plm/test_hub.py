@@ -15,8 +15,8 @@ import pytest
 from huggingface_hub import constants
 from tiny import save_tiny
 
-from plmsae.errors import InputError
-from plmsae.hub import download_model, hub_unreachable
+from plmsae.core.errors import InputError
+from plmsae.core.hub import download_model, hub_unreachable
 from plmsae.plm.facts import plm_facts
 from plmsae.plm.model import load_plm
 from plmsae.sae.importing.hub import fetch_interplm

@@ -24,7 +24,7 @@ from wheels import (
     write_wheel,
 )
 
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.plm import package as packages
 from plmsae.plm.catalogue import find_plm
 from plmsae.plm.convert import convert_checkpoint

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError, QualityError
+from plmsae.core.errors import InputError, QualityError
 from plmsae.quality import sources
 from plmsae.quality.report import ExpectationResult, ValidationReport, raise_if_critical
 from plmsae.quality.validation import validate

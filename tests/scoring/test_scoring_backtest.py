@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from scoring_fakes import FakeBundle, FakeEncoder, concept_rows
 
-from plmsae.concepts.hiding import hide_labels
-from plmsae.concepts.labels import labels_from_uniprot
+from plmsae.concepts.labels.label_holdout import hide_labels
+from plmsae.concepts.labels.label_table import labels_from_uniprot
 from plmsae.proteins.uniprot import read_table
 from plmsae.scoring.backtest import HIDINGS, backtest
 from plmsae.scoring.fill import FillResult, fill

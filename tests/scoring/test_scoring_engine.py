@@ -26,9 +26,9 @@ from scoring_fakes import (
     write_fasta,
 )
 
-from plmsae import atomic
-from plmsae.errors import InputError, PlmsaeError
-from plmsae.scoring.engine import Progress, check_arguments, score
+from plmsae.core import atomic
+from plmsae.core.errors import InputError, PlmsaeError
+from plmsae.scoring.engine import ScoreProgress, check_arguments, score
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.schema import TABLES
@@ -505,7 +505,9 @@ def test_two_runs_may_not_write_one_folder_at_once(fasta: Path, tmp_path: Path) 
     run(fasta, tmp_path / "out")
 
 
-def test_an_input_that_changes_meanwhile_gets_no_manifest(fasta: Path, tmp_path: Path) -> None:
+def test_an_input_that_changes_meanwhile_is_scored_as_it_was_read(
+    fasta: Path, tmp_path: Path
+) -> None:
     class Meddling(FakeBundle):
         @property
         def digest(self) -> str:  # asked for after the first look at the input
@@ -513,9 +515,9 @@ def test_an_input_that_changes_meanwhile_gets_no_manifest(fasta: Path, tmp_path:
                 handle.write(">NEW\nAAAA\n")
             return super().digest
 
-    with pytest.raises(InputError, match="changed while"):
-        run(fasta, tmp_path / "out", bundle=Meddling())
-    assert not (tmp_path / "out" / "manifest.json").exists()
+    whole = run(fasta, tmp_path / "before")
+    found = run(fasta, tmp_path / "out", bundle=Meddling())
+    assert (found.n_read, found.input_sha256) == (whole.n_read, whole.input_sha256)
 
 
 KILL = """
@@ -556,7 +558,7 @@ def test_a_run_killed_by_the_system_resumes_to_the_same_bytes(
 def test_standard_input_gives_the_same_rows_as_the_file(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states: list[Progress] = []
+    states: list[ScoreProgress] = []
     run(fasta, tmp_path / "file")
     stream = io.TextIOWrapper(io.BytesIO(fasta.read_bytes()))
     monkeypatch.setattr(sys, "stdin", stream)
@@ -571,7 +573,7 @@ def test_standard_input_gives_the_same_rows_as_the_file(
 def test_progress_rises_to_the_total_and_tells_reused_work_apart(
     fasta: Path, tmp_path: Path
 ) -> None:
-    states: list[Progress] = []
+    states: list[ScoreProgress] = []
     run(fasta, tmp_path / "out", progress=states.append)
     residues = [state.residues for state in states]
     assert residues == sorted(residues)

@@ -20,8 +20,8 @@ from scoring_fakes import (
     proteome,
 )
 
-from plmsae.concepts.labels import labels_from_uniprot
-from plmsae.errors import InputError
+from plmsae.concepts.labels.label_table import labels_from_uniprot
+from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import read_table
 from plmsae.scoring.fill import FillResult, fill
 from plmsae.scoring.schema import ABSTAINED, PROPOSALS

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow.models import infer_signature
 from scoring_fakes import FakeBundle, FakeEncoder, FakeMeta, proteome, table, write_fasta
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.registry.mlflow_model import _signature
 from plmsae.scoring.engine import score
 from plmsae.scoring.pyfunc import COLUMNS, PyfuncModel
 
@@ -25,6 +27,16 @@ def test_predictions_are_the_annotations_that_scoring_writes(tmp_path: Path) -> 
     expected = table(tmp_path / "out", "annotations").select(COLUMNS).to_dicts()
     found = found.astype(object).where(found.notna(), None)
     assert found.to_dict("records") == expected
+
+
+def test_the_signature_says_what_is_returned() -> None:
+    bundle = FakeBundle()
+    signature = _signature(bundle)  # type: ignore[arg-type]
+    frame = pd.DataFrame(proteome(bad=False), columns=["accession", "sequence"])
+    found = infer_signature(frame, model().predict(frame))
+    assert found.outputs is not None
+    assert {c.name: c.type for c in found.outputs} == {c.name: c.type for c in signature.outputs}
+    assert tuple(signature.outputs.input_names()) == COLUMNS
 
 
 def test_without_accessions_the_row_names_the_protein() -> None:

@@ -84,7 +84,7 @@ def test_a_plm_of_the_hub_goes_to_the_hub_s_cache_with_its_licence_said(
         asked.update(options, repository=repository)
         return str(tmp_path)
 
-    monkeypatch.setattr("plmsae.hub.hub_unreachable", lambda *_: None)
+    monkeypatch.setattr("plmsae.core.hub.hub_unreachable", lambda *_: None)
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert run(["fetch", "esm2-8m"]) == 0
     printed = capsys.readouterr()

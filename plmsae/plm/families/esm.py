@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.families.base import Family, OpenedModel
 from plmsae.plm.packed import (
     PackedLayout,
@@ -84,7 +84,7 @@ class Esm(Family):
         without = any(key.startswith("lm_head.dense") for key in info["missing_keys"])
         return OpenedModel(loaded.esm, None if without else loaded)
 
-    def untrained(self, config: Any) -> Any:
+    def fresh(self, config: Any) -> Any:
         """Return an ``EsmModel`` with fresh weights."""
         from transformers import EsmModel
 

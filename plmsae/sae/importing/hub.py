@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from plmsae.errors import InputError
-from plmsae.hub import hub_unreachable
+from plmsae.core.errors import InputError
+from plmsae.core.hub import hub_unreachable
 
 _FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
 
