@@ -20,11 +20,10 @@ from torch import Tensor
 from plmsae.core.atomic import atomic_folder, write_json, write_text
 from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.plm.catalogue import CatalogueEntry
+from plmsae.plm.revision import HEAD
 
 #: Beside the weights: where they come from and what was done to them.
 ORIGIN = "origin.json"
-#: A language-modelling head that was fitted here, beside the weights.
-HEAD = "head.safetensors"
 
 _OLD_NORM = re.compile(r"(?<=[Nn]orm)\.(gamma|beta)\Z")
 _NEW_NORM = {"gamma": ".weight", "beta": ".bias"}

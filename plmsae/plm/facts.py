@@ -9,14 +9,7 @@ from pathlib import Path
 from plmsae.core.errors import InputError
 from plmsae.core.hub import hub_unreachable
 from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm, read_catalogue
-
-#: Stands in a revision between that of the body and the digest of a head that was fitted here.
-HEAD_MARK = "+head:"
-
-
-def body_revision(revision: str) -> str:
-    """Return a revision without the head that was fitted: what the activations depend on."""
-    return revision.partition(HEAD_MARK)[0]
+from plmsae.plm.revision import folder_revision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +90,6 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
 
 
 def _of_folder(entry: CatalogueEntry) -> PlmFacts:
-    from plmsae.plm.model import folder_revision
-
     path = Path(entry.source) / "config.json"
     if not path.is_file():
         raise InputError("not a PLM: config.json is missing", where=entry.source)

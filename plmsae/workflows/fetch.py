@@ -98,12 +98,13 @@ def _fetch(entry: CatalogueEntry, progress: Progress) -> Path:
 
 def _fit(request: FetchRequest, folder: Path, progress: Progress) -> FittedHead:
     from plmsae.plm.convert import read_origin, write_origin
-    from plmsae.plm.head import fit_head, has_own_head, save_head
+    from plmsae.plm.head import fit_head
     from plmsae.plm.model import load_plm
+    from plmsae.plm.stored_head import has_own_head, save_head
 
     device: Any = request.device
     plm = load_plm(request.plm, device=device, precision="fp32")
-    if has_own_head(plm, folder):
+    if has_own_head(plm.family, plm.model, folder):
         raise InputError(
             "the PLM has a language-modelling head of its own; none is fitted",
             where="--fit-head",
@@ -114,7 +115,7 @@ def _fit(request: FetchRequest, folder: Path, progress: Progress) -> FittedHead:
         head = fit_head(plm, data.sequences, seed=request.seed, on_progress=task.update)
     record = {
         **head.to_json(),
-        "sha256": save_head(folder, head),
+        "sha256": save_head(folder, head.state),
         "source": data.fingerprint.source,
         "data_sha256": data.fingerprint.sha256,
         "seed": request.seed,

@@ -131,7 +131,7 @@ class _Curve:
 def _corpus(request: PretrainRequest, progress: Progress) -> tuple[Corpus, dict[str, Any]]:
     """Tokenize the corpus once; return it and what it was made of."""
     from plmsae.plm.corpus import open_corpus, write_corpus
-    from plmsae.plm.model import folder_revision
+    from plmsae.plm.revision import folder_revision
     from plmsae.proteins.simulate import family_stream
 
     if not 0 <= request.simulated_share < 1:

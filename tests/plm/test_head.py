@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,11 @@ import torch
 from tiny import save_tiny, tiny_masked_lm
 
 from plmsae.core.errors import InputError
-from plmsae.plm.facts import body_revision
-from plmsae.plm.head import fit_head, save_head
+from plmsae.plm.head import fit_head
 from plmsae.plm.model import Plm, load_plm
 from plmsae.plm.perplexity import masked_perplexity
+from plmsae.plm.revision import body_revision
+from plmsae.plm.stored_head import save_head
 
 
 def proteins(count: int = 120) -> list[str]:
@@ -83,7 +83,7 @@ def test_a_fitted_head_is_found_beside_the_weights_and_shows_in_the_revision(
     bare = load_plm(str(folder), device="cpu", head=True)
     assert bare.masked_lm is None
     head = fit_head(bare, proteins())
-    digest = save_head(folder, head)
+    digest = save_head(folder, head.state)
     with_head = load_plm(str(folder), device="cpu", head=True)
     assert with_head.revision == f"{bare.revision}+head:{digest[:16]}"
     assert body_revision(with_head.revision) == bare.revision
@@ -101,18 +101,17 @@ def test_a_fitted_head_is_found_beside_the_weights_and_shows_in_the_revision(
         torch.testing.assert_close(with_head.logits(states), expected)
 
 
-def test_a_file_that_is_no_such_head_is_refused(tmp_path: Path, plm: Plm) -> None:
+def test_a_file_that_is_no_such_head_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "plm"
     tiny_masked_lm(max_position_embeddings=258).esm.save_pretrained(folder)
-    head = fit_head(plm, proteins(20))
-    save_head(folder, replace(head, state={"lm_head.bias": torch.zeros(33)}))
+    save_head(folder, {"lm_head.bias": torch.zeros(33)})
     with pytest.raises(InputError, match=r"head.safetensors: not a language-modelling head"):
         load_plm(str(folder), device="cpu", head=True)
 
 
 def test_a_head_of_the_checkpoint_s_own_comes_first(tmp_path: Path, plm: Plm) -> None:
     folder = save_tiny(tmp_path / "plm", max_position_embeddings=258)
-    save_head(folder, fit_head(plm, proteins(20)))
+    save_head(folder, fit_head(plm, proteins(20)).state)
     opened = load_plm(str(folder), device="cpu", head=True)
     own = tiny_masked_lm(max_position_embeddings=258).lm_head.bias
     assert torch.equal(opened.masked_lm.lm_head.bias, own)

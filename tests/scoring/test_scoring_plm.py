@@ -13,7 +13,7 @@ from scoring_fakes import FakeBundle, FakeMeta, contents, proteome, table, write
 from transformers import EsmConfig, EsmForMaskedLM
 
 from plmsae.core.errors import InputError
-from plmsae.plm.model import folder_revision
+from plmsae.plm.revision import folder_revision
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
 from plmsae.scoring.encoding import load_encoder

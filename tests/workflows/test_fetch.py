@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from plmsae.cli.app import run
-from plmsae.plm.facts import body_revision
 from plmsae.plm.model import load_plm
+from plmsae.plm.revision import body_revision
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plm"))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError
-from plmsae.plm.facts import body_revision
+from plmsae.plm.revision import body_revision
 from plmsae.workflows.shared.inputs import ProteinSet
 from plmsae.workflows.shared.requests import TrainRequest
 from plmsae.workflows.training.activation_cache import cache_dtype
