@@ -47,7 +47,8 @@ EXAMPLES = {
 }
 
 ORDER = (
-    *("pretrain", "distil", "train", "import", "evaluate", "models", "compare", "promote"),
+    *("fetch", "pretrain", "distil", "train", "import", "evaluate", "models", "compare"),
+    "promote",
     *("score", "fill", "validate", "report", "export", "simulate", "demo"),
 )
 

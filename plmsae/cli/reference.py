@@ -126,7 +126,8 @@ def _about(setting: Setting) -> str:
 
 
 def _type(setting: Setting) -> str:
-    if setting.shape.argument and setting.kind is str and not setting.shape.choices:
+    shape = setting.shape
+    if shape.argument and setting.kind is str and not (shape.choices or shape.is_name):
         return "path"  # Must exist; MLflow makes it absolute, or fetches it where it is a URI.
     return _TYPES[setting.kind]
 

@@ -1,7 +1,8 @@
-"""Where the reviewed registry files lie: inside the wheel, or beside the package in a checkout."""
+"""Where the reviewed registry files lie, and where downloads are kept."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from plmsae.core.errors import InputError
@@ -22,3 +23,16 @@ def registry_path(name: str) -> Path:
         if path.exists():
             return path
     raise InputError(f"registry file {name!r} is missing from this installation", where=_PACKAGE)
+
+
+def cache_folder() -> Path:
+    """Return where downloads are kept: ``PLMSAE_CACHE``, or ``plmsae`` in the user's cache.
+
+    The user's cache is ``XDG_CACHE_HOME``, or ``~/.cache``. The folder is not created here; that
+    is done when something is downloaded.
+    """
+    given = os.environ.get("PLMSAE_CACHE")
+    if given:
+        return Path(given).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "plmsae"

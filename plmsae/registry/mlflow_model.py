@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ import yaml
 from plmsae.bundle.naming import is_model_id
 from plmsae.bundle.reading import MODEL_FILE, Bundle, read_bundle
 from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.resources import cache_folder
 from plmsae.tracking.store import mlflow_errors, redact
 
 if TYPE_CHECKING:
@@ -187,18 +187,6 @@ def check_mlmodel_text(text: str, *, where: str | Path) -> None:
         raise UnsafeArtifactError(
             f"the model's data must lie in {DATA}", where=where, value=str(flavor.get("data"))
         )
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: ``PLMSAE_CACHE``, or ``plmsae`` in the user's cache.
-
-    It is not created here; that is done when something is downloaded.
-    """
-    given = os.environ.get("PLMSAE_CACHE")
-    if given:
-        return Path(given).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "plmsae"
 
 
 def fetch_model(

@@ -137,6 +137,7 @@ def load_encoder(
     """
     from plmsae.encode import Encoder
     from plmsae.plm.model import load_plm
+    from plmsae.plm.revision import body_revision
     from plmsae.sae.model import load_sae
 
     meta = bundle.meta
@@ -148,7 +149,8 @@ def load_encoder(
         max_layer=meta.layer,
         head=head,
     )
-    if meta.plm_revision and plm.revision != meta.plm_revision:
+    # A head that was fitted since then changes no activation.
+    if meta.plm_revision and body_revision(plm.revision) != body_revision(meta.plm_revision):
         raise InputError(
             f"the PLM {meta.plm} is here at revision {plm.revision}, the SAE was trained on "
             f"{meta.plm_revision}",

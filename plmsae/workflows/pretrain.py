@@ -53,9 +53,10 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
         If the settings or the proteins are wrong, or training diverges.
     """
     from plmsae.plm.export import export_model
-    from plmsae.plm.model import choose_device, folder_revision
+    from plmsae.plm.model import choose_device
     from plmsae.plm.pretrain import Pretrainer
     from plmsae.plm.pretrain_config import PretrainConfig
+    from plmsae.plm.revision import folder_revision
     from plmsae.plm.sampling import density_weights
 
     fields = {f.name for f in dataclasses.fields(PretrainConfig)}

@@ -28,6 +28,7 @@ TRACKED = COMMON | {"--tracking-uri"}
 # Taking a name away or giving it another meaning breaks somebody's script: think, then say so in
 # the changelog, then change it here.
 SURFACE: dict[str, set[str]] = {
+    "fetch": COMMON | {"PLM", "--plm-revision", "--fit-head", "--device", "--seed"},
     "pretrain": TRACKED
     | {"PROTEINS", "--out", "--held-out", "--init", "--clusters", "--simulated-share"}
     | {"--n-layers", "--d-model"}

@@ -14,7 +14,8 @@ import yaml
 
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.core.errors import InputError, UnsafeArtifactError
-from plmsae.registry.mlflow_model import LOADER, cache_folder, check_mlmodel_text
+from plmsae.core.resources import cache_folder
+from plmsae.registry.mlflow_model import LOADER, check_mlmodel_text
 from plmsae.registry.models import compare, list_models, register, resolve
 from plmsae.registry.versions import ModelRef
 from plmsae.tracking.runs import start_run

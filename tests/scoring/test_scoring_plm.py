@@ -13,7 +13,7 @@ from scoring_fakes import FakeBundle, FakeMeta, contents, proteome, table, write
 from transformers import EsmConfig, EsmForMaskedLM
 
 from plmsae.core.errors import InputError
-from plmsae.plm.model import folder_revision
+from plmsae.plm.revision import folder_revision
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
 from plmsae.scoring.encoding import load_encoder
@@ -92,3 +92,10 @@ def test_a_plm_that_is_not_the_one_the_sae_was_trained_on_is_refused(bundle: Tin
         load_encoder(other)
     with pytest.raises(InputError, match="has layers 0 to 3"):
         load_encoder(replace(bundle, meta=replace(bundle.meta, layer=9)))
+
+
+def test_a_head_fitted_after_the_training_changes_nothing_for_an_sae(bundle: TinyBundle) -> None:
+    before = replace(bundle.meta, plm_revision=f"{bundle.meta.plm_revision}+head:0123456789abcdef")
+    assert load_encoder(replace(bundle, meta=before)).layer == 2
+    plm = load_encoder(bundle, head=True).plm
+    assert plm.revision == bundle.meta.plm_revision

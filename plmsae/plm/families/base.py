@@ -141,6 +141,20 @@ class Family(ABC):
     def final_norm(self, body: Any, x_ND: Tensor) -> Tensor:
         """Apply what follows the last block, if anything does."""
 
+    def with_new_head(self, body: Any) -> Any:
+        """Return the library's model with `body` and an untrained head, for `logits`.
+
+        Raises
+        ------
+        InputError
+            If no head can be fitted for this family.
+        """
+        raise InputError(
+            "no language-modelling head can be fitted for this family of PLMs",
+            where=", ".join(self.model_types),
+            hint=self.headless,
+        )
+
     def logits(self, with_head: Any, x_MD: Tensor) -> Tensor:
         """Return the head's logits (M, V) for states of the last layer (M, D)."""
         raise NotImplementedError(f"{type(self).__name__} has no head that predicts residues")

@@ -159,6 +159,21 @@ class Esm(Family):
         normed: Tensor = body.encoder.emb_layer_norm_after(x_ND)
         return normed
 
+    def with_new_head(self, body: Any) -> Any:
+        """Return an ``EsmForMaskedLM`` with `body`; its decoder is tied to the embeddings."""
+        from transformers import EsmForMaskedLM
+        from transformers.models.esm.modeling_esm import EsmLMHead
+
+        embeddings = body.embeddings.word_embeddings.weight
+        # On the meta device, because the body that the library makes is replaced at once.
+        with torch.device("meta"):
+            with_head: Any = EsmForMaskedLM(body.config)
+        with_head.esm = body
+        new_head: Any = EsmLMHead
+        with_head.lm_head = new_head(body.config).to(embeddings.dtype)
+        with_head.lm_head.decoder.weight = embeddings
+        return with_head
+
     def logits(self, with_head: Any, x_MD: Tensor) -> Tensor:
         """Return the logits of the language-modelling head."""
         head = with_head.lm_head

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from plmsae.core.errors import InputError
+from plmsae.core.hub import hub_unreachable
 from plmsae.sae.importing.published import Published, published
 
 _FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
@@ -66,11 +67,14 @@ def fetch_interplm(plm: str, layer: int) -> tuple[Path, dict[str, str]]:
     repository = find_interplm(plm, layer).hub_id
     disable_progress_bars()
 
+    why = hub_unreachable(repository)
+
     def fetch(name: str) -> Path | None:
         try:
-            return Path(hf_hub_download(repository, f"layer_{layer}/{name}"))
-        except LocalEntryNotFoundError:
-            raise
+            file = f"layer_{layer}/{name}"
+            return Path(hf_hub_download(repository, file, local_files_only=why is not None))
+        except LocalEntryNotFoundError as error:
+            raise OSError(f"the hub cannot be reached: {why or error}") from error
         except EntryNotFoundError:
             return None
 

