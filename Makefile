@@ -1,11 +1,13 @@
-# make demo: the whole road on a simulated proteome.   make test: every check there is.
+# make demo: the whole road on a sample of Swiss-Prot.   make test: every check there is.
 # Both make .venv first. Another Python: make demo PYTHON=python3.12
+# Another PLM: make demo PLM=esm2-8m
 
 PYTHON ?= python3
 VENV ?= .venv
 # How `mlflow run` finds its environment: local is .venv itself; uv makes one more, without conda.
 ENV_MANAGER ?= local
 WORKERS ?= 2
+PLM ?= plmsae-mini
 
 export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY = true
@@ -61,9 +63,9 @@ demo: | $(READY)
 ifeq ($(ENV_MANAGER),uv)
 	@# uv must find the build of torch that pip finds: it does not read pip's settings.
 	@$(VENV)/bin/python -m pip download --quiet --no-deps -c constraints.txt -d $(VENV)/wheels torch
-	@UV_FIND_LINKS=$(abspath $(VENV)/wheels) mlflow run . -e demo --env-manager uv
+	@UV_FIND_LINKS=$(abspath $(VENV)/wheels) mlflow run . -e demo -P plm=$(PLM) --env-manager uv
 else
-	@mlflow run . -e demo --env-manager $(ENV_MANAGER)
+	@mlflow run . -e demo -P plm=$(PLM) --env-manager $(ENV_MANAGER)
 endif
 
 lint: | $(READY_TEST)

@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association import INTERPLM_THRESHOLDS, associate
+from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS, associate
+from plmsae.concepts.labels.residue_labels import ResidueLabels, build_residue_labels
 from plmsae.concepts.latents import max_activations, scale, stack_rows
-from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
 
 
 def simulate(

@@ -23,8 +23,8 @@ from plmsae.plm.corpus import Corpus, open_corpus
 from plmsae.plm.perplexity import choose_proteins, masked_perplexity
 from plmsae.plm.pretrain import Pretrainer
 from plmsae.plm.pretrain_config import PretrainConfig
-from plmsae.workflows.inputs import read_protein_set
-from plmsae.workflows.progress import Silent
+from plmsae.workflows.shared.inputs import read_protein_set
+from plmsae.workflows.shared.progress import Silent
 
 
 def parse(text: str, arguments: argparse.Namespace) -> PretrainConfig:

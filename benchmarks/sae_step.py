@@ -18,10 +18,10 @@ import torch
 from peers import BATCHTOPK, TOPK, Shape, available
 from torch import Tensor
 
-from plmsae.sae import candidates, screening
+from plmsae.sae import topk_cpu, topk_cuda
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.model import build_sae
-from plmsae.sae.run import Run
+from plmsae.sae.run import TrainingRun
 from plmsae.sae.scaling import Scaling
 from plmsae.sae.trainer import Trainer
 
@@ -44,7 +44,7 @@ def ours(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> Step:
     trainer = Trainer(config, settings, scaling, torch.device(arguments.device))
     with torch.no_grad():
         trainer.sae.b_enc_F[: round(arguments.dead * arguments.d_sae)] = -10.0
-    run = Run(trainer, lambda step, metrics: None, None)
+    run = TrainingRun(trainer, lambda step, metrics: None, None)
     return lambda x: run.take(x, 0.0)
 
 
@@ -53,12 +53,12 @@ def ours_fp32(arch: str, batch: int, k: int, arguments: argparse.Namespace) -> S
     step = ours(arch, batch, k, arguments)
 
     def without(x: Tensor) -> None:
-        had = candidates._HAS_BFLOAT16, screening._DEVICE
-        candidates._HAS_BFLOAT16, screening._DEVICE = False, "none"
+        had = topk_cpu._HAS_BFLOAT16, topk_cuda._DEVICE
+        topk_cpu._HAS_BFLOAT16, topk_cuda._DEVICE = False, "none"
         try:
             step(x)
         finally:
-            candidates._HAS_BFLOAT16, screening._DEVICE = had
+            topk_cpu._HAS_BFLOAT16, topk_cuda._DEVICE = had
 
     return without
 

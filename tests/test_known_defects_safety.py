@@ -13,18 +13,18 @@ import pytest
 import torch
 
 import plmsae
-from plmsae.errors import InputError
-from plmsae.gates import load_gates
-from plmsae.model_files import check_mlmodel_text
+from plmsae.core.errors import InputError
 from plmsae.plm.model import load_plm
 from plmsae.quality.suites import load_suite
-from plmsae.recipes import load_recipe
+from plmsae.registry.gates import load_gates
+from plmsae.registry.mlflow_model import check_mlmodel_text
 from plmsae.sae.checkpoints import latest_checkpoint, load_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.importing.dispatch import import_sae
 from plmsae.sae.importing.opening import read_sidecar
 from plmsae.sae.model import build_sae, load_sae
 from plmsae.sae.train import train
+from plmsae.workflows.training.recipes import load_recipe
 
 SAE = SaeConfig(arch="topk", d_in=4, d_sae=8, k=2)
 RUN = TrainConfig(steps=2, batch_size=8)

@@ -17,7 +17,7 @@ from plmsae.cli.by_name import NamedArgument
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import build, parameters
 from plmsae.cli.running import EXIT_USAGE, Common, fail, guarded, listening, print_outcome
-from plmsae.errors import PlmsaeError
+from plmsae.core.errors import PlmsaeError
 
 ABOUT = """Open protein language models with sparse autoencoders: train them, find out what their
 features mean, keep them in an MLflow registry, and annotate proteomes with them.
@@ -47,7 +47,7 @@ EXAMPLES = {
 }
 
 ORDER = (
-    *("pretrain", "train", "import", "evaluate", "models", "compare", "promote"),
+    *("pretrain", "distil", "train", "import", "evaluate", "models", "compare", "promote"),
     *("score", "fill", "validate", "report", "export", "simulate", "demo"),
 )
 

@@ -1,6 +1,6 @@
 """The commands that run a workflow, each with its examples; their options are the request's fields.
 
-Adding a setting is adding a field to a request in `plmsae.workflows.requests`; only what its name
+Adding a setting is adding a field to a request in `shared.requests`; only what its name
 and type cannot say (positional, a fixed choice) stands here.
 """
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plmsae.cli.fields import Setting, Shape, settings
-from plmsae.workflows import requests
-from plmsae.workflows.progress import Progress
+from plmsae.core.plugins import plugin_names
+from plmsae.workflows.shared import requests
+from plmsae.workflows.shared.progress import Progress
 
 MODEL = "plmsae.plmsae-mini.L4.residue"
 
@@ -22,11 +23,6 @@ _MODEL = Shape(
 _UNIT = Shape(choices=("residue", "protein"))
 _PROTEINS = Shape(argument="PROTEINS")
 _PLM_REVISION = Shape(help="Branch, tag or commit; by default the catalogue's.")
-
-FORMATS = (
-    *("auto", "interplm", "interprot", "reticular", "sparsify", "saelens", "esmc", "hubmixin"),
-)
-"""Layouts that `import` reads, as `plmsae.sae.importing.dispatch` calls them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +86,34 @@ COMMANDS = (
         },
     ),
     WorkflowCommand(
+        name="distil",
+        request=requests.DistilRequest,
+        about="Train a small PLM to do what a larger one does.",
+        more="The student has the architecture and vocabulary of ESM-2 and starts from random "
+        "weights; it learns the states of all layers and the predictions of its teacher. The same "
+        "command goes on from the last checkpoint.",
+        examples=(
+            "plmsae distil corpus.fasta.gz --teacher esm2-8m --out runs/small",
+            "plmsae distil a.fasta.gz b.fasta.gz --teacher esm2-35m --n-layers 6 --d-model 256 "
+            "--n-heads 8 --held-out yeast.tsv.gz --workers 8 --max-minutes 60 --out runs/small",
+        ),
+        shapes={
+            "proteins": Shape(argument="PROTEINS"),
+            "d_model": Shape(help="Width of the student's residual stream."),
+            "n_heads": Shape(help="Attention heads; must divide --d-model."),
+            "tokens_per_step": Shape(help="Tokens an optimiser step."),
+            "matrix_lr": Shape(help="Peak learning rate of the weight matrices."),
+            "other_lr": Shape(help="Peak learning rate of everything else."),
+            "optimizer": Shape(choices=("muon", "adamw"), help="Optimiser of the weight matrices."),
+            "mask_share": Shape(
+                help="Share of the residues that are masked in the rows that have masks, in (0, 1)."
+            ),
+            "decay_share": Shape(help="Share of the run, at its end, over which the rates decay."),
+            "precision": Shape(help="auto (bf16 where the device is fast at it), fp32 or bf16."),
+            "checkpoint_minutes": Shape(help="Minutes between checkpoints."),
+        },
+    ),
+    WorkflowCommand(
         name="train",
         request=requests.TrainRequest,
         about="Train sparse autoencoders on a PLM and register them.",
@@ -126,7 +150,7 @@ COMMANDS = (
             "folder": Shape(argument="DIR"),
             "plm_revision": _PLM_REVISION,
             "unit": _UNIT,
-            "format": Shape(choices=FORMATS),
+            "format": Shape(choices=("auto", *plugin_names("plmsae.sae.importing.formats"))),
             "arch": Shape(choices=("relu", "topk", "jumprelu")),
             "convention": Shape(choices=("folded", "buffer", "raw")),
         },
@@ -163,7 +187,7 @@ COMMANDS = (
         shapes={
             "proteins": _PROTEINS,
             "model": _MODEL,
-            "format": Shape(choices=("gff3", "tsv", "uniprot", "jsonl")),
+            "format": Shape(choices=plugin_names("plmsae.scoring.exporters")),
         },
     ),
     WorkflowCommand(
@@ -223,13 +247,11 @@ COMMANDS = (
     WorkflowCommand(
         name="demo",
         request=requests.DemoRequest,
-        about="Run the whole road on a simulated proteome.",
+        about="Run the whole road on a sample of Swiss-Prot.",
         examples=("plmsae demo",),
         shapes={
             "plm": Shape(help="Catalogue name, hub id or folder."),
             "layer": Shape(help="Layer to open; 1-based."),
-            "n_families": Shape(help="Homologous families to simulate."),
-            "proteins_per_family": Shape(help="Members of each."),
             "d_sae": Shape(help="Latents."),
             "n_vectors": Shape(help="Residues seen in training, repeats counted."),
         },

@@ -14,7 +14,7 @@ from plmsae.cli import main
 from plmsae.cli.commands import COMMANDS
 from plmsae.cli.fields import RECIPE_OPTIONS, Setting
 from plmsae.cli.running import EXIT_USAGE, fail
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 _TRUE = ("true", "yes", "1")
 _FALSE = ("false", "no", "0")

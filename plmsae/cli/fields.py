@@ -1,6 +1,6 @@
 """From a request dataclass to command-line parameters and back.
 
-The dataclasses of `plmsae.workflows.requests` are the one definition of every setting: a field's
+The dataclasses of `shared.requests` are the one definition of every setting: a field's
 type, default and docstring become the option's type, default and help.
 """
 
@@ -103,7 +103,7 @@ def settings(
     Parameters
     ----------
     request : type
-        A dataclass of `plmsae.workflows.requests`.
+        A dataclass of `plmsae.workflows.shared.requests`.
     shapes : mapping of str to Shape, optional
         By field name.
     """

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from plmsae.cli.running import Common, fail, guarded
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.core.plugins import plugin_names
 
+if TYPE_CHECKING:
+    Format = str
+else:
+    # The choices are the files that are there.
+    Format = Literal[plugin_names("plmsae.scoring.exporters")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
@@ -33,6 +39,10 @@ def models(
     compare: Annotated[
         bool, typer.Option("--compare", help="Put the models named side by side, all metrics.")
     ] = False,
+    history: Annotated[
+        str | None,
+        typer.Option("--history", metavar="NAME", help="Show who made which version champion."),
+    ] = None,
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -41,13 +51,17 @@ def models(
     """List and compare registered models."""
 
     def command() -> None:
-        from plmsae import registry
         from plmsae.cli import tables
+        from plmsae.registry import models
 
-        if compare:
+        if history is not None:
+            from plmsae.registry.promotion import promotion_log
+
+            tables.print_history(promotion_log(history), as_json=as_json)
+        elif compare:
             _side_by_side(refs or [], "--compare", as_json=as_json)
         else:
-            found = registry.list_models()
+            found = models.list_models()
             tables.print_models(found, parts=refs or [], as_json=as_json, quiet=quiet)
 
     _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
@@ -72,12 +86,12 @@ def compare(
 
 
 def _side_by_side(refs: list[str], where: str, *, as_json: bool) -> None:
-    from plmsae import registry
     from plmsae.cli import tables
+    from plmsae.registry import models
 
     if len(refs) < 2:
         raise InputError("needs two references or more", where=where)
-    tables.print_compared(registry.compare(refs), as_json=as_json)
+    tables.print_compared(models.compare(refs), as_json=as_json)
 
 
 def promote(
@@ -95,8 +109,8 @@ def promote(
     """Make a registered version the champion, if it meets the gates."""
 
     def command() -> None:
-        from plmsae import promotion
         from plmsae.cli import tables
+        from plmsae.registry import promotion
 
         try:
             result = promotion.promote(ref, force=force)
@@ -123,7 +137,7 @@ def export(
         typer.Option("--out", "-o", metavar="FILE", help="File to write; - for standard output."),
     ],
     format: Annotated[
-        Literal["gff3", "tsv", "uniprot", "jsonl"] | None,
+        Format | None,
         typer.Option("--format", "-f", help="By default found from the name of the file."),
     ] = None,
     quiet: Quiet = False,
@@ -133,28 +147,13 @@ def export(
 
     def command() -> None:
         from plmsae.scoring.export import export as write
+        from plmsae.scoring.exporter import format_of
 
-        chosen = format or _by_name(out)
-        written = write(folder, chosen, out)
+        written = write(folder, format or format_of(out), out)
         if out != "-" and not quiet:
             fail(f"{written} annotations in {out}", kind="done")
 
     _finish(Common(quiet=quiet, debug=debug), command)
-
-
-def _by_name(out: str) -> Literal["gff3", "tsv", "uniprot", "jsonl"]:
-    endings: dict[str, Literal["gff3", "tsv", "uniprot", "jsonl"]] = {
-        ".gff": "gff3",
-        ".gff3": "gff3",
-        ".tsv": "tsv",
-        ".jsonl": "jsonl",
-    }
-    ending = Path(out).suffix.lower()
-    if ending not in endings:
-        raise InputError(
-            "cannot tell the format", where=out, hint="give --format gff3|tsv|uniprot|jsonl"
-        )
-    return endings[ending]
 
 
 def _finish(common: Common, command: Callable[[], None]) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import PlmsaeError, is_out_of_memory
+from plmsae.core.errors import PlmsaeError, is_out_of_memory
 
 if TYPE_CHECKING:
-    from plmsae.workflows.progress import Progress
+    from plmsae.workflows.shared.progress import Progress
 
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -102,7 +102,7 @@ def _bug(error: Exception) -> int:
 @contextmanager
 def listening(common: Common) -> Iterator[Progress]:
     """Open the console that workflows report to, with log messages going the same way."""
-    from plmsae.console import open_console
+    from plmsae.cli.console import open_console
 
     with open_console(quiet=common.quiet) as console:
         handler = _Messages(_to_stderr if common.quiet else console.say)

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from plmsae.naming import PREFIX
+from plmsae.bundle.naming import PREFIX
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.gates import GateResult
+    from plmsae.registry.gates import GateResult
 
 _COLUMNS: Mapping[str, str] = {
     "model": "model",
@@ -38,7 +38,7 @@ def print_models(
     Parameters
     ----------
     frame : DataFrame
-        From `plmsae.registry.list_models`.
+        From `plmsae.registry.models.list_models`.
     parts : sequence of str
         Only models whose name and version holds one of these, if there are any.
     as_json : bool, optional
@@ -75,7 +75,7 @@ def print_compared(frame: pl.DataFrame, *, as_json: bool = False) -> None:
     Parameters
     ----------
     frame : DataFrame
-        From `plmsae.registry.compare`.
+        From `plmsae.registry.models.compare`.
     as_json : bool, optional
         One JSON list instead of a table.
     """
@@ -85,6 +85,25 @@ def print_compared(frame: pl.DataFrame, *, as_json: bool = False) -> None:
     rows = [[name, *map(_cell, frame[name])] for name in frame.columns if name != "model"]
     names = [name.removeprefix(f"models:/{PREFIX}.") for name in frame["model"]]
     _print_table(["", *names], rows, right=set(names))
+
+
+def print_history(frame: pl.DataFrame, *, as_json: bool = False) -> None:
+    """Print who made which version champion, oldest first.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `plmsae.registry.promotion.promotion_log`.
+    as_json : bool, optional
+        One JSON list instead of a table, with what each gate found.
+    """
+    rows = frame.to_dicts()
+    if as_json:
+        _print_json([{**row, "gates": json.loads(row["gates"])} for row in rows])
+        return
+    shown = ("at", "by", "from", "to")
+    cells = [[*(_cell(r[name]) for name in shown), "yes" if r["forced"] else "no"] for r in rows]
+    _print_table(["at (UTC)", *shown[1:], "forced"], cells, right=set())
 
 
 def print_gates(gates: Sequence[GateResult]) -> None:

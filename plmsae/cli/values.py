@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 _PART = re.compile(r"(\d+)(?:\.\.(\d+))?")
 _MOST = 100_000

@@ -16,11 +16,16 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.annotator import tune_annotator
-from plmsae.concepts.association import INTERPLM_THRESHOLDS
-from plmsae.concepts.calibration import call_precision
-from plmsae.concepts.calls import call_all
-from plmsae.concepts.evidence import Split, gather_evidence
+from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS
+from plmsae.concepts.association.evidence import Split, gather_evidence
+from plmsae.concepts.association.pair_search import search_pairs
+from plmsae.concepts.association.tables import CONCEPT_COLUMNS, COUNT_COLUMNS, headline
+from plmsae.concepts.calling.calls import call_all
+from plmsae.concepts.calling.matching import match_calls
+from plmsae.concepts.calling.measuring import measure_matches
+from plmsae.concepts.calling.span_rules import with_span_rule
+from plmsae.concepts.calling.threshold_tuning import CANDIDATES, TunedAnnotator, tune_annotator
+from plmsae.concepts.labels.residue_labels import ResidueLabels, build_residue_labels
 from plmsae.concepts.latents import (
     Int64,
     check_thresholds,
@@ -28,21 +33,11 @@ from plmsae.concepts.latents import (
     max_activations,
     same_width,
 )
-from plmsae.concepts.matching import match_calls
-from plmsae.concepts.pair_search import search_pairs
-from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
-from plmsae.concepts.span_rules import with_span_rule
-from plmsae.concepts.tables import (
-    CONCEPT_COLUMNS,
-    COUNT_COLUMNS,
-    headline,
-)
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("select", "report")
-CANDIDATES = 5  # latents of each concept that the annotator tries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,20 +48,20 @@ class Evaluation:
     """One row a latent, dead ones too; the columns of ``features.parquet``."""
     concepts: pl.DataFrame
     """One row an evaluated concept, with its best latent; the columns of ``concepts.parquet`` and
-    :data:`plmsae.concepts.tables.COUNT_COLUMNS`."""
+    :data:`plmsae.concepts.association.tables.COUNT_COLUMNS`."""
     summary: dict[str, float]
     """Headline numbers, ready to be logged as metrics."""
     calls: pl.DataFrame
     """The calls on the report split: ``accession``, ``start``, ``end``, ``concept``, ``score``,
-    ``latent``, ``right`` (overlaps a labelled instance), ``iou``."""
+    ``latent``, ``right`` (by the rule of `calling.matching`), ``touches`` (shares a residue with a
+    labelled instance), ``iou``."""
     evidence: pl.DataFrame
     """One row an evaluated concept: the columns of
-    :func:`plmsae.concepts.evidence.gather_evidence`, ``q`` (of the best pair on the report split,
+    `evidence.gather_evidence`, ``q`` (of the best pair on the report split,
     corrected over all pairs) and ``n_latents`` (latents confirmed at F1 > 0.5 on both splits: more
     than one, and the concept is split among them)."""
-    annotator: pl.DataFrame | None
-    """Where a precision was asked for: one row a concept, as
-    :func:`plmsae.concepts.annotator.tune_annotator` returns it."""
+    annotator: TunedAnnotator | None
+    """Where a precision was asked for: how each concept is called."""
     pairs: pl.DataFrame
     """All pairs confirmed at F1 > 0.5 on both splits: ``concept``, ``latent``, ``threshold``."""
     skipped: pl.DataFrame
@@ -121,7 +116,7 @@ def evaluate_residue(
     bootstrap : int
         Samples for the interval of F1 in ``evidence``; none by default.
     min_precision : float, optional
-        Also tune an annotator: for each concept the latent and threshold whose calls reach this
+        Also tune an annotator: for each concept the latent and the rule whose calls reach this
         precision by the lower bound of the interval, chosen on ``select``.
     seed : int
         Of the bootstrap.
@@ -179,16 +174,18 @@ def evaluate_residue(
         n_candidates=CANDIDATES,
     )
     features, pairs = search.features, search.pairs_Q3
-    concepts = with_span_rule(search.concepts, select_latents, select_labels, scale_F)
+    concepts = with_span_rule(search.concepts, select_labels)
     calls = call_all(report_latents, concepts, scale_F)
     matches = match_calls(calls, report_labels)
     report_clusters = None if cluster_P is None else cluster_P[report_P]
-    cluster_K = None
-    if report_clusters is not None:
-        cluster_K = report_clusters[calls["protein"].to_numpy()]
-    precision = call_precision(matches.right_K, matches.concept_K, concepts.height, cluster_K)
-    missed = pl.Series("missed_instances", matches.missed_C(report_labels))
-    concepts = pl.concat([concepts, precision], how="horizontal").with_columns(missed)
+    protein_K = calls["protein"].to_numpy()
+    measured = measure_matches(
+        matches,
+        report_labels,
+        np.diff(report_labels.offsets_P1)[protein_K],
+        None if report_clusters is None else report_clusters[protein_K],
+    )
+    concepts = pl.concat([concepts, measured], how="horizontal")
     concepts = concepts.select(*CONCEPT_COLUMNS, *COUNT_COLUMNS)
     select_split = Split(
         latents=select_latents,
@@ -228,7 +225,9 @@ def evaluate_residue(
         features=features,
         concepts=concepts,
         summary={
-            **headline(features, concepts, pairs, matches.instance_iou_I, skipped.height),
+            **headline(
+                features, concepts, pairs, matches.found_I, matches.instance_iou_I, skipped.height
+            ),
             "n_pairs_q_05": search.n_pairs_q_05,
             "n_features_q_05": search.n_features_q_05,
         },
@@ -245,6 +244,7 @@ def evaluate_residue(
             named.gather(calls["protein"]).alias("accession"),
             pl.exclude("protein"),
             pl.Series("right", matches.right_K),
+            pl.Series("touches", matches.touches_K),
             pl.Series("iou", matches.call_iou_K),
         ),
         skipped=skipped,

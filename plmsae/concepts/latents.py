@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]

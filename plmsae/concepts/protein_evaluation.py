@@ -17,10 +17,10 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.comparison import Found, found_by
+from plmsae.concepts.baselines.comparison import Detection, count_detected
 from plmsae.concepts.evaluation import Evaluation, evaluate_residue
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.errors import InputError
+from plmsae.concepts.labels.residue_labels import build_residue_labels
+from plmsae.core.errors import InputError
 
 MOST = 0.25
 """Share of the proteins above which a term is not called: one that always fires would reach F1
@@ -132,9 +132,11 @@ def found_by_units(
     accessions: Sequence[str],
     labels: pl.DataFrame,
     split: npt.ArrayLike,
-) -> Found:
+) -> Detection:
     """Count the terms that a method detects at F1 > 0.5 on both splits."""
     laid = build_residue_labels(labels, accessions, [1] * len(accessions))
     sides = [np.flatnonzero(np.asarray(split) == name) for name in ("select", "report")]
     select, report = ((rows, laid.take(rows)) for rows in sides)
-    return found_by(method, lambda row: latents_PF[[row]], select, report, int(latents_PF.shape[1]))
+    return count_detected(
+        method, lambda row: latents_PF[[row]], select, report, int(latents_PF.shape[1])
+    )

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.atomic import atomic_folder, write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_folder, write_json
+from plmsae.core.errors import InputError
 from plmsae.plm.packing import pack_rows
 from plmsae.plm.vocabulary import esm2_vocabulary
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from plmsae.atomic import atomic_folder
+from plmsae.core.atomic import atomic_folder
 from plmsae.plm.vocabulary import esm2_tokens
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from plmsae.errors import InputError
-from plmsae.plm.catalogue import find_plm
-from plmsae.resources import registry_path
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
+from plmsae.plm.catalogue import announce_licence, find_plm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,8 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
             n_layers=layers,
             d_model=width,
         )
+    if network:
+        announce_licence(entry)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError, is_out_of_memory
-from plmsae.plm.catalogue import find_plm
-from plmsae.plm.families import Family, family_of
+from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
+from plmsae.plm.catalogue import announce_licence, find_plm
+from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.packed import PackedLayout
 from plmsae.plm.vocabulary import Vocabulary
 from plmsae.plm.windows import Window, batches
@@ -149,7 +149,7 @@ class Plm:
                 raise
         if len(batch) > 1:
             return None
-        raise InputError(
+        raise ResourceError(
             f"one window of {batch[0].end - batch[0].start} residues does not fit the "
             f"memory of {self.device}",
             hint="use a smaller PLM or --device cpu",
@@ -205,11 +205,17 @@ class Plm:
         Raises
         ------
         InputError
-            If the PLM was opened without its head.
+            If the PLM has no head that predicts masked residues, or was opened without it.
         """
-        if self.masked_lm is None:
-            raise InputError("the PLM was opened without its language-modelling head")
+        self.check_head()
         return self.family.logits(self.masked_lm, x_MD)
+
+    def check_head(self) -> None:
+        """Raise `InputError`, saying why, if this PLM cannot predict masked residues."""
+        if self.family.headless is not None:
+            raise InputError(f"{self.id} predicts no masked residues: {self.family.headless}")
+        if self.masked_lm is None:
+            raise InputError(f"{self.id} was opened without its language-modelling head")
 
 
 def wrap_model(masked_lm: Any, vocabulary: Vocabulary, *, dtype: torch.dtype | None = None) -> Plm:
@@ -252,7 +258,8 @@ def load_plm(
     Parameters
     ----------
     name : str
-        Catalogue name (``esm2-8m`` … ``esm2-15b``, ``plmsae-mini``), hub id, or local folder.
+        Catalogue name (``esm2-8m``, ``plmsae-mini``, …), hub id, or local folder. The licence of a
+        catalogue entry is logged before anything is downloaded.
     device : {"auto", "cpu", "cuda", "mps"}
     precision : {"auto", "fp32", "bf16", "fp16"}
         ``auto`` is bf16 on CUDA and fp32 elsewhere.
@@ -272,17 +279,19 @@ def load_plm(
         it, its weights are not safetensors, or the device is not there. Model code from the hub is
         never run.
     """
-    from transformers import AutoConfig
+    from transformers.utils.hub import resolve_revision
 
     quiet_transformers()
     entry = find_plm(name, revision)
+    announce_licence(entry)
     torch_device = choose_device(device)
     if precision == "auto":
         precision = "bf16" if torch_device.type == "cuda" else "fp32"
-    options: dict[str, Any] = {"revision": entry.revision} if entry.revision else {}
+    # Resolved once, so that all files are of one commit.
+    commit = resolve_revision(entry.source, entry.revision)
+    options: dict[str, Any] = {"revision": commit} if commit else {}
     try:
-        config = AutoConfig.from_pretrained(entry.source, trust_remote_code=False, **options)
-        family = family_of(config, name)
+        config, family = open_config(entry.source, name, options)
         vocabulary = family.vocabulary(entry.source, config, options)
         opened = family.open(entry.source, head=head, dtype=_DTYPES[precision], options=options)
     except (OSError, ValueError) as error:
@@ -302,13 +311,14 @@ def load_plm(
     if with_head is not None:
         with_head = with_head.to(torch_device).eval().requires_grad_(False)
     elif head:
-        logger.warning("%s has no language-modelling head", name)
+        reason = family.headless or "the checkpoint has no language-modelling head"
+        logger.warning("%s predicts no masked residues: %s", name, reason)
     n_layers = getattr(config, family.layers_key)
     if max_layer is not None and not head and 0 <= max_layer < n_layers:
         family.keep_blocks(body, max_layer)
     return Plm(
         id=entry.name,
-        revision=getattr(config, "_commit_hash", None) or folder_revision(Path(entry.source)),
+        revision=_revision(entry.source, options),
         n_layers=n_layers,
         d_model=getattr(config, family.width_key),
         max_residues=family.max_residues(config, vocabulary),
@@ -345,6 +355,16 @@ def choose_device(device: str = "auto") -> torch.device:
         hint = "give auto, cpu, cuda, cuda:1 or mps" if unknown else "auto takes what there is"
         raise InputError(what, where="--device", value=device, hint=hint) from None
     return torch.device(device)
+
+
+def _revision(source: str, options: dict[str, Any]) -> str:
+    """Return the hub commit of an opened PLM, or what `folder_revision` says of a folder."""
+    if Path(source).is_dir():
+        return folder_revision(Path(source))
+    from transformers.utils.hub import cached_file
+
+    # The hub's cache keeps each commit's files in a folder of its name.
+    return Path(str(cached_file(source, "config.json", **options))).parent.name
 
 
 def folder_revision(folder: Path) -> str:

@@ -31,12 +31,18 @@ class PackedLayout:
         Cosines and sines; None for PLMs without rotary positions.
     mask : Tensor, shape (N / row, 1, row, row), or None
         Keeps attention inside segments where rows of constant length are used.
+    bias : Tensor, shape (H, longest, longest), or None
+        Added to the scores of a segment's first tokens: relative positions, as T5 has them.
+    causal : bool
+        Whether a token attends to itself and to what stands before it only.
     """
 
     lengths: tuple[int, ...]
     dtype: torch.dtype
-    rotary: tuple[Tensor, Tensor] | None
-    mask: Tensor | None
+    rotary: tuple[Tensor, Tensor] | None = None
+    mask: Tensor | None = None
+    bias: Tensor | None = None
+    causal: bool = False
 
 
 def make_layout(
@@ -117,33 +123,26 @@ def segment_attention(
 ) -> Tensor:
     """Attend within each segment, scores multiplied by `scale`. Returns (N, H·d).
 
-    On CUDA in half precision one variable-length flash kernel does all segments. Where the layout
-    has a mask, rows of equal length go through one call of constant shape, which is what the
-    CPU's bf16 kernels need: they are compiled anew for every shape they meet. Otherwise runs of
-    equally long segments share a call.
+    On CUDA in half precision one variable-length flash kernel does all segments, unless a bias is
+    added, which it cannot do. Where the layout has a mask, rows of equal length go through one call
+    of constant shape, which is what the CPU's bf16 kernels need: they are compiled anew for every
+    shape they meet. Otherwise runs of equally long segments share a call.
     """
     n, heads, size = q_NHd.shape
-    lengths, mask = layout.lengths, layout.mask
-    if q_NHd.is_cuda and q_NHd.dtype in (torch.float16, torch.bfloat16):
+    lengths, mask, bias = layout.lengths, layout.mask, layout.bias
+    if bias is None and q_NHd.is_cuda and q_NHd.dtype in (torch.float16, torch.bfloat16):
         from torch.nn.attention.varlen import varlen_attn
 
         ends = torch.tensor([0, *lengths], device=q_NHd.device).cumsum(0).to(torch.int32)
         longest = max(lengths)
-        out: Any = varlen_attn(q_NHd, k_NHd, v_NHd, ends, ends, longest, longest, scale=scale)
+        seen = (-1, 0) if layout.causal else (-1, -1)
+        out: Any = varlen_attn(
+            q_NHd, k_NHd, v_NHd, ends, ends, longest, longest, scale=scale, window_size=seen
+        )
         packed: Tensor = out.reshape(n, heads * size)
         return packed
     if mask is not None:
-        # Spelled out, because the library's fused CPU kernel takes twice as long in bf16.
-        q, k, v = (
-            t.view(len(mask), -1, heads, size).transpose(1, 2).flatten(0, 1)
-            for t in (q_NHd, k_NHd, v_NHd)
-        )
-        scores = torch.baddbmm(
-            mask.expand(-1, heads, -1, -1).flatten(0, 1), q, k.transpose(1, 2), alpha=scale
-        )
-        out = torch.bmm(torch.softmax(scores, -1), v)
-        joined: Tensor = out.unflatten(0, (len(mask), heads)).transpose(1, 2).reshape(n, -1)
-        return joined
+        return _row_attention(q_NHd, k_NHd, v_NHd, mask, scale)
     parts: list[Tensor] = []
     row = index = 0
     while index < len(lengths):
@@ -154,11 +153,34 @@ def segment_attention(
         q, k, v = (
             t[rows].view(count, length, heads, size).transpose(1, 2) for t in (q_NHd, k_NHd, v_NHd)
         )
-        out = functional.scaled_dot_product_attention(q, k, v, scale=scale)
+        added = None if bias is None else bias[:, :length, :length]
+        out = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=added, is_causal=layout.causal, scale=scale
+        )
         parts.append(out.transpose(1, 2).reshape(length * count, heads * size))
         row += length * count
         index += count
     return torch.cat(parts)
+
+
+def _row_attention(
+    q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, mask: Tensor, scale: float
+) -> Tensor:
+    """Attend within rows of equal length under an additive mask (rows, 1, row, row)."""
+    n, heads, size = q_NHd.shape
+    rows = len(mask)
+    q, k, v = (t.view(rows, -1, heads, size).transpose(1, 2) for t in (q_NHd, k_NHd, v_NHd))
+    if not torch.is_grad_enabled():
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+        return out.transpose(1, 2).reshape(n, -1)
+    # Spelled out, because the library's fused CPU kernel has a slow backward pass in bf16.
+    q, k, v = (q * scale).flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
+    scores = torch.bmm(q, k.transpose(1, 2))
+    # In place: neither product needs the scores again, and they are the largest tensor.
+    scores.view(rows, heads, *scores.shape[1:]).add_(mask)
+    out = torch.bmm(torch.softmax(scores, -1), v)
+    joined: Tensor = out.unflatten(0, (rows, heads)).transpose(1, 2).reshape(n, -1)  # type: ignore[no-untyped-call]
+    return joined
 
 
 def linear(x: Tensor, module: Any, dtype: torch.dtype) -> Tensor:

@@ -7,7 +7,6 @@ else.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 
 import torch
@@ -33,11 +32,9 @@ def untrained_plm(plm: Plm, *, layer: int, seed: int) -> Plm:
         Its `revision` is ``random:`` and the seed; it has no language-modelling head.
     """
     plm.check_layer(layer)
-    config = copy.deepcopy(plm.model.config)
-    setattr(config, plm.family.layers_key, max(layer, 1))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = plm.family.untrained(config)
+        body = plm.family.untrained(plm.model.config, max(layer, 1))
     # The last of the blocks made is not the last of the PLM: its final layer norm is not due.
     setattr(body.config, plm.family.layers_key, plm.n_layers)
     # Parameters only: buffers such as rotary frequencies stay in float32, as when loaded.

@@ -20,10 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 #: The twenty standard amino acids. Masking and perplexity are about these only.
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+
+#: Rare and ambiguous residues, as ProtBert and ProtT5 read them.
+_RARE = str.maketrans("UZOB", "XXXX")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,15 @@ class Vocabulary:
         return len(self.prefix) + len(self.suffix)
 
 
+def with_blanks(sequence: str) -> str:
+    """Write U, Z, O and B as X and set blanks between residues.
+
+    So the authors of ProtBert and ProtT5 prepare sequences (Elnaggar et al. 2021; README of
+    ProtTrans).
+    """
+    return " ".join(sequence.translate(_RARE))
+
+
 def read_vocabulary(tokenizer: Any, *, where: str, spell: Callable[[str], str] = str) -> Vocabulary:
     """Ask a tokenizer of the library for the ids of all letters and of the special tokens.
 
@@ -96,22 +108,24 @@ def read_vocabulary(tokenizer: Any, *, where: str, spell: Callable[[str], str] =
         If one of the twenty amino acids is unknown to the tokenizer, if two of them share an id,
         or if the tokenizer does not give one token per residue.
     """
-    unknown = tokenizer.unk_token_id
     special = set(tokenizer.all_special_ids)
     # Two letters apart, because the special tokens are found as what does not change with them.
     first, second = (tokenizer(spell(pair))["input_ids"] for pair in ("AC", "CA"))
     changed = [i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b]
     if len(first) != len(second) or len(changed) != 2 or changed[1] != changed[0] + 1:
-        raise InputError(
-            "the tokenizer of this PLM does not give one token for each residue", where=where
-        )
+        raise _not_by_residue(where)
     start, end = changed[0], changed[1] + 1
     prefix, suffix = tuple(first[:start]), tuple(first[end:])
-    # Behind an A, so that an id is that of a letter inside a sequence.
-    ids = {
-        letter: tokenizer(spell("A" + letter))["input_ids"][start + 1 : len(first) - len(suffix)]
-        for letter in ascii_uppercase
-    }
+
+    def inside(letter: str) -> list[int]:
+        """Return the ids of a letter behind an A, as they are inside a sequence."""
+        found: list[int] = tokenizer(spell("A" + letter))["input_ids"]
+        return found[start + 1 : len(found) - len(suffix)]
+
+    ids = {letter: inside(letter) for letter in ascii_uppercase}
+    unknown = tokenizer.unk_token_id
+    if unknown is None and len(strange := inside("*")) == 1:
+        unknown = strange[0]
     standard = [ids[letter][0] if len(ids[letter]) == 1 else unknown for letter in AMINO_ACIDS]
     missing = [
         letter
@@ -138,7 +152,20 @@ def read_vocabulary(tokenizer: Any, *, where: str, spell: Callable[[str], str] =
     }
     letters = {letter: int(table[ord(letter)]) for letter in ascii_uppercase}
     digest = hashlib.sha256(json.dumps([facts, letters], sort_keys=True).encode()).hexdigest()
-    return Vocabulary(**facts, fingerprint=digest, _table=table)
+    vocabulary = Vocabulary(**facts, fingerprint=digest, _table=table)
+    # Every pair of letters once: a tokenizer that joins frequent pairs would join one of these.
+    pairs = "".join(a + b for a in AMINO_ACIDS for b in AMINO_ACIDS)
+    if unknown in prefix + suffix or tokenizer(spell(pairs))["input_ids"] != [
+        *vocabulary.encode(pairs)
+    ]:
+        raise _not_by_residue(where)
+    return vocabulary
+
+
+def _not_by_residue(where: str) -> InputError:
+    return InputError(
+        "the tokenizer of this PLM does not give one token for each residue", where=where
+    )
 
 
 @lru_cache(maxsize=1)

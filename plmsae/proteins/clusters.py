@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 def read_clusters(path: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import needletail
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.stream import not_utf8
 
 LONGEST_RECORD = 1 << 24

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 Fuzzy = Literal["", "<", ">", "?"]
 

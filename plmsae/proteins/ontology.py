@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.stream import Source, byte_chunks, source_name, text_lines
 
 _log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.alphabet import PROTEIN_LETTERS, Alphabet, tidy
 from plmsae.proteins.fasta import RawRecord, fasta_records
 from plmsae.proteins.records import Protein, Rejected
@@ -187,7 +187,7 @@ class SeenAccessions:
         return True
 
 
-class Judge:
+class RecordValidator:
     """Decides for each raw record whether it is a `Protein` or `Rejected`.
 
     Parameters
@@ -259,7 +259,7 @@ def _read(source: Source, strict: bool, alphabet: Alphabet) -> Iterator[Protein 
         records = fasta_records(name, chunks)
     else:
         records = (raw for raw, _ in TableReader(name, chunks).rows())
-    judge = Judge(source, strict=strict, alphabet=alphabet)
+    judge = RecordValidator(source, strict=strict, alphabet=alphabet)
     nothing = True
     for raw in records:
         nothing = False

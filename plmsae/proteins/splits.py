@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError, TooFewClustersError
 from plmsae.proteins.homology import homologous_pairs
 
 _log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ def split(
         )
     _, member, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     if len(sizes) < len(shares):
-        raise InputError(
+        raise TooFewClustersError(
             f"{len(sizes)} homology clusters cannot fill {len(shares)} splits",
             hint="give more proteins, or fewer splits",
         )
@@ -202,7 +202,7 @@ def split(
     empty = np.setdiff1d(np.arange(len(shares)), split_of)
     if len(empty):
         shown = names[empty[0]] if names else f"number {empty[0]}"
-        raise InputError(
+        raise TooFewClustersError(
             f"the split {shown} would be empty: the homology clusters are too large for its share",
             hint="give more proteins, or raise its fraction",
         )

@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from plmsae.errors import InputError, printable
-from plmsae.foreign_files import kind_of
+from plmsae.core.errors import InputError, NotFoundError, printable
+from plmsae.core.foreign_files import kind_of
 
 Source = str | os.PathLike[str]
 """A path, or ``"-"`` for standard input."""
@@ -73,7 +73,7 @@ def check_source(source: Source) -> None:
         return
     path, name = Path(source), source_name(source)
     if not path.exists():
-        raise InputError("no such file", where=name)
+        raise NotFoundError("no such file", where=name)
     if path.is_dir():
         raise InputError("this is a folder, a file is needed", where=name)
     if path.is_file() and path.stat().st_size == 0:

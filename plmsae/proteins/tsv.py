@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.fasta import RawRecord
 from plmsae.proteins.stream import text_lines
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.alphabet import Alphabet
 from plmsae.proteins.features import Feature, first_key, parse_features, render_features
-from plmsae.proteins.reading import Judge, sniff
+from plmsae.proteins.reading import RecordValidator, sniff
 from plmsae.proteins.records import Protein
 from plmsae.proteins.stream import Source, byte_chunks, source_name
 from plmsae.proteins.tsv import (
@@ -146,7 +146,7 @@ def read_table(path: Source, *, strict: bool = False) -> pl.DataFrame:
             hint="choose TSV under Download on the UniProt website",
         )
     reader = TableReader(name, chunks)
-    judge = Judge(path, strict=strict, alphabet=Alphabet())
+    judge = RecordValidator(path, strict=strict, alphabet=Alphabet())
     plan = _Plan(reader.headers)
     frames: list[pl.DataFrame] = []
     batch: list[tuple[Any, ...]] = []

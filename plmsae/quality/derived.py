@@ -7,40 +7,12 @@ examples in a report say at once what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import polars as pl
 
 from plmsae.quality.context import Context
-from plmsae.quality.suites import Kind
-
-Compute = Callable[[pl.DataFrame, Context, str], pl.Series]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Derived:
-    """A column that can be computed for a batch.
-
-    Attributes
-    ----------
-    what : str
-        What it holds, in words.
-    kinds : tuple of str
-        The suites that may use it.
-    columns : tuple of str
-        The columns of the table it is made of.
-    needs : tuple of str
-        The context it is made of.
-    compute : callable
-        Takes the batch, the context and the name of the part; gives one value a row.
-    """
-
-    what: str
-    kinds: tuple[Kind, ...]
-    columns: tuple[str, ...]
-    needs: tuple[str, ...]
-    compute: Compute
+from plmsae.quality.measure import PROTEINS, SPANS, Derived
 
 
 def _sequence_length(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
@@ -91,28 +63,27 @@ def _known_label(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
 DERIVED: Mapping[str, Derived] = {
     "sequence_length": Derived(
         what="number of letters of the sequence",
-        kinds=("proteins",),
+        kinds=PROTEINS,
         columns=("sequence",),
-        needs=(),
         compute=_sequence_length,
     ),
     "protein_length": Derived(
         what="length of the protein the row is about",
-        kinds=("annotations", "proposals", "labels"),
+        kinds=SPANS,
         columns=("accession",),
         needs=("proteins",),
         compute=_protein_length,
     ),
     "unknown_protein": Derived(
         what="accession that is not among the proteins",
-        kinds=("annotations", "proposals", "labels"),
+        kinds=SPANS,
         columns=("accession",),
         needs=("proteins",),
         compute=_unknown_protein,
     ),
     "unknown_concept": Derived(
         what="concept the model does not know",
-        kinds=("annotations", "proposals", "labels"),
+        kinds=SPANS,
         columns=("concept",),
         needs=("concepts",),
         compute=_unknown_concept,

@@ -8,6 +8,7 @@ of our own is put in, and the pictures of tutorials (3 MB) are left away.
 from __future__ import annotations
 
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 _STYLE = """
@@ -36,18 +37,16 @@ button, [data-toggle=collapse] { display: none; }
 }
 """
 
-# Elements that would fetch something when the page is opened. A link to follow (<a>) is not one.
-_SCRIPT = re.compile(r"<script\b[^>]*>.*?</script\s*>", re.IGNORECASE | re.DOTALL)
-_FETCHES = re.compile(
-    r"<(?:link|img|iframe|source|embed)\b[^>]*\b(?:src|href)\s*=\s*[\"']?(?:https?:)?//[^>]*>",
-    re.IGNORECASE,
-)
+# Elements that go with all that is in them, and those that go where they lead outside. A link to
+# follow (<a>) fetches nothing when the page is opened.
+_DROPPED = frozenset({"script", "form", "footer"})
+_FETCHING = frozenset({"link", "img", "iframe", "source", "embed"})
+_OUTSIDE = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
 _CSS_URL = re.compile(r"url\(\s*[\"']?(?:https?:)?//[^)]*\)", re.IGNORECASE)
 _CSS_IMPORT = re.compile(r"@import\s[^;]*//[^;]*;", re.IGNORECASE)
-_FORM = re.compile(r"<(form|footer)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 
 
-def keep_at_home(folder: Path) -> None:
+def strip_external_references(folder: Path) -> None:
     """Rewrite the Data Docs in `folder` so that opening them contacts nobody."""
     for page in folder.rglob("*.html"):
         page.write_text(strip_outside(page.read_text(encoding="utf-8")), encoding="utf-8")
@@ -61,7 +60,54 @@ def keep_at_home(folder: Path) -> None:
 
 def strip_outside(html: str) -> str:
     """Return a page without scripts, forms and outside style, and with a style of its own."""
-    for pattern in (_SCRIPT, _FETCHES, _FORM, _CSS_IMPORT):
-        html = pattern.sub("", html)
-    html = _CSS_URL.sub("none", html)
-    return re.sub(r"</head\s*>", f"<style>{_STYLE}</style></head>", html, count=1)
+    copier = _Copier()
+    copier.feed(html)
+    copier.close()
+    return _CSS_URL.sub("none", _CSS_IMPORT.sub("", "".join(copier.copied)))
+
+
+class _Copier(HTMLParser):
+    """Copies a page to the letter, except for what fetches something and what cannot work here."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=False)
+        self.copied: list[str] = []
+        self._dropping: list[str] = []
+
+    def _copy(self, text: str | None) -> None:
+        if not self._dropping:
+            self.copied.append(text or "")
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        fetched = [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag in _DROPPED:
+            self._dropping.append(tag)
+        elif tag not in _FETCHING or not any(map(_OUTSIDE.match, fetched)):
+            self._copy(self.get_starttag_text())
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in _DROPPED:
+            self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "head":
+            self._copy(f"<style>{_STYLE}</style>")
+        if tag not in _DROPPED:
+            self._copy(f"</{tag}>")
+        elif tag in self._dropping:
+            self._dropping.remove(tag)
+
+    def handle_data(self, data: str) -> None:
+        self._copy(data)
+
+    def handle_entityref(self, name: str) -> None:
+        self._copy(f"&{name};")
+
+    def handle_charref(self, name: str) -> None:
+        self._copy(f"&#{name};")
+
+    def handle_comment(self, data: str) -> None:
+        self._copy(f"<!--{data}-->")
+
+    def handle_decl(self, decl: str) -> None:
+        self._copy(f"<!{decl}>")

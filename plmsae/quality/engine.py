@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError, PlmsaeError
+from plmsae.core.errors import InputError, PlmsaeError
+from plmsae.quality.gx_internals import ephemeral_context, put_result
 from plmsae.quality.measure import EXAMPLES
 from plmsae.quality.suites import Expectation, Suite
 
@@ -30,7 +31,7 @@ _GX_ID = "plmsae_name"
 
 
 @dataclass(kw_only=True)
-class Tally:
+class ExpectationTally:
     """The counts of one expectation, added up over batches."""
 
     expectation: Expectation
@@ -109,22 +110,10 @@ class Engine:
         os.environ["GX_ANALYTICS_ENABLED"] = "false"
         with _quiet():
             import great_expectations as gx
-            from great_expectations.data_context.types.base import (
-                DataContextConfig,
-                InMemoryStoreBackendDefaults,
-                ProgressBarsConfig,
-            )
 
             self._gx = gx
             self._suite = suite
-            self._context = gx.get_context(
-                mode="ephemeral",
-                project_config=DataContextConfig(
-                    store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-                    progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
-                    analytics_enabled=False,
-                ),
-            )
+            self._context = ephemeral_context()
             source = self._context.data_sources.add_pandas(suite.kind)
             self._definition = source.add_dataframe_asset(
                 suite.kind
@@ -135,7 +124,7 @@ class Engine:
         expectations: Sequence[Expectation],
         batches: Iterable[pd.DataFrame],
         identify: Sequence[str] = (),
-    ) -> list[Tally]:
+    ) -> list[ExpectationTally]:
         """Evaluate expectations on every batch and add up.
 
         Parameters
@@ -149,7 +138,7 @@ class Engine:
 
         Returns
         -------
-        list of Tally
+        list of ExpectationTally
             One for each expectation, in their order.
 
         Raises
@@ -159,7 +148,7 @@ class Engine:
         PlmsaeError
             If it cannot evaluate one; that is never taken for bad data.
         """
-        tallies = {e.name: Tally(expectation=e) for e in expectations}
+        tallies = {e.name: ExpectationTally(expectation=e) for e in expectations}
         if not expectations:
             return []
         with _quiet():
@@ -186,7 +175,9 @@ class Engine:
                     tallies[name].add(result)
         return list(tallies.values())
 
-    def write_data_docs(self, tallies: Sequence[Tally], folder: Path, *, source: str) -> Path:
+    def write_data_docs(
+        self, tallies: Sequence[ExpectationTally], folder: Path, *, source: str
+    ) -> Path:
         """Write Great Expectations' pages on the summed results of `source` into `folder`.
 
         Returns
@@ -200,10 +191,6 @@ class Engine:
                 ExpectationValidationResult,
             )
             from great_expectations.core.run_identifier import RunIdentifier
-            from great_expectations.data_context.types.resource_identifiers import (
-                ExpectationSuiteIdentifier,
-                ValidationResultIdentifier,
-            )
 
             kind = self._suite.kind
             run = RunIdentifier(run_name="plmsae")
@@ -242,12 +229,7 @@ class Engine:
                     name=kind, expectations=[self._translate(t.expectation) for t in tallies]
                 )
             )
-            identifier = ValidationResultIdentifier(
-                expectation_suite_identifier=ExpectationSuiteIdentifier(name=kind),
-                run_id=run,
-                batch_identifier="all",
-            )
-            self._context.validation_results_store.set(identifier, whole)
+            put_result(self._context, kind, whole)
             site: Any = {  # its typed dictionary lacks show_how_to_buttons
                 "class_name": "SiteBuilder",
                 "show_how_to_buttons": False,
@@ -282,7 +264,7 @@ class Engine:
             ) from error
 
 
-def _summary(tally: Tally) -> dict[str, Any]:
+def _summary(tally: ExpectationTally) -> dict[str, Any]:
     def percent(of: int) -> float | None:
         return 100 * tally.n_unexpected / of if of else None
 

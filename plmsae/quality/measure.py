@@ -1,19 +1,27 @@
-"""What a measure is: a number computed over a whole table."""
+"""What a measure is, a number computed over a whole table, and what a derived column is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import polars as pl
 
 from plmsae.quality.context import Context
 from plmsae.quality.suites import Kind
 
+PROTEINS: tuple[Kind, ...] = ("proteins",)
+CALLS: tuple[Kind, ...] = ("annotations", "proposals")
+SPANS: tuple[Kind, ...] = (*CALLS, "labels")
+"""Suites of tables alike: of proteins; of rows that a model called; of rows with a span."""
+
 EXAMPLES = 5
 """Offenders named for a number that counts them."""
+
+
+Compute = TypeVar("Compute")
 
 
 class Measured(NamedTuple):
@@ -25,9 +33,9 @@ class Measured(NamedTuple):
     """For a number that counts offenders: some of them."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """A number that can be computed over a table.
+@dataclass(frozen=True)
+class Computed(Generic[Compute]):
+    """Something that is computed from a table: a number (`Measure`) or a column (`Derived`).
 
     Attributes
     ----------
@@ -37,17 +45,22 @@ class Measure:
         The suites that may use it.
     columns : tuple of str
         The columns of the table it is made of.
+    compute : callable
+        A measure takes the table (lazy) and the context; a derived column takes a batch, the
+        context and the name of the part, and gives one value a row.
     needs : tuple of str
         The context it is made of.
-    compute : callable
-        Takes the table (lazy) and the context.
     """
 
     what: str
     kinds: tuple[Kind, ...]
     columns: tuple[str, ...]
+    compute: Compute
     needs: tuple[str, ...] = ()
-    compute: Callable[[pl.LazyFrame, Context], Measured]
+
+
+Measure = Computed[Callable[[pl.LazyFrame, Context], Measured]]
+Derived = Computed[Callable[[pl.DataFrame, Context, str], pl.Series]]
 
 
 def scalar(frame: pl.LazyFrame, expression: pl.Expr) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.quality.context import Context
 from plmsae.quality.derived import DERIVED
 from plmsae.quality.measures import MEASURES

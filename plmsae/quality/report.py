@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plmsae.atomic import write_json, write_text
-from plmsae.errors import QualityError
+from plmsae.core.atomic import write_json, write_text
+from plmsae.core.errors import QualityError
 from plmsae.quality.suites import Kind, Severity
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import polars as pl
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError
 from plmsae.quality.suites import ColumnType
 
 BATCH_ROWS = 100_000
@@ -87,7 +87,7 @@ def open_table(source: TableLike, *, what: str) -> Table:
     elif path.is_file():
         files = [path]
     else:
-        raise InputError(f"there are no {what} here: no such file or folder", where=path)
+        raise NotFoundError(f"there are no {what} here: no such file or folder", where=path)
     parts = tuple((file.name, _scan(file)) for file in files)
     first: list[str] | None = None
     for file, (_, part) in zip(files, parts, strict=True):

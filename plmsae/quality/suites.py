@@ -16,8 +16,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from plmsae.errors import InputError
-from plmsae.resources import registry_path
+from plmsae.core.errors import InputError, NotFoundError
+from plmsae.core.resources import registry_path
 
 Kind = Literal["proteins", "annotations", "proposals", "labels"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -133,7 +133,7 @@ def load_suite(kind: str, path: Path | None = None) -> Suite:
         type or argument, a severity other than ``critical`` or ``warning``, a name used twice.
     """
     if kind not in KINDS:
-        raise InputError("there is no such suite", value=kind, hint=f"one of {', '.join(KINDS)}")
+        raise NotFoundError("there is no such suite", value=kind, hint=f"one of {', '.join(KINDS)}")
     if path is None:
         path = registry_path(f"suites/{kind}.yaml")
     try:

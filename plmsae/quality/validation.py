@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 import plmsae
-from plmsae.atomic import atomic_folder
+from plmsae.core.atomic import atomic_folder
 from plmsae.quality.context import Context
 from plmsae.quality.derived import DERIVED
-from plmsae.quality.docs import keep_at_home
-from plmsae.quality.engine import Engine, Tally
+from plmsae.quality.docs import strip_external_references
+from plmsae.quality.engine import Engine, ExpectationTally
 from plmsae.quality.measure import Measured
 from plmsae.quality.measures import MEASURES
 from plmsae.quality.plan import Plan, explain, make_plan
@@ -102,7 +102,7 @@ def validate(
     docs = out_dir / "data_docs"
     with atomic_folder(docs) as folder:
         engine.write_data_docs(tallies, folder, source=table.name)
-        keep_at_home(folder)
+        strip_external_references(folder)
     by_name = {tally.expectation.name: tally for tally in tallies}
     results = tuple(_result(e, by_name.get(e.name), plan, numbers) for e in suite.expectations)
     report = ValidationReport(
@@ -139,7 +139,10 @@ def _one_row(numbers: Mapping[str, Measured]) -> pd.DataFrame:
 
 
 def _result(
-    expectation: Expectation, tally: Tally | None, plan: Plan, numbers: Mapping[str, Measured]
+    expectation: Expectation,
+    tally: ExpectationTally | None,
+    plan: Plan,
+    numbers: Mapping[str, Measured],
 ) -> ExpectationResult:
     success: bool | None = None
     value: float | None = None
@@ -181,7 +184,7 @@ def _example(row: Mapping[str, Any], columns: Sequence[str]) -> str:
     return ", ".join(f"{name} {_number(row[name])}" for name in order)
 
 
-def _share(tally: Tally) -> str:
+def _share(tally: ExpectationTally) -> str:
     if not tally.n_rows:
         return "no rows"
     if not tally.n_unexpected:

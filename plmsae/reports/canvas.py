@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.atomic import atomic_path
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_path
+from plmsae.core.errors import InputError
 
 if TYPE_CHECKING:
     import polars as pl

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError
-from plmsae.foreign_files import kind_of
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError
+from plmsae.core.foreign_files import kind_of
+from plmsae.core.resources import registry_path
 from plmsae.reports.prompt import AnswerError, parse
-from plmsae.resources import registry_path
 
 if TYPE_CHECKING:
     import anthropic

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from plmsae.errors import printable
+from plmsae.core.errors import printable
 from plmsae.reports.claude import (
     LlmSettings,
     UnavailableError,
@@ -22,8 +22,8 @@ from plmsae.reports.claude import (
 )
 from plmsae.reports.evidence import FeatureEvidence
 from plmsae.reports.prompt import request
+from plmsae.reports.text_summary import description_of, summary_of, title_of
 from plmsae.reports.verify import unsupported
-from plmsae.reports.words import description_of, summary_of, title_of
 
 if TYPE_CHECKING:
     import anthropic
@@ -66,40 +66,6 @@ class FeatureReport:
         return dataclasses.asdict(self)
 
 
-def describe(
-    evidence: FeatureEvidence,
-    *,
-    client: Client = "auto",
-    model: str | None = None,
-    cache_dir: Path | None = None,
-) -> FeatureReport:
-    """Put one feature into words.
-
-    Parameters
-    ----------
-    evidence : FeatureEvidence
-        What is known about it.
-    client : anthropic.Anthropic, "auto" or None
-        ``"auto"`` asks Claude if ``ANTHROPIC_API_KEY`` is set; None never does.
-    model : str, optional
-        A name from ``registry/llm.yaml``; its default if not given.
-    cache_dir : Path, optional
-        Where answers are kept.
-
-    Returns
-    -------
-    FeatureReport
-        If Claude cannot be reached or answers nothing usable, the words are made from the evidence
-        and `note` says why: a report is never lost to a language model.
-
-    Raises
-    ------
-    InputError
-        If ``registry/llm.yaml`` does not name the model.
-    """
-    return describe_all([evidence], client=client, model=model, cache_dir=cache_dir)[0]
-
-
 def describe_all(
     evidence: Sequence[FeatureEvidence],
     *,
@@ -109,12 +75,18 @@ def describe_all(
     jobs: int = 4,
     on_done: Callable[[FeatureReport], None] | None = None,
 ) -> list[FeatureReport]:
-    """Put several features into words, a few requests at a time; see `describe`.
+    """Put features into words, a few requests at a time.
 
     Parameters
     ----------
     evidence : sequence of FeatureEvidence
         What is known about each.
+    client : anthropic.Anthropic, "auto" or None
+        ``"auto"`` asks Claude if ``ANTHROPIC_API_KEY`` is set; None never does.
+    model : str, optional
+        A name from ``registry/llm.yaml``; its default if not given.
+    cache_dir : Path, optional
+        Where answers are kept.
     jobs : int
         Requests under way at once.
     on_done : callable, optional
@@ -123,7 +95,13 @@ def describe_all(
     Returns
     -------
     list of FeatureReport
-        In the order of `evidence`.
+        In the order of `evidence`. If Claude cannot be reached or answers nothing usable, the words
+        are made from the evidence and `note` says why: a report is never lost to a language model.
+
+    Raises
+    ------
+    InputError
+        If ``registry/llm.yaml`` does not name the model.
     """
     settings = llm_settings(model)
     asked = make_client(settings) if client == "auto" else client

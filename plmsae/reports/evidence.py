@@ -15,8 +15,8 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csc_array, csr_array, vstack
 
-from plmsae.errors import InputError
-from plmsae.reports.patterns import ACTIVE, Pattern, classify, runs
+from plmsae.concepts.features.patterns import ACTIVE, activation_patterns
+from plmsae.core.errors import InputError
 
 N_LEVELS = 10
 """Activation levels are tenths of the maximum; the last one includes the maximum itself."""
@@ -24,6 +24,14 @@ N_LEVELS = 10
 FLANK = 15
 """Residues shown on either side of the peak."""
 
+# What readers are told of a latent's pattern where the name in the tables is short.
+_PATTERNS = {
+    "dead": "none",
+    "whole": "whole protein",
+    "short": "short motif",
+    "medium": "medium motif",
+    "long": "long motif",
+}
 _LOGO_FLANK = 7  # residues of the logo on either side of the peak
 _TOP = 8  # proteins shown of the top level
 _STRONG = 0.5  # a peak from this level on tells which residues a feature likes
@@ -69,6 +77,8 @@ class ProteinExample:
     """Scaled activation of each residue of the window, in [0, 1]."""
     labels: tuple[str, ...]
     """Known labels on active residues or the peak: ``Domain: SH3 10..64``."""
+    labels_at_peak: tuple[str, ...] = ()
+    """Those of them that contain the peak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +133,14 @@ class FeatureEvidence:
     """For each offset from -7 to +7 around strong peaks, the share of each amino acid."""
     n_peaks: int
     """Number of strong peaks, one for each protein, behind `residues` and `logo`."""
-    pattern: Pattern
-    """How it fires along a protein."""
+    pattern: str
+    """How it fires along a protein, as `concepts.features.patterns` tells it: ``point``,
+    ``periodic``, ``short motif``, ``medium motif``, ``long motif``, ``whole protein`` or
+    ``none``."""
     run_length: float
-    """Median length of a run of active residues."""
+    """Longest run of active residues in a protein, the median over proteins."""
     coverage: float
-    """Median share of a protein that is active."""
+    """Share of a protein that is active, the mean over proteins."""
 
     def to_json(self) -> dict[str, Any]:
         """Everything, in types that JSON has."""
@@ -176,8 +188,15 @@ def build_evidence(
     """
     _check(latents, accessions, sequences, latents_to_report)
     chosen = top_latents(features, latents_to_report)
+    if not chosen:
+        return []
     rows = {row["latent"]: row for row in features.iter_rows(named=True)}
-    cut = _cut(latents, chosen)
+    # Cut out before stacking: the whole would be F / len(chosen) times as large.
+    parts = [csr_array(array[:, chosen]) for array in latents]
+    patterns = activation_patterns(
+        parts, [rows[latent]["max_activation"] for latent in chosen], min_proteins=1
+    ).rows(named=True)
+    cut = csc_array(vstack(parts, format="csc"))
     background = Counter("".join(sequences))
     known = _labels_by_protein(labels)
     bounds = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences])))
@@ -189,7 +208,7 @@ def build_evidence(
         values = [scaled[low:high] for low, high in itertools.pairwise(bounds)]
         found.append(
             _evidence(
-                rows[latent],
+                rows[latent] | patterns[i] | {"latent": latent},
                 _scores(rows[latent], concepts),
                 values,
                 accessions,
@@ -245,12 +264,6 @@ def _check(
             raise InputError(
                 f"{array.shape[0]} rows of latents for {len(sequence)} residues", record=accession
             )
-
-
-def _cut(latents: Sequence[csr_array], chosen: Sequence[int]) -> csc_array:
-    """Return the chosen latents over all residues, shape (N, chosen), by column."""
-    # Cut out before stacking: the whole would be F / len(chosen) times as large.
-    return csc_array(vstack([array[:, list(chosen)] for array in latents], format="csc"))
 
 
 def _scores(row: Mapping[str, Any], concepts: pl.DataFrame) -> tuple[ConceptScore, ...]:
@@ -319,7 +332,6 @@ def _evidence(
     )
     strong = [p for p in order if maxima[p] >= _STRONG]
     peaks = [(sequences[p], int(values[p].argmax())) for p in strong]
-    pattern, run_length, coverage = classify([values[p] for p in order])
     return FeatureEvidence(
         latent=int(row["latent"]),
         density=float(row["density"]),
@@ -332,10 +344,16 @@ def _evidence(
         residues=_residues(peaks, background),
         logo=_logo(peaks),
         n_peaks=len(peaks),
-        pattern=pattern,
-        run_length=run_length,
-        coverage=round(coverage, 4),
+        pattern=_PATTERNS.get(row["pattern"], row["pattern"]),
+        run_length=row["median_run"] or 0.0,
+        coverage=round(row["coverage"] or 0.0, 4),
     )
+
+
+def runs(active_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return start and end of each run of True, 0-based and half-open, in order: (R, 2)."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], active_N, [False])).astype(np.int8)))
+    return edges.reshape(-1, 2).astype(np.int64)
 
 
 def _example(
@@ -351,7 +369,7 @@ def _example(
     active = values >= ACTIVE
     active[peak] = True
     labels = [
-        f"{concept} {start}..{end}"
+        (f"{concept} {start}..{end}", start <= peak + 1 <= end)
         for start, end, concept in known.get(accession, ())
         if active[start - 1 : end].any()
     ]
@@ -365,7 +383,8 @@ def _example(
         window_start=low + 1,
         window=sequence[low:high],
         activations=tuple(round(float(v), 3) for v in values[low:high]),
-        labels=tuple(dict.fromkeys(labels)),
+        labels=tuple(dict.fromkeys(label for label, _ in labels)),
+        labels_at_peak=tuple(dict.fromkeys(label for label, there in labels if there)),
     )
 
 

@@ -84,44 +84,6 @@ def plot_density_histogram(features: pl.DataFrame, path: Path) -> Path:
     return path
 
 
-def plot_calibration(table: pl.DataFrame, path: Path) -> Path:
-    """Draw promised against observed precision; on the diagonal the promise is kept.
-
-    Parameters
-    ----------
-    table : polars.DataFrame
-        One row for each concept or bin: ``promised`` and ``observed`` precision in [0, 1], ``n``
-        the calls behind the observation; ``low`` and ``high``, the ends of its interval, if known.
-    path : Path
-        A ``.png`` file.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    InputError
-        If a column is missing.
-    """
-    need_columns(table, "promised", "observed", "n")
-    x, y = table["promised"].to_numpy(), table["observed"].to_numpy()
-    n = table["n"].to_numpy()
-    with _figure(path, width=4.6) as axes:
-        axes.plot([0, 1], [0, 1], color="#8b97a3", linewidth=1, linestyle="--")
-        if {"low", "high"} <= set(table.columns):
-            axes.vlines(x, table["low"].to_numpy(), table["high"].to_numpy(), color=_BAR, alpha=0.4)
-        axes.scatter(x, y, s=8 + 12 * np.log10(np.maximum(n, 1)), color=_BAR, zorder=3)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_aspect("equal")
-        axes.set_xlabel("promised precision")
-        axes.set_ylabel("observed precision")
-        axes.set_title(f"Calibration over {int(n.sum()):,} calls", loc="left")
-    return path
-
-
 def _alive(features: pl.DataFrame, column: str) -> pl.DataFrame:
     need_columns(features, column)
     if "dead" not in features.columns:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.reports.canvas import BAR, PALE, canvas_of_axes, need_columns
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.reports.canvas import bare_axes, need_columns, new_figure, save_figure
 
 if TYPE_CHECKING:

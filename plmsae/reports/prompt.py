@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from plmsae.errors import PlmsaeError
+from plmsae.core.errors import PlmsaeError
 from plmsae.reports.evidence import FeatureEvidence
 
 SYSTEM = """\

@@ -13,11 +13,11 @@ import torch
 from scipy.sparse import csr_array, vstack
 from torch import Tensor, nn
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae import formats, kernels
-from plmsae.sae.code import SparseCode
-from plmsae.sae.config import SaeConfig
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.normalize import normalize
+from plmsae.sae.sparse_code import SparseCode
 
 _ROWS_AT_ONCE = 4096
 
@@ -95,6 +95,15 @@ class Sae(nn.Module, ABC):
     def stack_levels(self, code: SparseCode) -> SparseCode:
         """Return a training code as one of ``n_levels * B`` rows, level after level."""
         return code
+
+    def take_settings(self, settings: TrainConfig) -> None:
+        """Take what an architecture needs of the settings of its training, before the first step.
+
+        Raises
+        ------
+        InputError
+            If it cannot be trained like that.
+        """
 
     def begin(self, x_BD: Tensor) -> None:
         """Fit what random weights leave open to the first batch (centred and scaled)."""
@@ -221,6 +230,19 @@ class Sae(nn.Module, ABC):
         self.b_enc_F.div_(target_factor)
         self.b_dec_D.div_(target_factor).add_(target_mean_D)
         self.rescale_extras(1 / target_factor)
+
+    def at(self, k: int) -> Sae:
+        """Return the SAE that keeps the `k` largest of each row, sharing this one's weights.
+
+        Raises
+        ------
+        InputError
+            If the architecture is good at its own k only, or `k` is out of range.
+        """
+        raise InputError(
+            f"the file says k = {self.config.k}, not {k}",
+            hint="only a hierarchical SAE is good at another",
+        )
 
     def save(self, folder: Path) -> None:
         """Write ``cfg.json`` and ``sae_weights.safetensors``, as SAELens does, atomically."""

@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from plmsae.atomic import atomic_path, write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_path, write_json
+from plmsae.core.errors import InputError, ResourceError
 from plmsae.sae.cache_files import (
     DTYPES,
     TENSOR_NAME,
@@ -78,7 +78,7 @@ def check_disk(folder: Path, n_bytes: int) -> None:
         "the activation cache needs %.1f GiB of %.1f GiB free", n_bytes / 2**30, free / 2**30
     )
     if n_bytes > free:
-        raise InputError(
+        raise ResourceError(
             f"the cache needs {n_bytes / 2**30:.1f} GiB, the disk has {free / 2**30:.1f}",
             where=folder,
             hint="take fewer layers or proteins, or train without a cache",

@@ -18,9 +18,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError
-from plmsae.sae.formats import read_json
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError
+from plmsae.sae.formats import read_config
 
 CacheDtype = Literal["float16", "bfloat16", "float32"]
 DTYPES: dict[str, torch.dtype] = {
@@ -80,7 +80,7 @@ def read_info(folder: Path) -> CacheInfo:
         If it is missing or malformed.
     """
     path = folder / "cache.json"
-    value = read_json(path)
+    value = read_config(path)
     layers, d = value.get("layers"), value.get("d")
     source = value.get("source")
     good = (
@@ -110,7 +110,7 @@ def read_shards(folder: Path) -> list[Shard]:
     shards = []
     seen: set[int] = set()
     for number, path in enumerate(sorted((folder / "shards").glob("[0-9]*.json"))):
-        value = read_json(path)
+        value = read_config(path)
         name = f"{number:05d}"
         items, lengths, sums = (value.get(key) for key in ("items", "lengths", "sha256"))
         if (

@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from plmsae.atomic import atomic_folder, write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import atomic_folder, write_json
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig, TrainConfig, differing_fields
-from plmsae.sae.formats import read_json
+from plmsae.sae.formats import read_config
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def load_checkpoint(folder: Path, config: SaeConfig, train_config: TrainConfig) 
     InputError
         If it is malformed, or was written under a configuration that gives another result.
     """
-    state = read_json(folder / "state.json")
+    state = read_config(folder / "state.json")
     if state.get("version") != _VERSION:
         raise InputError("checkpoint of another version", where=folder)
     for name, ours in (("config", config), ("train_config", train_config)):

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.sae.architecture import ARCHITECTURES
 from plmsae.sae.normalize import INPUT_NORMS, InputNorm
 
-Arch = Literal["topk", "batchtopk", "relu", "jumprelu", "matryoshka", "hierarchical"]
-ARCHS: tuple[str, ...] = get_args(Arch)
+Arch = str
+"""Name of an architecture: that of a module of `plmsae.sae.architectures`."""
 Target = Literal["input", "layer", "change"]
 TARGETS: tuple[str, ...] = get_args(Target)
-
-# Those that keep a number of latents by construction; the others are pressed towards it.
-_COUNTED = ("topk", "batchtopk", "matryoshka", "hierarchical")
-_N_LEVELS = {"matryoshka": 5, "hierarchical": 4}
 
 # One learning rate does not fit all widths: Adam's best one falls with the square root of d_sae
 # (Gao et al. 2024, "Scaling and evaluating sparse autoencoders", section A.3). The constant is for
@@ -63,9 +60,11 @@ class SaeConfig:
     """What is done to each row before anything else (see `plmsae.sae.normalize`)."""
 
     def __post_init__(self) -> None:
-        if self.arch not in ARCHS:
+        if self.arch not in ARCHITECTURES:
             raise InputError(
-                "unknown SAE architecture", value=str(self.arch), hint=f"one of {', '.join(ARCHS)}"
+                "unknown SAE architecture",
+                value=str(self.arch),
+                hint=f"one of {', '.join(ARCHITECTURES)}",
             )
         if self.input_norm not in INPUT_NORMS:
             raise InputError(
@@ -79,7 +78,7 @@ class SaeConfig:
             _positive("k", self.k)
             if self.k > self.d_sae:
                 raise InputError(f"k ({self.k}) must not exceed d_sae ({self.d_sae})")
-        elif self.arch in _COUNTED:
+        elif ARCHITECTURES[self.arch].needs_k:
             raise InputError(f"architecture {self.arch} needs k")
         self._settle_target()
         self._settle_levels()
@@ -109,8 +108,9 @@ class SaeConfig:
             raise InputError("a transcoder cannot apply b_dec to its input")
 
     def _settle_levels(self) -> None:
-        levels, n = tuple(self.levels), _N_LEVELS.get(self.arch, 0)
-        last = self.d_sae if self.arch == "matryoshka" else self.k or 0
+        architecture = ARCHITECTURES[self.arch]
+        levels, n = tuple(self.levels), architecture.n_levels
+        last = getattr(self, architecture.levels_of) or 0
         if not n and levels:
             raise InputError(f"architecture {self.arch} has no levels")
         if n and not levels:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 @runtime_checkable

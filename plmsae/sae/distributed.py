@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.base import Sae
 from plmsae.sae.config import TrainConfig
 from plmsae.sae.data import BatchSource, as_source

@@ -6,7 +6,6 @@ a latent; what it was is kept under ``metadata.plmsae``. Nothing here unpickles 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
@@ -17,10 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from plmsae.atomic import atomic_path, write_json
-from plmsae.errors import InputError, UnsafeArtifactError
-from plmsae.foreign_files import kind_of
-from plmsae.sae.config import ARCHS, SaeConfig
+from plmsae.core.atomic import atomic_path, write_json
+from plmsae.core.errors import InputError, NotFoundError, UnsafeArtifactError
+from plmsae.core.foreign_files import kind_of
+from plmsae.core.json_files import read_json
+from plmsae.sae.architecture import ARCHITECTURES
+from plmsae.sae.config import SaeConfig
 from plmsae.sae.normalize import INPUT_NORMS
 
 CONFIG_NAME = "cfg.json"
@@ -29,22 +30,6 @@ WEIGHTS_NAME = "sae_weights.safetensors"
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_WIDTH = 1 << 24
 _FLOATS = ("F64", "F32", "F16", "BF16")
-# Our architecture → what SAELens calls the class that computes the same function.
-_SAELENS_NAMES = {
-    "relu": "standard",
-    "topk": "topk",
-    "hierarchical": "topk",
-    "jumprelu": "jumprelu",
-    "batchtopk": "jumprelu",
-    "matryoshka": "jumprelu",
-}
-# Transcoders; SAELens has no class for the one of TopK, whose name follows its others.
-_TRANSCODER_NAMES = {
-    "standard": "transcoder",
-    "topk": "topk_transcoder",
-    "jumprelu": "jumprelu_transcoder",
-}
-_ARCHS = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu"}
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
@@ -71,7 +56,7 @@ def write_sae(folder: Path, config: SaeConfig, tensors: dict[str, Tensor]) -> No
     }
     if config.is_transcoder:
         cfg["d_out"] = config.d_target
-    if _SAELENS_NAMES[config.arch] == "topk":
+    if ARCHITECTURES[config.arch].saelens_name == "topk":
         cfg["k"] = config.k
         cfg["rescale_acts_by_decoder_norm"] = False
     (folder / CONFIG_NAME).unlink(missing_ok=True)
@@ -91,8 +76,8 @@ def read_sae(folder: Path) -> tuple[SaeConfig, dict[str, Tensor]]:
         ``threshold`` (d_sae,) where the architecture has one; float32, finite.
     """
     if not folder.is_dir():
-        raise InputError("no such SAE folder", where=folder)
-    config = _config_from(read_json(folder / CONFIG_NAME), folder / CONFIG_NAME)
+        raise NotFoundError("no such SAE folder", where=folder)
+    config = _config_from(read_config(folder / CONFIG_NAME), folder / CONFIG_NAME)
     weights = folder / WEIGHTS_NAME
     if not weights.is_file():
         pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
@@ -105,8 +90,7 @@ def read_sae(folder: Path) -> tuple[SaeConfig, dict[str, Tensor]]:
         raise InputError(f"{WEIGHTS_NAME} is missing", where=folder)
     d, f, out = config.d_in, config.d_sae, config.d_target
     shapes = {"W_enc": (d, f), "W_dec": (f, out), "b_enc": (f,), "b_dec": (out,)}
-    if _SAELENS_NAMES[config.arch] == "jumprelu":
-        shapes["threshold"] = (f,)
+    shapes |= dict.fromkeys(ARCHITECTURES[config.arch].sae.extra_names, (f,))
     tensors = read_tensors(weights, shapes)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -119,23 +103,13 @@ def read_sae(folder: Path) -> tuple[SaeConfig, dict[str, Tensor]]:
 def is_ours(folder: Path) -> bool:
     """Whether plmsae itself wrote the SAE in a folder."""
     path = folder / CONFIG_NAME
-    metadata = read_json(path).get("metadata") if path.is_file() else None
+    metadata = read_config(path).get("metadata") if path.is_file() else None
     return isinstance(metadata, dict) and isinstance(metadata.get("plmsae"), dict)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """Read a small JSON object."""
-    if not path.is_file():
-        raise InputError(f"{path.name} is missing", where=path.parent)
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise UnsafeArtifactError("too large for a configuration", where=path)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError("not valid JSON", where=path, hint=str(error)) from error
-    if not isinstance(value, dict):
-        raise InputError("not a JSON object", where=path)
-    return value
+    return read_json(path, max_bytes=_MAX_CONFIG_BYTES)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -182,8 +156,8 @@ def _config_from(cfg: dict[str, Any], path: Path) -> SaeConfig:
     ours = ours if isinstance(ours, dict) else {}
     stored = cfg.get("architecture")
     is_transcoder = str(stored).endswith("transcoder")
-    arch = ours.get("arch", _arch_of(stored))
-    if arch not in ARCHS or _stored_name(arch, is_transcoder) != stored:
+    arch = str(ours.get("arch", _arch_of(stored)))
+    if arch not in ARCHITECTURES or _stored_name(arch, is_transcoder) != stored:
         raise InputError(
             "unknown or contradictory architecture", where=path, value=f"{stored}, {arch}"
         )
@@ -230,21 +204,27 @@ def _config_from(cfg: dict[str, Any], path: Path) -> SaeConfig:
 
 
 def _stored_name(arch: str, is_transcoder: bool) -> str:
-    name = _SAELENS_NAMES[arch]
-    return _TRANSCODER_NAMES[name] if is_transcoder else name
+    name = ARCHITECTURES[arch].saelens_name
+    if not is_transcoder:
+        return name
+    # SAELens has no class for the transcoder of TopK, whose name follows its others.
+    return "transcoder" if name == "standard" else f"{name}_transcoder"
 
 
-def _arch_of(stored: object) -> str | None:
+def _arch_of(stored: object) -> str:
     """Return the architecture that computes what SAELens calls `stored`."""
-    for name, arch in _ARCHS.items():
-        if stored in (name, _TRANSCODER_NAMES[name]):
-            return arch
-    return None
+    for name, architecture in ARCHITECTURES.items():
+        if architecture.is_saelens_class and stored in (
+            _stored_name(name, is_transcoder=False),
+            _stored_name(name, is_transcoder=True),
+        ):
+            return name
+    return ""
 
 
 def _check_threshold(config: SaeConfig, threshold_F: Tensor, path: Path) -> None:
     low = float(threshold_F.min())
     if low < 0 or not math.isfinite(low):
         raise InputError("threshold must not be negative", where=path, value=str(low))
-    if config.arch in ("batchtopk", "matryoshka") and float(threshold_F.max()) != low:
+    if ARCHITECTURES[config.arch].one_threshold and float(threshold_F.max()) != low:
         raise InputError(f"the thresholds of a {config.arch} SAE must all be equal", where=path)

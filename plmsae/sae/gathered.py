@@ -43,6 +43,18 @@ def gathered_dots(
         sampled: Tensor = torch.sparse.sampled_addmm(pattern, x_BD, W_FD.t(), beta=0.0)
         return sampled.values()
     assert rows_S is not None  # noqa: S101 (for the type checker)
+    return bag_dots(indices_S, offsets, rows_S, x_BD, W_FD)
+
+
+def bag_dots(
+    indices_S: Tensor, offsets: Tensor, rows_S: Tensor, x_BD: Tensor, W_FD: Tensor
+) -> Tensor:
+    """Return the same by the kernel with which torch differentiates an embedding bag's weights.
+
+    torch has no public name for it: by way of `embedding_bag` and autograd the bags themselves
+    would be computed too, in about the same time. Should a new version of torch break it,
+    ``tests/sae/test_sae_gathered.py`` says so, on a CPU as well.
+    """
     dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
         x_BD, W_FD, indices_S, offsets[:-1], rows_S, 0, -1
     )

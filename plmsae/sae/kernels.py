@@ -16,9 +16,9 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from plmsae.sae import candidates, screening
-from plmsae.sae.code import SparseCode, row_offsets
+from plmsae.sae import topk_cpu, topk_cuda
 from plmsae.sae.gathered import gathered_dots
+from plmsae.sae.sparse_code import SparseCode, row_offsets
 
 # Small enough to stay near the last-level cache between GEMM and selection, large enough that the
 # GEMM does not spend its time packing the same weights again for each chunk.
@@ -33,12 +33,12 @@ def select_topk(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> SparseCode:
     Exact: an entry among the k largest lies in one of the k groups with the largest maxima, so
     only those groups are searched. Ties at the k-th value are broken arbitrarily but repeatably.
     """
-    if candidates.are_worthwhile(x_BD, W_FD):
-        found = candidates.topk(x_BD, W_FD, b_F, k)
+    if topk_cpu.are_worthwhile(x_BD, W_FD):
+        found = topk_cpu.topk(x_BD, W_FD, b_F, k)
         if found is not None:
             return _with_unsettled(*found, x_BD, W_FD, b_F, k)
-    elif screening.are_worthwhile(x_BD, W_FD):
-        screened = screening.topk(x_BD, W_FD, b_F, k)
+    elif topk_cuda.are_worthwhile(x_BD, W_FD):
+        screened = topk_cuda.topk(x_BD, W_FD, b_F, k)
         if screened is not None:
             return _settled(screened, x_BD, W_FD, b_F)
     return _select_topk(x_BD, W_FD, b_F, k)
@@ -63,7 +63,7 @@ def _with_unsettled(
     return SparseCode.from_topk(values_BK, indices_BK)
 
 
-def _settled(found: screening.Found, x_BD: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCode:
+def _settled(found: topk_cuda.SettledTopk, x_BD: Tensor, W_FD: Tensor, b_F: Tensor) -> SparseCode:
     """Replace, in place, the rows that only float32 can settle."""
     rest = (~found.settled).nonzero().squeeze(1)
     if rest.numel():
@@ -88,10 +88,10 @@ def select_above(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, threshold_F: Tensor) -
 
     Groups whose largest margin over the threshold is not positive are skipped whole.
     """
-    if candidates.are_worthwhile(x_BD, W_FD):
-        return candidates.above(x_BD, W_FD, b_F, threshold_F)
-    if screening.are_worthwhile(x_BD, W_FD):
-        return screening.above(x_BD, W_FD, b_F, threshold_F)
+    if topk_cpu.are_worthwhile(x_BD, W_FD):
+        return topk_cpu.above(x_BD, W_FD, b_F, threshold_F)
+    if topk_cuda.are_worthwhile(x_BD, W_FD):
+        return topk_cuda.above(x_BD, W_FD, b_F, threshold_F)
     width = _group_width(W_FD.shape[0])
     values, indices, hit_rows = [], [], []
     for rows, grouped in _preactivations(x_BD, W_FD, b_F - threshold_F):

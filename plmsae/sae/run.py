@@ -11,13 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError, TrainingDivergedError
 from plmsae.sae import distributed
 from plmsae.sae.base import Sae
 from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, save_checkpoint
-from plmsae.sae.pace import Pace
 from plmsae.sae.step import StepResult
+from plmsae.sae.throughput import Throughput
 from plmsae.sae.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -38,12 +38,12 @@ class TrainResult(NamedTuple):
     """The metrics of the last step (see `train`)."""
     steps: int
     """Steps done in all, those before a resume included."""
-    pace: Pace
+    throughput: Throughput
     """Rate and waiting over the whole run, from its first batch to its last step (since the resume,
     if there was one)."""
 
 
-class Run:
+class TrainingRun:
     """A `Trainer` with what surrounds it; where batches come from is not its business.
 
     Parameters
@@ -72,7 +72,7 @@ class Run:
         self.checkpoint_dir = checkpoint_dir
         self.metrics: dict[str, float] = {}
         self.last_checkpoint = time.monotonic()
-        self.window, self.pace = Pace(), Pace()
+        self.window, self.throughput = Throughput(), Throughput()
 
     @property
     def steps(self) -> int:
@@ -102,11 +102,11 @@ class Run:
             self._log(result, fvu, lr, seen_BD.shape[0])
         if saves:
             self._save()
-        self.pace.add(vectors, waited)
+        self.throughput.add(vectors, waited)
 
     def result(self) -> TrainResult:
         """Return what has been trained."""
-        return TrainResult(self.trainer.finished_sae(), self.metrics, self.steps, self.pace)
+        return TrainResult(self.trainer.finished_sae(), self.metrics, self.steps, self.throughput)
 
     def _check_finite(self, result: StepResult, x_BD: Tensor) -> None:
         if torch.isfinite(result.loss):
@@ -116,7 +116,7 @@ class Run:
                 f"the activations of step {self.steps} hold values that are not finite",
                 hint="run the protein language model in float32 or bfloat16, not float16",
             )
-        raise InputError(
+        raise TrainingDivergedError(
             f"training diverged: the loss is not finite at step {self.steps}",
             hint=_lower(self.trainer.lr),
         )
@@ -127,7 +127,7 @@ class Run:
         error = result.residual.square().sum(dtype=torch.float64)
         fvu = float(error / variance)
         if fvu > _DIVERGED_FVU:
-            raise InputError(
+            raise TrainingDivergedError(
                 f"training diverged: FVU is {fvu:.3g} at step {self.steps}",
                 hint=_lower(lr),
             )
@@ -154,11 +154,11 @@ class Run:
         logger.debug("step %d: %s", self.steps, self.metrics)
         if self.on_metrics is not None and distributed.rank() == 0:
             self.on_metrics(self.steps, dict(self.metrics))
-        self.window = Pace()
+        self.window = Throughput()
 
     def begin(self) -> None:
         """Measure rate and stalls from now on."""
-        self.window, self.pace = Pace(), Pace()
+        self.window, self.throughput = Throughput(), Throughput()
 
     def _checkpoint_is_due(self) -> bool:
         if self.checkpoint_dir is None or distributed.rank() > 0:
@@ -173,7 +173,7 @@ class Run:
         checkpoint = Checkpoint(trainer.state_tensors(), scalars)
         # The loss is of the weights before the step: a step can break them all the same.
         if not all(t.isfinite().all() for t in checkpoint.tensors.values()):
-            raise InputError(
+            raise TrainingDivergedError(
                 f"training diverged: the weights are not finite after step {self.steps}",
                 hint=_lower(trainer.lr),
             )

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from plmsae.sae import kernels
 from plmsae.sae.base import Sae
-from plmsae.sae.code import SparseCode
+from plmsae.sae.sparse_code import SparseCode
 
 # Up to so many times the dead latents a row may have active, all products with them are dense.
 _DENSE_DEAD = 16

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from plmsae.errors import InputError, is_out_of_memory
+from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
 from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.data import BatchSource, as_source
 from plmsae.sae.distributed import combine_scaling
-from plmsae.sae.run import Probe, Run, TrainResult
+from plmsae.sae.run import Probe, TrainingRun, TrainResult
 from plmsae.sae.scaling import Scaling, measure_scaling
 from plmsae.sae.trainer import Trainer
 
@@ -161,7 +161,7 @@ def _train_all(
     for job, checkpoint, callback, folder in zip(jobs, found, callbacks, folders, strict=True):
         with _out_of_memory_is_said(job):
             trainer = _new(job, first) if checkpoint is None else _resumed(job, checkpoint)
-        runs.append(Run(trainer, callback, folder, job.probe))
+        runs.append(TrainingRun(trainer, callback, folder, job.probe))
         if checkpoint is not None:
             runs[-1].metrics = dict(checkpoint.scalars.get("metrics", {}))
     del first
@@ -172,7 +172,9 @@ def _train_all(
     return [run.result() for run in runs]
 
 
-def _run_to_the_end(runs: list[Run], jobs: list[Job], stream: Iterator[Any], position: int) -> None:
+def _run_to_the_end(
+    runs: list[TrainingRun], jobs: list[Job], stream: Iterator[Any], position: int
+) -> None:
     """Give each batch to the runs that are at its position; those that are further on wait."""
     begin = position
     while active := [(run, job) for run, job in zip(runs, jobs, strict=True) if not run.is_done]:
@@ -203,7 +205,7 @@ def _out_of_memory_is_said(job: Job) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise InputError(
+        raise ResourceError(
             f"out of memory while training {job.config.d_sae} latents on batches of "
             f"{job.train_config.batch_size}",
             hint="lower batch_size or d_sae",

@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
 from plmsae.sae import distributed
-from plmsae.sae.architectures.penalised import Penalised
 from plmsae.sae.base import Sae
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.model import build_sae
@@ -57,11 +55,7 @@ class Trainer:
         self.scaling = scaling.to(device)
         self.target_scaling = None if target_scaling is None else target_scaling.to(device)
         self.sae: Sae = build_sae(config, seed=train_config.seed).to(device)
-        if isinstance(self.sae, Penalised):
-            if train_config.sparsity_coefficient is not None:
-                self.sae.hold_penalty(train_config.sparsity_coefficient)
-            elif config.k is None:
-                raise InputError(f"training {config.arch} needs k or sparsity_coefficient")
+        self.sae.take_settings(train_config)
         self.step_count = 0
         self._optimizer = torch.optim.Adam(self.sae.parameters(), fused=True)
         self._since_fired_F = torch.zeros(config.d_sae, dtype=torch.int64, device=device)

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from plmsae.concepts.hiding import class_of, hide_labels
+from plmsae.concepts.labels.label_holdout import class_of, hide_labels
 from plmsae.scoring.folder import ScoreFolder
+from plmsae.scoring.hierarchy import keep_most_specific
 from plmsae.scoring.overlap import overlaps
-from plmsae.scoring.promise import is_trusted, promise
+from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
 from plmsae.scoring.schema import ANNOTATIONS, empty_frame
 from plmsae.scoring.truth import check_against_truth
 
@@ -60,7 +61,8 @@ def backtest(
         concept of the model, if a label of it was hidden or proposed. Precision
         intervals count homology clusters.
     """
-    rows = labels.select("accession", "start", "end", "concept")
+    kind = [name for name in ("kind",) if name in labels.columns]
+    rows = labels.select("accession", "start", "end", "concept", *kind)
     # Whole classes, so that no label the model does not know gives away one that it does.
     classes = concepts.select(class_of(pl.col("concept")).unique().alias("class"))["class"]
     ours = class_of(pl.col("concept")).is_in(classes.implode())
@@ -75,7 +77,10 @@ def backtest(
             for index in range(folder.manifest().n_parts)
         ]
         calls = pl.concat([empty_frame(ANNOTATIONS), *silent])
-        proposals = promise(calls, concepts, hide_share).filter(is_trusted(min_precision))
+        proposals = proposal_precision(calls, concepts, hide_share).filter(
+            is_trusted(min_precision)
+        )
+        proposals = keep_most_specific(proposals)
         table = check_against_truth(proposals, rows, kept, clusters=clusters)
         table = table.join(concepts.select("concept").unique(), on="concept", how="semi")
         found.append(table.select(pl.lit(hiding).alias("hiding"), pl.all()).sort("concept"))

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from plmsae.errors import InputError, PlmsaeError, is_out_of_memory
+from plmsae.core.errors import InputError, PlmsaeError, is_out_of_memory
 from plmsae.proteins.records import Protein, Rejected
 
 if TYPE_CHECKING:
     import polars as pl
     from scipy.sparse import csr_array
 
-    from plmsae.concepts.callers import Callers
+    from plmsae.concepts.calling.callers import Callers
     from plmsae.encode import Encoder
     from plmsae.plm.model import Device, Precision
 
@@ -30,7 +30,7 @@ class SequenceEncoder(Protocol):
 
 
 class ModelMeta(Protocol):
-    """What scoring needs of `plmsae.bundle.BundleMeta`."""
+    """What scoring needs of `plmsae.bundle.meta.BundleMeta`."""
 
     @property
     def plm(self) -> str:
@@ -40,6 +40,11 @@ class ModelMeta(Protocol):
     @property
     def plm_revision(self) -> str:
         """Exact revision of its weights."""
+        ...
+
+    @property
+    def plm_vocabulary(self) -> str:
+        """Fingerprint of its vocabulary; empty if it is not known."""
         ...
 
     @property
@@ -69,7 +74,7 @@ class ModelMeta(Protocol):
 
 
 class ModelBundle(Protocol):
-    """What scoring needs of `plmsae.bundle.Bundle`."""
+    """What scoring needs of `plmsae.bundle.reading.Bundle`."""
 
     @property
     def path(self) -> Path:
@@ -148,6 +153,13 @@ def load_encoder(
             f"the PLM {meta.plm} is here at revision {plm.revision}, the SAE was trained on "
             f"{meta.plm_revision}",
             where=bundle.path,
+        )
+    if meta.plm_vocabulary and plm.vocabulary.fingerprint != meta.plm_vocabulary:
+        raise InputError(
+            f"the PLM {meta.plm} reads proteins with another vocabulary here than the one that the "
+            "SAE was trained with",
+            where=bundle.path,
+            hint="use the tokenizer files of the checkpoint that it was trained on",
         )
     sae = load_sae(bundle.path / "sae", device=plm.device)
     return Encoder(plm, meta.layer, sae, unit="protein" if meta.unit == "protein" else "residue")

@@ -10,32 +10,31 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import polars as pl
-
-from plmsae.atomic import write_json
-from plmsae.errors import InputError, PlmsaeError, printable
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError, PlmsaeError, printable
+from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
-from plmsae.proteins.stream import is_stream, source_name
+from plmsae.proteins.stream import is_stream
 from plmsae.scoring.annotate import Annotator
-from plmsae.scoring.encoding import ModelBundle, SequenceEncoder, encode_part, load_encoder
-from plmsae.scoring.folder import PartRecord, ScoreFolder, file_sha256
+from plmsae.scoring.encoding import ModelBundle, load_encoder
+from plmsae.scoring.executors import local
+from plmsae.scoring.folder import PartRecord, ScoreFolder
 from plmsae.scoring.manifest import Manifest, RunIdentity
-from plmsae.scoring.parts import Part, Survey, Tally, cut, survey
-from plmsae.scoring.schema import REJECTED, TABLES, empty_frame, write_table
+from plmsae.scoring.part_scoring import EncoderSource, OnChunk, PartScorer
+from plmsae.scoring.parts import PART_RESIDUES, InputTally, Part, Survey, cut
+from plmsae.scoring.spool import Spool, spooled
 
 _log = logging.getLogger(__name__)
 
-EncoderSource = SequenceEncoder | Callable[[], SequenceEncoder]
-"""An encoder, or a function that makes one: called only if something is left to score."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class ScoreProgress:
     """How far a run is; handed to the progress callback after every chunk and every part."""
 
     proteins: int
@@ -52,22 +51,32 @@ class Progress:
     """Residues in the input; None where it is a stream."""
 
 
+class Executor(Protocol):
+    """A function that has parts scored, here or elsewhere; `executors.local.run` is one."""
+
+    def __call__(
+        self, parts: Iterable[Part], scorer: PartScorer, on_chunk: OnChunk, /
+    ) -> Iterator[tuple[Part, PartRecord]]:
+        """Yield each part with its record, in any order."""
+        ...
+
+
 class OnProgress(Protocol):
     """A function that draws progress."""
 
-    def __call__(self, progress: Progress, /) -> None:
+    def __call__(self, progress: ScoreProgress, /) -> None:
         """Take the state of the run."""
         ...
 
 
 def score(
-    source: str | Path,
+    source: str | Path | Spool,
     bundle: ModelBundle,
     out: str | Path,
     *,
     model_uri: str,
     encoder: EncoderSource | None = None,
-    part_residues: int = 200_000,
+    part_residues: int = PART_RESIDUES,
     write_features: bool = False,
     strict: bool = False,
     min_precision: float | None = None,
@@ -75,16 +84,19 @@ def score(
     progress: OnProgress | None = None,
     resume: bool = True,
     settings: Mapping[str, str] | None = None,
+    executor: Executor = local.run,
 ) -> Manifest:
     """Score every protein of an input and write the score folder.
 
-    Memory follows `part_residues`, not the number of proteins. A file is read twice: first to find
-    a broken record before hours are spent, and to know the total; a pipe is read once.
+    Memory follows `part_residues`, not the number of proteins. A file is parsed before anything is
+    scored, to find a broken record before hours are spent, and to know the total; what was read is
+    kept in a temporary folder. A pipe is scored as it comes.
 
     Parameters
     ----------
-    source : str or Path
-        FASTA or UniProt TSV, plain or compressed; a pipe, or ``-`` for standard input.
+    source : str, Path or Spool
+        FASTA or UniProt TSV, plain or compressed; a pipe, or ``-``. Or such an input as it
+        was parsed already; `part_residues` and `strict` are then those it was parsed with.
     bundle : ModelBundle
         The registered model.
     out : str or Path
@@ -102,7 +114,7 @@ def score(
     min_precision : float, optional
         Write only annotations whose measured ``precision_low`` is at least this, and none of
         concepts for which the annotator found nothing that is, at this precision or a lower one
-        (`plmsae.concepts.calibration.highest_bar`); 0 writes all that were measured. By default the
+        (`calibration.highest_bar`); 0 writes all that were measured. By default the
         bundle's own.
     unmeasured : bool
         Write all annotations, also of concepts that abstain or whose precision was never measured:
@@ -114,6 +126,8 @@ def score(
         Keep parts that an earlier run finished; otherwise the folder is started over.
     settings : mapping of str to str, optional
         What else the numbers depend on (device, dtype); recorded, and must fit on resume.
+    executor : callable, optional
+        Where parts are scored; by default one after another in this process.
 
     Returns
     -------
@@ -126,73 +140,58 @@ def score(
         If the input or an argument is wrong, no record can be used, the folder belongs to
         another run or input, or another run is writing it.
     """
+    if isinstance(source, Spool):
+        part_residues, strict = source.part_residues, source.strict
     check_arguments(out, min_precision=min_precision, part_residues=part_residues)
-
-    def parts() -> Iterator[Part]:
-        from plmsae.proteins.reading import read_proteins
-
-        return cut(read_proteins(source, strict=strict), part_residues)
-
     if min_precision is None:
         min_precision = bundle.meta.min_precision
-    # Before the folder is made: a bad input leaves nothing behind.
-    expected = None if is_stream(source) else survey(parts())
-    if expected is not None and not expected.n_proteins:
-        raise _none_usable(expected.n_read, source_name(source), next(parts()).rejected[0])
-    identity = identify(
-        bundle,
-        model_uri=model_uri,
-        part_residues=part_residues,
-        write_features=write_features,
-        min_precision=min_precision,
-        unmeasured=unmeasured,
-        settings=settings or {},
-    )
-    annotator = Annotator(
-        bundle, model_uri=model_uri, min_precision=min_precision, unmeasured=unmeasured
-    )
-    folder = ScoreFolder(Path(out))
-    with folder.lock():
+    with ExitStack() as stack:
+        # Before the folder is made: a bad input leaves nothing behind.
+        spool = source if isinstance(source, Spool) else None
+        if spool is None and not is_stream(str(source)):
+            spool = stack.enter_context(spooled(str(source), part_residues, strict=strict))
+        if spool is not None and not spool.survey.n_proteins:
+            raise _none_usable(spool.survey.n_read, spool.name, next(spool.parts()).rejected[0])
+        meta = bundle.meta
+        identity = RunIdentity(
+            model_uri=model_uri,
+            model_sha256=bundle.digest,
+            plm=meta.plm,
+            plm_revision=meta.plm_revision,
+            layer=meta.layer,
+            unit=meta.unit,
+            part_residues=part_residues,
+            write_features=write_features,
+            min_precision=min_precision,
+            unmeasured=unmeasured,
+            settings=dict(settings or {}),
+        )
+        annotator = Annotator(
+            bundle, model_uri=model_uri, min_precision=min_precision, unmeasured=unmeasured
+        )
+        folder = ScoreFolder(Path(out))
+        stack.enter_context(folder.lock())
         folder.begin(identity, resume=resume)
+        scorer = PartScorer(
+            annotator=annotator,
+            source=encoder if encoder is not None else lambda: load_encoder(bundle),
+            folder=folder,
+            chunk_residues=max(1, part_residues // 8),
+            write_features=write_features,
+            strict=strict,
+        )
         run = _Run(
             folder=folder,
-            annotator=annotator,
-            encoder=encoder if encoder is not None else lambda: load_encoder(bundle),
             identity=identity,
             strict=strict,
-            expected=expected,
+            expected=None if spool is None else spool.survey,
             on_progress=progress,
         )
-        for part in parts():
-            run.take(part)
-        return run.finish(printable(Path(source).name))
-
-
-def identify(
-    bundle: ModelBundle,
-    *,
-    model_uri: str,
-    part_residues: int,
-    write_features: bool,
-    min_precision: float,
-    unmeasured: bool,
-    settings: Mapping[str, str],
-) -> RunIdentity:
-    """Return what decides a run's output beside its input."""
-    meta = bundle.meta
-    return RunIdentity(
-        model_uri=model_uri,
-        model_sha256=bundle.digest,
-        plm=meta.plm,
-        plm_revision=meta.plm_revision,
-        layer=meta.layer,
-        unit=meta.unit,
-        part_residues=part_residues,
-        write_features=write_features,
-        min_precision=min_precision,
-        unmeasured=unmeasured,
-        settings=dict(settings),
-    )
+        stream = "-" if spool else str(source)
+        parts = spool.parts() if spool else cut(read_proteins(stream, strict=strict), part_residues)
+        for part, record in executor(run.left(parts), scorer, run.tell):
+            run.take(part, record)
+        return run.finish(printable(Path(stream).name) if spool is None else spool.name)
 
 
 def check_arguments(
@@ -213,58 +212,56 @@ def check_arguments(
 
 
 class _Run:
-    """One run over one folder: takes parts in order, then finishes."""
+    """One run over one folder: keeps what is done, counts what is scored, then finishes."""
 
     def __init__(
         self,
         *,
         folder: ScoreFolder,
-        annotator: Annotator,
-        encoder: EncoderSource,
         identity: RunIdentity,
         strict: bool,
         expected: Survey | None,
         on_progress: OnProgress | None,
     ) -> None:
         self._folder = folder
-        self._annotator = annotator
-        self._source = encoder
-        self._encoder: SequenceEncoder | None = None
         self._identity = identity
         self._strict = strict
         self._expected = expected
         self._on_progress = on_progress
-        self._tally = Tally()
-        self._records: list[PartRecord] = []
+        self._tally = InputTally()
+        self._records: dict[int, PartRecord] = {}
         self._reused_parts = self._reused_residues = 0
         self._done_proteins = self._done_residues = 0
         self._started = time.time()
         self._clock = time.perf_counter()
 
-    def take(self, part: Part) -> None:
-        """Score one part, or keep what an earlier run made of it."""
-        sha256 = part.sha256
-        self._tally.add(part, sha256)
-        record = self._folder.done(part.index, sha256)
-        if record is None:
-            record = self._score(part, sha256)
-        else:
-            self._keep(part, record)
+    def left(self, parts: Iterable[Part]) -> Iterator[Part]:
+        """Yield the parts to score; keep those that an earlier run finished."""
+        for part in parts:
+            sha256 = part.sha256
+            self._tally.add(part, sha256)
+            record = self._folder.done(part.index, sha256)
+            if record is None:
+                yield part
+            else:
+                self._keep(part, record)
+                self.take(part, record)
+
+    def take(self, part: Part, record: PartRecord) -> None:
+        """Count a finished part."""
         if record.n_read != part.n_read or record.n_scored + record.n_rejected != part.n_read:
             raise PlmsaeError(
                 f"part {part.index}: {part.n_read} records read, {record.n_scored} scored, "
                 f"{record.n_rejected} rejected"
             )
-        self._records.append(record)
-        self._tell(0, 0)
+        self._records[part.index] = record
+        self.tell(0, 0)
 
     def finish(self, name: str) -> Manifest:
         """Check that everything is accounted for and write timing and manifest."""
         self._folder.refuse_parts_after(len(self._records))
         found = self._tally.survey()
-        if self._expected is not None and found != self._expected:
-            raise InputError("the input changed while it was being scored", where=name)
-        records = self._records
+        records = [self._records[index] for index in sorted(self._records)]
         if found.n_read and not any(record.n_scored for record in records):
             first = Rejected(**self._folder.read("rejected", 0).row(0, named=True))
             self._folder.clear()
@@ -278,6 +275,7 @@ class _Run:
             n_rejected=sum(record.n_rejected for record in records),
             n_residues=sum(record.n_residues for record in records),
             n_annotations=sum(record.n_annotations for record in records),
+            n_implied=sum(record.n_implied for record in records),
             n_features=sum(record.n_features or 0 for record in records)
             if self._identity.write_features
             else None,
@@ -299,65 +297,18 @@ class _Run:
         self._done_proteins += len(part.proteins)
         self._done_residues += part.n_residues
 
-    def _score(self, part: Part, sha256: str) -> PartRecord:
-        # A manifest from an earlier, complete run must not stand while a part is being remade.
-        self._folder.manifest_path.unlink(missing_ok=True)
-        encoder = self._load()
-        encoded = encode_part(
-            encoder,
-            part.proteins,
-            unit=self._annotator.unit,
-            d_sae=self._annotator.d_sae,
-            chunk_residues=max(1, self._identity.part_residues // 8),
-            strict=self._strict,
-            on_chunk=self._tell,
-        )
-        annotations = self._annotator.annotations(encoded)
-        rejected = (*part.rejected, *encoded.rejected)
-        tables = {
-            "annotations": annotations,
-            "proteins": self._annotator.proteins(encoded, annotations, window=_window(encoder)),
-            "rejected": _rejected_frame(rejected),
-        }
-        if self._identity.write_features:
-            tables["features"] = self._annotator.features(encoded)
-        files = {}
-        for name in TABLES:
-            if name in tables:
-                path = self._folder.table(name, part.index)
-                write_table(path, tables[name], TABLES[name])
-                files[path.relative_to(self._folder.root).as_posix()] = file_sha256(path)
-        record = PartRecord(
-            index=part.index,
-            input_sha256=sha256,
-            n_read=part.n_read,
-            n_scored=len(tables["proteins"]),
-            n_rejected=len(rejected),
-            n_residues=sum(len(protein.sequence) for protein in encoded.proteins),
-            n_annotations=len(annotations),
-            n_features=len(tables["features"]) if "features" in tables else None,
-            files=files,
-        )
-        self._folder.finish_part(record)
-        return record
-
-    def _load(self) -> SequenceEncoder:
-        if self._encoder is None:
-            source = self._source
-            self._encoder = source() if callable(source) else source
-        return self._encoder
-
-    def _tell(self, proteins: int, residues: int) -> None:
+    def tell(self, proteins: int, residues: int) -> None:
+        """Report that a chunk of so many proteins and residues is done."""
         self._done_proteins += proteins
         self._done_residues += residues
         if self._on_progress is not None:
             expected = self._expected
             self._on_progress(
-                Progress(
+                ScoreProgress(
                     proteins=self._done_proteins,
                     residues=self._done_residues,
                     reused_residues=self._reused_residues,
-                    annotations=sum(record.n_annotations for record in self._records),
+                    annotations=sum(record.n_annotations for record in self._records.values()),
                     total_proteins=expected.n_proteins if expected else None,
                     total_residues=expected.n_residues if expected else None,
                 )
@@ -379,28 +330,17 @@ class _Run:
         )
 
 
-def _none_usable(n_read: int, name: str, first: Rejected) -> InputError:
-    """Return the error for an input of which every record was rejected."""
-    return InputError(
-        f"no record can be used, of {n_read:,}; the first: {first.reason} ({first.where})",
-        where=name,
-    )
-
-
-def _window(encoder: SequenceEncoder) -> int | None:
-    """Return the longest sequence the PLM reads at once, where the encoder has one to ask."""
-    limit = getattr(getattr(encoder, "plm", None), "max_residues", None)
-    return None if limit is None else int(limit)
-
-
-def _rejected_frame(rejected: tuple[Rejected, ...]) -> pl.DataFrame:
-    rows = [(record.accession, record.where, record.reason) for record in rejected]
-    return pl.DataFrame(rows, schema=empty_frame(REJECTED).schema, orient="row")
-
-
 def _outputs_sha256(records: list[PartRecord]) -> str:
     digest = hashlib.sha256()
     for record in records:
         for name in sorted(record.files):
             digest.update(f"{name} {record.files[name]}\n".encode())
     return digest.hexdigest()
+
+
+def _none_usable(n_read: int, name: str, first: Rejected) -> InputError:
+    """Return the error for an input of which every record was rejected."""
+    return InputError(
+        f"no record can be used, of {n_read:,}; the first: {first.reason} ({first.where})",
+        where=name,
+    )

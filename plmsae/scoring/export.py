@@ -1,4 +1,4 @@
-"""Score folders as GFF3, as a table, as UniProt's own table and as JSON lines.
+"""Score folders in the formats of `scoring.exporters`.
 
 All stream part by part in input order, and a file appears whole or not at all.
 """
@@ -6,44 +6,25 @@ All stream part by part in input order, and a file appears whole or not at all.
 from __future__ import annotations
 
 import io
-import json
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO
 
-from plmsae.atomic import atomic_path
-from plmsae.errors import InputError
-from plmsae.proteins.features import Feature, render_features
+from plmsae.core.atomic import atomic_path
+from plmsae.scoring.exporter import find_exporter
 from plmsae.scoring.folder import ScoreFolder
-from plmsae.scoring.schema import ANNOTATIONS
-from plmsae.scoring.uniprot_names import SO_TERMS, as_feature, column_of, so_term
-
-ExportFormat = Literal["gff3", "tsv", "uniprot", "jsonl"]
-
-EVIDENCE = "ECO:0008006"
-"""Deep learning neural network method evidence used in automatic assertion (Evidence and
-Conclusion Ontology, release 2024-07-19)."""
-
-SHOWN_LATENTS = 3
-"""How many latents a GFF3 line names; the Parquet files have all."""
-
-Row = dict[str, Any]
 
 
-def export(out_dir: str | Path, format: ExportFormat, target: str | Path) -> int:
+def export(out_dir: str | Path, format: str, target: str | Path) -> int:
     """Write the annotations of a complete score folder in another format.
 
     Parameters
     ----------
     out_dir : str or Path
         A folder that `plmsae.scoring.engine.score` completed.
-    format : {"gff3", "tsv", "uniprot", "jsonl"}
-        ``gff3``: GFF3 1.26, one line per annotation. ``tsv``: one line per annotation, with score
-        and precision; the columns are those of the Parquet files. ``uniprot``: one line per
-        protein, in the columns and feature syntax of the UniProt website's export. ``jsonl``: one
-        object per record, rejected records included.
+    format : str
+        Name of a module of `scoring.exporters`: ``gff3``, ``jsonl``, ``tsv``, ``uniprot``.
     target : str or Path
         The file; ``-`` for standard output.
 
@@ -57,12 +38,10 @@ def export(out_dir: str | Path, format: ExportFormat, target: str | Path) -> int
     InputError
         If the folder is not complete or the format is unknown.
     """
-    if format not in get_args(ExportFormat):
-        formats = ", ".join(get_args(ExportFormat))
-        raise InputError("unknown export format", value=str(format), hint=f"known: {formats}")
+    exporter = find_exporter(format)
     folder = ScoreFolder(Path(out_dir))
     folder.manifest()
-    lines = _WRITERS[format](folder)
+    lines = exporter.lines(folder)
     if str(target) == "-":
         return _write_to_stdout(lines)
     with (
@@ -91,137 +70,3 @@ def _write_to_stdout(lines: Iterable[tuple[str, int]]) -> int:
         return _write(handle, lines)
     finally:
         handle.detach()  # flushes, and leaves the stream open for whatever is printed next
-
-
-def _proteins(folder: ScoreFolder) -> Iterator[tuple[Row, list[Row]]]:
-    """Yield each scored protein with its annotations, in input order."""
-    for index in range(folder.manifest().n_parts):
-        by_accession: defaultdict[str, list[Row]] = defaultdict(list)
-        for row in folder.read("annotations", index).iter_rows(named=True):
-            by_accession[row["accession"]].append(row)
-        for protein in folder.read("proteins", index).iter_rows(named=True):
-            yield protein, by_accession.pop(protein["accession"], [])
-
-
-# GFF3: https://github.com/The-Sequence-Ontology/Specifications/blob/master/gff3.md (version 1.26)
-
-_SEQID_SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:^*$@!+_?-|"
-
-
-def _gff3(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
-    yield "##gff-version 3\n", 0
-    for protein, rows in _proteins(folder):
-        seqid = _gff3_seqid(protein["accession"])
-        lines = [f"##sequence-region {seqid} 1 {protein['length']}\n"]
-        lines += [_gff3_line(seqid, row, number) for number, row in enumerate(rows, 1)]
-        yield "".join(lines), len(rows)
-
-
-def _gff3_line(seqid: str, row: Row, number: int) -> str:
-    term = so_term(row["concept"])
-    attributes = {
-        "ID": [f"{row['accession']}:{number}"],
-        "Name": [row["concept"]],
-        "Note": [_precision_in_words(row)],
-        "Ontology_term": [term.modification] if term.modification else [],
-        "precision": _number(row["precision"]),
-        "precision_low": _number(row["precision_low"]),
-        "probability": _number(row["probability"]),
-        "latents": [str(latent) for latent in row["latents"][:SHOWN_LATENTS]],
-        "model": [row["model_uri"]],
-    }
-    text = ";".join(
-        f"{tag}={','.join(map(_gff3_escape, values))}"
-        for tag, values in attributes.items()
-        if values
-    )
-    # No strand and no phase: these are proteins.
-    cells = (seqid, "plmsae", term.name, row["start"], row["end"], f"{row['score']:.4g}")
-    return "\t".join(map(str, (*cells, ".", ".", text))) + "\n"
-
-
-def _gff3_seqid(accession: str) -> str:
-    raw = accession.encode("utf-8", "backslashreplace")
-    return "".join(chr(byte) if chr(byte) in _SEQID_SAFE else f"%{byte:02X}" for byte in raw)
-
-
-def _gff3_escape(text: str) -> str:
-    def escaped(char: str) -> str:
-        return f"%{ord(char):02X}" if ord(char) < 32 or char in "\x7f%;=&," else char
-
-    return "".join(map(escaped, text))
-
-
-def _precision_in_words(row: Row) -> str:
-    if row["precision"] is None:
-        return "predicted; precision not measured"
-    low = (
-        "" if row["precision_low"] is None else f" (95 % interval from {row['precision_low']:.2f})"
-    )
-    return f"predicted; precision {row['precision']:.2f}{low} on held-out families"
-
-
-def _number(value: float | None) -> list[str]:
-    return [] if value is None else [f"{value:.4g}"]
-
-
-# A table with one line per annotation; `plmsae.concepts.labels.read_labels` reads it back.
-
-
-def _tsv(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
-    yield "\t".join(ANNOTATIONS.names) + "\n", 0
-    for _, rows in _proteins(folder):
-        for row in rows:
-            yield "\t".join(_cell(row[name]) for name in ANNOTATIONS.names) + "\n", 1
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return ";".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
-
-
-# One line per protein in the columns of UniProt's export.
-
-
-def _uniprot(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
-    yield "\t".join(("Entry", "Length", *SO_TERMS)) + "\n", 0
-    for protein, rows in _proteins(folder):
-        cells: defaultdict[str, list[Feature]] = defaultdict(list)
-        for row in rows:
-            evidence = f"{EVIDENCE}|plmsae:{row['model_uri']}"
-            feature = as_feature(row["concept"], row["start"], row["end"], evidence=evidence)
-            cells[column_of(row["concept"])].append(feature)
-        values = [protein["accession"], str(protein["length"])]
-        values += [render_features(cells.get(column, ())) for column in SO_TERMS]
-        yield "\t".join(" ".join(value.split()) for value in values) + "\n", len(rows)
-
-
-# JSON lines.
-
-
-def _jsonl(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
-    for protein, rows in _proteins(folder):
-        shown = [{k: _json_value(v) for k, v in row.items() if k != "accession"} for row in rows]
-        yield _json_line({**protein, "annotations": shown}), len(rows)
-    for index in range(folder.manifest().n_parts):
-        for row in folder.read("rejected", index).iter_rows(named=True):
-            yield _json_line({**row, "status": "rejected"}), 0
-
-
-def _json_value(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _json_line(value: Row) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-_WRITERS: dict[str, Callable[[ScoreFolder], Iterator[tuple[str, int]]]] = {
-    "gff3": _gff3,
-    "tsv": _tsv,
-    "uniprot": _uniprot,
-    "jsonl": _jsonl,
-}

@@ -10,22 +10,25 @@ from pathlib import Path
 
 import polars as pl
 
-from plmsae.atomic import atomic_path
-from plmsae.concepts.callers import can_call, with_caller
-from plmsae.concepts.names import names_of_ids
-from plmsae.concepts.silence import MISSING_SHARE, check_missing_share
+from plmsae.concepts.calling.callers import can_call, with_caller
+from plmsae.concepts.labels.missing_labels import MISSING_SHARE, check_missing_share
+from plmsae.concepts.labels.names import names_of_ids
+from plmsae.core.atomic import atomic_path
 from plmsae.proteins.ontology import Ontology
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
-from plmsae.scoring.engine import EncoderSource, OnProgress, score
+from plmsae.scoring.engine import OnProgress, score
 from plmsae.scoring.folder import ScoreFolder
+from plmsae.scoring.hierarchy import keep_most_specific
 from plmsae.scoring.known import check_feature_columns, check_ontology, known_labels
 from plmsae.scoring.manifest import Manifest
-from plmsae.scoring.overlap import overlaps
-from plmsae.scoring.promise import is_trusted, promise
+from plmsae.scoring.part_scoring import EncoderSource
+from plmsae.scoring.place_matching import right_calls
+from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
 from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame, write_table
 from plmsae.scoring.similar import Witnesses
+from plmsae.scoring.spool import Spool
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ UNMEASURED = "its precision was never measured"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillResult:
-    """What a fill run found; every call of the model is in exactly one of the last three counts."""
+    """What a fill run found; every call of the model is in exactly one of four counts."""
 
     path: Path
     """The output folder: ``proposals/``, ``proposals.tsv``, ``abstained.parquet``, ``scores/``."""
@@ -52,15 +55,12 @@ class FillResult:
     """Calls where the table has a label of that concept, of its class, or of a member of it."""
     n_withheld: int
     """Other calls of concepts that abstain."""
+    n_implied: int
+    """Calls of a class that a proposal of a member of it implies."""
     n_proposed: int
     """Rows of ``proposals/``."""
     min_precision: float
     """What the lower end of a proposal's precision had to reach."""
-
-    @property
-    def n_labels(self) -> int:
-        """Labels in the table."""
-        return self.labels.height
 
     @property
     def proposals_path(self) -> Path:
@@ -97,17 +97,19 @@ def fill(
     progress: OnProgress | None = None,
     resume: bool = True,
     settings: Mapping[str, str] | None = None,
+    records: Spool | None = None,
 ) -> FillResult:
     """Propose labels that a UniProt table lacks.
 
     A call is proposed if its concept's precision was measured (and is high enough), and the table
     has no label there of the same concept, of its class (``Domain`` for ``Domain: SH3``) or of a
     member of it. As every label also stands for its class, ``Domain: SH3`` is not proposed where
-    the table has ``Domain: PH``: that would be a doubt and not a gap. Ranked by precision, then by
-    score.
+    the table has ``Domain: PH``: that would be a doubt and not a gap. What is proposed as
+    ``Domain: SH3`` is not proposed as ``Domain`` too, which is in its column ``implied``. Ranked by
+    precision, then by score.
 
     The precision of a proposal is that of its concept's calls *where the table is silent*
-    (`plmsae.concepts.silence`): less than that of calls in general, most of which confirm what the
+    (`labels.missing_labels`): less than that of calls in general, most of which confirm what the
     table has, and a lower bound, because the false calls were counted on a table that lacks labels
     too.
 
@@ -127,6 +129,8 @@ def fill(
         Share of the true labels that the table is taken to lack, in (0, 1].
     missing_shares : mapping of str to float, optional
         The same for concepts, or whole classes, of which it is known, in [0, 1].
+    records : Spool, optional
+        The records of the table if they were parsed already.
     ontology : Ontology, optional
         For a protein-level model, the one it was evaluated with: what the table's GO terms imply is
         no gap either.
@@ -149,7 +153,7 @@ def fill(
     check_feature_columns(table, bundle, where=source_name(table_path))
     labels = known_labels(table, bundle.meta.unit, ontology)
     manifest = score(
-        table_path,
+        table_path if records is None else records,
         bundle,
         out / "scores",
         model_uri=model_uri,
@@ -170,13 +174,16 @@ def fill(
         for index in range(manifest.n_parts)
     ]
     new = pl.concat([empty_frame(ANNOTATIONS), *lacking])
-    new = promise(new, bundle.concepts, missing_share, missing_shares)
+    new = proposal_precision(new, bundle.concepts, missing_share, missing_shares)
     trusted = is_trusted(min_precision)
-    proposals = _proposals(new.filter(trusted), sequences, witnesses, names_of_ids(bundle.concepts))
+    specific = keep_most_specific(new.filter(trusted))
+    proposals = _proposals(specific, sequences, witnesses, names_of_ids(bundle.concepts))
     withheld = new.filter(~trusted)
     write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
     _write_tsv(out / "proposals.tsv", proposals)
-    silent = promise(_measured(bundle.concepts), bundle.concepts, missing_share, missing_shares)
+    silent = proposal_precision(
+        _measured(bundle.concepts), bundle.concepts, missing_share, missing_shares
+    )
     abstained = _abstained(silent, withheld, min_precision)
     write_table(out / "abstained.parquet", abstained, ABSTAINED)
     return FillResult(
@@ -187,6 +194,7 @@ def fill(
         n_calls=manifest.n_annotations,
         n_known=manifest.n_annotations - new.height,
         n_withheld=withheld.height,
+        n_implied=new.height - withheld.height - specific.height,
         n_proposed=proposals.height,
         min_precision=min_precision,
     )
@@ -197,7 +205,7 @@ def _calls_the_table_lacks(
 ) -> pl.DataFrame:
     """Return the calls of one part that repeat no label; those that confirm one are witnesses."""
     here = labels.join(calls.select("accession").unique(), on="accession", how="semi")
-    confirmed = calls.filter(overlaps(calls, here, relation="covers"))
+    confirmed = calls.filter(right_calls(calls, here))
     columns = ("concept", "latents", "accession", "score")
     for concept, latents, accession, value in confirmed.select(columns).iter_rows():
         witnesses.add(concept, latents, accession, value)
@@ -294,6 +302,7 @@ def _abstained(
 
 def _write_tsv(target: Path, proposals: pl.DataFrame) -> None:
     lists = [
+        pl.col("implied").list.join(";"),
         pl.col("latents").cast(pl.List(pl.String)).list.join(";"),
         pl.col("evidence").list.join(";"),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plmsae.atomic import write_json
-from plmsae.errors import InputError, printable
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError, NotFoundError, printable
+from plmsae.core.fingerprint import fingerprint_file
 from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
 
@@ -51,6 +51,8 @@ class PartRecord:
     """Residues scored."""
     n_annotations: int
     """Rows in ``annotations/``."""
+    n_implied: int
+    """Classes that these rows imply."""
     n_features: int | None
     """Rows in ``features/``; None where it is not written."""
     files: Mapping[str, str]
@@ -98,7 +100,7 @@ class ScoreFolder:
             If the folder does not exist or the run in it is not complete.
         """
         if not self.root.is_dir():
-            raise InputError("no such score folder", where=self.root)
+            raise NotFoundError("no such score folder", where=self.root)
         if not self.manifest_path.exists():
             if (self.root / _PARTS).is_dir():
                 what, hint = "the score run here is not complete", "run the same score again"
@@ -179,7 +181,7 @@ class ScoreFolder:
             )
         for name, sha256 in record.files.items():
             file = self.root / name
-            if not file.is_file() or file_sha256(file) != sha256:
+            if not file.is_file() or fingerprint_file(file) != sha256:
                 _log.warning("%s is missing or damaged; part %d is scored again", file, index)
                 return None
         return record
@@ -280,9 +282,3 @@ class ScoreFolder:
         for path in list(self._files()):
             if _TEMPORARY.match(path.name):
                 path.unlink()
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

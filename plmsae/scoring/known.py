@@ -6,9 +6,9 @@ import logging
 
 import polars as pl
 
-from plmsae.concepts.labels import LABEL_SCHEMA, labels_from_uniprot
-from plmsae.concepts.protein_terms import GO_SPACES, list_terms, listed_go
-from plmsae.errors import InputError
+from plmsae.concepts.labels.label_table import LABEL_SCHEMA, labels_from_uniprot
+from plmsae.concepts.labels.protein_terms import GO_SPACES, list_terms, listed_go
+from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology
 from plmsae.proteins.uniprot import FEATURE_COLUMNS, feature_columns
 from plmsae.scoring.encoding import ModelBundle
@@ -27,8 +27,8 @@ def known_labels(
     table : polars.DataFrame
         As `plmsae.proteins.uniprot.read_table` gives it.
     unit : str
-        That of the model: ``residue`` (`plmsae.concepts.labels.labels_from_uniprot`), or
-        ``protein``: the terms of `plmsae.concepts.protein_terms.list_terms`, as in evaluation, each
+        That of the model: ``residue`` (`label_table.labels_from_uniprot`), or
+        ``protein``: the terms of `protein_terms.list_terms`, as in evaluation, each
         over its whole protein, 1..length.
     ontology : Ontology, optional
         Adds the ancestors of GO terms.

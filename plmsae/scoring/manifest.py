@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 from plmsae import __version__
-from plmsae.atomic import write_json
-from plmsae.errors import InputError
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError
 from plmsae.scoring.schema import FORMAT_VERSION
 
 _LIBRARIES = ("numpy", "polars", "pyarrow", "scipy", "torch", "transformers")
@@ -90,6 +90,8 @@ class Manifest:
     """Residues scored."""
     n_annotations: int
     """Rows of ``annotations/``."""
+    n_implied: int
+    """Classes that these rows imply beside their own concept (``implied``), over all rows."""
     n_features: int | None
     """Rows of ``features/``; None where it is not written."""
     n_parts: int

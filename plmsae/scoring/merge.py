@@ -19,7 +19,7 @@ def merge_calls(calls: pl.DataFrame) -> pl.DataFrame:
     calls : DataFrame
         protein, start, end (inclusive), concept, score, latent (i32), precision, precision_low
         (f64, null where unmeasured). Calls of one latent for one concept do not overlap, as
-        `plmsae.concepts.calls.call_spans` makes them.
+        `plmsae.concepts.calling.calls.call_spans` makes them.
 
     Returns
     -------

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from plmsae.proteins.records import Protein, Rejected
 
+PART_RESIDUES = 200_000
+"""Residues that fill a part, unless another number is asked for."""
+
 MAX_RECORDS = 50_000
 """A part is closed at this many records even if they hold few residues (or were all rejected)."""
 
@@ -91,8 +94,8 @@ class Survey:
     """Fingerprint of all parts in order."""
 
 
-class Tally:
-    """Adds up parts into a `Survey`; used to look ahead and again to check what was scored."""
+class InputTally:
+    """Adds up parts into a `Survey`."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -113,14 +116,6 @@ class Tally:
             n_residues=self._residues,
             sha256=self._digest.hexdigest(),
         )
-
-
-def survey(parts: Iterable[Part]) -> Survey:
-    """Read all parts once, keeping none."""
-    tally = Tally()
-    for part in parts:
-        tally.add(part, part.sha256)
-    return tally.survey()
 
 
 def _feed(digest: hashlib._Hash, *fields: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.scoring.encoding import ModelBundle, SequenceEncoder
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("accession", "start", "end", "concept", "score", "precision", "precision_low"),
-    *("probability", "latents"),
+    *("probability", "latents", "implied"),
 )
 """Columns of what `PyfuncModel.predict` returns."""
 
@@ -27,7 +27,7 @@ _PARAMS = ("min_precision",)
 
 def _load_pyfunc(data_path: str) -> PyfuncModel:
     """Return the model of a bundle folder; MLflow's entry point."""
-    from plmsae.bundle import read_bundle
+    from plmsae.bundle.reading import read_bundle
 
     return PyfuncModel(read_bundle(Path(data_path)))
 

@@ -1,13 +1,13 @@
-"""The whole road on a simulated proteome: train, evaluate, register, score, fill, report.
+"""The whole road on real proteins: train, evaluate, register, score, fill, report.
 
-Nothing here is special: every station is the workflow a user calls on real proteins. Only the
-proteome is simulated, so that the labels that were hidden are known and what comes back is counted.
+Every station is the workflow that a user calls on proteins of their own. The proteins are a sample
+of Swiss-Prot that ships: an SAE is trained on a part of it, concepts are chosen on yeast and
+measured on B. subtilis, and other families of B. subtilis are scored. Of those, known labels are
+hidden and it is counted how many come back.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -16,20 +16,22 @@ from typing import Any
 
 import polars as pl
 
-from plmsae.atomic import atomic_path
-from plmsae.concepts.silence import silent_precision
-from plmsae.tracking import start_run, ui_command
-from plmsae.workflows import evaluate, fill, report, score, simulate, train
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import (
+from plmsae.tracking.runs import start_run
+from plmsae.tracking.store import ui_command
+from plmsae.workflows import evaluate, fill, report, score, train
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import (
     DemoRequest,
     EvaluateRequest,
     FillRequest,
     ReportRequest,
     ScoreRequest,
-    SimulateRequest,
     TrainRequest,
 )
+from plmsae.workflows.shared.swissprot_sample import SampleTables, write_sample_tables
+
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,9 @@ class DemoOutcome:
 
     out: Path
     seconds: float
-    simulated: simulate.SimulateOutcome
+    tables: SampleTables
     trained: train.TrainOutcome
-    evaluated: evaluate.EvaluateOutcome
+    evaluated: EvaluateOutcome
     scored: score.ScoreOutcome
     filled: fill.FillOutcome
     reported: report.ReportOutcome
@@ -50,7 +52,7 @@ class DemoOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        stations = ("simulated", "trained", "evaluated", "scored", "filled", "reported")
+        stations = ("trained", "evaluated", "scored", "filled", "reported")
         return {
             "out": str(self.out),
             "seconds": round(self.seconds, 1),
@@ -61,77 +63,128 @@ class DemoOutcome:
 
     def table(self) -> list[tuple[str, str]]:
         """Return the closing table: what, and how much or where."""
-        counts = self.simulated.summary["counts"]
-        summary = self.evaluated.summary
-        truth = self.filled.truth or {}
-        # Secondary structure, for one, is never hidden: no proposal of it could be right.
-        complete = [row for row in self.filled.by_concept if not row["hidden"]]
-        beyond = sum(row["proposed"] for row in complete)
-        tested = _totals([row for row in self.filled.by_concept if row["hidden"]])
-        precision = "nothing proposed"
-        if "precision" in tested:
-            precision = f"{tested['precision']:.2f} (promised {tested['promised_precision']:.2f})"
+        tables, summary = self.tables, self.evaluated.summary
+        recovered = self.trained.metrics.get("loss_recovered")
+        loss = "" if recovered is None else f"{recovered:.1%} of the loss, "
         return [
             (
-                "simulated proteome",
-                f"{counts['proteins']:,} proteins, {counts['families']} families",
+                "real proteins",
+                f"{tables.n_choose:,} of yeast to choose concepts on, {tables.n_report:,} of "
+                f"B. subtilis to measure them on, {tables.n_held_back:,} of other families held "
+                "back",
             ),
             (
-                "SAE features",
-                f"{self.trained.metrics['explained_variance']:.1%} of the variance, "
-                f"{self.trained.metrics['loss_recovered']:.1%} of the loss, "
-                f"{self.trained.metrics['l0']:.0f} active a residue",
+                "SAE",
+                f"{self.trained.metrics['explained_variance']:.1%} of the variance, {loss}"
+                f"{self.trained.metrics['l0']:.0f} active latents per residue",
             ),
-            ("features with a concept", f"{int(summary['n_features_f1_50'])} (F1 > 0.5, twice)"),
-            (
-                "concepts found",
-                f"{int(summary['n_concepts_f1_50'])}"
-                f" (PLM neurons {int(summary['neuron_concepts_f1_50'])},"
-                f" SAE of a random PLM {int(summary['random_plm_sae_concepts_f1_50'])},"
-                f" residue identity {int(summary['amino_acid_concepts_f1_50'])},"
-                f" windows of 3 residues {int(summary['window_of_3_concepts_f1_50'])})",
+            *(
+                (name, _beside(summary, key))
+                for name, key in (
+                    ("features with a concept", "features"),
+                    ("concepts found", "concepts"),
+                )
             ),
             (
-                "held-back families scored",
+                "held-back proteins scored",
                 f"{self.scored.n_scored:,} proteins, {self.scored.n_annotations:,} annotations",
             ),
-            ("labels hidden", f"{truth.get('hidden', 0):.0f}"),
-            ("labels recovered", f"{truth.get('recovered', 0):.0f}"),
-            ("precision of proposals", precision),
-            ("proposals beyond these", f"{beyond:,}, of concepts of which none was hidden"),
+            *((f"labels hidden {how}", text) for how, text in self._backtest()),
             ("model", f"{self.evaluated.model} @champion"),
             ("promotion gates", self.gates),
             ("annotations", str(self.scored.folder)),
             ("proposals", str(self.filled.folder / "proposals.tsv")),
             ("quality report", str(self.out / "scores-quality" / "output" / "summary.html")),
-            ("feature reports", str(self.reported.html)),
+            ("feature reports", str(self.reported.pages["html"])),
             ("time", f"{self.seconds / 60:.1f} minutes"),
+        ]
+
+    def _backtest(self) -> list[tuple[str, str]]:
+        from plmsae.scoring.truth import totals
+
+        if not self.filled.backtest:
+            return []
+        frame = pl.DataFrame(self.filled.backtest, infer_schema_length=None)
+        rows = []
+        for hiding, words in (("random", "one by one"), ("cluster", "by family")):
+            sums = totals(frame.filter(pl.col("hiding") == hiding))
+            text = (
+                f"{sums['recovered']:,.0f} of {sums['hidden']:,.0f} came back; "
+                f"{sums['correct']:,.0f} of {sums['proposed']:,.0f} proposals right"
+            )
+            if "precision" in sums:
+                promised = sums["promised_precision"]
+                text += f" (precision {sums['precision']:.2f}, promised {promised:.2f})"
+            rows.append((words, text))
+        return rows
+
+    def examples(self) -> list[str]:
+        """Return three features in words: what they detect and how well, one concept each."""
+        return [
+            f"feature {row['latent']}: {row['concept']}, F1 {row['f1']:.2f} "
+            f"[{row['f1_low']:.2f}, {row['f1_high']:.2f}] on B. subtilis "
+            f"({row['f1_select']:.2f} on yeast, where it was chosen)"
+            for row in _most_specific(self.evaluated.top_concepts)[:_EXAMPLES]
         ]
 
     def lines(self) -> list[str]:
         """Return it in words."""
         width = max(len(name) for name, _ in self.table())
         rows = [f"  {name:<{width}}  {value}" for name, value in self.table()]
-        return ["", *rows, "", "Open the MLflow UI:", f"  {self.ui}"]
+        examples = [f"  {line}" for line in self.examples()]
+        if examples:
+            examples = ["", "Features, for example:", *examples]
+        return ["", *rows, *examples, "", "Open the MLflow UI:", f"  {self.ui}"]
+
+
+def _beside(summary: dict[str, float], what: str) -> str:
+    """Return a count of the SAE's beside those of its baselines, with its interval."""
+    low, high = (summary.get(f"sae_{what}_f1_50_{end}") for end in ("low", "high"))
+    interval = "" if low is None or high is None else f" [{low:.0f}, {high:.0f}]"
+    baselines = ", ".join(
+        f"{words} {int(summary[f'{name}_{what}_f1_50'])}"
+        for name, words in (
+            ("neuron", "PLM neurons"),
+            ("random_plm_sae", "SAE of a random PLM"),
+            ("amino_acid", "residue identity"),
+            ("window_of_3", "windows of 3 residues"),
+        )
+        if f"{name}_{what}_f1_50" in summary
+    )
+    return f"{int(summary[f'n_{what}_f1_50'])}{interval} ({baselines})"
+
+
+def _most_specific(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out a class where one of its members is in the list, and repeats of a class."""
+    classes = {row["concept"].split(":")[0] for row in rows if ":" in row["concept"]}
+    kept: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for row in rows:
+        own = row["concept"].split(":")[0]
+        if row["concept"] in classes or own in seen:
+            continue
+        seen.add(own)
+        kept.append(row)
+    return kept
 
 
 def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
     """Run every station in order."""
     started = time.monotonic()
     out = request.out
-    data = out / "proteome"
-    with start_run(experiment="plmsae-demo", run_name="demo", params={"seed": request.seed}):
-        proteome = SimulateRequest(
-            out=data,
-            n_families=request.n_families,
-            proteins_per_family=request.proteins_per_family,
-            seed=request.seed,
-        )
-        simulated = simulate.run(proteome, progress)
-        known, held_back = _tables(data)
+    with start_run(
+        experiment="plmsae-demo",
+        run_name=f"demo {request.plm}",
+        params={"plm": request.plm, "seed": request.seed},
+    ):
+        with progress.task("dividing the sample of Swiss-Prot") as task:
+            tables = write_sample_tables(
+                out / "proteins", max_proteins=request.max_proteins, seed=request.seed
+            )
+            task.update(1, 1)
         trained = train.run(
             TrainRequest(
-                proteins=str(data / "train.fasta.gz"),
+                proteins=str(tables.train),
                 plm=request.plm,
                 layers=(request.layer,),
                 overrides={"n_vectors": request.n_vectors, "d_sae": request.d_sae},
@@ -145,7 +198,8 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
         evaluated = evaluate.run(
             EvaluateRequest(
                 model=str(trained.bundle),
-                concepts=str(known),
+                concepts=str(tables.choose),
+                report_on=str(tables.report),
                 out=out / "evaluate",
                 min_precision=request.min_precision,
                 random_vectors=request.random_vectors,
@@ -162,7 +216,7 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
         gates = _promote(model, progress)
         scored = score.run(
             ScoreRequest(
-                proteins=str(data / "heldout.fasta.gz"),
+                proteins=str(tables.held_back),
                 model=model,
                 out=out / "scores",
                 format="gff3",
@@ -170,25 +224,24 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
             ),
             progress,
         )
-        lowest = _missing_shares(held_back, data / "truth_heldout.tsv.gz", data / "missing.tsv")
         filled = fill.run(
             FillRequest(
-                table=str(held_back),
+                table=str(tables.held_back),
                 model=model,
                 out=out / "fill",
-                truth=str(data / "truth_heldout.tsv.gz"),
-                missing_share=proteome.hidden_fraction,
-                missing_shares=str(data / "missing.tsv"),
-                # The concepts that may be called may propose, each at what it can promise here.
-                min_precision=silent_precision(request.min_precision, lowest),
+                backtest=True,
+                hide_share=request.hide_share,
+                missing_share=request.hide_share,
+                min_precision=request.fill_precision,
                 device=request.device,
+                seed=request.seed,
             ),
             progress,
         )
         reported = report.run(
             ReportRequest(
                 model=model,
-                proteins=str(known),
+                proteins=str(tables.report),
                 out=out / "report",
                 max_proteins=600,
                 device=request.device,
@@ -199,7 +252,7 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
     return DemoOutcome(
         out=out,
         seconds=time.monotonic() - started,
-        simulated=simulated,
+        tables=tables,
         trained=trained,
         evaluated=evaluated,
         scored=scored,
@@ -210,15 +263,9 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
     )
 
 
-def _totals(rows: list[dict[str, Any]]) -> dict[str, float]:
-    from plmsae.scoring.truth import totals
-
-    return totals(pl.DataFrame(rows)) if rows else {}
-
-
 def _promote(model: str, progress: Progress) -> str:
     """Promote the model; where a small PLM misses a gate, overrule it and say so."""
-    from plmsae.promotion import GatesNotMetError, promote
+    from plmsae.registry.promotion import GatesNotMetError, promote
 
     try:
         result = promote(model)
@@ -228,55 +275,3 @@ def _promote(model: str, progress: Progress) -> str:
     failed = [gate for gate in result.gates if not gate.passed]
     met = len(result.gates) - len(failed)
     return f"{met} of {len(result.gates)} met" + (", overruled" if failed else "")
-
-
-def _missing_shares(known: Path, truth: Path, target: Path) -> float:
-    """Write the share that is hidden of each class of labels; return the lowest that is not 0.
-
-    Labels are hidden by what they rest on, so that no class loses quite the share asked for, and
-    secondary structure loses nothing. Here that is known; of a real table it is the curator's
-    guess.
-    """
-    from plmsae.concepts.hiding import class_of
-    from plmsae.concepts.labels import labels_from_uniprot
-    from plmsae.proteins.uniprot import read_table
-
-    left, all_of = (
-        labels_from_uniprot(read_table(path)).filter(
-            class_of(pl.col("concept")) == pl.col("concept")
-        )
-        for path in (known, truth)
-    )
-    counts = all_of.group_by("concept").len("n").sort("concept")
-    counts = counts.join(left.group_by("concept").len("left"), on="concept", how="left")
-    share = 1 - pl.col("left").fill_null(0) / pl.col("n")
-    shares = counts.select("concept", share.alias("missing_share"))
-    with atomic_path(target) as temporary:
-        shares.write_csv(temporary, separator="\t", float_precision=4)
-    hidden = shares.filter(pl.col("missing_share") > 0)["missing_share"]
-    return float(hidden.to_numpy().min(initial=1.0))
-
-
-def _tables(data: Path) -> tuple[Path, Path]:
-    """Write the tables of the training families and of the families held back.
-
-    Returns
-    -------
-    known, held_back : Path
-        What is known of either; the truth of the second goes to ``truth_heldout.tsv.gz``.
-    """
-    truth = json.loads((data / "truth.json").read_text())
-    held = [f["family"] for f in truth["families"] if f["split"] == "heldout"]
-    here = pl.col("Cluster ID").is_in(held)
-    known, held_back = data / "annotations_train.tsv.gz", data / "annotations_heldout.tsv.gz"
-    for source, target, rows in (
-        ("annotations.tsv.gz", known, ~here),
-        ("annotations.tsv.gz", held_back, here),
-        ("truth.tsv.gz", data / "truth_heldout.tsv.gz", here),
-    ):
-        table = pl.read_csv(data / source, separator="\t", infer_schema=False, quote_char=None)
-        text = table.filter(rows).write_csv(separator="\t", quote_style="never")
-        with atomic_path(target) as temporary:
-            # No time stamp, so that equal seeds give equal bytes.
-            temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
-    return known, held_back

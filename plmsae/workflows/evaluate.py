@@ -4,118 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle import Bundle, write_bundle
-from plmsae.errors import InputError
-from plmsae.registry import register, resolve
-from plmsae.tracking import Run, start_run
-from plmsae.workflows.annotated import label_context, read_annotated
-from plmsae.workflows.baselines import check_baselines, compare, log_comparison
-from plmsae.workflows.calling import calling_lines, choose_calling
-from plmsae.workflows.fidelity import (
-    Reconstruction,
+from plmsae.bundle.reading import Bundle
+from plmsae.bundle.writing import write_bundle
+from plmsae.core.errors import InputError
+from plmsae.registry.models import register, resolve
+from plmsae.tracking.runs import Run, start_run
+from plmsae.workflows.evaluating.activation_store import encode_with_states
+from plmsae.workflows.evaluating.annotated import label_context, read_annotated
+from plmsae.workflows.evaluating.baselines import check_baselines, compare, log_comparison
+from plmsae.workflows.evaluating.calling import choose_calling
+from plmsae.workflows.evaluating.feature_properties import with_properties
+from plmsae.workflows.evaluating.fidelity import (
     log_reconstruction,
     measure_reconstruction,
     wants_head,
 )
-from plmsae.workflows.inputs import gate
-from plmsae.workflows.kinds import kind_lines, with_kinds
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import EvaluateRequest
-from plmsae.workflows.states import encode_with_states
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
+from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl
 
     from plmsae.concepts.evaluation import Evaluation
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOutcome:
-    """What the features mean."""
-
-    bundle: Path
-    model: str | None
-    how: str
-    """How the proteins were split."""
-    summary: dict[str, float]
-    baselines: list[dict[str, Any]]
-    """One row a method: the columns of :func:`plmsae.concepts.headline.headline_table`."""
-    top_concepts: list[dict[str, Any]]
-    callable_concepts: list[dict[str, Any]]
-    """Those whose calls reach the precision asked for, on held-out proteins."""
-    promoted: bool
-    reconstruction: Reconstruction | None = None
-    """How faithful the SAE is, where it is of residues."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {
-            **own,
-            "bundle": str(self.bundle),
-            "reconstruction": self.reconstruction and self.reconstruction.to_json(),
-        }
-
-    def lines(self) -> list[str]:
-        """Return it in words."""
-        lines = [
-            f"{int(self.summary['n_features_f1_50'])} features and "
-            f"{int(self.summary['n_concepts_f1_50'])} concepts at F1 > 0.5 on both splits "
-            f"({self.how})",
-            f"  of {int(self.summary['n_concepts']):,} concepts common enough to be chosen and "
-            f"judged; {int(self.summary['n_concepts_skipped']):,} are too rare",
-        ]
-        lines += _headline_lines(self.baselines)
-        if self.reconstruction is not None:
-            lines += self.reconstruction.lines()
-        lines += kind_lines(self.summary)
-        if self.top_concepts:
-            lines.append("best concepts (F1 on held-out proteins; precision of calls; 95 %):")
-        lines += [
-            f"  {row['concept']:<44.44} {_f1(row):<20}  latent {row['latent']:<6} {_interval(row)}"
-            for row in self.top_concepts[:10]
-        ]
-        return lines + self.closing_lines("concepts")
-
-    def closing_lines(self, things: str) -> list[str]:
-        """Return how well `things` are called, and where the model is."""
-        lines = [
-            f"{len(self.callable_concepts)} {things} can be called at the precision asked for; "
-            "the others abstain",
-            *calling_lines(self.summary),
-            f"registered as {self.model}" if self.model else f"bundle in {self.bundle}",
-        ]
-        if self.promoted:
-            lines.append("promoted to champion")
-        return lines
-
-
-AnyOutcome = TypeVar("AnyOutcome", bound=EvaluateOutcome)
-
-
-def _headline_lines(rows: list[dict[str, Any]]) -> list[str]:
-    import polars as pl
-
-    from plmsae.concepts.headline import HEADLINE_SCHEMA, headline_lines
-
-    return headline_lines(pl.DataFrame(rows, schema=HEADLINE_SCHEMA))
-
-
-def _f1(row: dict[str, Any]) -> str:
-    if row.get("f1_low") is None:
-        return f"F1 {row['f1']:.2f}"
-    return f"F1 {row['f1']:.2f} [{row['f1_low']:.2f}, {row['f1_high']:.2f}]"
-
-
-def _interval(row: dict[str, Any]) -> str:
-    if row["call_precision"] is None:
-        return "no calls"
-    low, high = row["call_precision_low"], row["call_precision_high"]
-    return f"precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
@@ -128,15 +43,15 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     QualityError
         If the labels fail a critical expectation, or promotion was asked for and a gate is not met.
     """
-    from plmsae.concepts.calibration import meets
+    from plmsae.concepts.baselines.headline import headline_metrics, registered_metrics
+    from plmsae.concepts.calling.calibration import meets
     from plmsae.concepts.evaluation import evaluate_residue
-    from plmsae.concepts.headline import headline_metrics, registered_metrics
     from plmsae.scoring.encoding import load_encoder
 
     check_baselines(request)
     bundle = resolve(request.model)
     if bundle.meta.unit == "protein":
-        from plmsae.workflows import evaluate_proteins
+        from plmsae.workflows.evaluating import evaluate_proteins
 
         return evaluate_proteins.run(request, bundle, progress)
     if request.ontology is not None:
@@ -190,7 +105,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         concepts = calling.concepts
         callable_concepts = meets(concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
-        features, concepts, kinds = with_kinds(data, evaluation, concepts, latents, progress)
+        features, concepts, kinds = with_properties(data, evaluation, concepts, latents, progress)
         metrics |= kinds
         source = request.report_on if organism and request.report_on else request.concepts
         new = write_bundle(
@@ -235,17 +150,6 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     return promoted(outcome, model) if request.promote and model else outcome
 
 
-def promoted(outcome: AnyOutcome, model: str) -> AnyOutcome:
-    """Promote what was registered; if a gate is not met, the error brings the outcome along."""
-    from plmsae.promotion import GatesNotMetError, promote
-
-    try:
-        return dataclasses.replace(outcome, promoted=promote(model).promoted)
-    except GatesNotMetError as error:
-        error.outcome = outcome
-        raise
-
-
 def _log(
     tracked: Run,
     out: Path,
@@ -255,7 +159,7 @@ def _log(
     metrics: dict[str, float],
 ) -> None:
     """Put tables, figures and metrics where MLflow shows them."""
-    from plmsae.concepts.labels import concept_counts
+    from plmsae.concepts.labels.label_table import concept_counts
     from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
 
     tracked.log_metrics(0, metrics)

@@ -8,19 +8,13 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from plmsae.proteins.stream import need_file, source_name
-from plmsae.registry import resolve_exactly
-from plmsae.tracking import start_run
-from plmsae.workflows.inputs import gate
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import FillRequest
-from plmsae.workflows.score import (
-    check_device,
-    check_input,
-    encoder_on,
-    quality_folder,
-    refuse_working_folder,
-    shower,
-)
+from plmsae.registry.models import resolve_exactly
+from plmsae.tracking.runs import start_run
+from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
+from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback
+from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import FillRequest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,6 +29,7 @@ class FillOutcome:
     n_calls: int
     n_known: int
     n_withheld: int
+    n_implied: int
     n_proposed: int
     min_precision: float
     missing_share: float
@@ -56,6 +51,7 @@ class FillOutcome:
             "n_calls": self.n_calls,
             "n_known": self.n_known,
             "n_withheld": self.n_withheld,
+            "n_implied": self.n_implied,
             "n_proposed": self.n_proposed,
             "min_precision": self.min_precision,
             "missing_share": self.missing_share,
@@ -71,6 +67,8 @@ class FillOutcome:
             f"{self.n_proposed:,} labels proposed; of {self.n_calls:,} calls {self.n_known:,} were "
             f"known and {self.n_withheld:,} are of concepts that abstain",
         ]
+        if self.n_implied:
+            lines.append(f"{self.n_implied:,} calls of a class are implied by a member's proposal")
         lines += abstained_lines(
             self.abstained, min_precision=self.min_precision, missing_share=self.missing_share
         )
@@ -83,7 +81,7 @@ class FillOutcome:
                 f"{self.truth['proposed']:,.0f} proposals correct"
             )
         if self.backtest:
-            from plmsae.workflows.backtest import backtest_lines
+            from plmsae.workflows.scoring.backtest import backtest_lines
 
             lines += backtest_lines(self.backtest)
         lines.append(f"written to {self.folder / 'proposals.tsv'}")
@@ -102,7 +100,7 @@ def abstained_lines(
     min_precision, missing_share : float
         What the run was asked for.
     """
-    from plmsae.concepts.names import named
+    from plmsae.concepts.labels.names import named
     from plmsae.scoring.fill import UNMEASURED
 
     lines = []
@@ -158,9 +156,9 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     QualityError
         If the proteins of the table or the proposals fail a critical expectation.
     """
-    from plmsae.concepts.hiding import check_hide_share
-    from plmsae.concepts.names import names_of_ids
-    from plmsae.concepts.silence import check_missing_share, read_missing_shares
+    from plmsae.concepts.labels.label_holdout import check_hide_share
+    from plmsae.concepts.labels.missing_labels import check_missing_share, read_missing_shares
+    from plmsae.concepts.labels.names import names_of_ids
     from plmsae.proteins.ontology import read_obo
     from plmsae.proteins.uniprot import read_table
     from plmsae.scoring.engine import check_arguments
@@ -192,9 +190,10 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             "missing_shares": request.missing_shares,
         },
     ) as tracked:
-        if request.validate:
-            check_input(request.table, request.out, tracked, progress, strict=request.strict)
-        with progress.task(f"filling with {bundle.name}") as task:
+        with (
+            checked_input(request.table, request, tracked, progress) as checked,
+            progress.task(f"filling with {bundle.name}") as task,
+        ):
             result = fill(
                 request.table,
                 bundle,
@@ -206,7 +205,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 missing_shares=known_shares,
                 ontology=ontology,
                 strict=request.strict,
-                progress=shower(task),
+                progress=progress_callback(task),
+                records=None if isinstance(checked, str) else checked,
             )
         known = result.labels
         measured: pl.DataFrame | None = None
@@ -218,7 +218,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             tracked.log_artifact(request.out / "truth.tsv")
         tested: pl.DataFrame | None = None
         if request.backtest:
-            from plmsae.workflows.backtest import run_backtest
+            from plmsae.workflows.scoring.backtest import run_backtest
 
             with progress.task("back-testing") as task:
                 tested = run_backtest(
@@ -255,6 +255,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         n_calls=result.n_calls,
         n_known=result.n_known,
         n_withheld=result.n_withheld,
+        n_implied=result.n_implied,
         n_proposed=result.n_proposed,
         min_precision=result.min_precision,
         missing_share=request.missing_share,

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.bundle import Bundle
-from plmsae.errors import InputError
-from plmsae.naming import model_name, plm_slug
+from plmsae.bundle.naming import model_name, plm_slug
+from plmsae.bundle.reading import Bundle
+from plmsae.core.errors import InputError, NotFoundError
 from plmsae.plm.facts import PlmFacts, plm_facts
-from plmsae.tracking import start_run
-from plmsae.workflows.import_checks import check_fit, check_names
-from plmsae.workflows.inputs import read_protein_set
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import ImportRequest
-from plmsae.workflows.train_outcome import write_unproved
+from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.inputs import read_protein_set
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import ImportRequest
+from plmsae.workflows.training.import_checks import check_fit, check_names
+from plmsae.workflows.training.outcome import write_unevaluated_bundle
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.fingerprint import DataFingerprint
+    from plmsae.core.fingerprint import DataFingerprint
     from plmsae.sae.base import Sae
 
 logger = logging.getLogger(__name__)
@@ -104,13 +104,13 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         },
     ) as tracked:
         tracked.log_text(json.dumps(origin, indent=2, ensure_ascii=False), "origin.json")
-        metrics, features, data = _measure(request, sae, origin, progress)
+        metrics, features, data, vocabulary = _measure(request, sae, origin, progress)
         if metrics:
             tracked.log_metrics(0, metrics)
-        bundle = _write(request, facts, sae, origin, metrics, features, data)
+        bundle = _write(request, facts, vocabulary, sae, origin, metrics, features, data)
         model = None
         if request.register:
-            from plmsae.registry import register
+            from plmsae.registry.models import register
 
             model = str(register(bundle, run_id=tracked.run_id))
     return ImportOutcome(
@@ -137,7 +137,7 @@ def _folder(request: ImportRequest) -> Path | None:
     if folder is None and request.source == "sae":
         raise InputError("give the folder or the weights file", where="plmsae import sae")
     if folder is not None and not folder.exists():
-        raise InputError("no such file or folder", where=folder)
+        raise NotFoundError("no such file or folder", where=folder)
     if request.source == "interplm" and request.format not in ("auto", "interplm"):
         raise InputError(
             "InterPLM's layout is its own",
@@ -183,9 +183,13 @@ def _read(
 
 def _measure(
     request: ImportRequest, sae: Sae, origin: Mapping[str, Any], progress: Progress
-) -> tuple[dict[str, float], pl.DataFrame, DataFingerprint | None]:
-    """Return metrics, the features table, and the data they were measured on."""
-    from plmsae.workflows.measure import features_frame
+) -> tuple[dict[str, float], pl.DataFrame, DataFingerprint | None, str]:
+    """Measure the SAE on proteins, if there are any.
+
+    Returns metrics, the features table, the data they were measured on, and the fingerprint of the
+    PLM's vocabulary (empty where the PLM was not opened).
+    """
+    from plmsae.workflows.training.measurement import features_frame
 
     if request.proteins is None:
         nothing_F = np.zeros(sae.config.d_sae)
@@ -193,10 +197,10 @@ def _measure(
         given = origin["per_latent"].get("max_activation")
         highest_F = nothing_F if given is None else np.asarray(given, dtype=np.float64)
         dead_F = np.full(sae.config.d_sae, given is not None) & (highest_F <= 0)
-        return {}, features_frame(nothing_F, highest_F, dead_F), None
+        return {}, features_frame(nothing_F, highest_F, dead_F), None, ""
     from plmsae.plm.model import load_plm
-    from plmsae.workflows.activations import activation_stream
-    from plmsae.workflows.measure import LatentStatistics, reconstruction
+    from plmsae.workflows.training.activations import activation_stream
+    from plmsae.workflows.training.measurement import LatentStatistics, reconstruction
 
     proteins = read_protein_set(
         request.proteins, max_proteins=MEASURED, seed=request.seed, progress=progress
@@ -235,12 +239,13 @@ def _measure(
             request.layer,
             metrics["explained_variance"],
         )
-    return metrics, statistics.frame(), proteins.fingerprint
+    return metrics, statistics.frame(), proteins.fingerprint, plm.vocabulary.fingerprint
 
 
 def _write(
     request: ImportRequest,
     facts: PlmFacts,
+    vocabulary: str,
     sae: Sae,
     origin: Mapping[str, Any],
     metrics: Mapping[str, float],
@@ -254,13 +259,14 @@ def _write(
         target=sae.config.target,
         target_layer=request.target_layer,
     )
-    return write_unproved(
+    return write_unevaluated_bundle(
         request.out / name,
         sae,
         features,
         metrics,
         plm=facts.id,
         plm_revision=facts.revision,
+        plm_vocabulary=vocabulary,
         layer=request.layer,
         unit=request.unit,
         target_layer=request.target_layer,

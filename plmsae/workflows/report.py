@@ -6,31 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError, NotFoundError
 from plmsae.proteins.stream import need_file, source_name
-from plmsae.registry import resolve_exactly
-from plmsae.tracking import start_run
-from plmsae.workflows.inputs import is_table, read_protein_set
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import ReportRequest
+from plmsae.registry.models import resolve_exactly
+from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.inputs import is_table, read_protein_set
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import ReportRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOutcome:
     """Where the reports lie and who wrote them."""
 
-    markdown: Path
-    html: Path
-    json: Path
+    pages: dict[str, Path]
+    """The file of each page by the page's name: ``html``, ``json``, ``markdown``, …"""
     n_features: int
     authors: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {
-            "markdown": str(self.markdown),
-            "html": str(self.html),
-            "json": str(self.json),
+            **{name: str(path) for name, path in self.pages.items()},
             "n_features": self.n_features,
             "authors": self.authors,
         }
@@ -38,7 +35,7 @@ class ReportOutcome:
     def lines(self) -> list[str]:
         """Return it in words."""
         by = ", ".join(f"{count} by {author}" for author, count in self.authors.items())
-        return [f"{self.n_features} features reported ({by})", f"written to {self.html}"]
+        return [f"{self.n_features} features reported ({by})", f"written to {self.pages['html']}"]
 
 
 def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
@@ -53,7 +50,8 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
 
     from plmsae.reports.describe import describe_all
     from plmsae.reports.evidence import build_evidence
-    from plmsae.reports.render import authors, render_reports
+    from plmsae.reports.page import authors
+    from plmsae.reports.render import render_reports
     from plmsae.scoring.encoding import load_encoder
 
     if request.n_features < 1 and not request.latents:
@@ -72,7 +70,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     accessions = [p.accession for p in proteins.proteins]
     labels = None
     if is_table(request.proteins):
-        from plmsae.concepts.labels import labels_from_uniprot
+        from plmsae.concepts.labels.label_table import labels_from_uniprot
         from plmsae.proteins.uniprot import read_table
 
         table = read_table(Path(request.proteins))
@@ -84,7 +82,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         features = features.filter(pl.col("latent").is_in(list(request.latents)))
         missing = set(request.latents) - set(features.filter(~pl.col("dead"))["latent"])
         if missing:
-            raise InputError("dead, or no such latent", where=uri, value=str(min(missing)))
+            raise NotFoundError("dead, or no such latent", where=uri, value=str(min(missing)))
     with start_run(
         experiment="plmsae-report",
         run_name=f"report {bundle.name}",
@@ -121,14 +119,12 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
                 on_done=count,
             )
         about = {"model": uri, "proteins": PurePath(source_name(request.proteins)).name}
-        paths = render_reports(reports, request.out, about=about)
-        for path in (paths.markdown, paths.html, paths.json):
+        pages = render_reports(reports, request.out, about=about)
+        for path in pages.values():
             tracked.log_artifact(path, "report")
         tracked.log_metrics(0, {"n_reports": len(reports)})
     return ReportOutcome(
-        markdown=paths.markdown,
-        html=paths.html,
-        json=paths.json,
+        pages=pages,
         n_features=len(reports),
         authors=authors(reports),
     )

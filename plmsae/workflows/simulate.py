@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from plmsae.proteins.simulate import SimulateConfig, simulate
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import SimulateRequest
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import SimulateRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,18 +6,18 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from plmsae.errors import InputError
-from plmsae.recipes import SAE_KEYS, TRAIN_KEYS, load_recipe, recipe_for
-from plmsae.tracking import Run, start_run
-from plmsae.workflows.activation_cache import fill_cache, highest_layer
-from plmsae.workflows.activations import Activations, cached, streamed
-from plmsae.workflows.inputs import ProteinSet, gate, read_protein_set
-from plmsae.workflows.measure import LatentStatistics, reconstruction, recovered
-from plmsae.workflows.progress import Progress, Silent
-from plmsae.workflows.requests import TrainRequest
-from plmsae.workflows.train_outcome import TrainOutcome, outcome_of, pace_of, write_trained
-from plmsae.workflows.train_plan import Part, check_continuation, hold_out, parts_of
-from plmsae.workflows.transcoding import target_layers, with_target
+from plmsae.core.errors import InputError
+from plmsae.tracking.runs import Run, start_run
+from plmsae.workflows.shared.inputs import ProteinSet, gate, read_protein_set
+from plmsae.workflows.shared.progress import Progress, Silent
+from plmsae.workflows.shared.requests import TrainRequest
+from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
+from plmsae.workflows.training.activations import Activations, cached, streamed
+from plmsae.workflows.training.measurement import LatentStatistics, reconstruction, recovered
+from plmsae.workflows.training.outcome import TrainOutcome, outcome_of, throughput_of, write_trained
+from plmsae.workflows.training.plan import PlannedSae, check_continuation, hold_out, parts_of
+from plmsae.workflows.training.recipes import SAE_KEYS, TRAIN_KEYS, load_recipe, recipe_for
+from plmsae.workflows.training.transcoding import target_layers, with_target
 
 __all__ = ["TrainOutcome", "run"]
 
@@ -117,7 +117,7 @@ class _Trained(NamedTuple):
 def _train(
     request: TrainRequest,
     recipe: dict[str, Any],
-    parts: list[Part],
+    parts: list[PlannedSae],
     proteins: ProteinSet,
     place: Place,
     progress: Progress,
@@ -186,7 +186,7 @@ def _train(
 def _outcomes(
     request: TrainRequest,
     recipe: dict[str, Any],
-    parts: list[Part],
+    parts: list[PlannedSae],
     proteins: ProteinSet,
     trained: _Trained,
     tracked: Run,
@@ -214,20 +214,20 @@ def _outcomes(
                 "gamma": float(result.metrics["gamma"]),
             }
             _warn_of_nothing(request, part, metrics["explained_variance"])
-            pace = pace_of(result)
+            throughput = throughput_of(result)
             logged = {f"{part.prefix}held_out_{k}": v for k, v in metrics.items()}
-            logged |= {f"{part.prefix}run_{k}": v for k, v in pace.items()}
+            logged |= {f"{part.prefix}run_{k}": v for k, v in throughput.items()}
             tracked.log_metrics(result.steps, logged)
             metrics["train_dead_share"] = float(result.metrics["dead_share"])
             bundle = write_trained(
                 request, recipe, proteins, plm, part, sae, features[number], metrics
             )
-            outcomes.append(outcome_of(request, part, bundle, metrics, pace, tracked))
+            outcomes.append(outcome_of(request, part, bundle, metrics, throughput, tracked))
         task.update(len(results), len(results))
     return outcomes
 
 
-def _warn_of_nothing(request: TrainRequest, part: Part, explained: float) -> None:
+def _warn_of_nothing(request: TrainRequest, part: PlannedSae, explained: float) -> None:
     if explained <= 0:
         logger.warning(
             "%s explains nothing of held-out proteins (explained variance %.2f): lower --lr, or "
@@ -270,7 +270,7 @@ def _activations(
 
 
 def _job(
-    part: Part,
+    part: PlannedSae,
     recipe: dict[str, Any],
     plm: Plm,
     activations: Activations,
@@ -299,7 +299,9 @@ def _job(
     return Job(config, train_config, pick, probe)
 
 
-def _features(parts: list[Part], saes: list[Sae], activations: Activations) -> list[pl.DataFrame]:
+def _features(
+    parts: list[PlannedSae], saes: list[Sae], activations: Activations
+) -> list[pl.DataFrame]:
     """Return the features table of each SAE, from one pass over a sample."""
     found = [LatentStatistics(sae.config.d_sae) for sae in saes]
     for states in activations.sample():

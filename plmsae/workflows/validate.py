@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError, printable
+from plmsae.core.errors import InputError, printable
 from plmsae.proteins.stream import need_file
-from plmsae.tracking import start_run
-from plmsae.workflows.inputs import gate, has_sequences
-from plmsae.workflows.progress import Progress
-from plmsae.workflows.requests import ValidateRequest
+from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.inputs import gate, has_sequences
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import ValidateRequest
 
 KINDS = ("proteins", "labels", "annotations", "proposals")
 
@@ -53,10 +53,10 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
             run_name=f"validate {printable(path.name)}",
             params={"path": request.path, "kind": kind},
         ) as tracked,
-        tempfile.TemporaryDirectory() as scratch,
+        ExitStack() as stack,
         progress.task(f"checking {kind}") as task,
     ):
-        table, context = _open(path, kind, Path(scratch))
+        table, context = _open(path, kind, stack)
         summary = gate(kind, table, request.out / kind, context, tracked, name=request.path)
         task.update(1, 1)
     return ValidateOutcome(kind=kind, summary=Path(summary))
@@ -75,11 +75,12 @@ def _kind_of(path: Path) -> str:
     return "proteins"
 
 
-def _open(path: Path, kind: str, scratch: Path) -> tuple[Any, dict[str, Any]]:
+def _open(path: Path, kind: str, stack: ExitStack) -> tuple[Any, dict[str, Any]]:
     """Return the table to check and what it is compared with."""
-    from plmsae.concepts.labels import labels_from_uniprot, read_labels
+    from plmsae.concepts.labels.label_table import labels_from_uniprot, read_labels
     from plmsae.proteins.uniprot import read_table
-    from plmsae.workflows.score import spill
+    from plmsae.scoring.parts import PART_RESIDUES
+    from plmsae.scoring.spool import spooled
 
     if kind in ("annotations", "proposals"):
         scores = path if kind == "annotations" else path / "scores"
@@ -91,4 +92,5 @@ def _open(path: Path, kind: str, scratch: Path) -> tuple[Any, dict[str, Any]]:
             table = read_table(path)
             return labels_from_uniprot(table), {"proteins": table.select("accession", "length")}
         return read_labels(path), {}
-    return scratch / "proteins", spill(str(path), scratch, strict=False)
+    spool = stack.enter_context(spooled(str(path), PART_RESIDUES))
+    return spool.proteins, {"rejected": spool.rejected}

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from plmsae.console import open_console
+from plmsae.cli.console import open_console
 
 
 class Terminal(io.StringIO):

@@ -8,19 +8,21 @@ from pathlib import Path
 
 import pytest
 import typer
+from bundle_fixtures import Make
 
+from plmsae.bundle.card import model_card
 from plmsae.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 # docs/cli.md is made from the program itself.
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELL = re.compile(r"```(?:sh|bash|console)?\n(.*?)```", re.DOTALL)
 
 
-def commands(path: Path) -> list[list[str]]:
+def commands(text: str) -> list[list[str]]:
     """Return the arguments of every plmsae command in the blocks of a document."""
     found = []
-    for block in SHELL.findall(path.read_text(encoding="utf-8")):
+    for block in SHELL.findall(text):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.split(" | ")[0].removeprefix("$ "), comments=True)
             if words[:1] == ["plmsae"] and "…" not in words:
@@ -30,11 +32,21 @@ def commands(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_of_a_document_is_understood(path: Path) -> None:
+    check(path.read_text(encoding="utf-8"))
+
+
+def test_every_command_of_a_model_card_is_understood(make_bundle: Make) -> None:
+    card = model_card(make_bundle())
+    assert len(commands(card)) == 3
+    check(card)
+
+
+def check(text: str) -> None:
     group = typer.main.get_command(app)
-    for name, *arguments in commands(path):
+    for name, *arguments in commands(text):
         # Parsing alone: it raises for what the command does not know, or does not get.
         group.commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
 
 
 def test_the_readme_has_commands_to_understand() -> None:
-    assert len(commands(ROOT / "README.md")) >= 5
+    assert len(commands((ROOT / "README.md").read_text(encoding="utf-8"))) >= 5

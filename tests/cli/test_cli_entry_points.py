@@ -14,7 +14,7 @@ from cli_fakes import install
 from plmsae.cli.app import run
 from plmsae.cli.commands import COMMANDS
 from plmsae.cli.entry_point import command_line, run_entry_point
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))

@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from plmsae import promotion, registry
 from plmsae.cli.app import run
-from plmsae.gates import Gate, GateResult
-from plmsae.lookup import ModelRef
+from plmsae.registry import models, promotion
+from plmsae.registry.gates import Gate, GateResult
+from plmsae.registry.versions import ModelRef
 
 Captured = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -26,7 +26,7 @@ def registered() -> pl.DataFrame:
     row: dict[str, Any] = {
         **{"name": NAME, "version": "2", "aliases": ["champion"], "plm": "plmsae-mini"},
         **{"layer": 4, "unit": "residue", "arch": "topk", "d_sae": 2560, "k": 32},
-        **dict.fromkeys(registry.HEADLINE_METRICS, 0.25),
+        **dict.fromkeys(models.HEADLINE_METRICS, 0.25),
         **{"created": datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "model_id": "m-1", "run_id": "r"},
     }
     other = {**row, "version": "1", "aliases": [], "loss_recovered": None}
@@ -34,7 +34,7 @@ def registered() -> pl.DataFrame:
 
 
 def test_models_lists_what_is_registered(monkeypatch: Patch, capsys: Captured) -> None:
-    monkeypatch.setattr(registry, "list_models", registered)
+    monkeypatch.setattr(models, "list_models", registered)
     assert run(["models"]) == 0
     head, _, first, second = capsys.readouterr().out.splitlines()
     assert head.split()[:2] == ["model", "aliases"]
@@ -44,7 +44,7 @@ def test_models_lists_what_is_registered(monkeypatch: Patch, capsys: Captured) -
 
 
 def test_models_can_be_narrowed_by_part_of_the_name(monkeypatch: Patch, capsys: Captured) -> None:
-    monkeypatch.setattr(registry, "list_models", registered)
+    monkeypatch.setattr(models, "list_models", registered)
     assert run(["models", "@champion", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["model"] == f"{NAME}/2"
@@ -54,6 +54,21 @@ def test_models_can_be_narrowed_by_part_of_the_name(monkeypatch: Patch, capsys: 
     assert "no model that matches 'esm2' is registered" in captured.err
 
 
+def test_history_shows_who_promoted_what(monkeypatch: Patch, capsys: Captured) -> None:
+    def log(name: str) -> pl.DataFrame:
+        assert name == NAME
+        moves = {"at": "2026-01-02T03:04:05+00:00", "by": "ann", "to": "2", "forced": True}
+        return pl.DataFrame([{**moves, "from": None, "gates": "[]"}])
+
+    monkeypatch.setattr(promotion, "promotion_log", log)
+    assert run(["models", "--history", NAME]) == 0
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["at", "(UTC)", "by", "from", "to", "forced"]
+    assert row.split() == ["2026-01-02T03:04:05+00:00", "ann", "–", "2", "yes"]
+    assert run(["models", "--history", NAME, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["gates"] == []
+
+
 @pytest.mark.parametrize("command", [["models", "--compare"], ["compare"]])
 def test_compare_puts_models_side_by_side(
     monkeypatch: Patch, capsys: Captured, command: list[str]
@@ -61,7 +76,7 @@ def test_compare_puts_models_side_by_side(
     def compare(refs: list[str]) -> pl.DataFrame:
         return pl.DataFrame({"model": refs, "plm": ["a", "b"], "explained_variance": [0.5, None]})
 
-    monkeypatch.setattr(registry, "compare", compare)
+    monkeypatch.setattr(models, "compare", compare)
     assert run([*command, f"{NAME}@champion", f"{NAME}/1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [f"{NAME}@champion", f"{NAME}/1"]
@@ -150,7 +165,7 @@ def test_a_folder_that_was_never_scored_is_named(tmp_path: Path, capsys: Capture
 
 
 def test_a_registry_that_is_empty_says_how_to_fill_it(monkeypatch: Patch, capsys: Captured) -> None:
-    monkeypatch.setattr(registry, "list_models", lambda: registered().clear())
+    monkeypatch.setattr(models, "list_models", lambda: registered().clear())
     assert run(["models"]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -13,11 +13,12 @@ import pytest
 import typer
 import yaml
 
-from plmsae import __version__, recipes
+from plmsae import __version__
 from plmsae.cli import reference
 from plmsae.cli.app import ORDER, app, run
 from plmsae.cli.commands import COMMANDS
 from plmsae.cli.fields import RECIPE_OPTIONS
+from plmsae.workflows.training import recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUP: Any = typer.main.get_command(app)
@@ -32,6 +33,13 @@ SURFACE: dict[str, set[str]] = {
     | {"--n-layers", "--d-model"}
     | {"--n-heads", "--steps", "--tokens-per-step", "--row", "--matrix-lr", "--other-lr"}
     | {"--optimizer", "--mask-share", "--decay-share", "--precision", "--checkpoint-minutes"}
+    | {"--max-minutes", "--device", "--seed"},
+    "distil": TRACKED
+    | {"PROTEINS", "--teacher", "--teacher-revision", "--teacher-licence", "--out", "--held-out"}
+    | {"--clusters", "--n-layers", "--d-model", "--n-heads", "--steps", "--forced-steps"}
+    | {"--kl-weight", "--true-weight", "--tokens-per-step", "--row", "--workers", "--matrix-lr"}
+    | {"--other-lr", "--optimizer", "--mask-share", "--clean-share", "--warmup-share"}
+    | {"--decay-share", "--precision", "--measure-minutes", "--checkpoint-minutes"}
     | {"--max-minutes", "--device", "--seed"},
     "train": TRACKED
     | {"PROTEINS", "--plm", "--plm-revision", "--layers", "--unit", "--recipe", "--d-sae", "--k"}
@@ -57,7 +65,7 @@ SURFACE: dict[str, set[str]] = {
         "--device",
         "--seed",
     },
-    "models": TRACKED | {"REF", "--compare"},
+    "models": TRACKED | {"REF", "--compare", "--history"},
     "compare": TRACKED | {"REF"},
     "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
     "score": TRACKED
@@ -159,13 +167,6 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_recipe_options_are_keys_of_recipes() -> None:
     for name, (kind, _) in RECIPE_OPTIONS.items():
         assert kind in recipes.KEYS[name], name
-
-
-def test_import_reads_every_layout_there_is() -> None:
-    from plmsae.cli.commands import FORMATS
-    from plmsae.sae.importing.dispatch import LAYOUTS
-
-    assert set(FORMATS) == {"auto", *LAYOUTS}
 
 
 def test_pages_made_from_the_command_line_are_up_to_date() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.cli.values import parse_numbers, parse_rate, show_numbers
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 @given(st.lists(st.integers(0, 500), unique=True))

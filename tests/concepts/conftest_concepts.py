@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import pytest
 from scipy.sparse import csr_array
+
+from plmsae.concepts.association.significance import benjamini_hochberg, residue_pair_log_p
+from plmsae.concepts.enrichment.enrichment import TermTable, active_proteins, over_represented
+from plmsae.concepts.latents import max_activations
 
 SCHEMA = {
     "accession": pl.String,
@@ -20,6 +25,36 @@ SCHEMA = {
 
 def label_table(rows):
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def term_table(table, accessions, min_proteins=1):
+    """Lay terms over some proteins; leave out those that few carry."""
+    place = {accession: i for i, accession in enumerate(accessions)}
+    pairs = sorted({(t, place[a]) for a, t in table.iter_rows() if a in place})
+    count = Counter(term for term, _ in pairs)
+    terms = tuple(sorted(term for term, n in count.items() if n >= min_proteins))
+    carries = np.zeros((len(accessions), len(terms)), dtype=np.int32)
+    for term, protein in pairs:
+        if term in terms:
+            carries[protein, terms.index(term)] = 1
+    return TermTable(terms=terms, carries_PC=csr_array(carries), count_C=carries.sum(axis=0))
+
+
+def enrich(latents_PF, accessions, table, *, level=0.15, min_proteins=5, fdr=0.05):
+    """Test every latent against every term, over all proteins that have a term."""
+    kept = np.flatnonzero(pl.Series(accessions).is_in(table["accession"].implode()).to_numpy())
+    terms = term_table(table, [accessions[i] for i in kept], min_proteins)
+    highest = max_activations([latents_PF], latents_PF.shape[1])
+    active_PF = active_proteins(latents_PF[kept], highest, level)
+    pairs = over_represented(active_PF, terms, max_p=fdr)
+    n_tests = len(np.unique(active_PF.indices)) * len(terms.terms)
+    q = benjamini_hochberg(10 ** pairs["log10_p"].to_numpy(), n_tests)
+    return pairs.with_columns(pl.Series("q", q)).filter(pl.col("q") <= fdr)
+
+
+def residue_pair_q_values(select, report):
+    """The q-value of every (concept, latent) pair, corrected over all of them."""
+    return benjamini_hochberg(np.exp(residue_pair_log_p(select, report)))
 
 
 @dataclass

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from conftest_concepts import label_table
 
-from plmsae.concepts.residue_labels import ResidueLabels, build_residue_labels
+from plmsae.concepts.labels.residue_labels import ResidueLabels, build_residue_labels
 
 
 @dataclass

@@ -4,13 +4,13 @@ import pytest
 from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
-from plmsae.concepts.baselines import shuffle_labels
-from plmsae.concepts.calls import call_spans
+from plmsae.concepts.association.tables import CONCEPT_COLUMNS, COUNT_COLUMNS, FEATURE_COLUMNS
+from plmsae.concepts.baselines.control_latents import shuffle_labels
+from plmsae.concepts.calling.calls import call_spans
 from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import stack_rows
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.tables import CONCEPT_COLUMNS, COUNT_COLUMNS, FEATURE_COLUMNS
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 LENGTH = 60
 

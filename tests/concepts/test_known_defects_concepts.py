@@ -6,19 +6,18 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from conftest_concepts import label_table
+from conftest_concepts import enrich, label_table, residue_pair_q_values
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association import associate
-from plmsae.concepts.bootstrap import draw_proteins
-from plmsae.concepts.enrichment import active_proteins, enrich
+from plmsae.concepts.association.bootstrap import draw_proteins
+from plmsae.concepts.association.counts import associate
+from plmsae.concepts.enrichment.enrichment import active_proteins
+from plmsae.concepts.enrichment.term_confirmation import choose_level, confirm_terms, lay_out
 from plmsae.concepts.evaluation import Evaluation, evaluate_residue
-from plmsae.concepts.families import family_specificity, pool_maximum
+from plmsae.concepts.features.family_specificity import family_specificity, pool_maximum
+from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations, scale
-from plmsae.concepts.residue_labels import build_residue_labels
-from plmsae.concepts.significance import residue_pair_q_values
-from plmsae.concepts.term_confirmation import choose_level, confirm_terms, lay_out
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 N, LENGTH, F = 40, 30, 12
 ACCESSIONS = [f"P{i:02d}" for i in range(N)]
@@ -91,7 +90,7 @@ def test_report_proteins_have_no_say_in_pairs_thresholds_and_scales(world):
     tuned = ["concept", "latent", "threshold", "select_low"]
     assert one.annotator is not None
     assert two.annotator is not None
-    assert one.annotator.select(tuned).equals(two.annotator.select(tuned))
+    assert one.annotator.frame.select(tuned).equals(two.annotator.frame.select(tuned))
 
 
 def test_a_family_on_both_sides_is_refused_for_residues_and_for_terms(world):
@@ -181,9 +180,9 @@ def test_depleted_terms_are_not_enriched_and_weak_activations_not_active():
     # Elsewhere both tails of the test count, and every non-zero activation is an active protein.
     latents, accessions, table = proteins_with_terms()
     found = enrich(latents[:, [0]], accessions, table)
-    assert found.pairs.select("concept", "n_active").rows() == [("kinase", 20)]
+    assert found.select("concept", "n_active").rows() == [("kinase", 20)]
     # One live latent × three terms, and the pair is the best of them.
-    assert found.pairs["q"].item() == pytest.approx(3 * 10 ** found.pairs["log10_p"].item())
+    assert found["q"].item() == pytest.approx(3 * 10 ** found["log10_p"].item())
 
 
 def test_the_same_holds_where_terms_are_chosen_on_some_proteins_and_confirmed_on_others():
@@ -217,7 +216,7 @@ def test_dead_latents_are_silent_and_never_nan(world):
         a[:, -1] = side == "report"  # dead on the reference set only
     with np.errstate(all="raise"):
         found = evaluate(dead, table, bootstrap=20, min_precision=0.5)
-    for frame in (found.features, found.concepts, found.evidence, found.annotator):
+    for frame in (found.features, found.concepts, found.evidence, found.annotator.frame):
         assert no_nan(frame)
     for row in found.features.rows(named=True)[F:]:
         assert (row["dead"], row["max_activation"]) == (True, 0.0)

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from plmsae.concepts.labels import with_interplm_kinds
-from plmsae.concepts.names import INTERPLM_SITES
+from plmsae.concepts.labels.label_table import with_interplm_kinds
+from plmsae.concepts.labels.names import INTERPLM_SITES
 from plmsae.proteins.simulate.motifs import MOTIFS
 from plmsae.proteins.simulate.prosite import compile_pattern
 from plmsae.proteins.uniprot import FEATURE_COLUMNS

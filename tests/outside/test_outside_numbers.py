@@ -7,16 +7,16 @@ from pathlib import Path
 
 import networkx as nx
 import numpy as np
-import polars as pl
 import pytest
 from scipy import stats
+from scipy.sparse import csr_array
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from plmsae.concepts.bootstrap import bias_corrected_interval, draw_proteins
-from plmsae.concepts.calibrators import fit_calibrator, log_loss, reliability
-from plmsae.concepts.enrichment import build_term_table
+from plmsae.concepts.association.bootstrap import bias_corrected_interval, draw_proteins
+from plmsae.concepts.calling.calibrators import fit_calibrator, log_loss, reliability
+from plmsae.concepts.enrichment.enrichment import TermTable
 from plmsae.proteins.ontology import read_obo
 
 
@@ -114,10 +114,10 @@ def test_information_is_that_of_resnik_over_the_closed_annotations() -> None:
         for protein, terms in direct.items()
         for term in set(terms).union(*(nx.descendants(graph, term) for term in terms))
     ]
-    table = build_term_table(
-        pl.DataFrame(closed, schema=["accession", "concept"], orient="row"),
-        list(direct),
-        min_proteins=1,
+    terms = sorted({term for _, term in closed})
+    carries_PC = np.array([[(p, t) in set(closed) for t in terms] for p in direct], dtype=np.int32)
+    table = TermTable(
+        terms=tuple(terms), carries_PC=csr_array(carries_PC), count_C=carries_PC.sum(axis=0)
     )
     found = dict(zip(table.terms, table.information_C, strict=True))
     expected = {"root": 0.0, "mid": -math.log2(3 / 4), "leaf": 1.0, "other": 1.0}

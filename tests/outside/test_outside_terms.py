@@ -13,10 +13,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "scoring"))
 from scoring_fakes import LETTERS, FakeBundle, FakeEncoder, concept_rows, proteome, write_fasta
 
-from plmsae.concepts.names import CLASS_OF_KEY
+from plmsae.concepts.labels.names import CLASS_OF_KEY
 from plmsae.proteins.uniprot import FEATURE_COLUMNS
 from plmsae.scoring.engine import score
-from plmsae.scoring.export import EVIDENCE, SHOWN_LATENTS, export
+from plmsae.scoring.export import export
+from plmsae.scoring.exporters.gff3 import SHOWN_LATENTS
+from plmsae.scoring.exporters.uniprot import EVIDENCE
 from plmsae.scoring.uniprot_names import _MEMBER_TERMS, SO_TERMS, known_column, so_term
 
 HERE = Path(__file__).parent

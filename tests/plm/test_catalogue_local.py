@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tiny import save_tiny
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.catalogue import find_plm
 from plmsae.plm.model import load_plm
 

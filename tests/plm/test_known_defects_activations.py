@@ -11,18 +11,17 @@ import polars as pl
 import pytest
 import torch
 from scipy.sparse import csr_array
-from tiny import save_tiny
+from tiny import library_states, save_tiny
 
 from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.core.errors import InputError
 from plmsae.encode import Encoder
-from plmsae.errors import InputError
 from plmsae.plm.model import Plm, load_plm
-from plmsae.plm.vocabulary import tokenize
 from plmsae.plm.windows import batches
 from plmsae.reports.evidence import build_evidence
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
-from plmsae.workflows.activations import streamed
+from plmsae.workflows.training.activations import streamed
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 K = 4
@@ -74,18 +73,15 @@ def test_activations_shorter_than_their_protein_are_refused(plm: Plm) -> None:
 
 def test_training_vectors_are_residues_and_never_pads_cls_or_eos(tmp_path: Path) -> None:
     # Elsewhere the padded batch is trained on as it is, special tokens included.
-    from transformers import EsmModel
-
     folder = save_tiny(tmp_path / "tiny")
     sequences = [protein(n) for n in (3, 40, 11, 60)]
-    model = EsmModel.from_pretrained(folder, add_pooling_layer=False).eval()
-    expected, special = [], []
-    for sequence in sequences:
-        ids = torch.tensor([[0, *tokenize(sequence).tolist(), 2]])
-        with torch.no_grad():
-            states = model(input_ids=ids, output_hidden_states=True).hidden_states[2][0]
-        expected.append(states[1:-1])
-        special += [states[0], states[-1]]
+    expected = [states[2] for states in library_states(folder, sequences)]
+    plm = load_plm(str(folder), device="cpu")
+    with torch.inference_mode():
+        ids, lengths = plm.pack(sequences)
+        layout = plm.layout(lengths)
+        *_, (_, states) = plm.run_blocks(plm.embed(ids, layout), layout, 0, 2)
+    special = states[~plm.is_residue(lengths)]
     n_residues = sum(map(len, sequences))
     source = streamed(load_plm(str(folder), device="cpu"), [2], "residue", sequences,
                       batch_size=1, seed=0)  # fmt: skip
@@ -94,7 +90,7 @@ def test_training_vectors_are_residues_and_never_pads_cls_or_eos(tmp_path: Path)
     distance = torch.cdist(epoch, torch.cat(expected), compute_mode="donot_use_mm_for_euclid_dist")
     assert distance.min(dim=0).values.max() < 1e-4  # one epoch has every residue …
     assert distance.min(dim=1).values.max() < 1e-4  # … and nothing else
-    assert torch.cdist(torch.stack(special), torch.cat(expected)).min() > 0.01
+    assert torch.cdist(special, torch.cat(expected)).min() > 0.01
     sampled = [states[2].shape[0] for states in source.sample()]
     assert sorted(sampled) == sorted(map(len, sequences))
 

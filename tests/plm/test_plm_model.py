@@ -4,29 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import save_tiny, tiny_masked_lm
+from tiny import library_states, save_tiny, save_tokenizer, tiny_masked_lm
 
-from plmsae.errors import InputError
-from plmsae.plm.model import Plm, load_plm, pack
-from plmsae.plm.vocabulary import TOKENS, tokenize
+from plmsae.core.errors import InputError
+from plmsae.plm.model import Plm, load_plm
 from plmsae.plm.windows import batches, cut_windows
 
 SEQUENCES = ["MKTAYIAKQR", "ACDEFGHIKLMNPQRSTVWYXBZUO", "MA", "M" + "GASP" * 10]
-
-
-def library_states(folder, sequences):
-    """Hidden states by the library's own padded forward, special tokens dropped."""
-    from transformers import EsmModel
-
-    model = EsmModel.from_pretrained(folder, add_pooling_layer=False).eval()
-    rows = [torch.tensor([0, *tokenize(s).tolist(), 2]) for s in sequences]
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=1)
-    with torch.no_grad():
-        out = model(input_ids=ids, attention_mask=(ids != 1).long(), output_hidden_states=True)
-    return [
-        {layer: h[i, 1 : len(s) + 1] for layer, h in enumerate(out.hidden_states)}
-        for i, s in enumerate(sequences)
-    ]
 
 
 @pytest.mark.parametrize(
@@ -138,20 +122,6 @@ def test_batches_hold_every_window_and_keep_the_budget(lengths, longest, budget)
     assert sorted(seen) == sorted(expected)
 
 
-def test_letters_outside_the_vocabulary_become_unknown():
-    assert tokenize("AJU").tolist() == [TOKENS.index("A"), TOKENS.index("<unk>"), TOKENS.index("U")]
-
-
-def test_the_vocabulary_is_that_of_the_librarys_tokenizer(tmp_path):
-    from transformers import EsmTokenizer
-
-    vocabulary = tmp_path / "vocab.txt"
-    vocabulary.write_text("\n".join(TOKENS))
-    tokenizer = EsmTokenizer(str(vocabulary))
-    ids, _ = pack(["MKTWYXBUZO"])
-    assert tokenizer("MKTWYXBUZO")["input_ids"] == ids.tolist()
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -173,14 +143,15 @@ def test_a_folder_that_holds_no_model_is_one_clear_error(tmp_path):
 def test_pickled_weights_are_refused(tmp_path):
     model = tiny_masked_lm()
     model.config.save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="cannot be opened"):
         load_plm(str(tmp_path))
 
 
 def test_a_model_of_another_family_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "bert", "vocab_size": 33}')
-    with pytest.raises(InputError, match="ESM family"):
+    (tmp_path / "config.json").write_text('{"model_type": "mamba", "vocab_size": 33}')
+    with pytest.raises(InputError, match="no PLM family here opens models of type 'mamba'"):
         load_plm(str(tmp_path))
 
 

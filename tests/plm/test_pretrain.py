@@ -9,19 +9,28 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.corpus import PackedStream, open_corpus, write_corpus
-from plmsae.plm.packed import make_layout, masked_logits, positions_in_segments
+from plmsae.plm.model import wrap_model
+from plmsae.plm.packed import positions_in_segments
 from plmsae.plm.packing import pack_rows
 from plmsae.plm.perplexity import masked_perplexity, shuffled, unigram_perplexity
 from plmsae.plm.pretrain import Pretrainer, mask_batch
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.plm.sampling import density_weights
-from plmsae.plm.vocabulary import CLS, EOS, MASK, PAD, STANDARD
+from plmsae.plm.vocabulary import esm2_vocabulary
+
+VOCABULARY = esm2_vocabulary()
+(CLS,), (EOS,) = VOCABULARY.prefix, VOCABULARY.suffix
+MASK, PAD, STANDARD = VOCABULARY.mask, VOCABULARY.pad, VOCABULARY.standard
 
 CONFIG = PretrainConfig(
     n_layers=1, d_model=16, n_heads=2, row=32, tokens_per_step=128, steps=12, precision="fp32"
 )
+
+
+def perplexity(model, sequences):
+    return masked_perplexity(wrap_model(model, VOCABULARY), sequences)
 
 
 def random_proteins(count=40, seed=0):
@@ -158,12 +167,15 @@ def test_rows_under_a_mask_equal_separate_segments():
     config = PretrainConfig(n_layers=2, d_model=16, n_heads=2, row=8, tokens_per_step=64)
     from plmsae.plm.pretrain import new_model
 
-    model = new_model(config).eval()
+    plm = wrap_model(new_model(config).eval(), VOCABULARY)
     ids, lengths = torch.randint(4, 24, (16,)), [3, 5, 8]
-    where = torch.arange(16)
-    cpu = torch.device("cpu")
-    masked = masked_logits(model, ids, make_layout(model.config, lengths, cpu, row=8), where)
-    plain = masked_logits(model, ids, make_layout(model.config, lengths, cpu), where)
+    masked, plain = (
+        list(plm.run_blocks(plm.embed(ids, layout), layout, 0, 2))
+        for layout in (
+            plm.family.layout(plm.model, lengths, plm.device, row=8),
+            plm.layout(lengths),
+        )
+    )
     torch.testing.assert_close(masked, plain, rtol=1e-4, atol=1e-5)
 
 
@@ -234,9 +246,9 @@ def test_training_learns_what_can_be_learned(tmp_path):
     corpus = write_corpus(tmp_path / "c", ["ACDEFGHIKL" * 3] * 50)
     config = dataclasses.replace(CONFIG, steps=250, other_lr=0.01)
     trainer = Pretrainer(config, corpus, tmp_path / "run")
-    before = masked_perplexity(trainer.model, ["ACDEFGHIKL" * 3] * 5).perplexity
+    before = perplexity(trainer.model, ["ACDEFGHIKL" * 3] * 5).perplexity
     trainer.train()
-    after = masked_perplexity(trainer.averaged_model(), ["ACDEFGHIKL" * 3] * 5).perplexity
+    after = perplexity(trainer.averaged_model(), ["ACDEFGHIKL" * 3] * 5).perplexity
     assert before > 15
     assert after < 2
 
@@ -281,9 +293,7 @@ def test_a_uniform_model_has_the_perplexity_of_the_vocabulary(tmp_path):
 
     model = new_model(CONFIG)
     torch.nn.init.zeros_(model.lm_head.decoder.weight)
-    assert masked_perplexity(model, ["ACDEFGHIKLMNPQRSTVWY"]).perplexity == pytest.approx(
-        33, rel=1e-4
-    )
+    assert perplexity(model, ["ACDEFGHIKLMNPQRSTVWY"]).perplexity == pytest.approx(33, rel=1e-4)
 
 
 def test_unigram_perplexity_is_that_of_the_composition():
@@ -333,6 +343,6 @@ def test_an_exported_model_opens_like_any_other(tmp_path, corpus):
     folder = export_model(trainer.averaged_model(), tmp_path / "model", card="# card\n")
     plm = load_plm(str(folder), device="cpu", head=True)
     assert (plm.n_layers, plm.d_model, plm.max_residues) == (1, 16, 1022)
-    ours = masked_perplexity(trainer.averaged_model(), ["MKTAYIAKQR" * 3]).perplexity
-    theirs = masked_perplexity(plm.masked_lm, ["MKTAYIAKQR" * 3]).perplexity
+    ours = perplexity(trainer.averaged_model(), ["MKTAYIAKQR" * 3]).perplexity
+    theirs = masked_perplexity(plm, ["MKTAYIAKQR" * 3]).perplexity
     assert theirs == pytest.approx(ours, rel=1e-2)

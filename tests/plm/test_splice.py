@@ -4,10 +4,10 @@ import pytest
 import torch
 from tiny import save_tiny, tiny_masked_lm
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.plm.fidelity import fidelity
 from plmsae.plm.model import load_plm
 from plmsae.plm.perplexity import masked_perplexity
-from plmsae.plm.splice import fidelity
 
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "ACDEFGHIKLMNPQRSTVWY" * 2]
 
@@ -60,9 +60,7 @@ def test_the_own_loss_is_the_librarys(plm):
     from transformers import EsmForMaskedLM
 
     sequence = SEQUENCES[0]
-    from plmsae.plm.model import pack
-
-    ids, _ = pack([sequence])
+    ids, _ = plm.pack([sequence])
     model: EsmForMaskedLM = plm.masked_lm
     with torch.no_grad():
         logits = model(input_ids=ids[None], attention_mask=torch.ones_like(ids[None])).logits[0]
@@ -79,6 +77,6 @@ def test_perplexity_of_a_spliced_model_needs_its_head(tmp_path):
 
 
 def test_masked_perplexity_is_repeatable(plm):
-    one = masked_perplexity(plm.masked_lm, SEQUENCES, seed=3)
-    assert one == masked_perplexity(plm.masked_lm, SEQUENCES, seed=3)
+    one = masked_perplexity(plm, SEQUENCES, seed=3)
+    assert one == masked_perplexity(plm, SEQUENCES, seed=3)
     assert one.n_masked == 3 + 6

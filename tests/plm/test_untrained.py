@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import save_tiny
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.model import load_plm
 from plmsae.plm.untrained import untrained_plm
 

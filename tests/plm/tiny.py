@@ -31,6 +31,36 @@ def tiny_masked_lm(**changes: Any) -> Any:
 
 
 def save_tiny(folder: Path, **changes: Any) -> Path:
-    """Write a tiny PLM as a Hugging Face folder."""
+    """Write a tiny PLM as a Hugging Face folder, with the library's tokenizer files of ESM."""
     tiny_masked_lm(**changes).save_pretrained(folder)
+    save_tokenizer(folder)
     return folder
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Write ``vocab.txt`` with the tokens that the library itself lists for ESM."""
+    from transformers.models.esm.configuration_esm import get_default_vocab_list
+
+    (folder / "vocab.txt").write_text("\n".join(get_default_vocab_list()))
+
+
+def library_states(
+    folder: Path, sequences: list[str], mask: dict[int, list[int]] | None = None
+) -> list[dict[int, torch.Tensor]]:
+    """Return every layer of each sequence by the library's own tokenizer and padded forward.
+
+    Special tokens are dropped. `mask` gives residues (0-based) to mask, by sequence.
+    """
+    from transformers import AutoTokenizer, EsmModel
+
+    model = EsmModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(sequences, padding=True, return_tensors="pt")
+    for i, places in (mask or {}).items():
+        batch["input_ids"][i, [1 + p for p in places]] = tokenizer.mask_token_id
+    with torch.no_grad():
+        out = model(**batch, output_hidden_states=True)
+    return [
+        {layer: h[i, 1 : len(s) + 1] for layer, h in enumerate(out.hidden_states)}
+        for i, s in enumerate(sequences)
+    ]

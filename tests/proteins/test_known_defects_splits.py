@@ -10,8 +10,8 @@ import pytest
 
 from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.proteins.splits import cluster, split
-from plmsae.workflows.requests import EvaluateRequest
-from plmsae.workflows.splitting import split_table
+from plmsae.workflows.evaluating.protein_split import split_table
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 N_FAMILIES, MEMBERS = 20, 3
 

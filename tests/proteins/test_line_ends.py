@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.reading import count_proteins, read_proteins
 from plmsae.proteins.records import Protein
 from plmsae.proteins.stream import is_stream, need_file, unix_text

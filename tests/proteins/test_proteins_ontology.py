@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology, Term, read_obo
 
 OBO = """format-version: 1.2

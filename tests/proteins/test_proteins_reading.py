@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.alphabet import PROTEIN_LETTERS, tidy
 from plmsae.proteins.fasta import parse_header
 from plmsae.proteins.reading import SeenAccessions, count_proteins, read_proteins

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.proteins.blosum import BLOSUM62, LAMBDA, LETTERS, score_for
 from plmsae.proteins.homology import _mask, homologous_pairs

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import FEATURE_COLUMNS, parse_features, read_table
 
 HEADER = (

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.simulate import (
     SimulateConfig,
     family_stream,

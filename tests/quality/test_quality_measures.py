@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from plmsae.quality.context import Context
 from plmsae.quality.measures import MEASURES
-from plmsae.quality.measures_of_sequences import NATURAL_PERCENT
-from plmsae.quality.measures_of_tables import _wilson_upper
+from plmsae.quality.measures.backtest import _wilson_upper
+from plmsae.quality.measures.sequences import NATURAL_PERCENT
 
 
 def measure(name: str, frame: pl.DataFrame, **context: object) -> float | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.quality.context import Context
 from plmsae.quality.derived import DERIVED
 from plmsae.quality.engine import Engine

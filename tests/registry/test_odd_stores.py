@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from plmsae.atomic import write_json
-from plmsae.bundle import Bundle
-from plmsae.errors import InputError, printable
-from plmsae.mlflow_store import client, mlflow_errors, tracking_uri
-from plmsae.model_files import _check_there
-from plmsae.registry import register, resolve
-from plmsae.tracking import start_run
+from plmsae.bundle.reading import Bundle
+from plmsae.core.atomic import write_json
+from plmsae.core.errors import InputError, printable
+from plmsae.registry.mlflow_model import _check_there
+from plmsae.registry.models import register, resolve
+from plmsae.tracking.runs import start_run
+from plmsae.tracking.store import client, mlflow_errors, tracking_uri
 
 LATIN = os.fsdecode(b"caf\xe9.fasta")
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plmsae.bundle import Bundle, read_bundle
-from plmsae.errors import InputError, UnsafeArtifactError
-from plmsae.mlflow_store import client
-from plmsae.model_files import LOADER, cache_folder, check_mlmodel_text
-from plmsae.registry import ModelRef, compare, list_models, register, resolve
-from plmsae.tracking import start_run
+from plmsae.bundle.reading import Bundle, read_bundle
+from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.registry.mlflow_model import LOADER, cache_folder, check_mlmodel_text
+from plmsae.registry.models import compare, list_models, register, resolve
+from plmsae.registry.versions import ModelRef
+from plmsae.tracking.runs import start_run
+from plmsae.tracking.store import client
 
 Make = Callable[..., Bundle]
 NAME = "plmsae.plmsae-mini.L4.residue"

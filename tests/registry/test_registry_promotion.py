@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import METRICS
 
-from plmsae.bundle import Bundle
-from plmsae.errors import InputError, QualityError
-from plmsae.gates import Gate, check_gates, load_gates
-from plmsae.mlflow_store import client
-from plmsae.promotion import promote, promotion_log
-from plmsae.registry import register, resolve
+from plmsae.bundle.reading import Bundle
+from plmsae.core.errors import InputError, QualityError
+from plmsae.registry.gates import Gate, check_gates, load_gates
+from plmsae.registry.models import register, resolve
+from plmsae.registry.promotion import promote, promotion_log
+from plmsae.tracking.store import client
 
 Make = Callable[..., Bundle]
 NAME = "plmsae.plmsae-mini.L4.residue"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.reports.plots_of_methods import plot_methods
 
 TABLE = pl.DataFrame(

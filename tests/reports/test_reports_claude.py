@@ -14,9 +14,9 @@ from typing import Any
 import anthropic
 import pytest
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.reports.claude import llm_settings
-from plmsae.reports.describe import EVIDENCE_ONLY, describe, describe_all
+from plmsae.reports.describe import EVIDENCE_ONLY, FeatureReport, describe_all
 from plmsae.reports.evidence import (
     ConceptScore,
     FeatureEvidence,
@@ -28,6 +28,12 @@ from plmsae.reports.prompt import AnswerError, parse, request
 from plmsae.reports.verify import unsupported
 
 KEY = "sk-ant-test-0123456789-secret"
+
+
+def describe(evidence: FeatureEvidence, **options: Any) -> FeatureReport:
+    """Put one feature into words."""
+    (report,) = describe_all([evidence], **options)
+    return report
 
 
 def evidence(latent: int = 7, description: str = "Ras-like protein") -> FeatureEvidence:

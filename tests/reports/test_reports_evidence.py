@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from plmsae.errors import InputError
-from plmsae.reports.evidence import build_evidence, level_of, top_latents
-from plmsae.reports.patterns import classify, runs
+from plmsae.core.errors import InputError
+from plmsae.reports.evidence import build_evidence, level_of, runs, top_latents
 
 
 def features(**columns: list[object]) -> pl.DataFrame:
@@ -155,35 +154,3 @@ def test_runs_equal_walking_along(active: list[bool]) -> None:
             slow.append((start, i))
             start = None
     assert [tuple(run) for run in runs(np.array(active, dtype=bool)).tolist()] == slow
-
-
-def on(length: int, *spans: tuple[int, int]) -> np.ndarray:
-    values = np.zeros(length, dtype=np.float32)
-    for start, end in spans:
-        values[start:end] = 1.0
-    return values
-
-
-@pytest.mark.parametrize(
-    ("values", "pattern"),
-    [
-        (on(100, (5, 6)), "point"),
-        (on(100, (5, 6), (30, 31), (37, 38)), "point"),
-        (on(100, *[(i, i + 1) for i in range(0, 100, 7)]), "periodic"),
-        (on(100, *[(i, i + 3) for i in range(0, 100, 11)]), "periodic"),
-        (on(100, (5, 15)), "short motif"),
-        (on(100, (5, 45)), "medium motif"),
-        (on(200, (5, 100)), "long motif"),
-        (on(100, (5, 98)), "whole protein"),
-        (on(100), "none"),
-    ],
-)
-def test_patterns_are_named_as_they_look(values: np.ndarray, pattern: str) -> None:
-    assert classify([values, on(50)])[0] == pattern
-
-
-def test_run_length_and_coverage_are_medians_over_what_is_active() -> None:
-    pattern, length, coverage = classify([on(10, (0, 2)), on(10, (0, 4), (6, 8)), on(10)])
-    assert pattern == "short motif"
-    assert length == 2.0
-    assert coverage == pytest.approx(0.4)

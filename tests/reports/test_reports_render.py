@@ -13,12 +13,12 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.reports import drawing
-from plmsae.reports.describe import FeatureReport, describe
+from plmsae.reports.describe import FeatureReport, describe_all
 from plmsae.reports.evidence import build_evidence
-from plmsae.reports.plots import plot_calibration, plot_density_histogram, plot_f1_histogram
-from plmsae.reports.render import ReportPaths, render_reports
+from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
+from plmsae.reports.render import render_reports
 
 EVIL = '<script>alert("x")</script>|`[a](http://e.invalid)'
 
@@ -48,10 +48,10 @@ def some_reports(concept: str = "Motif: P-loop", description: str = "name") -> l
         features, concepts, [csr_array(dense)], ["P1"], [sequence], labels,
         latents_to_report=3, descriptions={"P1": description},
     )  # fmt: skip
-    return [describe(evidence, client=None) for evidence in found]
+    return describe_all(found, client=None)
 
 
-def rendered(folder: Path, reports: list[FeatureReport]) -> ReportPaths:
+def rendered(folder: Path, reports: list[FeatureReport]) -> dict[str, Path]:
     return render_reports(reports, folder, about={"model": "plmsae.mini.L4.residue/3"})
 
 
@@ -91,14 +91,14 @@ class Collector(HTMLParser):
 def test_the_page_is_whole_and_every_link_leads_somewhere(tmp_path: Path) -> None:
     paths = rendered(tmp_path, some_reports())
     collector = Collector()
-    collector.feed(paths.html.read_text())
+    collector.feed(paths["html"].read_text())
     assert collector.open == []
     assert collector.links == ["#feature-0", "#feature-1", "#feature-2"]
     assert [link[1:] for link in collector.links] == collector.ids
 
 
 def test_the_page_needs_no_script_and_nothing_from_outside(tmp_path: Path) -> None:
-    text = rendered(tmp_path, some_reports()).html.read_text()
+    text = rendered(tmp_path, some_reports())["html"].read_text()
     assert "<script" not in text
     assert "http" not in text
     assert "url(" not in text
@@ -111,14 +111,14 @@ def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
         reports[0], title=EVIL, author="claude-x", verified=False, reasons=(EVIL,)
     )
     paths = rendered(tmp_path, reports)
-    page = paths.html.read_text()
+    page = paths["html"].read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     collector = Collector()
     collector.feed(page)
     assert collector.open == []
     assert all(link.startswith("#feature-") for link in collector.links)
-    text = paths.markdown.read_text()
+    text = paths["markdown"].read_text()
     assert "<script" not in text
     assert "](http" not in text
     rows = [line for line in text.splitlines() if line.startswith("| [0]")]
@@ -131,8 +131,8 @@ def test_all_three_say_who_wrote_what(tmp_path: Path) -> None:
         reports[1], author="claude-x", verified=False, reasons=("concept Q is not in the evidence",)
     )
     paths = rendered(tmp_path, reports)
-    page, text = paths.html.read_text(), paths.markdown.read_text()
-    stored = json.loads(paths.json.read_text())
+    page, text = paths["html"].read_text(), paths["markdown"].read_text()
+    stored = json.loads(paths["json"].read_text())
     assert "2 from evidence only" in " ".join(page.split())
     assert "1 written by claude-x" in " ".join(page.split())
     assert page.count(">not verified<") == 2
@@ -143,20 +143,20 @@ def test_all_three_say_who_wrote_what(tmp_path: Path) -> None:
 
 
 def test_markdown_shows_active_residues_as_capitals(tmp_path: Path) -> None:
-    text = rendered(tmp_path, some_reports()).markdown.read_text()
+    text = rendered(tmp_path, some_reports())["markdown"].read_text()
     assert "`taiak" not in text
     assert "`ktayiakqrGNSGVGKSclllrfsddtytnd`" in text
 
 
 def test_no_feature_at_all_still_makes_a_page(tmp_path: Path) -> None:
     paths = rendered(tmp_path, [])
-    assert "0 features" in paths.html.read_text()
+    assert "0 features" in paths["html"].read_text()
 
 
 def test_rendering_twice_gives_the_same_files(tmp_path: Path) -> None:
     one, two = rendered(tmp_path / "a", some_reports()), rendered(tmp_path / "b", some_reports())
     for path in ("html", "markdown", "json"):
-        assert getattr(one, path).read_bytes() == getattr(two, path).read_bytes()
+        assert one[path].read_bytes() == two[path].read_bytes()
 
 
 def test_a_logo_column_is_as_high_as_its_information() -> None:
@@ -183,16 +183,11 @@ def test_figures_are_png_and_the_same_each_time(tmp_path: Path) -> None:
     features = pl.DataFrame(
         {"f1": [0.1, None, 0.9, float("nan")], "density": [0.1, 0.0, 1e-9, 0.5]}
     )
-    calibration = pl.DataFrame(
-        {"promised": [0.5, 0.9], "observed": [0.4, 1.0], "n": [10, 0], "low": [0.2, 0.9],
-         "high": [0.6, 1.0]}
-    )  # fmt: skip
     for i in range(2):
         plot_f1_histogram(features, tmp_path / f"f1-{i}.png")
         plot_density_histogram(features, tmp_path / f"density-{i}.png")
-        plot_calibration(calibration, tmp_path / f"calibration-{i}.png")
-    assert len(list(tmp_path.iterdir())) == 6
-    for name in ("f1", "density", "calibration"):
+    assert len(list(tmp_path.iterdir())) == 4
+    for name in ("f1", "density"):
         data = (tmp_path / f"{name}-0.png").read_bytes()
         assert data.startswith(b"\x89PNG")
         assert data == (tmp_path / f"{name}-1.png").read_bytes()
@@ -203,5 +198,5 @@ def test_figures_of_nothing_are_drawn_and_of_the_wrong_table_refused(tmp_path: P
     plot_f1_histogram(empty, tmp_path / "a.png")
     plot_density_histogram(empty, tmp_path / "b.png")
     with pytest.raises(InputError, match="lacks a column"):
-        plot_calibration(empty, tmp_path / "c.png")
+        plot_f1_histogram(empty.drop("f1"), tmp_path / "c.png")
     assert not (tmp_path / "c.png").exists()

@@ -11,12 +11,12 @@ import pytest
 import torch
 from foreign_saes import F, K
 
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.bundle.safe_files import list_data_files
+from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.sae.formats import read_sae
 from plmsae.sae.importing.dispatch import import_sae
 from plmsae.sae.importing.hooks import layer_of_hook
 from plmsae.sae.importing.published import find_published, published
-from plmsae.safe_files import list_data_files
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 402653\n"
 
@@ -211,12 +211,12 @@ def test_a_pointer_in_a_bundle_or_an_sae_folder_is_named_too(tmp_path: Path) -> 
 
 def test_the_table_of_published_saes_is_complete_and_of_known_words() -> None:
     from plmsae.plm.catalogue import find_plm
-    from plmsae.sae.importing.dispatch import LAYOUTS
+    from plmsae.sae.importing.dispatch import FORMATS
     from plmsae.sae.normalize import INPUT_NORMS
 
     for known in published():
         assert find_plm(known.plm)
-        assert known.format in LAYOUTS
+        assert known.format in FORMATS
         assert known.input_norm in INPUT_NORMS
         assert set(known.named.values()) <= set(known.layers)
         assert known.source.startswith("https://")
@@ -247,8 +247,8 @@ def test_a_copy_under_another_name_gets_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from plmsae.plm.facts import PlmFacts
-    from plmsae.workflows.import_checks import check_fit
-    from plmsae.workflows.requests import ImportRequest
+    from plmsae.workflows.shared.requests import ImportRequest
+    from plmsae.workflows.training.import_checks import check_fit
 
     d, f = 320, 8
     tensors = {

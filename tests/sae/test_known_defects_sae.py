@@ -14,13 +14,14 @@ import torch
 from sae_planted import Planted
 from safetensors.torch import load_file, save_file
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.sae.architecture import ARCHITECTURES
 from plmsae.sae.architectures.batchtopk import BatchTopK
 from plmsae.sae.architectures.jumprelu import JumpReLU
 from plmsae.sae.architectures.topk import TopK
 from plmsae.sae.base import Sae
 from plmsae.sae.checkpoints import latest_checkpoint
-from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.evaluate import evaluate_sae
 from plmsae.sae.importing.dispatch import import_sae
 from plmsae.sae.model import build_sae, load_sae
@@ -43,7 +44,7 @@ def uneven() -> torch.Tensor:
     return rows * torch.linspace(0.2, 4, 40)[:, None]
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_checkpoint_loads_as_the_architecture_it_was_saved_as(arch: str, tmp_path: Path) -> None:
     # Elsewhere the class is guessed, and a TopK checkpoint loads as BatchTopK.
     sae = trained(arch, steps=5)

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.cache import CacheWriter, check_disk, estimate_bytes
 from plmsae.sae.cache_files import CacheDtype, read_shards
 from plmsae.sae.cached import CachedActivations, CachedLayers

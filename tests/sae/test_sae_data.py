@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.data import ReplayedBatches, as_source, shuffled_batches
 
 

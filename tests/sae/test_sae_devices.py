@@ -8,8 +8,9 @@ import pytest
 import torch
 from sae_planted import Planted
 
-from plmsae.sae import kernels, screening
-from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
+from plmsae.sae import kernels, topk_cuda
+from plmsae.sae.architecture import ARCHITECTURES
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.model import build_sae
 from plmsae.sae.prefetch import PrefetchedBatches
 from plmsae.sae.train import train
@@ -18,8 +19,8 @@ from plmsae.sae.train import train
 @pytest.fixture(params=[False, True], ids=["float32", "screened"])
 def _screened(request: pytest.FixtureRequest, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param:
-        monkeypatch.setattr(screening, "_DEVICE", device)
-        monkeypatch.setattr(screening, "_LARGE", 0)
+        monkeypatch.setattr(topk_cuda, "_DEVICE", device)
+        monkeypatch.setattr(topk_cuda, "_LARGE", 0)
 
 
 def problem(n: int = 200, d: int = 32, f: int = 1600) -> tuple[torch.Tensor, ...]:
@@ -37,7 +38,7 @@ def test_selection_equals_that_of_the_cpu_in_float32(device: str) -> None:
 
 
 @pytest.mark.usefixtures("_screened")
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_codes_and_reconstructions_equal_those_of_the_cpu(
     arch: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,7 +51,7 @@ def test_codes_and_reconstructions_equal_those_of_the_cpu(
         elif arch in ("batchtopk", "matryoshka"):
             sae.threshold.fill_(2.0)
     with monkeypatch.context() as as_it_was:
-        as_it_was.setattr(screening, "_LARGE", 1 << 62)
+        as_it_was.setattr(topk_cuda, "_LARGE", 1 << 62)
         code, rebuilt = sae.encode_csr(x), sae.reconstruct(x)
     sae.to(device)
     there = sae.encode_csr(x.to(device))

@@ -19,7 +19,7 @@ import torch.multiprocessing as mp
 from sae_planted import Planted
 from safetensors.torch import load_file, save_file
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.checkpoints import latest_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.distributed import Place, ShareOfBatches, joined, rank, share_of, world

@@ -9,8 +9,9 @@ import pytest
 import torch
 from sae_elsewhere import DEVICE, Away, Elsewhere
 
-from plmsae.sae import screening
-from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
+from plmsae.sae import topk_cuda
+from plmsae.sae.architecture import ARCHITECTURES
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.scaling import Scaling
 from plmsae.sae.trainer import Trainer
 
@@ -45,15 +46,15 @@ def trainer(arch: str, device: torch.device) -> Trainer:
 
 
 @pytest.mark.parametrize("large", [0, 1 << 62], ids=["screened", "float32"])
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_steps_stay_on_their_device_and_give_what_the_cpu_gives(
     arch: str, large: int, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screening, "_LARGE", large)
+    monkeypatch.setattr(topk_cuda, "_LARGE", large)
     x, *more = batches()
     runs = []
     for device in (torch.device("cpu"), DEVICE):
-        monkeypatch.setattr(screening, "_DEVICE", device.type)
+        monkeypatch.setattr(topk_cuda, "_DEVICE", device.type)
         runs.append(trainer(arch, device))
         # Not a first step: what fits to a batch exactly is decided by rounding.
         runs[-1].step_count = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.evaluate import evaluate_sae
 from plmsae.sae.model import Sae, build_sae

@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.sae.architecture import ARCHITECTURES
 from plmsae.sae.architectures.batchtopk import BatchTopK
-from plmsae.sae.config import ARCHS, SaeConfig
+from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae, load_sae
 
 
@@ -31,7 +32,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return store(tmp_path / "sae", request.param)
 
 
-@pytest.fixture(params=[(arch, target) for arch in ARCHS for target in ("input", "layer")])
+@pytest.fixture(params=[(arch, target) for arch in ARCHITECTURES for target in ("input", "layer")])
 def stored_any(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     arch, target = request.param
     d_out = 5 if target == "layer" else None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.evaluate import evaluate_sae
 from plmsae.sae.groups import variance_by_group

@@ -13,7 +13,7 @@ from foreign_saes import D, F, K, raw_rows, row_norm, topk
 from safetensors.torch import load_file
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.base import Sae
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.dispatch import import_sae

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.sae.architecture import ARCHITECTURES
 from plmsae.sae.architectures.batchtopk import BatchTopK
 from plmsae.sae.architectures.hierarchical import HierarchicalTopK
 from plmsae.sae.architectures.jumprelu import JumpReLU
-from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.model import Sae, build_sae
 
 
@@ -32,7 +33,7 @@ def rows(n: int = 50) -> torch.Tensor:
     return torch.randn(n, 12, generator=torch.Generator().manual_seed(6)) * 2 + 1
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("apply_b_dec", [True, False])
 def test_folding_the_scaling_gives_the_same_function_of_raw_activations(
     arch: str, apply_b_dec: bool
@@ -46,7 +47,7 @@ def test_folding_the_scaling_gives_the_same_function_of_raw_activations(
     assert torch.allclose(sae.reconstruct(raw), rebuilt, atol=1e-4)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_folding_two_scalings_gives_a_transcoder_of_raw_activations(arch: str) -> None:
     config = SaeConfig(arch=arch, d_in=12, d_sae=70, k=5, target="layer", d_out=9)
     sae, raw = build_sae(config, seed=4), rows()
@@ -83,7 +84,7 @@ def test_levels_are_halved_from_the_whole(arch: str, expected: tuple[int, ...]) 
     assert SaeConfig(arch=arch, d_in=12, d_sae=70, k=5).levels == expected
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_code_never_depends_on_the_other_rows(arch: str) -> None:
     sae, x = trained_like(arch), rows()
     together = sae.encode_csr(x).toarray()
@@ -92,7 +93,7 @@ def test_a_code_never_depends_on_the_other_rows(arch: str) -> None:
     assert ((together > 0) == (alone > 0)).all()
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_encode_csr_in_chunks_is_sorted_sparse_float32(
     arch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

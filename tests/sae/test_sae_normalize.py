@@ -8,7 +8,7 @@ import pytest
 import torch
 from sae_planted import Planted
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.evaluate import evaluate_sae
 from plmsae.sae.model import build_sae, load_sae

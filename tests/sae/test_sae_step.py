@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from plmsae.sae import screening
+from plmsae.sae import topk_cuda
+from plmsae.sae.architecture import ARCHITECTURES
 from plmsae.sae.architectures.jumprelu import BANDWIDTH, JumpReLU
-from plmsae.sae.architectures.penalised import Penalised
 from plmsae.sae.base import Sae
-from plmsae.sae.config import ARCHS, SaeConfig
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.model import build_sae
+from plmsae.sae.penalised import Penalised
 from plmsae.sae.step import Revival, set_gradients
 
 D, F, K, B = 8, 60, 4, 32
@@ -48,7 +49,7 @@ def sae_with_random_biases(arch: str, **changes: object) -> Sae:
             # From within half a bandwidth of zero to far above.
             sae.log_threshold_F.copy_(torch.linspace(0.01, 1.5, F).log())
     if isinstance(sae, Penalised):
-        sae.hold_penalty(PENALTY)
+        sae.take_settings(TrainConfig(steps=1, sparsity_coefficient=PENALTY))
     return sae
 
 
@@ -129,7 +130,7 @@ def some_dead(k: int | None) -> Revival | None:
     return None if k is None else Revival(torch.arange(5, 25), 0.7, k)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("apply_b_dec", [True, False])
 @pytest.mark.parametrize("revive", [None, 30, 3])
 def test_gradients_equal_dense_autograd(
@@ -143,19 +144,19 @@ def test_gradients_equal_dense_autograd(
 def test_gradients_equal_dense_autograd_where_float16_screens(
     arch: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screening, "_DEVICE", device)
-    monkeypatch.setattr(screening, "_LARGE", 0)
-    monkeypatch.setattr(screening, "_MORE", 0)
-    monkeypatch.setattr(screening, "_FEW", 1)
-    monkeypatch.setattr(screening, "_GROUP", 4)
+    monkeypatch.setattr(topk_cuda, "_DEVICE", device)
+    monkeypatch.setattr(topk_cuda, "_LARGE", 0)
+    monkeypatch.setattr(topk_cuda, "_MORE", 0)
+    monkeypatch.setattr(topk_cuda, "_FEW", 1)
+    monkeypatch.setattr(topk_cuda, "_GROUP", 4)
     screened = []
-    of = screening._Screen.of
-    monkeypatch.setattr(screening._Screen, "of", lambda *a: screened.append(a) or of(*a))
+    of = topk_cuda._Screen.of
+    monkeypatch.setattr(topk_cuda._Screen, "of", lambda *a: screened.append(a) or of(*a))
     assert_equal_to_dense(sae_with_random_biases(arch), device)
     assert screened
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("revive", [None, 30, 3])
 def test_gradients_of_a_transcoder_equal_dense_autograd(
     arch: str, revive: int | None, device: str
@@ -180,7 +181,7 @@ def test_gradients_of_many_dead_latents_equal_dense_autograd(device: str) -> Non
     assert_equal_to_dense(sae, device, Revival(torch.arange(5, 195), 0.7, 3))
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_the_residual_is_that_of_the_whole_reconstruction(arch: str) -> None:
     sae = sae_with_random_biases(arch)
     x = torch.randn(B, D, generator=torch.Generator().manual_seed(3))

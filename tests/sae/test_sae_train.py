@@ -16,9 +16,10 @@ import pytest
 import torch
 from sae_planted import Planted
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.sae.architecture import ARCHITECTURES
 from plmsae.sae.checkpoints import latest_checkpoint
-from plmsae.sae.config import ARCHS, SaeConfig, TrainConfig
+from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.evaluate import evaluate_sae
 from plmsae.sae.model import Sae, build_sae, load_sae
 from plmsae.sae.scaling import measure_scaling
@@ -51,7 +52,7 @@ def same_weights(a: Sae, b: Sae) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_planted_features_far_off_centre_are_recovered(arch: str, device: str) -> None:
     planted = Planted(gamma=10.0)
     settings = TrainConfig(steps=1600, batch_size=256, device=device)
@@ -172,7 +173,7 @@ def test_thresholds_that_rose_out_of_reach_come_back(planted: Planted) -> None:
     assert dead_share_after(1.0) < 0.2
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_run_broken_off_and_resumed_has_the_same_weights_bit_for_bit(
     arch: str, device: str, planted: Planted, tmp_path: Path
 ) -> None:
@@ -359,7 +360,7 @@ def test_the_share_of_stalls_leaves_out_the_start(
         with pytest.raises(InputError, match="ended after 10"):
             train_many(batches, [(config(), settings)], checkpoint_dir=tmp_path)
     clock = Clock()
-    for module in ("train", "run", "pace"):
+    for module in ("train", "run", "throughput"):
         monkeypatch.setattr(f"plmsae.sae.{module}.time", clock)
 
     class Slow:
@@ -383,13 +384,16 @@ def test_the_share_of_stalls_leaves_out_the_start(
     )
     assert len(shares) == 20 - start
     assert max(shares) == pytest.approx(0.25)
-    pace = result.pace
+    throughput = result.throughput
     # A step takes three seconds, a wait one. The first batch is there before the clock runs, and
     # at a start the second, too: the scale was measured on them.
     steps, waits = (10, 9) if start else (20, 18)
-    assert (pace.vectors, pace.seconds) == (256 * steps, pytest.approx(3 * steps + waits))
-    assert pace.stall_share == pytest.approx(waits / pace.seconds)
-    assert pace.vectors_per_second == pytest.approx(pace.vectors / pace.seconds)
+    assert (throughput.vectors, throughput.seconds) == (
+        256 * steps,
+        pytest.approx(3 * steps + waits),
+    )
+    assert throughput.stall_share == pytest.approx(waits / throughput.seconds)
+    assert throughput.vectors_per_second == pytest.approx(throughput.vectors / throughput.seconds)
 
 
 def test_probes_and_other_saes_on_the_pass_count_in_the_wall_time_of_a_run(
@@ -397,7 +401,7 @@ def test_probes_and_other_saes_on_the_pass_count_in_the_wall_time_of_a_run(
 ) -> None:
     settings = TrainConfig(steps=10, batch_size=256, scale_batches=2, log_every=1)
     clock = Clock()
-    for module in ("train", "run", "pace"):
+    for module in ("train", "run", "throughput"):
         monkeypatch.setattr(f"plmsae.sae.{module}.time", clock)
 
     def probe(sae: Sae) -> dict[str, float]:
@@ -411,10 +415,10 @@ def test_probes_and_other_saes_on_the_pass_count_in_the_wall_time_of_a_run(
         on_metrics=lambda i, step, metrics: windows.append((i, metrics["vectors_per_second"])),
     )
     # Ten probes; the second SAE waits for them as the first does.
-    assert first.pace.seconds == second.pace.seconds == pytest.approx(500)
-    assert first.pace.stall_share == 0
+    assert first.throughput.seconds == second.throughput.seconds == pytest.approx(500)
+    assert first.throughput.stall_share == 0
     # What is logged is the pace of the steps, without the SAE's own probe.
-    assert min(rate for i, rate in windows if i == 0) > first.pace.vectors_per_second
+    assert min(rate for i, rate in windows if i == 0) > first.throughput.vectors_per_second
 
 
 def test_nothing_to_train_is_an_error(planted: Planted) -> None:

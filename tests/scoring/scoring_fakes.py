@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.callers import Callers
-from plmsae.errors import InputError
+from plmsae.concepts.calling.callers import Callers
+from plmsae.core.errors import InputError
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 TOO_LONG = 3_000
@@ -23,6 +23,7 @@ TOO_LONG = 3_000
 class FakeMeta:
     plm: str = "fake-plm"
     plm_revision: str = "abc"
+    plm_vocabulary: str = ""
     layer: int = 2
     unit: str = "residue"
     d_sae: int = len(LETTERS)

@@ -19,10 +19,10 @@ from scoring_fakes import (
     write_fasta,
 )
 
-from plmsae.concepts.calibrators import Calibrator
-from plmsae.concepts.callers import Callers
-from plmsae.concepts.probes import Probe
-from plmsae.errors import InputError
+from plmsae.concepts.calling.calibrators import Calibrator
+from plmsae.concepts.calling.callers import Callers
+from plmsae.concepts.calling.probes import Probe
+from plmsae.core.errors import InputError
 from plmsae.scoring.engine import score
 from plmsae.scoring.fill import fill
 

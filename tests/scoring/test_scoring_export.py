@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoring_fakes import FakeBundle, FakeEncoder, concept_rows, proteome, table, write_fasta
 
-from plmsae.concepts.labels import read_labels
-from plmsae.errors import InputError
+from plmsae.concepts.labels.label_table import read_labels
+from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import FEATURE_COLUMNS, parse_features
 from plmsae.scoring.engine import score
-from plmsae.scoring.export import ExportFormat, _gff3_escape, _gff3_seqid, export
+from plmsae.scoring.export import export
+from plmsae.scoring.exporters.gff3 import _gff3_escape, _gff3_seqid
 from plmsae.scoring.uniprot_names import SO_TERMS, as_feature, column_of, split_concept
 
 NASTY = concept_rows(
@@ -43,7 +44,7 @@ def scored(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def text(scored: Path, tmp_path: Path, form: ExportFormat) -> list[str]:
+def text(scored: Path, tmp_path: Path, form: str) -> list[str]:
     target = tmp_path / f"x.{form}"
     assert export(scored, form, target) == table(scored, "annotations").height
     return target.read_text().splitlines()
@@ -156,7 +157,7 @@ def test_jsonl_holds_every_record_once(scored: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["gff3", "tsv", "uniprot", "jsonl"])
 def test_standard_output_gets_the_same_text(
-    scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: ExportFormat
+    scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
     lines = text(scored, tmp_path, form)
     export(scored, form, "-")
@@ -172,7 +173,7 @@ def test_a_folder_that_is_not_complete_is_refused_and_nothing_is_written(
     with pytest.raises(InputError, match="no such score folder"):
         export(tmp_path / "nowhere", "gff3", tmp_path / "x.gff3")
     with pytest.raises(InputError, match="unknown export format"):
-        export(scored, "xml", tmp_path / "x.gff3")  # type: ignore[arg-type]
+        export(scored, "xml", tmp_path / "x.gff3")
     assert not (tmp_path / "x.gff3").exists()
 
 

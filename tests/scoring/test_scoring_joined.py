@@ -14,8 +14,10 @@ import torch
 from scipy.sparse import csr_array
 from scoring_fakes import LETTERS, concept_rows, table
 
-from plmsae.bundle import Bundle, BundleMeta, read_bundle, write_bundle
-from plmsae.concepts.labels import labels_from_uniprot
+from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.reading import Bundle, read_bundle
+from plmsae.bundle.writing import write_bundle
+from plmsae.concepts.labels.label_table import labels_from_uniprot
 from plmsae.concepts.latents import max_activations
 from plmsae.proteins.uniprot import read_table
 from plmsae.sae.config import SaeConfig
@@ -91,6 +93,7 @@ def bundle(yeast: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     meta = BundleMeta(
         plm="letters",
         plm_revision="1",
+        plm_vocabulary="",
         layer=1,
         unit="residue",
         arch="topk",
@@ -148,7 +151,7 @@ def test_labels_hidden_from_the_real_table_are_checked_against_it(
     )
     truth = labels_from_uniprot(read_table(yeast))
     known = labels_from_uniprot(read_table(tmp_path / "blind.tsv"))
-    assert result.n_labels == known.height
+    assert result.labels.height == known.height
     found = check_against_truth(result.proposals(), truth, known)
     helix = found.filter(concept="Helix").row(0, named=True)
     assert helix["hidden"] == truth.filter(concept="Helix").height > 0
@@ -166,7 +169,7 @@ def test_mlflow_loads_the_bundle_and_predicts_what_scoring_writes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from plmsae.model_files import save_model_folder
+    from plmsae.registry.mlflow_model import save_model_folder
 
     monkeypatch.setattr(
         encoding, "load_encoder", lambda found: LetterPlm(load_sae(found.sae_folder))

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from protein_world import OBO, write_obo
 from scoring_fakes import FakeBundle, FakeEncoder, FakeMeta, concept_rows, encode_one
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "workflows"))
-
-from protein_world import OBO, write_obo
-
-from plmsae.concepts.hiding import hide_labels
-from plmsae.errors import InputError
+from plmsae.concepts.labels.label_holdout import hide_labels
+from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology, read_obo
 from plmsae.proteins.uniprot import read_table
 from plmsae.scoring.backtest import HIDINGS, backtest

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.proteins.records import Protein, Rejected
-from plmsae.scoring.parts import Part, cut, survey
+from plmsae.scoring.parts import InputTally, Part, cut
 
 records = st.lists(
     st.one_of(
@@ -81,5 +81,8 @@ def test_the_fingerprint_follows_what_records_say_and_not_where_they_lie() -> No
 
 def test_a_survey_counts_everything_once() -> None:
     bad = Rejected(accession="X", where="a", reason="empty")
-    found = survey([part("AC", "D"), part("ACD", rejected=(bad,))])
+    tally = InputTally()
+    for one in (part("AC", "D"), part("ACD", rejected=(bad,))):
+        tally.add(one, one.sha256)
+    found = tally.survey()
     assert (found.n_read, found.n_proteins, found.n_residues) == (4, 3, 6)

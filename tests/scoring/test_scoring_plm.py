@@ -12,7 +12,7 @@ import torch
 from scoring_fakes import FakeBundle, FakeMeta, contents, proteome, table, write_fasta
 from transformers import EsmConfig, EsmForMaskedLM
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.model import folder_revision
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
@@ -86,6 +86,9 @@ def test_a_prediction_loads_the_model_once(
 def test_a_plm_that_is_not_the_one_the_sae_was_trained_on_is_refused(bundle: TinyBundle) -> None:
     other = replace(bundle, meta=replace(bundle.meta, plm_revision="sha256:0"))
     with pytest.raises(InputError, match=r"is here at revision sha256:.*trained on sha256:0"):
+        load_encoder(other)
+    other = replace(bundle, meta=replace(bundle.meta, plm_vocabulary="0" * 64))
+    with pytest.raises(InputError, match="another vocabulary here than the one"):
         load_encoder(other)
     with pytest.raises(InputError, match="has layers 0 to 3"):
         load_encoder(replace(bundle, meta=replace(bundle.meta, layer=9)))

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow.models import infer_signature
 from scoring_fakes import FakeBundle, FakeEncoder, FakeMeta, proteome, table, write_fasta
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.registry.mlflow_model import _signature
 from plmsae.scoring.engine import score
 from plmsae.scoring.pyfunc import COLUMNS, PyfuncModel
 
@@ -27,12 +29,23 @@ def test_predictions_are_the_annotations_that_scoring_writes(tmp_path: Path) -> 
     assert found.to_dict("records") == expected
 
 
+def test_the_signature_says_what_is_returned() -> None:
+    bundle = FakeBundle()
+    signature = _signature(bundle)  # type: ignore[arg-type]
+    frame = pd.DataFrame(proteome(bad=False), columns=["accession", "sequence"])
+    found = infer_signature(frame, model().predict(frame))
+    assert found.outputs is not None
+    assert {c.name: c.type for c in found.outputs} == {c.name: c.type for c in signature.outputs}
+    assert tuple(signature.outputs.input_names()) == COLUMNS
+
+
 def test_without_accessions_the_row_names_the_protein() -> None:
     frame = pd.DataFrame({"sequence": ["AAA", "aw*"]}, index=[7, 8])
     for changed in (frame, frame.assign(accession=["P1", None]), frame.assign(accession="")):
         found = model().predict(changed)
         assert set(found["accession"]) == {"2"}
-        assert found["start"].tolist() == [2, 2]
+        assert found["start"].tolist() == [2]
+        assert list(found["implied"].iloc[0]) == ["Domain"]
 
 
 def test_no_call_gives_an_empty_table_with_all_columns() -> None:
@@ -46,11 +59,11 @@ def test_no_call_gives_an_empty_table_with_all_columns() -> None:
 
 def test_min_precision_is_the_bundle_s_own_unless_given() -> None:
     frame = pd.DataFrame({"sequence": ["AWWAK"]})
-    assert set(model(min_precision=0.6).predict(frame)["concept"]) == {"Domain", "Domain: W-rich"}
+    assert set(model(min_precision=0.6).predict(frame)["concept"]) == {"Domain: W-rich"}
     found = model(min_precision=0.6).predict(frame, {"min_precision": 0.9})
     assert set(found["concept"]) == {"Domain: W-rich"}
     found = model(min_precision=0.6).predict(frame.assign(sequence="AWWAKAH"), {"min_precision": 0})
-    assert set(found["concept"]) == {"Domain", "Domain: W-rich", "Binding site: ATP"}
+    assert set(found["concept"]) == {"Domain: W-rich", "Binding site: ATP"}
 
 
 @pytest.mark.parametrize(

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from plmsae import promotion
-from plmsae.concepts.labels import concept_counts
-from plmsae.errors import InputError
-from plmsae.gates import Gate, GateResult
-from plmsae.registry import resolve
+from plmsae.concepts.labels.label_table import concept_counts
+from plmsae.core.errors import InputError
+from plmsae.registry import promotion
+from plmsae.registry.gates import Gate, GateResult
+from plmsae.registry.models import resolve
 from plmsae.workflows import evaluate, simulate, train
-from plmsae.workflows.annotated import read_annotated
-from plmsae.workflows.evaluate import EvaluateOutcome, promoted
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import EvaluateRequest, SimulateRequest, TrainRequest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plm"))
+from plmsae.workflows.evaluating.annotated import read_annotated
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import EvaluateRequest, SimulateRequest, TrainRequest
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +151,8 @@ def test_rare_concepts_are_left_out_as_asked_and_before_the_plm_runs(place, monk
 
 def test_fast_baselines_need_no_second_plm(place, monkeypatch):
     monkeypatch.setattr(
-        "plmsae.workflows.baselines.random_encoder", lambda *_: pytest.fail("not asked for")
+        "plmsae.workflows.evaluating.baselines.random_encoder",
+        lambda *_: pytest.fail("not asked for"),
     )
     found = evaluate.run(
         request(place, "fast", baselines="fast", bootstrap=0, fidelity_proteins=0), Silent()

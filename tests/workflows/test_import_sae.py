@@ -13,16 +13,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from plmsae.bundle import read_bundle
-from plmsae.errors import InputError, UnsafeArtifactError
+from plmsae.bundle.reading import read_bundle
+from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.plm.facts import plm_facts
 from plmsae.plm.model import load_plm
-from plmsae.registry import list_models, resolve
+from plmsae.registry.models import list_models, resolve
 from plmsae.sae.importing.hub import find_interplm
 from plmsae.scoring.encoding import load_encoder
 from plmsae.workflows import evaluate, import_sae, score
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import EvaluateRequest, ImportRequest, ScoreRequest
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import EvaluateRequest, ImportRequest, ScoreRequest
 
 D, F, K = 192, 48, 6  # D is plmsae-mini's.
 NAME = "plmsae.plmsae-mini.L3.residue"
@@ -236,7 +236,7 @@ def test_an_sae_of_interplm_comes_from_the_hub(plm: str, hub: list[str]) -> None
     assert meta.name == "plmsae.esm2-8m.L4.residue"
     assert meta.origin.startswith("Elana/InterPLM-esm2-8m layer_4/ae_normalized.pt at c0ffee")
     # The PLM was never here: nothing says which of its commits will be.
-    assert meta.plm_revision == ""
+    assert meta.plm_revision == meta.plm_vocabulary == ""
 
 
 @pytest.mark.usefixtures("untracked")
@@ -278,7 +278,7 @@ def test_facts_of_a_folder_and_of_a_downloaded_plm_come_from_its_config(
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(config))
     assert plm_facts("owner/model").revision == "abc123"
     config.write_text(json.dumps(values | {"model_type": "llama"}))
-    with pytest.raises(InputError, match="not a PLM of the ESM family"):
+    with pytest.raises(InputError, match="no PLM family here opens models of type 'llama'"):
         plm_facts("owner/model")
 
 

@@ -13,15 +13,20 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "scoring"))
 from scoring_fakes import FakeBundle, FakeEncoder, table, write_fasta
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.quality.sources import open_table
 from plmsae.scoring.engine import score
 from plmsae.scoring.fill import fill
-from plmsae.workflows.inputs import read_protein_set
-from plmsae.workflows.progress import Silent
 from plmsae.workflows.report import run as report
-from plmsae.workflows.requests import ReportRequest
-from plmsae.workflows.score import beside, quality_folder, refuse_working_folder
+from plmsae.workflows.scoring.input_gate import (
+    beside,
+    checked_input,
+    quality_folder,
+    refuse_working_folder,
+)
+from plmsae.workflows.shared.inputs import read_protein_set
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import ReportRequest, ScoreRequest
 
 GOOD = [("P1", "WWKLHHACDEFGHIKLMNPQRST"), ("P2", "ACDEFWWWGHIKLMNPQRSTVWY")]
 
@@ -114,8 +119,6 @@ def test_what_lies_beside_a_folder_has_its_name_even_where_the_path_has_none(
 
 
 def test_a_file_name_that_is_no_text_is_scored_and_checked(tmp_path: Path) -> None:
-    from plmsae.workflows.score import check_input
-
     name = os.fsdecode(b"caf\xe9.fasta")
     path = write_fasta(tmp_path / name, [*GOOD, ("B", "---")])
     run(path, tmp_path / "out")
@@ -125,12 +128,9 @@ def test_a_file_name_that_is_no_text_is_scored_and_checked(tmp_path: Path) -> No
     assert table(tmp_path / "out", "rejected")["where"][0].startswith("caf\\xe9.fasta, record 3")
     long = [(f"Q{i}", "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGD" + "AC" * i) for i in range(3)]
     untracked: object = None
-    check_input(
-        str(write_fasta(tmp_path / name, long)),
-        tmp_path / "checked",
-        untracked,  # type: ignore[arg-type]
-        Silent(),
-        strict=False,
-    )
+    odd = str(write_fasta(tmp_path / name, long))
+    request = ScoreRequest(proteins=odd, model="", out=tmp_path / "checked")
+    with checked_input(odd, request, untracked, Silent()) as checked:  # type: ignore[arg-type]
+        assert not isinstance(checked, str)
     with pytest.raises(InputError, match="must be UTF-8"):
         run(path, tmp_path / os.fsdecode(b"o\xe9"))

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.corpus import open_corpus
 from plmsae.plm.model import load_plm
 from plmsae.plm.sampling import cluster_weights
 from plmsae.proteins.clusters import read_clusters
 from plmsae.workflows import pretrain
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import PretrainRequest
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import PretrainRequest
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 

@@ -1,22 +1,22 @@
-"""The whole road, once, on a small simulated proteome with the PLM that ships."""
+"""The whole road, once, on a part of the sample of Swiss-Prot with the PLM that ships."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from plmsae.errors import InputError, QualityError
-from plmsae.registry import list_models, resolve
-from plmsae.workflows import demo, fill, score, train, validate
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import (
+from plmsae.core.errors import InputError, QualityError
+from plmsae.registry.models import list_models, resolve
+from plmsae.workflows import demo, fill, score, simulate, train, validate
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import (
     DemoRequest,
     FillRequest,
     ScoreRequest,
+    SimulateRequest,
     TrainRequest,
     ValidateRequest,
 )
@@ -33,11 +33,11 @@ def road(tmp_path_factory):
         patch.delenv("ANTHROPIC_API_KEY", raising=False)
         request = DemoRequest(
             out=folder / "out",
-            n_families=48,
-            proteins_per_family=8,
+            max_proteins=420,
             d_sae=512,
             n_vectors=120_000,
             min_precision=0.0,
+            fill_precision=0.0,
         )
         yield demo.run(request, Silent())
 
@@ -65,8 +65,8 @@ def test_latents_detect_concepts_beyond_chance_and_baselines_stand_beside(road):
 def test_the_model_is_champion_with_its_evidence(road):
     models = list_models()
     (champion,) = models.filter(pl.col("aliases").list.contains("champion")).to_dicts()
-    assert champion["name"] == "plmsae.plmsae-mini.L4.residue"
-    bundle = resolve("plmsae.plmsae-mini.L4.residue@champion")
+    assert champion["name"] == "plmsae.plmsae-mini.L5.residue"
+    bundle = resolve("plmsae.plmsae-mini.L5.residue@champion")
     assert bundle.concepts.height > 0
     assert bundle.features.height == bundle.meta.d_sae == 512
     assert bundle.meta.eval_data.sha256 != bundle.meta.train_data.sha256
@@ -74,10 +74,20 @@ def test_the_model_is_champion_with_its_evidence(road):
 
 def test_every_held_back_protein_is_scored(road):
     proteins = pl.read_parquet(road.scored.folder / "proteins")
-    split = json.loads((road.out / "proteome" / "truth.json").read_text())
-    held = sum(f["members"] for f in split["families"] if f["split"] == "heldout")
-    assert proteins.height == road.scored.n_scored == held
-    assert proteins["accession"].n_unique() == held
+    assert proteins.height == road.scored.n_scored == road.tables.n_held_back
+    held_back = pl.read_csv(road.tables.held_back, separator="\t", infer_schema=False)
+    assert set(proteins["accession"]) == set(held_back["Entry"])
+
+
+def test_held_back_proteins_were_not_seen_before(road):
+    entries = [
+        set(pl.read_csv(path, separator="\t", infer_schema=False)["Entry"])
+        for path in (road.tables.choose, road.tables.report, road.tables.held_back)
+    ]
+    assert sum(map(len, entries)) == len(set.union(*entries)) == 420
+    assert resolve(str(road.trained.bundle)).meta.train_data.n_proteins == len(
+        entries[0] | entries[1]
+    )
 
 
 def test_annotations_lie_within_their_proteins(road):
@@ -90,7 +100,7 @@ def test_annotations_lie_within_their_proteins(road):
 
 
 def test_the_model_carries_what_calls_and_how_surely(road):
-    bundle = resolve("plmsae.plmsae-mini.L4.residue@champion")
+    bundle = resolve("plmsae.plmsae-mini.L5.residue@champion")
     assert set(bundle.concepts["caller"]) <= {"latent", "probe"}
     assert set(bundle.callers.calibrators) <= set(bundle.concepts["concept"])
     assert 0 <= road.evaluated.summary["ece"] <= 1
@@ -98,36 +108,42 @@ def test_the_model_carries_what_calls_and_how_surely(road):
     assert annotations["probability"].is_between(0, 1).all()
 
 
-def test_a_back_test_hides_known_labels_and_uses_the_scores_again(road):
-    outcome = fill.run(
-        FillRequest(
-            table=str(road.out / "proteome" / "annotations_heldout.tsv.gz"),
-            model=road.evaluated.model,
-            out=road.out / "fill",
-            min_precision=0.0,
-            backtest=True,
-            hide_share=0.2,
-        ),
-        Silent(),
-    )
-    rows = pl.DataFrame(outcome.backtest)
+def test_the_back_test_hides_known_labels_in_both_ways(road):
+    rows = pl.DataFrame(road.filled.backtest)
     assert set(rows["hiding"]) == {"random", "cluster"}
     assert (rows["recovered"] <= rows["hidden"]).all()
     assert rows["hidden"].sum() > 0
     for name in ("backtest.tsv", "backtest.parquet", "backtest.png"):
-        assert (outcome.folder / name).is_file()
-    assert any("labels hidden by family" in line for line in outcome.lines())
+        assert (road.filled.folder / name).is_file()
+    assert any("labels hidden by family" in line for line in road.filled.lines())
 
 
-def test_hidden_labels_are_counted_against_the_truth(road):
-    truth = road.filled.truth
-    assert truth["hidden"] > 0
-    assert 0 <= truth["recovered"] <= truth["hidden"]
-    assert truth["proposed"] == road.filled.n_proposed
-    complete = [row for row in road.filled.by_concept if not row["hidden"]]
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A proteome whose every label is known."""
+    folder = tmp_path_factory.mktemp("simulated")
+    simulate.run(
+        SimulateRequest(out=folder / "data", n_families=12, proteins_per_family=4), Silent()
+    )
+    return folder / "data"
+
+
+def test_hidden_labels_are_counted_against_the_truth(road, simulated, tmp_path):
+    filled = fill.run(
+        FillRequest(
+            table=str(simulated / "annotations.tsv.gz"),
+            truth=str(simulated / "truth.tsv.gz"),
+            model=road.evaluated.model,
+            out=tmp_path / "fill",
+            min_precision=0.0,
+        ),
+        Silent(),
+    )
+    assert filled.truth["hidden"] > 0
+    assert 0 <= filled.truth["recovered"] <= filled.truth["hidden"]
+    assert filled.truth["proposed"] == filled.n_proposed
+    complete = [row for row in filled.by_concept if not row["hidden"]]
     assert not any(row["correct"] for row in complete)
-    beyond = dict(road.table())["proposals beyond these"]
-    assert beyond.startswith(f"{sum(row['proposed'] for row in complete):,}, ")
 
 
 def test_reports_say_that_they_were_written_from_evidence_alone(road):
@@ -151,7 +167,7 @@ def test_everything_is_in_mlflow(road):
 
 def test_the_closing_table_names_what_a_newcomer_wants_to_know(road):
     text = "\n".join(road.lines())
-    for words in ("concepts found", "labels hidden", "labels recovered", "precision", "mlflow ui"):
+    for words in ("concepts found", "labels hidden by family", "came back", "mlflow ui"):
         assert words in text
 
 
@@ -159,15 +175,15 @@ def test_a_second_run_of_the_demo_stands_on_the_first(road):
     again = demo.run(
         DemoRequest(
             out=road.out,
-            n_families=48,
-            proteins_per_family=8,
+            max_proteins=420,
             d_sae=512,
             n_vectors=120_000,
             min_precision=0.0,
+            fill_precision=0.0,
         ),
         Silent(),
     )
-    assert again.filled.truth == road.filled.truth
+    assert again.filled.backtest == road.filled.backtest
 
 
 def test_a_finished_score_folder_passes_validation(road, tmp_path):
@@ -191,7 +207,7 @@ def test_damaged_annotations_stop_with_a_report(road, tmp_path):
 
 def test_several_layers_are_trained_on_one_pass(road, tmp_path):
     request = TrainRequest(
-        proteins=str(road.out / "proteome" / "train.fasta.gz"),
+        proteins=str(road.tables.train),
         layers=(1, 6),
         overrides={"d_sae": 256, "n_vectors": 40_000, "k": 8, "batch_size": 512},
         max_proteins=80,
@@ -206,7 +222,7 @@ def test_several_layers_are_trained_on_one_pass(road, tmp_path):
 
 def test_a_protein_level_sae_is_trained_on_means(road, tmp_path):
     request = TrainRequest(
-        proteins=str(road.out / "proteome" / "train.fasta.gz"),
+        proteins=str(road.tables.train),
         layers=(4,),
         unit="protein",
         overrides={"d_sae": 64, "n_vectors": 640, "k": 4, "batch_size": 32},

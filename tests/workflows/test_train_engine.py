@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-from plmsae.bundle import read_bundle
-from plmsae.errors import InputError
+from plmsae.bundle.reading import read_bundle
+from plmsae.core.errors import InputError
 from plmsae.plm.model import Plm
 from plmsae.sae.cache import CacheWriter
 from plmsae.sae.data import as_source
 from plmsae.sae.model import load_sae
-from plmsae.workflows import activation_cache, activations, measure, train
-from plmsae.workflows.progress import Silent
-from plmsae.workflows.requests import TrainRequest
-from plmsae.workflows.train_plan import hold_out
+from plmsae.workflows import train
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import TrainRequest
+from plmsae.workflows.training import activation_cache, activations, measurement
+from plmsae.workflows.training.plan import hold_out
 
 SETTINGS = {
     **{"arch": "topk", "d_sae": 64, "n_vectors": 640, "batch_size": 64},
@@ -32,7 +33,7 @@ SETTINGS = {
 }
 
 
-RECOVERED = measure.recovered
+RECOVERED = measurement.recovered
 
 
 class Tracked:
@@ -70,7 +71,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
 
     monkeypatch.setattr(train, "start_run", start_run)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
-    for module in (train, measure):
+    for module in (train, measurement):
         monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
     torch.set_num_threads(1)
     return run
@@ -147,12 +148,12 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
 ) -> None:
     import mlflow
 
-    from plmsae.registry import list_models
+    from plmsae.registry.models import list_models
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
-    for module in (train, measure):
+    for module in (train, measurement):
         monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
     outcomes = run(fasta, tmp_path / "out", layers=(1, 2), k=(4, 8), register=True)
     assert [o.model for o in outcomes] == [
@@ -172,13 +173,13 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
 def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     fasta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plmsae.registry import list_models, resolve
+    from plmsae.registry.models import list_models, resolve
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("PLMSAE_CACHE", str(tmp_path / "downloads"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
-    for module in (train, measure):
+    for module in (train, measurement):
         monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
     for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):
         run(fasta, tmp_path / str(number), register=True, overrides=target)
@@ -357,7 +358,7 @@ def test_a_cache_serves_other_k_other_layers_and_other_seeds_without_the_plm(
     assert files(cache) == stored
     (subset,) = run(fasta, tmp_path / "again", layers=(2,), cache=cache)
     first = tmp_path / "first" / "L2" / "bundle"
-    known = {"layer": 2, "k": 4, "bundle": first, "model": None, "metrics": {}, "pace": {}}
+    known = {"layer": 2, "k": 4, "bundle": first, "model": None, "metrics": {}, "throughput": {}}
     assert same(subset, train.TrainOutcome(**known))
 
 
@@ -423,7 +424,11 @@ def test_a_cache_of_something_else_is_refused_in_one_line(
     refused("is of another unit", unit="protein")
     refused("has the layers 1, 2 .found '2, 3'", layers=(2, 3))
     refused("is of float16", cache_dtype="bfloat16")
-    for name, said in (("plm_revision", "another revision of the PLM"), ("plm", "another PLM")):
+    for name, said in (
+        ("plm_vocabulary", "another vocabulary of the PLM"),
+        ("plm_revision", "another revision of the PLM"),
+        ("plm", "another PLM"),
+    ):
         described["source"][name] = "other"
         (cache / "cache.json").write_text(json.dumps(described))
         refused(f"is of {said}")

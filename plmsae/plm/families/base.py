@@ -10,19 +10,24 @@ Shapes: N tokens, D hidden size, M predicted tokens, V vocabulary.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.packed import PackedLayout, make_layout
 from plmsae.plm.vocabulary import Vocabulary, read_vocabulary
 
 _FAMILIES: dict[str, Family] = {}
+
+#: Residues in one window of a PLM whose checkpoint states no limit, or one far above what memory
+#: allows: as many as ESM-2 takes.
+WINDOW = 1022
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,14 @@ class Family(ABC):
         The values of ``model_type`` in ``config.json`` that this family opens.
     layers_key, width_key : str
         Names of the number of blocks and of the hidden size in the config.
+    headless : str or None
+        Why no PLM of this family predicts masked residues; None if those with a head do.
     """
 
     model_types: ClassVar[tuple[str, ...]]
     layers_key: ClassVar[str] = "num_hidden_layers"
     width_key: ClassVar[str] = "hidden_size"
+    headless: ClassVar[str | None] = None
 
     def __init_subclass__(cls) -> None:
         """Register the family under its model types."""
@@ -66,9 +74,9 @@ class Family(ABC):
     def refuse(self, config: Mapping[str, Any], where: str) -> None:  # noqa: B027 - most accept all
         """Raise `InputError` if this family cannot run a model of that config."""
 
-    def spell(self, sequence: str) -> str:
-        """Write a sequence as the tokenizer of this family expects it."""
-        return sequence
+    def spelling(self, tokenizer: Any) -> Callable[[str], str]:
+        """Return what writes a sequence as a tokenizer of this family expects it."""
+        return str
 
     def vocabulary(self, source: str, config: Any, options: Mapping[str, Any]) -> Vocabulary:
         """Read the vocabulary from the tokenizer files of a checkpoint.
@@ -78,14 +86,12 @@ class Family(ABC):
         InputError
             If there are none, or they do not suit the model.
         """
-        from transformers import AutoTokenizer
-
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+            tokenizer = open_tokenizer(source, config, options)
         # Which error a missing file gives depends on the tokenizer's class; TypeError is one.
         except (OSError, ValueError, TypeError, ImportError) as error:
             return self.without_tokenizer_files(source, config, error)
-        return read_vocabulary(tokenizer, where=source, spell=self.spell)
+        return read_vocabulary(tokenizer, where=source, spell=self.spelling(tokenizer))
 
     def without_tokenizer_files(self, source: str, config: Any, error: Exception) -> Vocabulary:
         """Return the vocabulary of a checkpoint whose tokenizer cannot be opened, or refuse it."""
@@ -107,8 +113,17 @@ class Family(ABC):
         """Open the weights with the library, safetensors only and without remote code."""
 
     @abstractmethod
-    def untrained(self, config: Any) -> Any:
+    def fresh(self, config: Any) -> Any:
         """Return a body of `config` with the weights that training would start from."""
+
+    def untrained(self, config: Any, blocks: int) -> Any:
+        """Return the embeddings and first `blocks` blocks of a fresh PLM of `config`.
+
+        The others are not made. A family where a block depends on how many there are adjusts it.
+        """
+        shallow = copy.deepcopy(config)
+        setattr(shallow, self.layers_key, blocks)
+        return self.fresh(shallow)
 
     @abstractmethod
     def keep_blocks(self, body: Any, count: int) -> None:
@@ -158,6 +173,45 @@ class Family(ABC):
             yield number, x_ND
 
 
+def open_tokenizer(source: str, config: Any, options: Mapping[str, Any]) -> Any:
+    """Open the tokenizer that a checkpoint publishes, without remote code.
+
+    Where there is a ``tokenizer.json``, it is taken as it stands. The library's own classes of some
+    families take no more than the vocabulary from it and add rules of their own, for example a
+    blank before the first letter, which Ankh does not have.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.utils.hub import cached_file
+
+    published = cached_file(
+        source,
+        "tokenizer.json",
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        **options,
+    )
+    if published is not None:
+        return PreTrainedTokenizerFast.from_pretrained(source, **options)
+    return AutoTokenizer.from_pretrained(source, config=config, trust_remote_code=False, **options)
+
+
+def open_config(source: str, where: str, options: Mapping[str, Any]) -> tuple[Any, Family]:
+    """Return the library's config of a checkpoint, and the family that opens it.
+
+    Raises
+    ------
+    InputError
+        If no family does.
+    OSError, ValueError
+        If there is no config, or not one of the library's.
+    """
+    from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+    values, _ = PreTrainedConfig.get_config_dict(source, **options)
+    family = family_of(values, where)
+    return CONFIG_MAPPING[_model_type(values)].from_pretrained(source, **options), family
+
+
 def family_of(config: Mapping[str, Any] | Any, where: str) -> Family:
     """Return the family that opens a config (of the library, or as read from JSON).
 
@@ -167,7 +221,7 @@ def family_of(config: Mapping[str, Any] | Any, where: str) -> Family:
         If no family does, or the family refuses this config.
     """
     values: Mapping[str, Any] = config if isinstance(config, Mapping) else config.to_dict()
-    model_type = str(values.get("model_type"))
+    model_type = _model_type(values)
     family = _FAMILIES.get(model_type)
     if family is None:
         raise InputError(
@@ -178,3 +232,14 @@ def family_of(config: Mapping[str, Any] | Any, where: str) -> Family:
         )
     family.refuse(values, where)
     return family
+
+
+def _model_type(values: Mapping[str, Any]) -> str:
+    """Return ``model_type``; where an old config states none, that of the class it names."""
+    if "model_type" in values:
+        return str(values["model_type"])
+    import transformers
+
+    classes = (getattr(transformers, str(name), None) for name in values.get("architectures") or ())
+    configs = (getattr(kind, "config_class", None) for kind in classes)
+    return next((str(config.model_type) for config in configs if config is not None), "unknown")

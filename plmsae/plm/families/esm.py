@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.plm.families.base import Family, OpenedModel
 from plmsae.plm.packed import (
     PackedLayout,
@@ -84,7 +84,7 @@ class Esm(Family):
         without = any(key.startswith("lm_head.dense") for key in info["missing_keys"])
         return OpenedModel(loaded.esm, None if without else loaded)
 
-    def untrained(self, config: Any) -> Any:
+    def fresh(self, config: Any) -> Any:
         """Return an ``EsmModel`` with fresh weights."""
         from transformers import EsmModel
 
@@ -121,7 +121,9 @@ class Esm(Family):
             counts = torch.tensor(layout.lengths, device=device)
             segment = segment_of_tokens(layout.lengths, device)
             share = torch.zeros(len(counts), device=device).index_add_(0, segment, masked.float())
-            factor = (1 - _MASKED_IN_TRAINING) / (1 - share / counts)
+            # Where all is masked the embeddings are zero, and so they stay.
+            seen = (1 - share / counts).clamp_min(torch.finfo(share.dtype).eps)
+            factor = (1 - _MASKED_IN_TRAINING) / seen
             x_ND = x_ND * factor[segment].unsqueeze(-1).to(x_ND.dtype)
         if layout.rotary is None:
             first = embeddings.padding_idx + 1

@@ -7,12 +7,8 @@ families of the same world for pretraining. What the world holds is declared in 
 """
 
 from plmsae.proteins.simulate.config import SimulateConfig
-from plmsae.proteins.simulate.proteome import (
-    SimulatedProteome,
-    family_stream,
-    simulate,
-    simulate_sequences,
-)
+from plmsae.proteins.simulate.proteome import family_stream, simulate, simulate_sequences
+from plmsae.proteins.simulate.writing import SimulatedProteome
 
 __all__ = [
     "SimulateConfig",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.proteins.simulate.alphabet import ALPHABET, BACKGROUND, Float, decode, sample
 
 _ELEMENT = re.compile(
@@ -67,11 +67,6 @@ class Pattern:
         """Regular expression to ``search`` a whole protein with."""
         start, end = r"\A" if self.at_start else "", r"\Z" if self.at_end else ""
         return re.compile(start + self.body + end)
-
-    @cached_property
-    def span_regex(self) -> re.Pattern[str]:
-        """Regular expression to ``fullmatch`` a stretch cut out of a protein with."""
-        return re.compile(self.body)
 
     @cached_property
     def masks(self) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""A whole simulated proteome: tables of what is known and what is true, the split, the files."""
+"""A whole simulated proteome: tables of what is known and what is true, and the split."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,57 +23,10 @@ from plmsae.proteins.simulate.labels import (
     terms,
 )
 from plmsae.proteins.simulate.members import Family, build_family
+from plmsae.proteins.simulate.writing import SimulatedProteome
 
 _log = logging.getLogger(__name__)
 _SPLIT, _HIDE = 11, 12  # second words of the seeds of what concerns the whole proteome
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimulatedProteome:
-    """What `simulate` returns. Positions are 1-based and include both ends.
-
-    Attributes
-    ----------
-    config : SimulateConfig
-    table : polars.DataFrame
-        One row a protein in the columns of a UniProt export, with ``Cluster ID`` (the family)
-        added; hidden labels, and the GO terms and EC numbers that only they imply, are missing.
-    truth : polars.DataFrame
-        The same with every label.
-    hidden : polars.DataFrame
-        The labels that `table` lacks: ``accession``, ``start``, ``end``, ``column`` (UniProt
-        header), ``key``, ``note`` (without running numbers), ``concept`` (``column: note``),
-        ``source`` (motif or domain) and ``learnable`` (whether `table` still shows the concept in
-        a training family; where not, nobody can be blamed for missing it).
-    decoys : polars.DataFrame
-        Stretches that look like a motif and are not: ``accession``, ``start``, ``end``, ``decoy``,
-        ``imitates``. ``lost_...`` are motifs that a part of a family has lost.
-    split : polars.DataFrame
-        ``accession``, ``family`` and ``split`` (``train`` or ``heldout``); no family in both.
-    families : polars.DataFrame
-        ``family``, ``split``, ``anchor``, ``place``, ``architecture`` (list of names from N to C
-        terminus), ``members`` and ``ancestor`` (its sequence).
-    """
-
-    config: SimulateConfig
-    table: pl.DataFrame
-    truth: pl.DataFrame
-    hidden: pl.DataFrame
-    decoys: pl.DataFrame
-    split: pl.DataFrame
-    families: pl.DataFrame
-
-    def summary(self) -> dict[str, Any]:
-        """Return counts, motif patterns and family architectures: what `truth.json` holds."""
-        from plmsae.proteins.simulate.writing import summary
-
-        return summary(self)
-
-    def write(self, folder: Path | str) -> None:
-        """Write the proteome as files; see `plmsae.proteins.simulate.writing.write`."""
-        from plmsae.proteins.simulate.writing import write
-
-        write(self, Path(folder))
 
 
 def simulate(config: SimulateConfig) -> SimulatedProteome:

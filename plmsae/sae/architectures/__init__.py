@@ -1,1 +1,1 @@
-"""One small class for each way of choosing the active latents."""
+"""One module for each way of choosing the active latents, found by being in this folder."""

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from plmsae.sae import kernels
+from plmsae.sae.architecture import Architecture
 from plmsae.sae.base import Sae
-from plmsae.sae.code import SparseCode
 from plmsae.sae.config import SaeConfig
+from plmsae.sae.sparse_code import SparseCode
 
 _THRESHOLD_MEMORY = 0.95
 
@@ -72,3 +73,9 @@ class BatchTopK(Sae):
         """Take over the threshold, the same for all latents."""
         self.threshold.copy_(value_F[0])
         self.last_threshold.copy_(value_F[0])
+
+
+# SAELens has no inference class of its own for it.
+ARCHITECTURE = Architecture(
+    sae=BatchTopK, saelens_name="jumprelu", needs_k=True, one_threshold=True
+)

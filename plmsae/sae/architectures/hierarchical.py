@@ -6,9 +6,10 @@ import copy
 from dataclasses import replace
 from itertools import pairwise
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
+from plmsae.sae.architecture import Architecture
 from plmsae.sae.architectures.topk import TopK
-from plmsae.sae.code import SparseCode
+from plmsae.sae.sparse_code import SparseCode
 
 
 class HierarchicalTopK(TopK):
@@ -44,3 +45,8 @@ class HierarchicalTopK(TopK):
         sae.__dict__ = copy.copy(self.__dict__)
         sae.config = replace(self.config, arch="topk", k=k, levels=())
         return sae
+
+
+ARCHITECTURE = Architecture(
+    sae=HierarchicalTopK, saelens_name="topk", needs_k=True, n_levels=4, levels_of="k"
+)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from plmsae.sae import kernels
-from plmsae.sae.architectures.penalised import Penalised
-from plmsae.sae.code import SparseCode
+from plmsae.sae.architecture import Architecture
 from plmsae.sae.config import SaeConfig
+from plmsae.sae.penalised import Penalised
+from plmsae.sae.sparse_code import SparseCode
 
 # Width ε of the kernel, in activations of unit mean square: pre-activations this near their
 # threshold say where it should move. (The paper's 0.001 is for vectors of unit norm.)
@@ -126,3 +127,6 @@ class JumpReLU(Penalised):
         """Take over the thresholds; the logarithm of zero is that of the smallest number."""
         self.stored_F = value_F.to(self.log_threshold_F, copy=True)
         self.log_threshold_F.copy_(value_F.clamp(min=torch.finfo(torch.float32).tiny).log())
+
+
+ARCHITECTURE = Architecture(sae=JumpReLU, saelens_name="jumprelu", is_saelens_class=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from plmsae.sae.architecture import Architecture
 from plmsae.sae.architectures.batchtopk import BatchTopK
-from plmsae.sae.code import SparseCode, row_offsets
+from plmsae.sae.sparse_code import SparseCode, row_offsets
 
 
 class Matryoshka(BatchTopK):
@@ -31,3 +32,13 @@ class Matryoshka(BatchTopK):
         ordered, order = torch.sort(row_S, stable=True)
         offsets = row_offsets(ordered, self.n_levels * code.n_rows)
         return SparseCode(code.values[order], code.indices[order], offsets)
+
+
+ARCHITECTURE = Architecture(
+    sae=Matryoshka,
+    saelens_name="jumprelu",
+    needs_k=True,
+    n_levels=5,
+    levels_of="d_sae",
+    one_threshold=True,
+)

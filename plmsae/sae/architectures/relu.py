@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from plmsae.sae import kernels
-from plmsae.sae.architectures.penalised import Penalised
-from plmsae.sae.code import SparseCode
+from plmsae.sae.architecture import Architecture
+from plmsae.sae.penalised import Penalised
+from plmsae.sae.sparse_code import SparseCode
 
 
 class ReLU(Penalised):
@@ -43,3 +44,6 @@ class ReLU(Penalised):
 
     def rescale_extras(self, factor: float) -> None:
         """Do nothing: there is nothing beyond the weights."""
+
+
+ARCHITECTURE = Architecture(sae=ReLU, saelens_name="standard", is_saelens_class=True)

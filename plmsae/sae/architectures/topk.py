@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from plmsae.sae import kernels
+from plmsae.sae.architecture import Architecture
 from plmsae.sae.base import Sae
-from plmsae.sae.code import SparseCode
+from plmsae.sae.sparse_code import SparseCode
 
 
 class TopK(Sae):
@@ -19,3 +20,6 @@ class TopK(Sae):
 
     def rescale_extras(self, factor: float) -> None:
         """Do nothing: there is nothing beyond the weights."""
+
+
+ARCHITECTURE = Architecture(sae=TopK, saelens_name="topk", is_saelens_class=True, needs_k=True)

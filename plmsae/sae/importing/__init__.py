@@ -1,1 +1,1 @@
-"""Foreign SAE checkpoints, one small file for each layout; `dispatch.import_sae` is the entry."""
+"""Foreign SAE checkpoints; `dispatch.import_sae` reads them, `formats` holds what it can read."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.config import Arch, SaeConfig
 from plmsae.sae.importing.opening import Weights
 
@@ -76,7 +76,7 @@ class ImportOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foreign:
+class ImportedSae:
     """What a reader found, in our terms."""
 
     config: SaeConfig
@@ -91,16 +91,21 @@ class Foreign:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """One layout: how to recognise it in a folder and in a file, and how to read it."""
+class SaeFormat:
+    """One layout: how to recognise it in a folder and in a file, and how to read it.
 
-    name: str
-    """What it is called."""
+    Each module of `sae.importing.formats` declares one as `FORMAT`. The module's name is the
+    layout's, in options and in what is stored.
+    """
+
+    rank: int
+    """Place in the order in which layouts are tried: those with the most particular names of files
+    and tensors first (the smallest number). The first that fits is taken."""
     find: Callable[[Path, ImportOptions], Path | None]
     """The weights file of this layout in a folder, or None."""
     fits: Callable[[Weights], bool]
     """Whether the names of the tensors are this layout's."""
-    read: Callable[[Weights, ImportOptions], Foreign]
+    read: Callable[[Weights, ImportOptions], ImportedSae]
     """What the file holds, in our terms."""
 
 

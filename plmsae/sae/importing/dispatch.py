@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError
-from plmsae.sae.architectures.hierarchical import HierarchicalTopK
+from plmsae.core.errors import InputError
+from plmsae.core.fingerprint import fingerprint_file
+from plmsae.core.plugins import Plugins
 from plmsae.sae.base import Sae
 from plmsae.sae.config import Arch
 from plmsae.sae.formats import WEIGHTS_NAME, is_ours
-from plmsae.sae.importing import (
-    esmc,
-    hubmixin,
-    interplm,
-    interprot,
-    reticular,
-    saelens,
-    sparsify,
-)
-from plmsae.sae.importing.common import Foreign, ImportOptions, Layout, ScaleConvention
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, ScaleConvention
 from plmsae.sae.importing.opening import (
     SAFETENSORS,
     TORCH,
     Weights,
-    fingerprint,
     inside,
     open_weights,
 )
 from plmsae.sae.model import build_sae, load_sae
 
-# The most particular first: the first that fits is taken.
-LAYOUTS: dict[str, Layout] = {
-    module.LAYOUT.name: module.LAYOUT
-    for module in (interplm, interprot, reticular, sparsify, saelens, esmc, hubmixin)
-}
+FORMATS: Plugins[SaeFormat] = Plugins("plmsae.sae.importing.formats", "FORMAT")
+"""The layouts that are read, by name."""
 
 
 def import_sae(
@@ -56,7 +43,7 @@ def import_sae(
     source : Path or str
         A weights file, or a folder as the hub holds it.
     format : str
-        ``auto``, or one of `LAYOUTS`: ``interplm``, ``interprot``, ``hubmixin`` (evillegasgarcia),
+        ``auto``, or one of `FORMATS`: ``interplm``, ``interprot``, ``hubmixin`` (evillegasgarcia),
         ``esmc`` (Biohub), ``reticular``, ``saelens``, ``sparsify``.
     k : int, optional
         Active latents a vector, where the file does not say (InterProt); of a hierarchical SAE of
@@ -87,9 +74,9 @@ def import_sae(
     InputError
         If it is missing, malformed or of no known layout, or something must be given.
     """
-    if format != "auto" and format not in LAYOUTS:
+    if format != "auto" and format not in FORMATS:
         raise InputError(
-            "unknown SAE format", value=format, hint=f"one of auto, {', '.join(LAYOUTS)}"
+            "unknown SAE format", value=format, hint=f"one of auto, {', '.join(FORMATS)}"
         )
     if norm_factor is not None and not 0 < norm_factor < float("inf"):
         raise InputError("the norm factor must be positive", value=str(norm_factor))
@@ -98,26 +85,28 @@ def import_sae(
     options = ImportOptions(
         k=k, arch=arch, layer=layer, norm_factor=norm_factor, convention=convention
     )
-    layouts = list(LAYOUTS.values()) if format == "auto" else [LAYOUTS[format]]
-    weights = open_weights(_file(Path(source), layouts, options))
-    layout = next((one for one in layouts if one.fits(weights)), None)
-    if layout is None:
-        names = ", ".join(sorted(weights.names)[:8])
+    layouts = dict(sorted(FORMATS.items(), key=lambda item: item[1].rank))
+    if format != "auto":
+        layouts = {format: layouts[format]}
+    weights = open_weights(_file(Path(source), list(layouts.values()), options))
+    name = next((name for name, layout in layouts.items() if layout.fits(weights)), None)
+    if name is None:
+        found = ", ".join(sorted(weights.names)[:8])
         raise InputError(
             "its tensors are of no SAE layout known here"
             if format == "auto"
             else f"its tensors are not those of {format}",
             where=weights.path,
-            value=names,
+            value=found,
         )
-    foreign: Foreign = layout.read(weights, options)
+    foreign = layouts[name].read(weights, options)
     _check_options(options, foreign, weights.path)
     sae = build_sae(foreign.config)
     sae.take_tensors(foreign.tensors)
-    return sae.eval(), _origin(layout, weights, foreign)
+    return sae.eval(), _origin(name, weights, foreign)
 
 
-def _check_options(options: ImportOptions, foreign: Foreign, path: Path) -> None:
+def _check_options(options: ImportOptions, foreign: ImportedSae, path: Path) -> None:
     """Refuse what was given and would be ignored, so that it is not taken for done."""
     config = foreign.config
     if options.arch is not None and options.arch != config.arch:
@@ -137,19 +126,15 @@ def _ours(folder: Path, k: int | None) -> tuple[Sae, dict[str, Any]]:
     """Load what plmsae stored as what it was, not as SAELens would take it."""
     sae = load_sae(folder)
     if k is not None and k != sae.config.k:
-        if not isinstance(sae, HierarchicalTopK):
-            raise InputError(
-                f"the file says k = {sae.config.k}, not {k}",
-                where=folder,
-                hint="only a hierarchical SAE is good at another",
-            )
-        sae = sae.at(k)
+        try:
+            sae = sae.at(k)
+        except InputError as error:
+            raise InputError(error.what, where=folder, value=error.value, hint=error.hint) from None
     weights = open_weights(inside(folder, WEIGHTS_NAME))
-    layout = replace(LAYOUTS["saelens"], name="plmsae")
-    return sae, _origin(layout, weights, Foreign(config=sae.config, tensors={}))
+    return sae, _origin("plmsae", weights, ImportedSae(config=sae.config, tensors={}))
 
 
-def _file(source: Path, layouts: list[Layout], options: ImportOptions) -> Path:
+def _file(source: Path, layouts: list[SaeFormat], options: ImportOptions) -> Path:
     if not source.is_dir():
         return source
     for layout in layouts:
@@ -166,18 +151,18 @@ def _file(source: Path, layouts: list[Layout], options: ImportOptions) -> Path:
     return inside(source, files[0])
 
 
-def _origin(layout: Layout, weights: Weights, foreign: Foreign) -> dict[str, Any]:
+def _origin(name: str, weights: Weights, foreign: ImportedSae) -> dict[str, Any]:
     config = foreign.config
     notes = json.loads(json.dumps(foreign.notes, default=str))
     return {
-        "format": layout.name,
+        "format": name,
         "file": weights.path.name,
-        "sha256": fingerprint(weights.path),
+        "sha256": fingerprint_file(weights.path),
         "arch": config.arch,
         "d_in": config.d_in,
         "d_sae": config.d_sae,
         "k": config.k,
         "input_norm": config.input_norm,
-        "per_latent": {name: t.tolist() for name, t in foreign.per_latent.items()},
+        "per_latent": {what: t.tolist() for what, t in foreign.per_latent.items()},
         **notes,
     }

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 
 # TransformerLens: the residual stream before and after block N, and the embedding output.
 _RESIDUAL = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from plmsae.errors import InputError
+from plmsae.core.errors import InputError
 from plmsae.sae.importing.published import Published, published
 
 _FILES = ("ae_normalized.pt", "ae_unnormalized.pt")

@@ -7,7 +7,6 @@ restricted unpickler. Shapes and storage are checked before any tensor is touche
 
 from __future__ import annotations
 
-import hashlib
 import math
 import pickletools
 import struct
@@ -21,9 +20,9 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from plmsae.errors import InputError, UnsafeArtifactError
-from plmsae.foreign_files import kind_of
-from plmsae.sae.formats import read_json
+from plmsae.core.errors import InputError, NotFoundError, UnsafeArtifactError
+from plmsae.core.foreign_files import kind_of
+from plmsae.sae.formats import read_config
 
 SAFETENSORS = (".safetensors",)
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
@@ -133,7 +132,7 @@ def open_weights(path: Path) -> Weights:
         If it is missing or malformed.
     """
     if not path.is_file():
-        raise InputError("no such file", where=path)
+        raise NotFoundError("no such file", where=path)
     if path.suffix in SAFETENSORS:
         return _open_safetensors(path)
     if path.suffix in TORCH:
@@ -150,7 +149,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UnsafeArtifactError("not a plain file", where=path)
     if path.suffix == ".json":
-        return read_json(path)
+        return read_config(path)
     if path.stat().st_size > _MAX_YAML_BYTES:
         raise UnsafeArtifactError("too large for a configuration", where=path)
     try:
@@ -216,12 +215,6 @@ def inside(folder: Path, name: str) -> Path:
     if not any(target.is_relative_to(place) for place in allowed):
         raise UnsafeArtifactError(f"{name} leads out of the folder", where=folder)
     return root / name
-
-
-def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _open_safetensors(path: Path) -> Weights:

@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 
 import yaml
 
-from plmsae.errors import InputError
-from plmsae.resources import registry_path
+from plmsae.core.errors import InputError
+from plmsae.core.resources import registry_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,100 @@
+"""How sure a concept's best pair is: what stands beside the columns of ``concepts.parquet``.
+
+Everything is of the report split, for the pair and threshold that the select split chose; the one
+exception is the exact threshold, which is fitted on select and scored on report like the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy.sparse import csr_array
+
+from plmsae.concepts.association.bootstrap import bootstrap_f1
+from plmsae.concepts.association.pairs import count_by_group, gather_pairs
+from plmsae.concepts.association.ranking import rank_pairs
+from plmsae.concepts.association.residue_control import identity_control
+from plmsae.concepts.labels.residue_labels import ResidueLabels
+from plmsae.concepts.latents import Int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The proteins of one split."""
+
+    latents: Sequence[csr_array]
+    """Raw activations, one array a protein."""
+    labels: ResidueLabels
+    clusters: Int64 | None = None
+    """Homology cluster of each protein."""
+    sequences: Sequence[str] | None = None
+
+
+def gather_evidence(
+    concepts: pl.DataFrame,
+    select: Split,
+    report: Split,
+    max_activation_F: npt.ArrayLike,
+    *,
+    draws: int = 0,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Judge the best pair of every concept in depth.
+
+    Parameters
+    ----------
+    concepts : polars.DataFrame
+        Columns ``concept``, ``latent``, ``threshold``; one row for each concept of the labels, in
+        their order.
+    select, report : Split
+        Where the pairs were chosen, and where they are judged.
+    max_activation_F : array_like, shape=(F,)
+        The scale of each latent.
+    draws, seed : int
+        Bootstrap samples, of clusters if the report split has them, else of proteins; none by
+        default, and then ``f1_low`` and ``f1_high`` are null.
+
+    Returns
+    -------
+    polars.DataFrame
+        One row a concept: ``concept``, ``latent``, ``f1_low``, ``f1_high`` (95 %),
+        ``average_precision``, ``auroc`` (by residue), ``exact_threshold``, ``exact_f1``, and, if
+        the report split has sequences, the columns of
+        `residue_control.identity_control`. Null for concepts without a latent.
+    """
+    chosen = concepts.with_row_index("id").filter(pl.col("latent").is_not_null())
+    ids, latent = chosen["id"].to_numpy(), chosen["latent"].to_numpy()
+    threshold = chosen["threshold"].to_numpy()
+    fitted = rank_pairs(gather_pairs(select.latents, select.labels, ids, latent, max_activation_F))
+    pairs = gather_pairs(report.latents, report.labels, ids, latent, max_activation_F)
+    ranking = rank_pairs(pairs)
+    low = high = np.full(len(ids), np.nan)
+    if draws:
+        group = None
+        if report.clusters is not None:
+            group = np.unique(report.clusters, return_inverse=True)[1]
+        low, high = bootstrap_f1(count_by_group(pairs, threshold, group), draws, seed)
+    frame = pl.DataFrame(
+        {
+            "concept": chosen["concept"],
+            "latent": chosen["latent"],
+            "f1_low": low,
+            "f1_high": high,
+            "average_precision": ranking.average_precision_Q,
+            "auroc": ranking.auroc_Q,
+            "exact_threshold": fitted.threshold_Q,
+            "exact_f1": count_by_group(pairs, fitted.threshold_Q, _one_group(report)).f1(),
+        }
+    ).with_columns(pl.col(pl.Float64).fill_nan(None))
+    if report.sequences is not None:
+        control = identity_control(pairs, threshold, report.sequences)
+        frame = pl.concat([frame, control], how="horizontal")
+    return concepts.select("concept").join(frame, on="concept", how="left", maintain_order="left")
+
+
+def _one_group(split: Split) -> Int64:
+    return np.zeros(len(split.latents), dtype=np.int64)

@@ -1,0 +1,124 @@
+"""The tables that are registered with a model, from counts and chosen pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from plmsae.concepts.association.counts import Counts
+from plmsae.concepts.association.selection import BestPairs, score_pairs
+from plmsae.concepts.latents import Float32, Int64
+
+FOUND = 0.5  # F1 above which a pair counts, on both splits (InterPLM)
+
+FEATURE_COLUMNS = (
+    "latent", "density", "max_activation", "dead", "concept", "threshold",
+    "f1_select", "precision", "recall", "f1", "description",
+)  # fmt: skip
+CONCEPT_COLUMNS = (
+    "concept", "kind", "latent", "threshold", "n_instances", "n_residues", "n_proteins",
+    "f1_select", "precision_residue", "recall", "f1", "call_precision", "call_precision_low",
+    "call_precision_high", "n_calls", "min_length", "max_gap",
+)  # fmt: skip
+
+COUNT_COLUMNS = ("true_calls", "false_calls", "missed_instances")
+"""What the precision of calls is made of, on report: right and wrong calls, and labelled instances
+that no call found."""
+
+
+def feature_table(
+    best: BestPairs, report: Counts, scale_F: Float32, density_F: npt.NDArray[np.float64]
+) -> pl.DataFrame:
+    """Return ``features.parquet``: every latent, dead ones with nulls.
+
+    Parameters
+    ----------
+    best : BestPairs
+        Of the select split.
+    report : Counts
+        Of the report split.
+    scale_F, density_F : ndarray, shape=(F,)
+        Maximum, and share of residues on which it fires, of each latent.
+    """
+    has = best.concept_F >= 0
+    concept = np.where(has, best.concept_F, 0)
+    scores = score_pairs(report, concept, np.arange(report.n_latents), best.threshold_F)
+    frame = pl.DataFrame(
+        {
+            "latent": np.arange(report.n_latents, dtype=np.int32),
+            "density": density_F,
+            "max_activation": scale_F.astype(np.float64),
+            "dead": scale_F <= 0,
+            "concept": pl.Series(report.concepts, dtype=pl.String).gather(concept),
+            "threshold": _shown(report.thresholds_T)[best.threshold_F],
+            "f1_select": best.f1_F,
+            "precision": scores.precision_Q,
+            "recall": scores.recall_Q,
+            "f1": scores.f1_Q,
+            "description": pl.Series([None] * report.n_latents, dtype=pl.String),
+        }
+    )
+    judged = ["concept", "threshold", "f1_select", "precision", "recall", "f1"]
+    frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None)).select(FEATURE_COLUMNS)
+
+
+def concept_table(best: BestPairs, report: Counts) -> pl.DataFrame:
+    """Return the part of ``concepts.parquet`` that comes from counts, one row a concept."""
+    has = best.latent_C >= 0
+    latent = np.where(has, best.latent_C, 0)
+    ids = np.arange(len(report.concepts))
+    scores = score_pairs(report, ids, latent, best.threshold_C)
+    frame = pl.DataFrame(
+        {
+            "concept": pl.Series(report.concepts, dtype=pl.String),
+            "kind": ["span" if span else "site" for span in report.is_span_C],
+            "latent": latent.astype(np.int32),
+            "threshold": _shown(report.thresholds_T)[best.threshold_C],
+            "n_instances": report.n_instances_C,
+            "n_residues": report.n_residues_C,
+            "n_proteins": report.n_proteins_C,
+            "f1_select": best.f1_C,
+            "precision_residue": scores.precision_Q,
+            "recall": scores.recall_Q,
+            "f1": scores.f1_Q,
+        }
+    )
+    judged = ["latent", "threshold", "f1_select", "precision_residue", "recall", "f1"]
+    frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def _shown(thresholds_T: Float32) -> npt.NDArray[np.float64]:
+    """Thresholds as a person wrote them: 0.15, not 0.15000000596; equal again as float32."""
+    return np.array([float(str(value)) for value in thresholds_T])
+
+
+def headline(
+    features: pl.DataFrame,
+    concepts: pl.DataFrame,
+    pairs: Int64,
+    found_I: npt.NDArray[np.bool_],
+    instance_iou_I: npt.NDArray[np.float64],
+    n_skipped: int,
+) -> dict[str, float]:
+    """Return the headline numbers of an evaluation."""
+    both = (pl.col("f1_select") > FOUND) & (pl.col("f1") > FOUND)
+    n_features, n_dead = features.height, int(features["dead"].sum())
+    return {
+        "n_latents": n_features,
+        "n_dead": n_dead,
+        "dead_share": n_dead / n_features,
+        "n_concepts": concepts.height,
+        "n_concepts_skipped": n_skipped,
+        "n_features_f1_50": features.filter(both).height,
+        "n_concepts_f1_50": concepts.filter(both).height,
+        "n_pairs_f1_50": len(pairs),
+        "n_features_any_f1_50": len(np.unique(pairs[:, 1])),
+        "n_concepts_any_f1_50": len(np.unique(pairs[:, 0])),
+        "mean_concept_f1": float(concepts["f1"].fill_null(0).mean() or 0),  # type: ignore[arg-type]
+        "n_concepts_precise_90": concepts.filter(pl.col("call_precision_low") >= 0.9).height,
+        "instances_found": float(found_I.mean()),
+        "instances_iou_50": float((instance_iou_I >= 0.5).mean()),
+    }

@@ -1,0 +1,1 @@
+"""What an SAE has to beat, measured by the same protocol."""

@@ -1,0 +1,1 @@
+"""From activations to calls: thresholds, probes, spans, and calibrated precision."""

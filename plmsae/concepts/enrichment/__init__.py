@@ -1,0 +1,1 @@
+"""Terms of whole proteins that the proteins of a latent share."""

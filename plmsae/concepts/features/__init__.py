@@ -1,0 +1,1 @@
+"""Properties of latents: shape along the chain, family specificity, splitting."""

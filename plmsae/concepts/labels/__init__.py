@@ -1,0 +1,1 @@
+"""Which residues and proteins carry which concept, and what a table may lack."""

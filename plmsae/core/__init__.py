@@ -1,0 +1,1 @@
+"""What every other package may use: errors, atomic writes, fingerprints, shipped files."""

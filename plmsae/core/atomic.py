@@ -1,0 +1,77 @@
+"""Writing so that a reader, or a killed process, never sees half a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from plmsae.core.errors import printable
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; rename it onto `target` if the block succeeds.
+
+    Parameters
+    ----------
+    target : Path
+        The final path of a file; its folder is created if it is missing.
+
+    Yields
+    ------
+    Path
+        A path with the same suffix in the same folder, not yet there; removed if the block fails.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; put it in the place of `target` if the block succeeds.
+
+    An existing `target` is moved aside first and deleted last, so that at every moment a complete
+    folder, old or new, is on the disk.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield temporary
+        old = temporary.with_suffix(".old")
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` (UTF-8, see `plmsae.core.errors.printable`) to `target` atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(printable(text), encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as indented JSON with sorted keys."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys to `target` atomically."""
+    write_text(target, json_text(value))

@@ -1,0 +1,220 @@
+"""Measures of tables of rows about proteins: how many there are, repeats, and how they spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import polars as pl
+
+from plmsae.quality.context import Context
+from plmsae.quality.measure import (
+    CALLS,
+    EXAMPLES,
+    PROTEINS,
+    SPANS,
+    Measure,
+    Measured,
+    scalar,
+    short,
+)
+
+
+def rows(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Count the rows."""
+    return Measured(scalar(frame, pl.len()))
+
+
+def repeats(*columns: str) -> Callable[[pl.LazyFrame, Context], Measured]:
+    """Count the rows beyond the first of each distinct combination of `columns`."""
+
+    def compute(frame: pl.LazyFrame, context: Context) -> Measured:
+        keys = [pl.col(column).cast(pl.String) for column in columns]
+        # Hashes keep 8 bytes a row, however long the values are; that two among 10 million rows
+        # have the same by accident has a chance of 3 in a million, and is then found out below.
+        hashed = frame.select(pl.struct(keys).hash().alias("key"))
+        if not scalar(hashed, pl.len() - pl.col("key").n_unique()):
+            return Measured(0)
+        found = (
+            frame.select(keys)
+            .group_by(columns)
+            .len("n")
+            .filter(pl.col("n") > 1)
+            .sort("n", *columns, descending=[True, *[False] * len(columns)])
+            .collect(engine="streaming")
+        )
+        return Measured(
+            int((found["n"] - 1).sum()),
+            tuple(
+                f"{' '.join(short(value) for value in row[:-1])} ({row[-1]}×)"
+                for row in found.head(EXAMPLES).iter_rows()
+            ),
+        )
+
+    return compute
+
+
+def distinct(column: str) -> Callable[[pl.LazyFrame, Context], Measured]:
+    """Count the distinct values of `column`."""
+
+    def compute(frame: pl.LazyFrame, context: Context) -> Measured:
+        counts = (
+            frame.select(pl.col(column).cast(pl.String))
+            .group_by(column)
+            .len("n")
+            .sort("n", column, descending=[True, False])
+            .collect(engine="streaming")
+        )
+        top = counts.head(EXAMPLES)
+        return Measured(
+            counts.height, tuple(f"{short(name)} ({n:,} rows)" for name, n in top.iter_rows())
+        )
+
+    return compute
+
+
+def share_of_most_common(column: str) -> Callable[[pl.LazyFrame, Context], Measured]:
+    """Take the share of rows that have the most common value of `column`."""
+
+    def compute(frame: pl.LazyFrame, context: Context) -> Measured:
+        counts = frame.group_by(column).len("n").collect(engine="streaming")
+        if not counts.height:
+            return Measured(None)
+        name, n = counts.sort("n", descending=True).row(0)
+        return Measured(n / counts["n"].sum(), (short(name),))
+
+    return compute
+
+
+def share_rejected(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Take the share of all records that were rejected on reading, the first one aside.
+
+    In a file of ten, one bad record is a tenth; it is reported, and the others are scored.
+    """
+    rejected = context.scan("rejected")
+    n_rejected = scalar(rejected, pl.len()) or 0
+    total = n_rejected + (scalar(frame, pl.len()) or 0)
+    if not total:
+        return Measured(None)
+    reasons = (
+        rejected.group_by("reason")
+        .len("n")
+        .sort("n", "reason", descending=[True, False])
+        .head(EXAMPLES)
+        .collect(engine="streaming")
+    )
+    return Measured(
+        max(n_rejected - 1, 0) / total,
+        tuple(f"{short(reason)} ({n}×)" for reason, n in reasons.iter_rows()),
+    )
+
+
+def per_protein(statistic: str) -> Callable[[pl.LazyFrame, Context], Measured]:
+    """Take the ``median`` or the ``max`` of the number of rows a protein has."""
+
+    def compute(frame: pl.LazyFrame, context: Context) -> Measured:
+        counts = (
+            frame.select(pl.col("accession").cast(pl.String))
+            .group_by("accession")
+            .len("n")
+            .sort("n", "accession", descending=[True, False])
+            .collect(engine="streaming")
+        )
+        if not counts.height:
+            return Measured(None)
+        if statistic == "median":
+            return Measured(counts.select(pl.col("n").median()).item())
+        top = counts.head(EXAMPLES)
+        return Measured(int(top["n"][0]), tuple(f"{a} ({n:,})" for a, n in top.iter_rows()))
+
+    return compute
+
+
+def share_annotated(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Take the share of the known proteins that have a row."""
+    total = scalar(context.scan("proteins"), pl.len())
+    known = context.scan("proteins").select("accession")
+    annotated = scalar(
+        frame.join(known, on="accession", how="semi"), pl.col("accession").n_unique()
+    )
+    return Measured((annotated or 0) / total if total else None)
+
+
+def concepts_of_two_kinds(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Count the concepts that have more than one kind."""
+    odd = (
+        frame.group_by("concept")
+        .agg(pl.col("kind").n_unique().alias("n"))
+        .filter(pl.col("n") > 1)
+        .sort("concept")
+        .collect(engine="streaming")
+    )
+    return Measured(odd.height, tuple(str(name) for name in odd["concept"].head(EXAMPLES)))
+
+
+_SPAN_KEY = ("accession", "start", "end", "concept")
+
+MEASURES: Mapping[str, Measure] = {
+    "n_rows": Measure(what="number of rows", kinds=("proteins", *SPANS), columns=(), compute=rows),
+    "n_repeated_accessions": Measure(
+        what="records that repeat an accession",
+        kinds=PROTEINS,
+        columns=("accession",),
+        compute=repeats("accession"),
+    ),
+    "share_rejected": Measure(
+        what="share of the records that were rejected on reading, the first one aside",
+        kinds=PROTEINS,
+        columns=(),
+        needs=("rejected",),
+        compute=share_rejected,
+    ),
+    "n_repeated_spans": Measure(
+        what="rows that repeat protein, span and concept",
+        kinds=SPANS,
+        columns=_SPAN_KEY,
+        compute=repeats(*_SPAN_KEY),
+    ),
+    "n_models": Measure(
+        what="number of different models",
+        kinds=CALLS,
+        columns=("model_uri",),
+        compute=distinct("model_uri"),
+    ),
+    "n_concepts": Measure(
+        what="number of different concepts",
+        kinds=SPANS,
+        columns=("concept",),
+        compute=distinct("concept"),
+    ),
+    "share_of_top_concept": Measure(
+        what="share of the rows that carry the most common concept",
+        kinds=SPANS,
+        columns=("concept",),
+        compute=share_of_most_common("concept"),
+    ),
+    "median_per_protein": Measure(
+        what="median number of rows of a protein that has any",
+        kinds=SPANS,
+        columns=("accession",),
+        compute=per_protein("median"),
+    ),
+    "max_per_protein": Measure(
+        what="largest number of rows of one protein",
+        kinds=SPANS,
+        columns=("accession",),
+        compute=per_protein("max"),
+    ),
+    "share_annotated": Measure(
+        what="share of the proteins that have at least one row",
+        kinds=SPANS,
+        columns=("accession",),
+        needs=("proteins",),
+        compute=share_annotated,
+    ),
+    "n_concepts_of_two_kinds": Measure(
+        what="concepts that are a site in one row and a span in another",
+        kinds=("labels",),
+        columns=("concept", "kind"),
+        compute=concepts_of_two_kinds,
+    ),
+}

@@ -1,0 +1,34 @@
+"""The feature reports as one HTML page: no scripts, nothing fetched from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from plmsae.reports import drawing
+from plmsae.reports.describe import EVIDENCE_ONLY, FeatureReport
+from plmsae.reports.page import ReportPage, authors
+
+
+def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
+    """Return the HTML page."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        reports=reports,
+        about=about,
+        authors=authors(reports),
+        evidence_only=EVIDENCE_ONLY,
+        drawing=drawing,
+        cost=sum(report.usage.cost_usd for report in reports if report.usage),
+    )
+
+
+PAGE = ReportPage(filename="report.html", render=html_page)

@@ -1,0 +1,88 @@
+"""The feature reports as a Markdown page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from plmsae.concepts.features.patterns import ACTIVE
+from plmsae.core.markdown import escape
+from plmsae.reports.describe import EVIDENCE_ONLY, FeatureReport
+from plmsae.reports.evidence import ProteinExample
+from plmsae.reports.page import ReportPage, authors, byline
+
+
+def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
+    """Return the Markdown page. Active residues of a window are capitals, the others small."""
+    lines = ["# Features", ""]
+    lines += [f"- {escape(key)}: {escape(value)}" for key, value in about.items()]
+    lines += [
+        f"- {n} written by {escape(author)}"
+        if author != EVIDENCE_ONLY
+        else f"- {n} from evidence only"
+        for author, n in authors(reports).items()
+    ]
+    lines += ["", "| feature | what | best concept | F1 | fires as | proteins |"]
+    lines += ["| ---: | --- | --- | ---: | --- | ---: |"]
+    for report in reports:
+        evidence = report.evidence
+        best = evidence.concepts[0] if evidence.concepts else None
+        lines.append(
+            f"| [{evidence.latent}](#feature-{evidence.latent}) | {escape(report.title)} | "
+            f"{escape(best.concept) if best else '–'} | {f'{best.f1:.2f}' if best else '–'} | "
+            f"{evidence.pattern} | {evidence.n_active:,} |"
+        )
+    for report in reports:
+        lines += ["", *_section(report)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(report: FeatureReport) -> list[str]:
+    evidence = report.evidence
+    lines = [
+        f'<a id="feature-{evidence.latent}"></a>',
+        "",
+        f"## {evidence.latent}: {escape(report.title)}",
+        "",
+        f"**{escape(report.summary)}** {escape(report.description)}",
+        "",
+        f"*{escape(byline(report))}*",
+    ]
+    if evidence.concepts:
+        lines += [
+            "",
+            "| concept | F1 | precision | recall | from |",
+            "| --- | ---: | ---: | ---: | ---: |",
+        ]
+        lines += [
+            f"| {escape(c.concept)} | {c.f1:.2f} | {_share(c.precision)} | {_share(c.recall)} | "
+            f"{c.threshold:.2f} |"
+            for c in evidence.concepts
+        ]
+    if evidence.examples:
+        lines += [
+            "",
+            "| protein | level | peak | around it | labels there |",
+            "| --- | ---: | ---: | --- | --- |",
+        ]
+        lines += [
+            f"| {escape(e.accession)} | {e.activation:.2f} | {_peak(e)} | `{_cased(e)}` | "
+            f"{escape('; '.join(e.labels)) or '–'} |"
+            for e in evidence.examples
+        ]
+    return lines
+
+
+def _peak(example: ProteinExample) -> str:
+    return f"{example.window[example.peak - example.window_start]}{example.peak}"
+
+
+def _cased(example: ProteinExample) -> str:
+    letters = zip(example.window, example.activations, strict=True)
+    return "".join(x if heat >= ACTIVE else x.lower() for x, heat in letters)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+PAGE = ReportPage(filename="report.md", render=markdown_page)

@@ -1,0 +1,1 @@
+"""One module for each export format, found by being in this folder; its name is the format's."""

@@ -1,0 +1,154 @@
+"""Scoring one part: what every executor does, wherever it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from plmsae.core.fingerprint import fingerprint_file
+from plmsae.proteins.records import Rejected
+from plmsae.scoring.annotate import Annotator
+from plmsae.scoring.encoding import SequenceEncoder, encode_part
+from plmsae.scoring.folder import PartRecord, ScoreFolder
+from plmsae.scoring.parts import Part
+from plmsae.scoring.schema import REJECTED, TABLES, empty_frame, write_table
+
+EncoderSource = SequenceEncoder | Callable[[], SequenceEncoder]
+"""An encoder, or a function that makes one: called only if something is left to score."""
+
+OnChunk = Callable[[int, int], None]
+"""Called after each chunk of a part with the proteins and the residues it held."""
+
+
+def score_part(
+    part: Part,
+    annotator: Annotator,
+    encoder: SequenceEncoder,
+    folder: ScoreFolder,
+    *,
+    chunk_residues: int,
+    write_features: bool = False,
+    strict: bool = False,
+    on_chunk: OnChunk = lambda proteins, residues: None,
+) -> PartRecord:
+    """Encode one part, make its calls and write its files, then its done-marker.
+
+    It depends on nothing but its arguments, so that parts may be scored in any order and in any
+    process that sees the folder.
+
+    Parameters
+    ----------
+    part : Part
+        The records.
+    annotator : Annotator
+        Makes the rows.
+    encoder : SequenceEncoder
+        The PLM and SAE.
+    folder : ScoreFolder
+        Where to write.
+    chunk_residues : int
+        Residues to encode at once.
+    write_features : bool
+        Write ``features/`` too.
+    strict : bool
+        Raise at the first protein that cannot be encoded instead of rejecting it.
+    on_chunk : callable, optional
+        For progress.
+
+    Returns
+    -------
+    PartRecord
+        As written in the marker.
+
+    Raises
+    ------
+    InputError
+        As `encode_part` does.
+    """
+    # A manifest from an earlier, complete run must not stand while a part is being remade.
+    folder.manifest_path.unlink(missing_ok=True)
+    encoded = encode_part(
+        encoder,
+        part.proteins,
+        unit=annotator.unit,
+        d_sae=annotator.d_sae,
+        chunk_residues=chunk_residues,
+        strict=strict,
+        on_chunk=on_chunk,
+    )
+    annotations = annotator.annotations(encoded)
+    rejected = (*part.rejected, *encoded.rejected)
+    tables = {
+        "annotations": annotations,
+        "proteins": annotator.proteins(encoded, annotations, window=_window(encoder)),
+        "rejected": _rejected_frame(rejected),
+    }
+    if write_features:
+        tables["features"] = annotator.features(encoded)
+    files = {}
+    for name in TABLES:
+        if name in tables:
+            path = folder.table(name, part.index)
+            write_table(path, tables[name], TABLES[name])
+            files[path.relative_to(folder.root).as_posix()] = fingerprint_file(path)
+    record = PartRecord(
+        index=part.index,
+        input_sha256=part.sha256,
+        n_read=part.n_read,
+        n_scored=len(tables["proteins"]),
+        n_rejected=len(rejected),
+        n_residues=sum(len(protein.sequence) for protein in encoded.proteins),
+        n_annotations=len(annotations),
+        n_implied=int(annotations["implied"].list.len().sum()),
+        n_features=len(tables["features"]) if "features" in tables else None,
+        files=files,
+    )
+    folder.finish_part(record)
+    return record
+
+
+@dataclass(kw_only=True)
+class PartScorer:
+    """What a process needs to score parts of one run; loads the encoder when the first one comes.
+
+    The attributes are the arguments of `score_part`.
+    """
+
+    annotator: Annotator
+    source: EncoderSource
+    folder: ScoreFolder
+    chunk_residues: int
+    write_features: bool
+    strict: bool
+
+    @cached_property
+    def encoder(self) -> SequenceEncoder:
+        """The encoder."""
+        return self.source() if callable(self.source) else self.source
+
+    def __call__(self, part: Part, on_chunk: OnChunk) -> PartRecord:
+        """Score one part."""
+        return score_part(
+            part,
+            self.annotator,
+            self.encoder,
+            self.folder,
+            chunk_residues=self.chunk_residues,
+            write_features=self.write_features,
+            strict=self.strict,
+            on_chunk=on_chunk,
+        )
+
+
+def _window(encoder: SequenceEncoder) -> int | None:
+    """Return the longest sequence the PLM reads at once, where the encoder has one to ask."""
+    limit = getattr(getattr(encoder, "plm", None), "max_residues", None)
+    return None if limit is None else int(limit)
+
+
+def _rejected_frame(rejected: tuple[Rejected, ...]) -> pl.DataFrame:
+    rows = [(record.accession, record.where, record.reason) for record in rejected]
+    return pl.DataFrame(rows, schema=empty_frame(REJECTED).schema, orient="row")

@@ -1,0 +1,1 @@
+"""MLflow runs: settings, metrics, artifacts, and the store they are kept in."""

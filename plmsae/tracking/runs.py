@@ -1,0 +1,290 @@
+"""Runs: one MLflow run for each thing plmsae does, with its settings, metrics and end state.
+
+Works alike from the CLI, from Python, and as the child of ``mlflow run`` (which names the run in
+``MLFLOW_RUN_ID`` and has already logged the entry point's parameters).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from plmsae.core.errors import InputError, printable
+from plmsae.tracking.environment import system_facts
+from plmsae.tracking.metric_buffer import MetricBuffer, Point
+from plmsae.tracking.params import clean_name, flatten_params
+from plmsae.tracking.store import (
+    client,
+    experiment_id,
+    import_mlflow,
+    mlflow_errors,
+    tracking_uri,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_LOG = logging.getLogger(__name__)
+
+MAX_PARAM = 500
+"""Characters of a parameter's value that are kept (the limit of older MLflow servers)."""
+
+
+class Run:
+    """A run that is going on; made by `start_run`."""
+
+    def __init__(self, store: MlflowClient, run_id: str, experiment: str, uri: str) -> None:
+        self.run_id = run_id
+        """MLflow's id of the run."""
+        self.experiment_id = experiment
+        """MLflow's id of its experiment."""
+        self.tracking_uri = uri
+        """The store, absolute."""
+        self._store = store
+        self._metrics: MetricBuffer | None = None
+
+    def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log measurements of a step; returns at once, a thread writes them (`MetricBuffer`)."""
+        if self._metrics is None:
+            self._metrics = MetricBuffer(self._write)
+        named = {clean_name(name): value for name, value in metrics.items()}
+        self._metrics.add(named, step=step)
+
+    def _write(self, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        self._store.log_batch(self.run_id, metrics=[Metric(*point) for point in points])
+
+    def flush(self) -> None:
+        """Write the measurements that still wait."""
+        if self._metrics is not None:
+            self._metrics.flush()
+
+    def log_params(self, config: Any, *, prefix: str = "") -> None:
+        """Log settings: a dataclass, a mapping, or a value (see `flatten_params`).
+
+        A value over `MAX_PARAM` characters is cut and ends in ``...``; the whole is then in the
+        artifact ``params/<prefix>.json``. MLflow never changes a parameter: one that is there
+        with the same value is left, and one with another value is logged as ``effective.<name>``
+        (``mlflow run`` logs ``lr=auto``; the rate that was found is ``effective.lr``).
+        """
+        full = flatten_params(config, prefix=prefix)
+        if not full:
+            return
+        with mlflow_errors(self.tracking_uri):
+            if any(len(value) > MAX_PARAM for value in full.values()):
+                name = clean_name(prefix or "params").replace("/", "_")
+                self._store.log_dict(self.run_id, full, f"params/{name}.json")
+            known: dict[str, str] = self._store.get_run(self.run_id).data.params
+            new: dict[str, str] = {}
+            for name, value in full.items():
+                _settle(name, _cut(value), known, new)
+            self._log_param_batches(new)
+
+    def _log_param_batches(self, params: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        entries = [Param(name, value) for name, value in params.items()]
+        for start in range(0, len(entries), 100):  # MLflow's limit for one request
+            self._store.log_batch(self.run_id, params=entries[start : start + 100])
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Set tags; a value over 5,000 characters is cut."""
+        from mlflow.entities import RunTag
+
+        with mlflow_errors(self.tracking_uri):
+            entries = [RunTag(name, printable(str(value))[:5000]) for name, value in tags.items()]
+            self._store.log_batch(self.run_id, tags=entries)
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Store a file, or a folder with all it holds, under `folder` of the run's artifacts."""
+        with mlflow_errors(self.tracking_uri):
+            if Path(path).is_dir():
+                self._store.log_artifacts(self.run_id, str(path), folder)
+            else:
+                self._store.log_artifact(self.run_id, str(path), folder)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Store `text` as the artifact `name`."""
+        with mlflow_errors(self.tracking_uri):
+            self._store.log_text(self.run_id, printable(text), name)
+
+    def close(self) -> None:
+        """Write what waits and stop the writing thread. `start_run` does it."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= MAX_PARAM else value[: MAX_PARAM - 3] + "..."
+
+
+def _settle(name: str, value: str, known: Mapping[str, str], new: dict[str, str]) -> None:
+    """Put a parameter into `new`, under a name that MLflow will accept; or leave it."""
+    for candidate in (name, f"effective.{name}"[:250]):
+        if candidate not in known:
+            new[candidate] = value
+            return
+        if known[candidate] == value:
+            return
+    _LOG.warning("parameter %s is already logged with two other values; left as it is", name)
+
+
+@contextmanager
+def start_run(
+    experiment: str | None = None,
+    run_name: str | None = None,
+    params: Any = None,
+    tags: Mapping[str, object] | None = None,
+    tracking_uri: str | None = None,
+) -> Iterator[Run]:
+    """Open an MLflow run for the length of a ``with`` block.
+
+    Inside ``mlflow run`` the project's own run is resumed; inside another `start_run` the new one
+    is its child. The run ends FINISHED, FAILED (any exception, or an exit code but 0; the one-line
+    message is in the tag ``plmsae.error``), or KILLED (Ctrl-C, SIGTERM).
+
+    Parameters
+    ----------
+    experiment : str, optional
+        See `store.experiment_id`; of no effect inside ``mlflow run`` or another run.
+    run_name : str, optional
+        Shown in the UI; MLflow makes one up otherwise.
+    params : dataclass, mapping, optional
+        Logged at once with `Run.log_params`.
+    tags : mapping, optional
+        Set beside the facts of the machine.
+    tracking_uri : str, optional
+        See `store.tracking_uri`.
+
+    Yields
+    ------
+    Run
+        To log to.
+
+    Raises
+    ------
+    InputError
+        If MLflow cannot be reached or refuses.
+    """
+    mlflow = import_mlflow()
+    run_name = None if run_name is None else printable(run_name)
+    uri = _resolve_uri(tracking_uri)
+    store = client(uri)
+    with _global_uri(mlflow, uri), _sigterm_ends_the_run():
+        with mlflow_errors(uri):
+            active = _open(mlflow, store, experiment, run_name)
+        run = Run(store, active.info.run_id, active.info.experiment_id, uri)
+        status = "FAILED"
+        try:
+            run.set_tags({**system_facts(), **(tags or {})})
+            if params is not None:
+                run.log_params(params)
+            yield run
+            status = "FINISHED"
+        except BaseException as error:
+            status = _status_of(error)
+            _note_error(run, error, status)
+            raise
+        finally:
+            try:
+                run.close()
+            finally:
+                _end(mlflow, run, status)
+
+
+def _end(mlflow: Any, run: Run, status: str) -> None:
+    """End the run, and any run that was left open inside it."""
+    try:
+        with mlflow_errors(run.tracking_uri):
+            while (active := mlflow.active_run()) is not None:
+                mlflow.end_run(status)
+                if active.info.run_id == run.run_id:
+                    break
+    except InputError:
+        if status == "FINISHED":
+            raise
+        # What went wrong first is the error to show.
+        _LOG.warning("run %s could not be marked %s", run.run_id, status)
+
+
+def _resolve_uri(given: str | None) -> str:
+    # `start_run` has a parameter of the same name as the function.
+    return tracking_uri(given)
+
+
+def _open(mlflow: Any, store: MlflowClient, experiment: str | None, run_name: str | None) -> Any:
+    if (outer := mlflow.active_run()) is not None:
+        within = outer.info.experiment_id
+        return mlflow.start_run(experiment_id=within, run_name=run_name, nested=True)
+    if os.environ.get("MLFLOW_RUN_ID"):
+        # A name the project was given stays; ours is only for runs that we create.
+        return mlflow.start_run(run_name=None)
+    if experiment is None and os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        chosen = os.environ["MLFLOW_EXPERIMENT_ID"]
+    else:
+        chosen = experiment_id(store, experiment)
+    return mlflow.start_run(experiment_id=chosen, run_name=run_name)
+
+
+@contextmanager
+def _global_uri(mlflow: Any, uri: str) -> Iterator[None]:
+    """Point MLflow's global state at `uri` for a while: autologging and children look there."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        if mlflow.active_run() is None:
+            # Not `before`: MLflow would hold on to it whatever the environment says later.
+            mlflow.set_tracking_uri(None)
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+class _Terminated(SystemExit):
+    """SIGTERM, as an exception that unwinds the stack; the process then ends with code 143."""
+
+
+@contextmanager
+def _sigterm_ends_the_run() -> Iterator[None]:
+    """Turn SIGTERM into an exception, unless another handler is set or this is a side thread."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _Terminated(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _status_of(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt | _Terminated | GeneratorExit):
+        return "KILLED"
+    if isinstance(error, SystemExit):
+        return "FINISHED" if error.code in (None, 0) else "FAILED"
+    return "FAILED"
+
+
+def _note_error(run: Run, error: BaseException, status: str) -> None:
+    if status == "FINISHED":
+        return
+    line = f"{type(error).__name__}: {error}".replace("\n", " ")
+    try:
+        run.set_tags({"plmsae.error": line[:1000]})
+    except Exception:  # noqa: BLE001 (the first error is the one to show)
+        _LOG.debug("the error could not be noted in the run", exc_info=True)

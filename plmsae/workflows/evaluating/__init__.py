@@ -1,0 +1,1 @@
+"""Parts of evaluating: labelled proteins, baselines, calling, fidelity, outcomes."""

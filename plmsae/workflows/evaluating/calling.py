@@ -1,0 +1,301 @@
+"""Who calls each concept: probes beside latents, calibrated, chosen without the report proteins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from plmsae.concepts.calling.callers import BY_PROBE, Callers
+from plmsae.core.errors import TooFewClustersError
+from plmsae.tracking.runs import Run
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.class_calls import measure_left_over
+from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.requests import EvaluateRequest
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from plmsae.concepts.association.evidence import Split
+    from plmsae.concepts.evaluation import Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calling:
+    """What is registered of the annotator, and how it was found."""
+
+    concepts: pl.DataFrame
+    """``concepts.parquet``."""
+    callers: Callers = field(default_factory=Callers)
+    metrics: dict[str, float] = field(default_factory=dict)
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    """By the name of the file that they become."""
+
+    def log(self, tracked: Run, out: Path) -> None:
+        """Write tables and figure beside the bundle, and log them."""
+        from plmsae.reports.plots_of_calls import plot_reliability
+
+        for name, frame in self.tables.items():
+            path = out / f"{name}.parquet"
+            frame.write_parquet(path)
+            tracked.log_artifact(path, "evaluation")
+        if "reliability" in self.tables:
+            plot_reliability(self.tables["reliability"], out / "reliability.png")
+            tracked.log_artifact(out / "reliability.png", "figures")
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        return calling_lines(self.metrics)
+
+
+def calling_lines(metrics: dict[str, float]) -> list[str]:
+    """Return the metrics of calls in words."""
+    lines = []
+    if metrics.get("n_probes_fitted"):
+        lines.append(
+            f"{metrics['n_probes_fitted']:.0f} probes fitted; {metrics['n_concepts_probe']:.0f} "
+            "concepts are called by one, the others by a single latent"
+        )
+    if "probe_ap" in metrics and "raw_probe_ap" in metrics:
+        lines.append(
+            f"average precision (F1) over {metrics['n_probes_compared']:.0f} concepts: "
+            f"best latent {_ap_and_f1(metrics, 'latent')}, probe {_ap_and_f1(metrics, 'probe')} of "
+            f"{metrics['probe_size']:.0f} latents, the same on raw activations "
+            f"{_ap_and_f1(metrics, 'raw_probe')} of {metrics['raw_probe_size']:.0f} units"
+        )
+    bins = [
+        name.removeprefix("identity_").removesuffix("_precision")
+        for name in metrics
+        if name.startswith("identity_") and name.endswith("_precision")
+    ]
+    if bins:
+        words = {b: "no homologue" if b == "none" else f"{b} %" for b in bins}
+        shown = ", ".join(
+            f"{words[b]} {metrics[f'identity_{b}_precision']:.2f}"
+            f" of {metrics[f'identity_{b}_n_calls']:,.0f}"
+            for b in bins
+        )
+        lines.append(f"precision of calls by identity to the nearest protein chosen on: {shown}")
+    if "ece" in metrics:
+        lines.append(f"calibration error of calls on held-out proteins (ECE) {metrics['ece']:.3f}")
+    return lines
+
+
+def _ap_and_f1(metrics: dict[str, float], name: str) -> str:
+    return f"{metrics[f'{name}_ap']:.2f} ({metrics[f'{name}_f1']:.2f})"
+
+
+def choose_calling(
+    request: EvaluateRequest,
+    data: Annotated,
+    evaluation: Evaluation,
+    latents: Sequence[csr_array],
+    states: Sequence[NDArray[np.floating]],
+    progress: Progress,
+    *,
+    unit: str = "residue",
+) -> Calling:
+    """Choose who calls each concept, calibrate the calls, and judge both on report.
+
+    Parameters
+    ----------
+    request : EvaluateRequest
+        `probes`, `min_precision` and `seed` are read.
+    data : Annotated
+        The proteins.
+    evaluation : Evaluation
+        With an annotator.
+    latents, states : sequence
+        Of every protein: latents, and raw activations (may be empty, then the same probe on raw
+        activations is left out).
+    unit : str
+        ``protein`` where each protein is one row.
+    """
+    from plmsae.concepts.calling.calibration import meets
+    from plmsae.concepts.calling.call_calibration import calibrators_of, fit_calibrators, judge
+    from plmsae.concepts.calling.caller_selection import choose_callers, inner_folds, take
+    from plmsae.concepts.calling.crossfit import crossfit_calls
+    from plmsae.concepts.calling.threshold_tuning import registered_concepts
+
+    if evaluation.annotator is None:
+        return Calling(concepts=evaluation.concepts)
+    plain = Calling(
+        concepts=registered_concepts(
+            evaluation.concepts, evaluation.annotator.frame, request.min_precision
+        ),
+        callers=Callers(segments=evaluation.annotator.segments),
+        tables={"annotator": evaluation.annotator.frame},
+    )
+    select, report, at = _splits(data, evaluation, latents, unit)
+    try:
+        fold_P = inner_folds(np.asarray(select.clusters), request.seed)
+    except TooFewClustersError as error:
+        progress.say(f"no probes and no calibration: {error.what}")
+        return plain
+    scale_F = evaluation.features["max_activation"].to_numpy().astype(np.float32)
+    tables, metrics = {}, {}
+    annotator, probes = evaluation.annotator.frame, {}
+    segments = evaluation.annotator.segments
+    if request.probes:
+        with progress.task("fitting probes") as task:
+            choice = choose_callers(
+                select, report, scale_F, evaluation.concepts, evaluation.annotator, fold_P,
+                min_precision=request.min_precision, seed=request.seed,
+            )  # fmt: skip
+            task.update(1, 1)
+        annotator, probes, segments = choice.annotator, choice.probes, choice.segments
+        tables["callers"] = choice.comparison
+        metrics["n_probes_fitted"] = float(choice.comparison.height)
+        if len(states) and choice.comparison.height:
+            with progress.task("fitting the same probes on raw activations") as task:
+                rivals = _rivals(select, report, fold_P, at, states, scale_F, evaluation,
+                                 choice.comparison, request.seed, unit)  # fmt: skip
+                task.update(1, 1)
+            tables["probes"] = rivals
+            metrics |= _means(rivals)
+    concepts = registered_concepts(evaluation.concepts, annotator, request.min_precision)
+    tables["annotator"] = annotator
+    metrics["n_concepts_probe"] = float((concepts["caller"] == BY_PROBE).sum())
+    with progress.task("calibrating calls") as task:
+        held_out = take(select, np.flatnonzero(fold_P != "fit"))
+        by_probe = pl.col("concept").is_in(_by_probe(concepts))
+        fitted = concepts.filter(by_probe)
+        calibrators = fit_calibrators(
+            fitted, probes, held_out, scale_F, segments=segments, seed=request.seed
+        )
+        # A latent flatters itself on the proteins that it was chosen on.
+        calls = crossfit_calls(
+            concepts, select, scale_F, min_precision=request.min_precision, seed=request.seed
+        )
+        calibrators |= calibrators_of(calls.filter(~by_probe), select, seed=request.seed)
+        used = {name: probe for name, probe in probes.items() if name in _by_probe(concepts)}
+        callers = Callers(probes=used, calibrators=calibrators, segments=segments)
+        concepts = measure_left_over(concepts, callers, report, scale_F, request.min_precision)
+        judged = judge(concepts, callers, report, scale_F)
+        task.update(1, 1)
+    tables["reliability"] = judged.curve
+    if math.isfinite(judged.ece):
+        metrics["ece"] = judged.ece
+    speaking = concepts.filter(meets(concepts, request.min_precision))
+    if speaking.height:
+        with progress.task("measuring accuracy by distance") as task:
+            tables["distance"] = _by_distance(data, at, speaking, callers, report, scale_F)
+            task.update(1, 1)
+        for row in tables["distance"].iter_rows(named=True):
+            shown = {name: row[name] for name in ("precision", "recall", "n_calls")}
+            metrics |= {
+                f"identity_{row['bin']}_{name}": float(value)
+                for name, value in shown.items()
+                if value is not None
+            }
+    return Calling(concepts=concepts, callers=callers, metrics=metrics, tables=tables)
+
+
+def _by_distance(
+    data: Annotated,
+    at: dict[str, NDArray[np.int64]],
+    speaking: pl.DataFrame,
+    callers: Callers,
+    report: Split,
+    scale_F: NDArray[np.float32],
+) -> pl.DataFrame:
+    """Count the calls of the concepts that may be called, by nearness to the select proteins."""
+    from plmsae.concepts.calling.call_calibration import make_calls
+    from plmsae.concepts.calling.distance import accuracy_by_distance
+    from plmsae.concepts.calling.matching import match_calls
+    from plmsae.proteins.splits import nearest_identity
+
+    sequences = {name: [data.sequences[int(i)] for i in index] for name, index in at.items()}
+    called = np.isin(report.labels.concepts, speaking["concept"].to_list())
+    labels = report.labels.keep_concepts(called)
+    calls = make_calls(speaking, callers, report, scale_F)
+    identity_P = nearest_identity(sequences["report"], sequences["select"])
+    return accuracy_by_distance(
+        calls["protein"],
+        match_calls(calls, labels),
+        labels,
+        identity_P,
+        clusters_P=report.clusters,
+    )
+
+
+def _by_probe(concepts: pl.DataFrame) -> set[str]:
+    return set(concepts.filter(pl.col("caller") == BY_PROBE)["concept"])
+
+
+def _splits(
+    data: Annotated, evaluation: Evaluation, latents: Sequence[csr_array], unit: str
+) -> tuple[Split, Split, dict[str, NDArray[np.int64]]]:
+    """Return select and report with the evaluated concepts, and the indices of their proteins."""
+    from plmsae.concepts.association.evidence import Split
+    from plmsae.concepts.labels.residue_labels import build_residue_labels
+
+    names = evaluation.concepts["concept"]
+    labels = build_residue_labels(
+        data.labels.filter(pl.col("concept").is_in(names.implode())),
+        data.accessions,
+        [1 if unit == "protein" else len(s) for s in data.sequences],
+    )
+    at = {name: np.flatnonzero(data.split == name) for name in ("select", "report")}
+    clusters = {name: data.clusters[index] for name, index in at.items()}
+    select, report = (
+        Split(
+            latents=[latents[int(i)] for i in at[name]],
+            labels=labels.take(at[name]),
+            clusters=clusters[name],
+        )
+        for name in ("select", "report")
+    )
+    return select, report, at
+
+
+def _rivals(
+    select: Split,
+    report: Split,
+    fold_P: NDArray[np.str_],
+    at: dict[str, NDArray[np.int64]],
+    states: Sequence[NDArray[np.floating]],
+    scale_F: NDArray[np.float32],
+    evaluation: Evaluation,
+    comparison: pl.DataFrame,
+    seed: int,
+    unit: str,
+) -> pl.DataFrame:
+    from plmsae.concepts.baselines.probe_baseline import MAX_CONCEPTS, compare_probes
+    from plmsae.concepts.calling.caller_selection import take
+
+    index = {name: np.flatnonzero(fold_P == name) for name in ("fit", "tune")}
+    folds = {name: take(select, members) for name, members in index.items()} | {"report": report}
+    proteins = {name: at["select"][members] for name, members in index.items()}
+    proteins["report"] = at["report"]
+    raw: dict[str, Sequence[Any]] = {
+        name: [states[int(i)] for i in members] for name, members in proteins.items()
+    }
+    ids = evaluation.concepts.with_row_index("id").join(
+        comparison.select("concept"), on="concept", how="semi"
+    )
+    # The commonest, because these are judged most surely.
+    ids = ids.sort("n_instances", "concept", descending=[True, False])
+    # Proteins are so few rows that every concept with a probe can be compared.
+    most = comparison.height if unit == "protein" else MAX_CONCEPTS
+    only = ids["id"].to_list()
+    return compare_probes(
+        folds, raw, scale_F, evaluation.concepts, only, max_concepts=most, seed=seed
+    )
+
+
+def _means(rivals: pl.DataFrame) -> dict[str, float]:
+    """Return the means over the concepts for which every rival was found."""
+    complete = rivals.drop_nulls()
+    if not complete.height:
+        return {}
+    measured = [name for name in rivals.columns if name != "concept"]
+    means = {name: float(np.mean(complete[name].to_numpy())) for name in measured}
+    return means | {"n_probes_compared": float(complete.height)}

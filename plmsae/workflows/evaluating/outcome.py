@@ -1,0 +1,108 @@
+"""What an evaluation found, in words and as plain data; and promotion of what it registered."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from plmsae.workflows.evaluating.calling import calling_lines
+from plmsae.workflows.evaluating.feature_properties import property_lines
+from plmsae.workflows.evaluating.fidelity import Reconstruction
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOutcome:
+    """What the features mean."""
+
+    bundle: Path
+    model: str | None
+    how: str
+    """How the proteins were split."""
+    summary: dict[str, float]
+    baselines: list[dict[str, Any]]
+    """One row a method: the columns of `headline.headline_table`."""
+    top_concepts: list[dict[str, Any]]
+    callable_concepts: list[dict[str, Any]]
+    """Those whose calls reach the precision asked for, on held-out proteins."""
+    promoted: bool
+    reconstruction: Reconstruction | None = None
+    """How faithful the SAE is, where it is of residues."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            **own,
+            "bundle": str(self.bundle),
+            "reconstruction": self.reconstruction and self.reconstruction.to_json(),
+        }
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        lines = [
+            f"{int(self.summary['n_features_f1_50'])} features and "
+            f"{int(self.summary['n_concepts_f1_50'])} concepts at F1 > 0.5 on both splits "
+            f"({self.how})",
+            f"  of {int(self.summary['n_concepts']):,} concepts common enough to be chosen and "
+            f"judged; {int(self.summary['n_concepts_skipped']):,} are too rare",
+        ]
+        lines += _headline_lines(self.baselines)
+        if self.reconstruction is not None:
+            lines += self.reconstruction.lines()
+        lines += property_lines(self.summary)
+        if self.top_concepts:
+            lines.append("best concepts (F1 on held-out proteins; precision of calls; 95 %):")
+        lines += [
+            f"  {row['concept']:<44.44} {_f1(row):<20}  latent {row['latent']:<6} {_interval(row)}"
+            for row in self.top_concepts[:10]
+        ]
+        return lines + self.closing_lines("concepts")
+
+    def closing_lines(self, things: str) -> list[str]:
+        """Return how well `things` are called, and where the model is."""
+        lines = [
+            f"{len(self.callable_concepts)} {things} can be called at the precision asked for; "
+            "the others abstain",
+            *calling_lines(self.summary),
+            f"registered as {self.model}" if self.model else f"bundle in {self.bundle}",
+        ]
+        if self.promoted:
+            lines.append("promoted to champion")
+        return lines
+
+
+AnyOutcome = TypeVar("AnyOutcome", bound=EvaluateOutcome)
+
+
+def _headline_lines(rows: list[dict[str, Any]]) -> list[str]:
+    import polars as pl
+
+    from plmsae.concepts.baselines.headline import HEADLINE_SCHEMA, headline_lines
+
+    return headline_lines(pl.DataFrame(rows, schema=HEADLINE_SCHEMA))
+
+
+def _f1(row: dict[str, Any]) -> str:
+    if row.get("f1_low") is None:
+        return f"F1 {row['f1']:.2f}"
+    return f"F1 {row['f1']:.2f} [{row['f1_low']:.2f}, {row['f1_high']:.2f}]"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    if row["call_precision"] is None:
+        return "no calls"
+    low, high = row["call_precision_low"], row["call_precision_high"]
+    return f"precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def promoted(outcome: AnyOutcome, model: str) -> AnyOutcome:
+    """Promote what was registered; if a gate is not met, the error brings the outcome along."""
+    from plmsae.registry.promotion import GatesNotMetError, promote
+
+    try:
+        return dataclasses.replace(outcome, promoted=promote(model).promoted)
+    except GatesNotMetError as error:
+        error.outcome = outcome
+        raise

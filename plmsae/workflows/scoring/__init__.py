@@ -1,0 +1,1 @@
+"""Parts of scoring and filling: the gate on the input, the encoder, the back-test."""

@@ -1,0 +1,107 @@
+"""The quality gate on the proteins of an input, and where its pages go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plmsae.core.errors import InputError
+from plmsae.proteins.stream import is_stream
+from plmsae.tracking.runs import Run
+from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.progress import Progress
+
+if TYPE_CHECKING:
+    from plmsae.scoring.spool import Spool
+    from plmsae.workflows.shared.requests import FillRequest, ScoreRequest
+
+
+def quality_folder(out: Path, stage: str) -> Path:
+    """Return where a gate's pages go: beside the score folder, which holds nothing else."""
+    return beside(out, "quality") / stage
+
+
+def beside(out: Path, ending: str) -> Path:
+    """Return a path next to the score folder, named after it: ``out-ending``."""
+    if out.name in ("", ".."):
+        out = out.resolve()
+    return out.with_name(f"{out.name}-{ending}")
+
+
+def refuse_working_folder(out: Path) -> None:
+    """Refuse the working folder, or one above it, as output: MLflow's database lies there.
+
+    Raises
+    ------
+    InputError
+        If `out` is such a folder.
+    """
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise InputError(
+            "the output needs a folder of its own, not the working folder or one above it",
+            where="--out",
+            value=str(out),
+            hint="name a new folder, for example --out annotated",
+        )
+
+
+@contextmanager
+def checked_input(
+    source: str, request: ScoreRequest | FillRequest, tracked: Run, progress: Progress
+) -> Iterator[str | Spool]:
+    """Parse a file and put its proteins through their gate; the page is an artifact of `tracked`.
+
+    Parameters
+    ----------
+    source : str
+        The input; a pipe cannot be looked through before it is scored.
+    request : ScoreRequest or FillRequest
+        Says whether to check at all, whether to stop at the first record that cannot be used, and
+        the folder of the run, beside which the page goes.
+    tracked : Run
+        The MLflow run.
+    progress : Progress
+        Where to show it.
+
+    Yields
+    ------
+    str or Spool
+        What is to be scored: the records if they were checked, else `source`.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or none of its records can be used.
+    QualityError
+        If the proteins fail a critical expectation.
+    """
+    if is_stream(source) or not request.validate:
+        yield source
+        return
+    from plmsae.scoring.parts import PART_RESIDUES
+    from plmsae.scoring.spool import spooled
+
+    with ExitStack() as stack:
+        with progress.task("checking input") as task:
+            spool = stack.enter_context(spooled(source, PART_RESIDUES, strict=request.strict))
+            refuse_if_none(source, spool)
+            context = {"rejected": spool.rejected}
+            page = quality_folder(request.out, "input")
+            gate("proteins", spool.proteins, page, context, tracked, name=source)
+            task.update(1, 1)
+        yield spool
+
+
+def refuse_if_none(source: str, spool: Spool) -> None:
+    """Raise `InputError` with the first reason if every record of an input was rejected."""
+    import polars as pl
+
+    if not spool.survey.n_proteins:
+        first = pl.read_parquet(spool.rejected, n_rows=1).row(0, named=True)
+        raise InputError(
+            f"no record can be used, of {spool.survey.n_read:,}; the first: {first['reason']} "
+            f"({first['where']})",
+            where=source,
+        )

@@ -1,0 +1,51 @@
+"""Around a score run: its device and encoder, its progress, its counts as metrics."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from plmsae.bundle.reading import Bundle
+from plmsae.workflows.shared.progress import Task
+
+if TYPE_CHECKING:
+    from plmsae.scoring.engine import OnProgress, ScoreProgress
+    from plmsae.scoring.manifest import Manifest
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there, before the input is read."""
+    if device != "auto":
+        from plmsae.plm.model import choose_device
+
+        choose_device(device)
+
+
+def encoder_on(bundle: Bundle, device: str) -> Any:
+    """Return a function that loads the bundle's encoder on a device when it is needed."""
+    from plmsae.scoring.encoding import load_encoder
+
+    chosen: Any = device
+    return lambda: load_encoder(bundle, device=chosen)
+
+
+def counts(manifest: Manifest) -> dict[str, float]:
+    """Return a manifest's counts as metrics."""
+    names = ("n_read", "n_scored", "n_rejected", "n_residues", "n_annotations")
+    return {name: float(getattr(manifest, name)) for name in names}
+
+
+def progress_callback(task: Task) -> OnProgress:
+    """Return a callback that shows residues done, proteins a second and what is left."""
+    started = time.monotonic()
+
+    def show(state: ScoreProgress) -> None:
+        elapsed = max(time.monotonic() - started, 1e-6)
+        fresh = state.residues - state.reused_residues
+        share = fresh / max(state.residues, 1)
+        rate = state.proteins * share / elapsed
+        speed = f"{rate:,.0f} proteins/s" if fresh else "kept from an earlier run"
+        note = f"{speed}  {state.annotations:,} annotations"
+        task.update(state.residues, state.total_residues, note)
+
+    return show

@@ -1,0 +1,182 @@
+"""Reading what a workflow works on, with every record accounted for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plmsae.core.errors import InputError, printable
+from plmsae.core.fingerprint import DataFingerprint, fingerprint_records
+from plmsae.proteins.reading import count_proteins, read_proteins
+from plmsae.proteins.records import Protein, Rejected
+from plmsae.proteins.stream import byte_chunks, source_name, text_lines
+from plmsae.proteins.tsv import SEQUENCE_HEADERS, find_column
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from plmsae.workflows.shared.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProteinSet:
+    """Proteins held in memory.
+
+    Attributes
+    ----------
+    source : str
+        The input's name.
+    proteins : tuple of Protein
+    rejected : tuple of Rejected
+    n_read : int
+        Records of the input; more than were kept if a sample was asked for.
+    """
+
+    source: str
+    proteins: tuple[Protein, ...]
+    rejected: tuple[Rejected, ...]
+    n_read: int
+
+    @property
+    def sequences(self) -> list[str]:
+        """The sequences, in order."""
+        return [protein.sequence for protein in self.proteins]
+
+    @property
+    def fingerprint(self) -> DataFingerprint:
+        """What exactly was used, for the registry."""
+        return DataFingerprint(
+            source=PurePath(source_name(self.source)).name,
+            sha256=fingerprint_records(self.proteins),
+            n_proteins=len(self.proteins),
+            n_residues=sum(len(protein.sequence) for protein in self.proteins),
+        )
+
+    def frame(self) -> pl.DataFrame:
+        """Return accession, length, sequence and status, as the quality suite takes them."""
+        import polars as pl
+
+        return pl.DataFrame(
+            {
+                "accession": [p.accession for p in self.proteins],
+                "length": [len(p.sequence) for p in self.proteins],
+                "sequence": self.sequences,
+            },
+            schema={"accession": pl.String, "length": pl.Int64, "sequence": pl.String},
+        )
+
+    def rejected_frame(self) -> pl.DataFrame:
+        """Return the rejected records: accession, where, reason."""
+        import polars as pl
+
+        return pl.DataFrame(
+            [(r.accession, r.where, r.reason) for r in self.rejected],
+            schema={"accession": pl.String, "where": pl.String, "reason": pl.String},
+            orient="row",
+        )
+
+
+def read_protein_set(
+    source: str,
+    *,
+    max_proteins: int | None = None,
+    seed: int = 0,
+    progress: Progress,
+) -> ProteinSet:
+    """Read a FASTA file or UniProt table; keep a random sample if `max_proteins` is given.
+
+    Raises
+    ------
+    InputError
+        If no usable protein is left.
+    """
+    proteins: list[Protein] = []
+    rejected: list[Rejected] = []
+    with progress.task(f"reading {PurePath(source_name(source)).name}") as task:
+        total = count_proteins(source)
+        for number, record in enumerate(read_proteins(source), start=1):
+            if isinstance(record, Protein):
+                proteins.append(record)
+            else:
+                rejected.append(record)
+            if number % 5000 == 0:
+                task.update(number, total)
+        n_read = len(proteins) + len(rejected)
+        task.update(n_read, n_read)
+    if not proteins:
+        first = rejected[0].reason if rejected else "it holds no records"
+        raise InputError(f"no usable protein: {first}", where=source_name(source))
+    if rejected:
+        logger.warning(
+            "%s: %d of %d records rejected; the first: %s (%s)",
+            source,
+            len(rejected),
+            n_read,
+            rejected[0].reason,
+            rejected[0].where,
+        )
+    if max_proteins is not None and max_proteins < len(proteins):
+        chosen = np.random.default_rng(seed).permutation(len(proteins))[:max_proteins]
+        proteins = [proteins[i] for i in np.sort(chosen)]
+    return ProteinSet(
+        source=source, proteins=tuple(proteins), rejected=tuple(rejected), n_read=n_read
+    )
+
+
+def first_line(source: str) -> str:
+    """Return the first line of a file that is not blank, decompressed."""
+    lines = text_lines(source_name(source), byte_chunks(source))
+    return next((line for line in lines if line.strip()), "")
+
+
+def is_table(source: str) -> bool:
+    """Say whether a file of proteins is a table (and so may carry labels), not FASTA."""
+    return not first_line(source).startswith((">", ";"))
+
+
+def has_sequences(source: str) -> bool:
+    """Say whether a table has a column of sequences, as a UniProt export does."""
+    try:
+        return find_column(first_line(source).split("\t"), SEQUENCE_HEADERS) is not None
+    except InputError:  # Parquet, or damaged in a way that its own reader tells better
+        return False
+
+
+def gate(
+    kind: str,
+    table: pl.DataFrame | Path,
+    out: Path,
+    context: Mapping[str, object],
+    run: object | None = None,
+    *,
+    name: str | None = None,
+) -> str:
+    """Check a table against its suite; log the page to `run`; stop if a critical one fails.
+
+    Returns
+    -------
+    str
+        The path of the summary page.
+
+    Raises
+    ------
+    QualityError
+        If a critical expectation is not met; the page is logged all the same.
+    """
+    from plmsae.quality.report import raise_if_critical
+    from plmsae.quality.validation import validate
+    from plmsae.tracking.runs import Run
+
+    report = validate(kind, table, out_dir=out, context=context, name=name and printable(name))
+    if isinstance(run, Run):
+        run.log_artifact(out, f"quality/{kind}")
+        run.log_metrics(0, {f"quality_{kind}_met": float(report.success)})
+    raise_if_critical(report)
+    return str(report.summary_path)

@@ -1,0 +1,372 @@
+"""What each workflow is asked to do: one dataclass each, the one definition of its settings.
+
+The CLI makes its options of these, the ``MLproject`` entry points pass them on, and MLflow logs
+them. This module imports nothing heavy, so that ``plmsae --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateRequest:
+    """Make a simulated proteome with known truth."""
+
+    out: Path
+    """Folder to write."""
+    n_families: int = 60
+    """Homologous families."""
+    proteins_per_family: int = 20
+    """Members of each."""
+    hidden_fraction: float = 0.3
+    """Share of the labels of held-out families that is hidden, in [0, 1]."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainRequest:
+    """Train an ESM-2-architecture PLM of one's own."""
+
+    proteins: tuple[str, ...]
+    """FASTA files or UniProt TSV exports to learn from."""
+    out: Path
+    """Run folder: ``checkpoint/``, and ``model/`` with the finished Hugging Face folder. A run
+    found there is continued."""
+    held_out: tuple[str, ...] = ()
+    """UniProt tables or FASTA files on which perplexity is measured; never trained on."""
+    init: str | None = None
+    """Hugging Face folder of the same shape whose weights a new run starts from."""
+    clusters: Path | None = None
+    """Homology clusters of the proteins, a line ``cluster<TAB>accession`` each, as MMseqs2 writes
+    them: relatives are then drawn more often than proteins without any."""
+    simulated_share: float = 0.03
+    """Share of simulated families among the residues, in [0, 1)."""
+    n_layers: int = 6
+    d_model: int = 192
+    n_heads: int = 3
+    steps: int = 3000
+    """Optimiser steps of the whole run."""
+    tokens_per_step: int = 6144
+    row: int = 512
+    """Tokens in a packed row."""
+    matrix_lr: float = 0.02
+    other_lr: float = 0.002
+    optimizer: str = "muon"
+    mask_share: float = 0.2
+    decay_share: float = 0.3
+    precision: str = "auto"
+    checkpoint_minutes: float = 10.0
+    max_minutes: float | None = None
+    """Stop after so long, with a checkpoint; the same command continues."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilRequest:
+    """Train a small PLM to have the states and predictions of a larger one."""
+
+    proteins: tuple[str, ...]
+    """FASTA files or UniProt TSV exports to learn on; labels are not used."""
+    teacher: str
+    """Catalogue name, hub id or folder of the PLM to learn from."""
+    out: Path
+    """Run folder: ``checkpoint/``, and ``model/`` with the Hugging Face folder. A run found there
+    is continued."""
+    teacher_revision: str | None = None
+    """Branch, tag or commit of the teacher; by default the catalogue's."""
+    teacher_licence: str = "not stated"
+    """Licence of the teacher's weights, for the model card."""
+    held_out: tuple[str, ...] = ()
+    """UniProt tables or FASTA files on which perplexity and states are compared; never trained
+    on."""
+    clusters: Path | None = None
+    """Homology clusters of the proteins, a line ``cluster<TAB>accession`` each, as MMseqs2 writes
+    them: relatives are then drawn more often than proteins without any."""
+    n_layers: int = 6
+    """Blocks of the student; must divide those of the teacher."""
+    d_model: int = 320
+    n_heads: int = 20
+    steps: int = 5000
+    """Optimiser steps of the whole run."""
+    forced_steps: int = 0
+    """For so many steps each block runs on the teacher's states of the layer below and learns by
+    itself; after that the student runs on its own states."""
+    kl_weight: float = 0.3
+    """Weight of the divergence from the teacher's predictions of masked residues, beside the states
+    of all layers, which weigh 1."""
+    true_weight: float = 0.0
+    """Weight of the cross-entropy of the true residues there."""
+    tokens_per_step: int = 4096
+    row: int = 256
+    """Tokens in a packed row; longer proteins give a random window of this length."""
+    workers: int = 1
+    """Threads that share the rows of a step; on a CPU the number of cores."""
+    matrix_lr: float = 0.02
+    other_lr: float = 0.002
+    optimizer: str = "muon"
+    mask_share: float = 0.15
+    clean_share: float = 0.5
+    """Share of the rows in which nothing is masked, in [0, 1]: there only the states are learned,
+    which is what SAEs are trained on."""
+    warmup_share: float = 0.01
+    """Share of the run, at its start, over which the rates rise."""
+    decay_share: float = 0.3
+    precision: str = "auto"
+    measure_minutes: float = 15.0
+    """Minutes between measurements on the held-out files."""
+    checkpoint_minutes: float = 10.0
+    max_minutes: float | None = None
+    """Stop after so long, with a checkpoint; the same command continues."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """Train SAEs on the activations of a PLM and register them."""
+
+    proteins: str
+    """FASTA or UniProt TSV to learn from."""
+    plm: str = "plmsae-mini"
+    """Catalogue name, hub id or folder."""
+    plm_revision: str | None = None
+    layers: tuple[int, ...] = (4,)
+    """One SAE is trained for each; 1-based, 0 is the embedding output."""
+    k: tuple[int, ...] = ()
+    """Active latents a residue; an SAE is trained for each, too. By default the recipe's."""
+    unit: str = "residue"
+    """``residue``, or ``protein`` (mean over residues)."""
+    recipe: str | None = None
+    """A recipe's name or a YAML file; by default the PLM's own, or ``default``."""
+    overrides: dict[str, object] = field(default_factory=dict)
+    """Recipe values given on the command line: ``d_sae``, ``arch``, ``n_vectors``, ``target``, …"""
+    max_proteins: int | None = None
+    """Use a random sample of so many."""
+    cache: Path | None = None
+    """Keep the activations of all layers in this folder and train from there: written once for
+    these proteins and this PLM, used again by any training on them."""
+    cache_dtype: str | None = None
+    """How a new cache stores its numbers; by default float16."""
+    out: Path = Path("runs/train")
+    """Folder for checkpoints and bundles; a run found there is continued."""
+    register: bool = True
+    """Register as ``challenger``."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRequest:
+    """Bring in an SAE that others trained and register it."""
+
+    source: str
+    """``interplm``: one that InterPLM published; ``sae``: a folder or file of a known layout."""
+    folder: Path | None = None
+    """Folder or weights file; InterPLM's is fetched from the Hugging Face hub if not given."""
+    plm: str
+    """Catalogue name, hub id or folder of the PLM it was trained on."""
+    layer: int
+    """The layer it was trained on; 1-based, 0 is the embedding output."""
+    target_layer: int | None = None
+    """For a transcoder: the layer that it gives, or up to which it gives the change."""
+    from_: Path | None = None
+    """The same as `folder`; nothing is fetched then."""
+    plm_revision: str | None = None
+    unit: str = "residue"
+    """``residue``, or ``protein`` (mean over residues)."""
+    format: str = "auto"
+    """Layout of the files; auto finds it from the names of the tensors."""
+    k: int | None = None
+    """Active latents a residue, where the file does not say; of a hierarchical SAE that plmsae
+    trained, how many of the largest to keep."""
+    arch: str | None = None
+    """Activation function, where the configuration beside the weights is missing."""
+    norm_factor: float | None = None
+    """What the training activations were divided by, where the file leaves that open."""
+    convention: str | None = None
+    """Where an InterPLM file keeps the scale of its latents, where it is not clear: folded into
+    the weights, in a buffer beside them, or nowhere (raw)."""
+    name: str | None = None
+    """What to call it where its origin is told; by default the repository or the file."""
+    proteins: str | None = None
+    """FASTA or UniProt TSV on which to measure the reconstruction, as promotion asks for."""
+    out: Path = Path("runs/import")
+    """Folder for the bundle."""
+    register: bool = True
+    """Register as ``challenger``."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """Find out what the features of an SAE mean, on proteins held out, beside the baselines."""
+
+    model: str
+    """Registered model (``NAME@alias``, ``NAME/3``) or bundle folder."""
+    concepts: str
+    """UniProt TSV export with sequences, or a plain label table (then give `proteins`)."""
+    proteins: str | None = None
+    """FASTA with the sequences of a plain label table."""
+    report_on: str | None = None
+    """A second UniProt table: concepts are chosen on the first and reported on this one. Without
+    it, the first is split."""
+    ontology: str | None = None
+    """Gene Ontology as an OBO file (go-basic.obo, a slim), for a protein-level model: adds the
+    ancestors, names and depths of GO terms."""
+    kinds: str = "own"
+    """Which concepts are counted by residue, the others by instance: ``own`` by the feature key;
+    ``interplm`` by that protocol's list, under which binding sites, lipidations, sites and
+    cross-links count by instance. For comparison with published numbers; a residue-level model."""
+    split: str = "cluster"
+    """How one table is split: ``cluster`` keeps every homology cluster on one side; ``organism``
+    chooses on some species and reports on others, with homologues on both sides."""
+    identity: float | None = None
+    """Share of identical residues at which homology clusters are cut, in [0, 1]. By default the
+    clusters that the table names (UniRef50), or 0.3 where it names none."""
+    select_share: float = 0.5
+    """Share of the proteins on which pairs are chosen, when one table is split."""
+    min_instances: int = 10
+    """A concept needs that many instances to be chosen on."""
+    min_residues: int = 0
+    """A concept needs that many labelled residues in all, to be looked at."""
+    min_spans: int = 0
+    """A concept needs that many labelled spans or sites in all, to be looked at."""
+    min_precision: float = 0.8
+    """Concepts whose precision interval starts lower abstain in scoring and filling."""
+    max_proteins: int | None = None
+    """Use a random sample of so many of each table."""
+    baselines: str = "all"
+    """What stands beside the SAE, through the same protocol: ``fast`` is the PLM's neurons,
+    shuffled labels, amino-acid identity and windows of 3 residues; ``all`` adds PCA, ICA and the
+    SAE of a randomly initialised PLM, and takes up to twice as long."""
+    random_vectors: int = 100_000
+    """Residues (repeats counted) on which the SAE of the random PLM is trained."""
+    probes: bool = True
+    """Fit a sparse probe over a few latents for each common concept, and let it call the concept
+    where it does better than the best single latent on proteins held out for that."""
+    bootstrap: int = 500
+    """Samples of homology clusters for the 95 % intervals, of F1 and of what each method finds; 0
+    for none."""
+    fidelity_proteins: int = 128
+    """Report proteins on which the reconstruction and its cost to the PLM are measured; 0 for
+    none."""
+    out: Path = Path("runs/evaluate")
+    register: bool = True
+    """Register the SAE with its evidence as a new version, ``challenger``."""
+    promote: bool = False
+    """Then promote it to ``champion`` if its gates are met."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest:
+    """Annotate a proteome."""
+
+    proteins: str
+    """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input."""
+    model: str
+    out: Path
+    format: str | None = None
+    """Also export in this format."""
+    features: bool = False
+    """Also write every latent that fired."""
+    strict: bool = False
+    """Stop at the first bad record instead of listing it in ``rejected``."""
+    min_precision: float | None = None
+    """Leave out concepts whose precision interval starts lower, and those that abstained at this
+    bound or a lower one when the model was evaluated; 0 keeps all whose precision was measured. By
+    default the model's own bound."""
+    validate: bool = True
+    """Check input and annotations against the reviewed suites."""
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillRequest:
+    """Propose labels that a UniProt table lacks."""
+
+    table: str
+    model: str
+    out: Path
+    truth: str | None = None
+    """The same table with the labels that were hidden, to measure what comes back."""
+    ontology: str | None = None
+    """Gene Ontology as an OBO file, for a protein-level model that was evaluated with one: what a
+    table's GO terms imply is known, too."""
+    min_precision: float | None = None
+    missing_share: float = 0.1
+    """Share of the true labels that the table is taken to lack, in (0, 1]: the precision of
+    proposals follows from it."""
+    missing_shares: str | None = None
+    """A table (concept, missing_share; tab-separated) for concepts, or whole classes (Domain, GO),
+    of which another share is missing; 0 where nothing is. Too large a share promises too much."""
+    backtest: bool = False
+    """Also hide a share of the known labels, at random and by whole homology cluster, and measure
+    what comes back."""
+    hide_share: float = 0.1
+    """Share of the known labels that the back-test hides, in (0, 1)."""
+    strict: bool = False
+    validate: bool = True
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateRequest:
+    """Check a table, or the output of scoring or filling, against the reviewed suites."""
+
+    path: str
+    """A FASTA or UniProt table (kind ``proteins`` or ``labels``), or a folder made by ``score`` or
+    ``fill`` (kind ``annotations`` or ``proposals``)."""
+    kind: str | None = None
+    """Found from the path if not given."""
+    out: Path = Path("runs/validate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRequest:
+    """Write reports on the best features of a model."""
+
+    model: str
+    proteins: str
+    """UniProt TSV export (labels are shown beside) or FASTA."""
+    out: Path = Path("runs/report")
+    n_features: int = 20
+    latents: tuple[int, ...] = ()
+    """These and no others."""
+    llm: str | None = None
+    """Claude model; by default the one of ``registry/llm.yaml``. Used only where a key is set."""
+    no_llm: bool = False
+    """Write from evidence alone even where a key is set."""
+    max_proteins: int | None = 2000
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoRequest:
+    """The whole road on the sample of Swiss-Prot that ships."""
+
+    out: Path = Path("demo-out")
+    plm: str = "plmsae-mini"
+    layer: int = 5
+    max_proteins: int | None = None
+    """Use a random part of the sample."""
+    d_sae: int = 2048
+    n_vectors: int = 1_000_000
+    random_vectors: int = 50_000
+    """Residues seen by the SAE of the random PLM, a baseline."""
+    min_precision: float = 0.5
+    """Concepts whose precision interval starts lower abstain."""
+    fill_precision: float = 0.2
+    """The same for proposals, whose precision is lower: they are made where the table says
+    nothing."""
+    hide_share: float = 0.3
+    """Share of the labels of the held-back proteins that is hidden, to count what comes back."""
+    device: str = "auto"
+    seed: int = 0

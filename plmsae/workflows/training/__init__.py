@@ -1,0 +1,1 @@
+"""Parts of training and importing: plans, activations and their cache, measurements, outcomes."""

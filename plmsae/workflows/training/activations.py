@@ -1,0 +1,140 @@
+"""Where training gets its activations: from the PLM as it runs, or from a cache of what it said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from plmsae.sae.cached import CachedLayers
+from plmsae.sae.data import shuffled_batches
+from plmsae.sae.distributed import ShareOfBatches, world
+from plmsae.sae.prefetch import PrefetchedBatches
+from plmsae.workflows.training.transcoding import KeptRows
+
+if TYPE_CHECKING:
+    from plmsae.plm.model import Plm
+    from plmsae.sae.data import BatchSource
+
+#: Proteins whose activations are computed at a time.
+AT_ONCE = 256
+#: Training proteins on which the highest activation of each latent is found.
+SAMPLED = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations:
+    """The activations of the training proteins."""
+
+    batches: BatchSource
+    """Shuffled, made ahead in a thread: the trainer waits only where it is the faster one."""
+    pick: Callable[[int], Callable[[Any], torch.Tensor]]
+    """Gives, for a layer, what takes its rows out of a batch."""
+    sample: Callable[[], Iterator[dict[int, torch.Tensor]]]
+    """Rows of about `SAMPLED` proteins, by layer."""
+
+
+def streamed(
+    plm: Plm,
+    layers: Sequence[int],
+    unit: str,
+    sequences: list[str],
+    *,
+    batch_size: int,
+    seed: int,
+) -> Activations:
+    """Run the PLM while training: nothing is stored, and each epoch runs it again.
+
+    Means over residues are few: they are kept in memory, and later epochs do not run the PLM.
+    """
+    layers = tuple(layers)
+    width = plm.d_model * len(layers)
+
+    def rows() -> Iterator[torch.Tensor]:
+        for x in activation_stream(plm, layers, unit, sequences, seed):
+            yield torch.cat([x[layer] for layer in layers], dim=1)
+
+    batches = shuffled_batches(
+        KeptRows(rows) if unit == "protein" else rows,
+        batch_size,
+        buffer_rows=min(1 << 18, (1 << 28) // width),
+        seed=seed,
+    )
+
+    def pick(layer: int) -> Callable[[Any], torch.Tensor]:
+        first = layers.index(layer) * plm.d_model
+        columns = slice(first, first + plm.d_model)
+        return lambda rows: rows[:, columns].contiguous()
+
+    return Activations(
+        batches=PrefetchedBatches(batches),
+        pick=pick,
+        sample=lambda: activation_stream(plm, layers, unit, sequences[:SAMPLED], seed),
+    )
+
+
+def cached(
+    folder: Path,
+    layers: Sequence[int],
+    *,
+    n_proteins: int,
+    held_out: Sequence[int],
+    batch_size: int,
+    seed: int,
+    pin_memory: bool = False,
+) -> Activations:
+    """Read a finished cache, of which some layers are used and some proteins are held out.
+
+    Of several processes each gets its share of every batch's rows.
+
+    Parameters
+    ----------
+    folder : Path
+        Made by `activation_cache.fill_cache`.
+    layers : sequence of int
+    n_proteins : int
+        In the cache, those held out included.
+    held_out : sequence of int
+        Their numbers.
+    batch_size, seed : int
+    pin_memory : bool
+        Whether the batches are for a GPU.
+    """
+    rows = CachedLayers(
+        folder, layers, batch_size=batch_size, seed=seed, without=frozenset(held_out)
+    )
+    first = next(iter(rows.layers.values()))
+    share = min(1.0, SAMPLED / (n_proteins - len(held_out)))
+    n_batches = min(math.ceil(share * first.n_rows / batch_size), first.steps_per_epoch)
+    return Activations(
+        batches=PrefetchedBatches(
+            rows if world() == 1 else ShareOfBatches(rows), pin_memory=pin_memory
+        ),
+        pick=itemgetter,
+        sample=lambda: islice(rows.iter_from(0), n_batches),
+    )
+
+
+def activation_stream(
+    plm: Plm, layers: Sequence[int], unit: str, sequences: list[str], seed: int
+) -> Iterator[dict[int, torch.Tensor]]:
+    """Yield the activations of `sequences` by layer, in a random order: (length, D) or (1, D)."""
+    order = np.random.default_rng(seed).permutation(len(sequences))
+    for first in range(0, len(order), AT_ONCE):
+        chunk = [sequences[i] for i in order[first : first + AT_ONCE]]
+        for _, states in plm.activations(chunk, layers):
+            yield of_unit(states, unit)
+
+
+def of_unit(states: dict[int, torch.Tensor], unit: str) -> dict[int, torch.Tensor]:
+    """Return residue activations (length, D) as they are, or their means (1, D)."""
+    if unit == "protein":
+        return {layer: x_ND.mean(0, keepdim=True) for layer, x_ND in states.items()}
+    return states

@@ -1,0 +1,179 @@
+"""What comes of training: bundles, registered if that was asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.reading import Bundle
+from plmsae.bundle.schema import CONCEPTS_SCHEMA, empty_frame
+from plmsae.bundle.writing import write_bundle
+from plmsae.core.atomic import write_json
+from plmsae.tracking.environment import system_facts
+from plmsae.tracking.runs import Run
+from plmsae.workflows.shared.inputs import ProteinSet
+from plmsae.workflows.shared.requests import TrainRequest
+from plmsae.workflows.training.plan import PlannedSae
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from plmsae.plm.model import Plm
+    from plmsae.sae.base import Sae
+    from plmsae.sae.run import TrainResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOutcome:
+    """One trained SAE."""
+
+    layer: int
+    k: int | None
+    """Active latents asked for."""
+    bundle: Path
+    """Its bundle folder."""
+    model: str | None
+    """``NAME/version`` if it was registered."""
+    metrics: dict[str, float]
+    throughput: dict[str, float]
+    """``vectors_per_second`` and ``stall_share`` (the part of the wall time that the trainer waited
+    for batches) from the first batch to the last step; empty if nothing was left to train."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "layer": self.layer,
+            "k": self.k,
+            "bundle": str(self.bundle),
+            "model": self.model,
+            "metrics": self.metrics,
+            "pace": self.throughput,  # The name that readers of train.json know.
+        }
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        names = ("explained_variance", "l0", "train_dead_share", "loss_recovered")
+        shown = ", ".join(
+            f"{name.removeprefix('train_').replace('_', ' ')} {self.metrics[name]:.3g}"
+            for name in names
+            if name in self.metrics
+        )
+        where = f"registered as {self.model}" if self.model else f"bundle in {self.bundle}"
+        k = "" if self.k is None else f", k {self.k}"
+        lines = [f"layer {self.layer}{k}: {shown}", f"  {where}"]
+        if self.throughput:
+            lines.append(
+                f"  {self.throughput['vectors_per_second']:,.0f} vectors/s, "
+                f"{self.throughput['stall_share']:.1%} of the time spent waiting for batches"
+            )
+        return lines
+
+
+def write_trained(
+    request: TrainRequest,
+    recipe: dict[str, Any],
+    proteins: ProteinSet,
+    plm: Plm,
+    part: PlannedSae,
+    sae: Sae,
+    features: pl.DataFrame,
+    metrics: dict[str, float],
+) -> Bundle:
+    """Write the bundle of an SAE that has no evidence yet."""
+    facts = {**recipe, "k": part.k}
+    return write_unevaluated_bundle(
+        request.out / part.name,
+        sae,
+        features,
+        metrics,
+        plm=plm.id,
+        plm_revision=plm.revision,
+        plm_vocabulary=plm.vocabulary.fingerprint,
+        layer=part.layer,
+        unit=request.unit,
+        train_data=proteins.fingerprint,
+        seed=request.seed,
+        target_layer=part.target,
+        extra={f"recipe.{k}": v for k, v in facts.items() if k != "about"},
+    )
+
+
+def write_unevaluated_bundle(
+    folder: Path,
+    sae: Sae,
+    features: pl.DataFrame,
+    metrics: Mapping[str, float],
+    **facts: Any,
+) -> Bundle:
+    """Write ``folder/bundle`` of an SAE that has no concepts yet.
+
+    Parameters
+    ----------
+    folder : Path
+        Also gets the SAE alone, as ``sae``.
+    sae : Sae
+    features : polars.DataFrame
+    metrics : mapping of str to float
+        Those that are not finite are left out.
+    **facts
+        What `BundleMeta` needs and the SAE does not know: the PLM, the layer, the origin …
+    """
+    sae.cpu().save(folder / "sae")
+    meta = BundleMeta(
+        arch=sae.config.arch,
+        target=sae.config.target,
+        d_in=sae.config.d_in,
+        d_sae=sae.config.d_sae,
+        k=sae.config.k,
+        metrics={name: v for name, v in metrics.items() if math.isfinite(v)},
+        versions={k: v for k, v in system_facts().items() if not k.startswith("sys.")},
+        **facts,
+    )
+    return write_bundle(
+        folder / "bundle",
+        sae_folder=folder / "sae",
+        meta=meta,
+        features=features,
+        concepts=empty_frame(CONCEPTS_SCHEMA),
+    )
+
+
+def throughput_of(result: TrainResult) -> dict[str, float]:
+    """Return how fast a training was, by the names of `TrainOutcome.throughput`."""
+    throughput = result.throughput
+    if not throughput.vectors:
+        return {}
+    return {
+        "vectors_per_second": throughput.vectors_per_second,
+        "stall_share": throughput.stall_share,
+    }
+
+
+def outcome_of(
+    request: TrainRequest,
+    part: PlannedSae,
+    bundle: Bundle,
+    metrics: dict[str, float],
+    throughput: dict[str, float],
+    tracked: Run,
+) -> TrainOutcome:
+    """Register the bundle, if asked to, and leave the outcome beside it as ``train.json``."""
+    model = None
+    if request.register:
+        from plmsae.registry.models import register
+
+        model = str(register(bundle, run_id=tracked.run_id))
+    outcome = TrainOutcome(
+        layer=part.layer,
+        k=part.k,
+        bundle=bundle.path,
+        model=model,
+        metrics=metrics,
+        throughput=throughput,
+    )
+    write_json(request.out / part.name / "train.json", outcome.to_json())
+    return outcome

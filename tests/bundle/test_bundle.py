@@ -1,0 +1,481 @@
+"""The bundle folder: what goes in comes out, and nothing else gets in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_bundle import D_SAE, METRICS, tiny_concepts, tiny_features, tiny_meta, tiny_sae
+
+from plmsae.bundle.card import escape, model_card
+from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.reading import Bundle, read_bundle
+from plmsae.bundle.schema import FEATURES_SCHEMA
+from plmsae.bundle.writing import write_bundle
+from plmsae.concepts.calling.calibrators import Calibrator
+from plmsae.concepts.calling.callers import Callers
+from plmsae.concepts.calling.probes import Probe
+from plmsae.core.errors import InputError, UnsafeArtifactError
+
+Make = Callable[..., Bundle]
+
+
+def write(tmp_path: Path, **changes: object) -> Bundle:
+    parts: dict[str, object] = {
+        "sae_folder": tiny_sae(tmp_path / "sae_in"),
+        "meta": tiny_meta(),
+        "features": tiny_features(),
+        "concepts": tiny_concepts(),
+    }
+    return write_bundle(tmp_path / "out", **{**parts, **changes})  # type: ignore[arg-type]
+
+
+def relist(folder: Path) -> None:
+    """Make model.json list every file as it is now, as an attacker would."""
+    body = json.loads((folder / "model.json").read_text())
+    paths = [p for p in folder.rglob("*") if p.is_file() and p.name != "model.json"]
+    body["files"] = {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths
+    }
+    (folder / "model.json").write_text(json.dumps(body))
+
+
+def test_a_bundle_comes_back_as_it_was_written(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    again = read_bundle(bundle.path)
+    assert again.meta == tiny_meta()
+    assert again.name == "plmsae.plmsae-mini.L4.residue"
+    assert again.digest == bundle.digest
+    assert again.features["max_activation"].to_list() == [2.5] * 5 + [0.0]
+    assert again.concepts.select(tiny_concepts().columns).to_dicts() == tiny_concepts().to_dicts()
+
+
+def test_the_same_content_gives_the_same_digest(make_bundle: Make) -> None:
+    assert make_bundle().digest == make_bundle().digest
+    assert make_bundle().digest != make_bundle(seed=1).digest
+
+
+def test_frames_get_the_types_of_the_contract_and_keep_extra_columns(tmp_path: Path) -> None:
+    features = (
+        tiny_features()
+        .reverse()
+        .with_columns(
+            pl.col("latent").cast(pl.Int64), pl.col("f1").cast(pl.Float32), auroc=pl.lit(0.5)
+        )
+    )
+    frame = write(tmp_path, features=features).features
+    assert {name: str(frame.schema[name]) for name in FEATURES_SCHEMA} == FEATURES_SCHEMA
+    assert frame["latent"].to_list() == list(range(D_SAE))
+    assert "auroc" in frame.columns
+
+
+def test_nan_in_a_frame_becomes_null(tmp_path: Path) -> None:
+    features = tiny_features().with_columns(
+        f1=pl.when(pl.col("f1").is_null()).then(math.nan).otherwise("f1")
+    )
+    assert write(tmp_path, features=features).features["f1"].null_count() == 4
+
+
+def test_a_metric_that_is_not_a_number_is_left_out(make_bundle: Make) -> None:
+    assert "broken" not in make_bundle(metrics={**METRICS, "broken": math.nan}).meta.metrics
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("density", pl.lit(1.5), "'density' must be between 0 and 1, .*1.5"),
+        ("max_activation", pl.lit(-1.0), "'max_activation' must be finite"),
+        ("max_activation", pl.lit(math.inf), "'max_activation' must be finite"),
+        ("dead", pl.lit(None, dtype=pl.Boolean), "'dead' must be given in every row"),
+        ("latent", pl.lit(0), "each latent from 0 to 5 once"),
+        ("latent", pl.lit("x"), "wrong type"),
+    ],
+)
+def test_a_wrong_value_in_features_is_named(
+    tmp_path: Path, column: str, value: pl.Expr, said: str
+) -> None:
+    with pytest.raises(InputError, match=said.replace(", .*", ".*")):
+        write(tmp_path, features=tiny_features().with_columns(value.alias(column)))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("kind", pl.lit("stretch")),
+        ("latent", pl.lit(D_SAE)),
+        ("n_calls", pl.lit(-1)),
+        ("call_precision_low", pl.lit(2.0)),
+        ("concept", pl.lit(None, dtype=pl.String)),
+    ],
+)
+def test_a_wrong_value_in_concepts_is_named(tmp_path: Path, column: str, value: pl.Expr) -> None:
+    with pytest.raises(InputError, match=column):
+        write(tmp_path, concepts=tiny_concepts().with_columns(value.alias(column)))
+
+
+@pytest.mark.parametrize("name", [*FEATURES_SCHEMA])
+def test_a_missing_column_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"column '{name}' is missing"):
+        write(tmp_path, features=tiny_features().drop(name))
+
+
+def test_an_sae_of_another_shape_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="d_in differs"):
+        write(tmp_path, meta=tiny_meta(d_in=8))
+
+
+def test_a_folder_with_other_content_is_never_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="something else than a bundle"):
+        write(tmp_path)
+    assert (out / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_older_bundle_is_replaced(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert write(tmp_path, meta=tiny_meta(seed=7)).meta.seed == 7
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"unit": "atom"},
+        {"layer": -1},
+        {"layer": True},
+        {"k": D_SAE + 1},
+        {"metrics": {"x": "high"}},
+        {"metrics": {"<b>": 1.0}},
+        {"min_precision": 1.5},
+        {"created": "yesterday"},
+        {"created": "2026-11-20T12:00:00"},
+        {"plm": ""},
+        {"extra": {"x": [1]}},
+    ],
+)
+def test_meta_refuses_what_is_out_of_range(changes: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(changes))):
+        tiny_meta(**changes)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    extra=st.dictionaries(
+        st.text(max_size=8), st.none() | st.booleans() | st.integers() | st.text(max_size=8)
+    ),
+)
+def test_meta_survives_json(seed: int, extra: dict[str, object]) -> None:
+    meta = tiny_meta(seed=seed, extra=extra)
+    assert BundleMeta.from_json(json.loads(json.dumps(meta.to_json()))) == meta
+
+
+# --- What an attacker, or a broken disk, may do to a bundle ---
+
+
+def test_a_changed_file_is_refused(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    (bundle.path / "README.md").write_text("# Trust me")
+    with pytest.raises(UnsafeArtifactError, match="not the one that was written"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.pkl", "probe.joblib", "sae.pt", "weights.bin", "x.py", "run.sh", "a.npy"]
+)
+def test_a_file_of_another_kind_is_refused_even_when_listed(make_bundle: Make, name: str) -> None:
+    bundle = make_bundle()
+    (bundle.path / name).write_text("x")
+    relist(bundle.path)
+    with pytest.raises(UnsafeArtifactError, match=name):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "name", ["README.md", "sae/cfg.json", "features.parquet", "sae/sae_weights.safetensors"]
+)
+def test_a_pickle_under_an_innocent_name_is_refused(
+    make_bundle: Make, name: str, protocol: int
+) -> None:
+    bundle = make_bundle()
+    (bundle.path / name).write_bytes(pickle.dumps({"weights": b"\x00\xff" * 4}, protocol))
+    relist(bundle.path)
+    with pytest.raises(InputError):
+        read_bundle(bundle.path)
+
+
+def test_a_zip_as_torch_writes_it_is_refused(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    with zipfile.ZipFile(bundle.path / "sae" / "sae_weights.safetensors", "w") as archive:
+        archive.writestr("data.pkl", b"\x80\x02.")
+    relist(bundle.path)
+    with pytest.raises(UnsafeArtifactError, match="pickled"):
+        read_bundle(bundle.path)
+
+
+def test_weights_whose_header_length_looks_like_a_pickle_are_read(tmp_path: Path) -> None:
+    folder = tiny_sae(tmp_path / "sae_in")
+    content = (folder / "sae_weights.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header, data = content[8 : 8 + length], content[8 + length :]
+    # 0x0280 = 640: the file then starts with the bytes 80 02, as a pickle of protocol 2 does.
+    padded = (640).to_bytes(8, "little") + header.ljust(640)
+    (folder / "sae_weights.safetensors").write_bytes(padded + data)
+    bundle = write_bundle(
+        tmp_path / "out",
+        sae_folder=folder,
+        meta=tiny_meta(),
+        features=tiny_features(),
+        concepts=tiny_concepts(),
+    )
+    assert read_bundle(bundle.path).digest == bundle.digest
+
+
+def test_a_link_is_refused_wherever_it_leads(make_bundle: Make, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_text("{}")
+    for target in (secret, Path("model.json"), tmp_path):
+        bundle = make_bundle()
+        (bundle.path / "link.json").symlink_to(target)
+        with pytest.raises(UnsafeArtifactError, match="links"):
+            read_bundle(bundle.path)
+
+
+def test_a_listed_path_outside_is_never_opened(make_bundle: Make, tmp_path: Path) -> None:
+    bundle = make_bundle()
+    body = json.loads((bundle.path / "model.json").read_text())
+    body["files"]["../secret.json"] = body["files"].pop("README.md")
+    (bundle.path / "model.json").write_text(json.dumps(body))
+    with pytest.raises(InputError, match=r"README.md is missing"):
+        read_bundle(bundle.path)
+
+
+def test_a_fifo_is_refused_and_not_waited_for(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    os.mkfifo(bundle.path / "pipe.json")
+    with pytest.raises(UnsafeArtifactError, match="neither a file nor a folder"):
+        read_bundle(bundle.path)
+
+
+def test_deep_folders_and_floods_of_files_are_refused(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    (bundle.path / "a" / "b" / "c").mkdir(parents=True)
+    with pytest.raises(UnsafeArtifactError, match="too deep"):
+        read_bundle(bundle.path)
+    flood = make_bundle()
+    for number in range(100):
+        (flood.path / f"{number}.md").write_text("x")
+    with pytest.raises(UnsafeArtifactError, match="more than"):
+        read_bundle(flood.path)
+
+
+def test_a_truncated_file_is_refused(make_bundle: Make) -> None:
+    for name in ("features.parquet", "sae/sae_weights.safetensors"):
+        bundle = make_bundle()
+        content = (bundle.path / name).read_bytes()
+        (bundle.path / name).write_bytes(content[: len(content) // 2])
+        relist(bundle.path)
+        with pytest.raises(UnsafeArtifactError, match=Path(name).name):
+            read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema_version": 99}, "upgrade plmsae"),
+        ({"files": None}, "'files' is missing"),
+        ({"surprise": 1}, "unknown field 'surprise'"),
+        ({"train_data": {"sha256": "short"}}, "data fingerprint"),
+        ({"metrics": [1]}, "'metrics' must be an object"),
+        ({"d_sae": "many"}, "'d_sae' must be a whole number"),
+    ],
+)
+def test_a_wrong_model_json_is_named(
+    make_bundle: Make, change: dict[str, object], said: str
+) -> None:
+    bundle = make_bundle()
+    body = json.loads((bundle.path / "model.json").read_text())
+    (bundle.path / "model.json").write_text(json.dumps({**body, **change}))
+    with pytest.raises(InputError, match=said) as caught:
+        read_bundle(bundle.path)
+    assert "model.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"metrics": NaN}', "[" * 100_000])
+def test_a_model_json_that_is_not_json_is_one_clear_line(make_bundle: Make, text: str) -> None:
+    bundle = make_bundle()
+    (bundle.path / "model.json").write_text(text)
+    with pytest.raises(InputError, match=r"model\.json") as caught:
+        read_bundle(bundle.path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.json is missing"):
+        read_bundle(tmp_path)
+    with pytest.raises(InputError, match="no such model folder"):
+        read_bundle(tmp_path / "nowhere")
+
+
+def test_the_precision_of_format_1_is_no_longer_precision(
+    make_bundle: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_bundle().path
+    body = json.loads((path / "model.json").read_text())
+    assert body["schema_version"] == 2
+    (path / "model.json").write_text(json.dumps(body | {"schema_version": 1}))
+    old = read_bundle(path).concepts
+    for name in ("call_precision", "call_precision_low", "call_precision_high"):
+        assert old[name].null_count() == old.height
+    assert old["f1"].to_list() == [0.87, 0.69]
+    assert "no longer what precision means" in caplog.text
+
+
+# --- The model card ---
+
+
+def test_the_card_shows_evidence_with_intervals(make_bundle: Make) -> None:
+    card = make_bundle().card
+    assert (
+        "| Motif: P-loop | 0 | 0.870 | 0.960 [0.850, 0.990] of 50 calls |  |  |  | 40 | 40 |"
+        in card
+    )
+    assert "| Transmembrane | 2 | 0.690 | no calls |  |  |  | 12 | 6 |" in card
+    assert "not recorded" in card
+
+
+def test_the_card_does_not_let_outside_text_become_markup(tmp_path: Path) -> None:
+    nasty = "<script>alert(1)</script> | ![x](http://evil.example/x.png) `code`\n# Heading"
+    bundle = write(
+        tmp_path,
+        concepts=tiny_concepts().with_columns(concept=pl.lit(nasty)),
+        meta=tiny_meta(origin=nasty, plm_revision=nasty),
+    )
+    card = bundle.card
+    assert "<script" not in card
+    assert "http://evil" not in card
+    assert "\n# Heading" not in card
+    table = [line for line in card.splitlines() if "alert" in line and line.startswith("|")]
+    assert len(table) == 2
+    # The only bars that are not escaped are those of the nine columns.
+    assert all(line.replace("\\|", "").count("|") == 10 for line in table)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=300))
+def test_escaped_text_is_one_line_without_html(text: str) -> None:
+    line = escape(text)
+    assert "<" not in line
+    assert len(line.splitlines()) <= 1
+    assert "|" not in line.replace("\\|", "")
+
+
+def test_a_card_for_a_bundle_without_concepts_says_so(tmp_path: Path) -> None:
+    bundle = write(tmp_path, concepts=tiny_concepts().clear(), meta=tiny_meta(metrics={}))
+    assert "No concept was tied to a feature." in bundle.card
+    assert "Nothing was measured." in model_card(bundle)
+
+
+# Probes and calibrators.
+
+
+def probed() -> tuple[pl.DataFrame, Callers]:
+    concepts = tiny_concepts().with_columns(
+        caller=pl.Series(["probe", "latent"]), latent=pl.Series([None, 2], dtype=pl.Int32)
+    )
+    probe = Probe(latents=(0, 5), weights=(0.1 + 0.2, -1e-17), constant=0.25)
+    calibrators = {
+        "Motif: P-loop": Calibrator(method="platt", x=(1.5, -0.5)),
+        "Transmembrane": Calibrator(method="isotonic", x=(0.1, 0.9), y=(0.2, 1.0)),
+    }
+    return concepts, Callers(probes={"Motif: P-loop": probe}, calibrators=calibrators)
+
+
+def write_probed(tmp_path: Path) -> Bundle:
+    concepts, callers = probed()
+    return write(tmp_path, concepts=concepts, callers=callers)
+
+
+def test_probes_and_calibrators_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    again = read_bundle(write_probed(tmp_path).path)
+    assert again.callers == probed()[1]
+    assert dict(again.concepts.select("concept", "caller").iter_rows()) == {
+        "Motif: P-loop": "probe",
+        "Transmembrane": "latent",
+    }
+
+
+def test_a_bundle_without_probes_has_none(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    assert not (bundle.path / "callers.json").exists()
+    assert not read_bundle(bundle.path).callers
+
+
+def test_a_probe_that_was_changed_is_refused(tmp_path: Path) -> None:
+    path = write_probed(tmp_path).path
+    file = path / "callers.json"
+    file.write_text(file.read_text().replace("0.25", "0.0"))
+    with pytest.raises(UnsafeArtifactError, match=r"callers\.json.*SHA-256 differs"):
+        read_bundle(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"probes": {}}',
+        '{"probes": {"x": {"latents": [99], "weights": [1], "constant": 0}}, "calibrators": {}}',
+        '{"probes": {}, "calibrators": {"x": {"method": "eval", "x": ["print()"], "y": []}}}',
+    ],
+)
+def test_a_forged_store_of_probes_is_one_clear_line(tmp_path: Path, text: str) -> None:
+    path = write_probed(tmp_path).path
+    (path / "callers.json").write_text(text)
+    relist(path)
+    with pytest.raises(InputError, match=r"callers\.json"):
+        _ = read_bundle(path).callers
+
+
+def test_a_concept_without_its_probe_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Motif: P-loop.*probe that is not there"):
+        write(tmp_path, concepts=probed()[0])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architecture": "topk_transcoder"},
+        {"architecture": "topk", "metadata": {"plmsae": {"target": "change"}}},
+    ],
+)
+def test_a_transcoder_cannot_pass_for_an_sae(tmp_path: Path, config: dict[str, object]) -> None:
+    sae = tiny_sae(tmp_path / "sae")
+    config = json.loads((sae / "cfg.json").read_text()) | config
+    (sae / "cfg.json").write_text(json.dumps(config))
+    parts = {"sae_folder": sae, "features": tiny_features(), "concepts": tiny_concepts()}
+    with pytest.raises(InputError, match=r"its target differs from model.json's input"):
+        write_bundle(tmp_path / "as_sae", meta=tiny_meta(), **parts)
+    target = "change" if "metadata" in config else "layer"
+    meta = tiny_meta(target=target, target_layer=6)
+    assert write_bundle(tmp_path / "as_it_is", meta=meta, **parts).name == meta.name
+
+
+def test_a_bundle_without_its_plms_vocabulary_is_refused_with_the_reason() -> None:
+    values = tiny_meta().to_json()
+    del values["plm_vocabulary"]
+    with pytest.raises(InputError, match=r"which vocabulary its PLM was read with.*again"):
+        BundleMeta.from_json(values)

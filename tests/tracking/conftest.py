@@ -1,0 +1,5 @@
+"""Fixtures that these tests share with those of related packages."""
+
+from bundle_fixtures import empty_database, store_uri
+
+__all__ = ["empty_database", "store_uri"]

@@ -1,0 +1,142 @@
+"""Who calls which concept: the step of an evaluation, on planted proteins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.sparse import csr_array
+
+from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.calling import Calling, calling_lines, choose_calling
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.requests import EvaluateRequest
+
+N, LENGTH, F = 320, 40, 8
+REQUEST = EvaluateRequest(model="m", concepts="c", min_precision=0.5)
+
+
+@pytest.fixture(scope="module")
+def world() -> dict[str, Any]:
+    """ "both" is where latents 0 and 1 fire together; each also fires alone."""
+    rng = np.random.default_rng(0)
+    latents, states, rows, sequences = [], [], [], []
+    mix = np.linalg.qr(rng.normal(size=(F, F)))[0]
+    for i in range(N):
+        dense = rng.random((LENGTH, F)) * (rng.random((LENGTH, F)) < 0.05)
+        dense[:, :2] = 0
+        at = rng.permutation(np.arange(1, 36, 12))
+        for place, which in ((at[0], [0, 1]), (at[1], [0]), (at[2], [1])):
+            dense[place : place + 5, which] = rng.uniform(0.5, 1, (5, len(which)))
+        if i % 5:
+            rows.append((f"P{i:03d}", int(at[0]) + 1, int(at[0]) + 5, "both", "span"))
+        latents.append(csr_array(dense.astype(np.float32)))
+        states.append((dense @ mix).astype(np.float16))
+        sequences.append("".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), LENGTH)))
+    data = Annotated(
+        accessions=[f"P{i:03d}" for i in range(N)],
+        sequences=sequences,
+        labels=pl.DataFrame(
+            rows, schema=["accession", "start", "end", "concept", "kind"], orient="row"
+        ),
+        split=np.where(np.arange(N) < N // 2, "select", "report"),
+        clusters=np.arange(N) // 2,
+        how="planted",
+    )
+    evaluation = evaluate_residue(
+        latents, data.accessions, data.labels, data.split, clusters=data.clusters, min_precision=0.5
+    )
+    return {"data": data, "evaluation": evaluation, "latents": latents, "states": states}
+
+
+def run(world: dict[str, Any], request: EvaluateRequest = REQUEST, **changed: Any) -> Calling:
+    return choose_calling(request, progress=Silent(), **(world | changed))
+
+
+def test_probes_are_chosen_compared_calibrated_and_logged(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    calling = run(world)
+    row = calling.concepts.row(0, named=True)
+    assert (row["caller"], row["latent"], row["concept"]) == ("probe", None, "both")
+    assert set(calling.callers.probes) == set(calling.callers.calibrators) == {"both"}
+    assert set(calling.tables) == {"callers", "probes", "annotator", "reliability", "distance"}
+    assert calling.metrics["ece"] < 0.2
+    assert calling.metrics["probe_ap"] > calling.metrics["latent_ap"]
+    assert calling.tables["distance"]["n_calls"].sum() == row["n_calls"]
+    logged: list[str] = []
+
+    class Run:
+        def log_artifact(self, path: Path, folder: str) -> None:
+            assert path.is_file()
+            logged.append(f"{folder}/{path.name}")
+
+    calling.log(Run(), tmp_path)  # type: ignore[arg-type]
+    assert "figures/reliability.png" in logged
+    assert "evaluation/distance.parquet" in logged
+    text = "\n".join(calling.lines())
+    assert "1 concepts are called by one" in text
+    assert "no homologue" in text
+    assert "ECE" in text
+
+
+def test_without_probes_latents_call_and_are_calibrated(world: dict[str, Any]) -> None:
+    calling = run(world, replace(REQUEST, probes=False), states=[])
+    assert calling.concepts["caller"].to_list() == ["latent"]
+    assert not calling.callers.probes
+    assert "probes" not in calling.tables
+    assert "reliability" in calling.tables
+
+
+def test_one_family_gives_neither_probes_nor_calibration(world: dict[str, Any]) -> None:
+    data = replace(world["data"], clusters=np.arange(N) // (N // 2))
+    calling = run(world, data=data)
+    assert not calling.callers
+    assert calling.concepts["caller"].to_list() == ["latent"]
+    assert set(calling.tables) == {"annotator"}
+
+
+def test_latents_chosen_by_luck_promise_no_more_than_they_keep() -> None:
+    rng = np.random.default_rng(0)
+    names = [f"P{i:03d}" for i in range(N)]
+    latents = [
+        csr_array((rng.random((LENGTH, 100)) * (rng.random((LENGTH, 100)) < 0.1)), dtype="f4")
+        for _ in names
+    ]
+    rows = [
+        (names[i], start + 1, start + 6, f"noise {n}", "span")
+        for n in range(8)
+        for i in rng.choice(N, N // 2, replace=False)
+        for start in rng.choice(LENGTH - 6, 1)
+    ]
+    table = pl.DataFrame(
+        rows, schema=["accession", "start", "end", "concept", "kind"], orient="row"
+    )
+    data = Annotated(
+        accessions=names,
+        sequences=["A" * LENGTH] * N,
+        labels=table,
+        split=np.where(np.arange(N) < N // 2, "select", "report"),
+        clusters=np.arange(N),
+        how="planted",
+    )
+    evaluation = evaluate_residue(
+        latents, names, table, data.split, clusters=data.clusters, min_precision=0.5
+    )
+    calling = choose_calling(
+        replace(REQUEST, probes=False), data, evaluation, latents, [], Silent()
+    )
+    curve = calling.tables["reliability"]
+    n = curve["n"].to_numpy()
+    said, kept = ((curve[name] * n).sum() / n.sum() for name in ("mean_probability", "frequency"))
+    assert 0 < kept < 0.2  # a call of six residues is right by chance in about one case in nine
+    assert said == pytest.approx(kept, abs=0.03)
+
+
+def test_nothing_measured_is_nothing_said() -> None:
+    assert calling_lines({}) == []
