@@ -86,7 +86,9 @@ def _check_content(path: Path) -> None:
     suffix = path.suffix.lower()
     with path.open("rb") as handle:
         head = handle.read(512)
-    kind = None if head[8:9] == b"{" or head[:4] == b"PAR1" else kind_of(head)
+    # Zips are refused below, as the pickles that they may hold.
+    known = head[8:9] == b"{" or head.startswith((b"PAR1", b"PK"))
+    kind = None if known else kind_of(head)
     if kind == LFS_POINTER or (kind is not None and suffix in (".parquet", ".safetensors")):
         raise UnsafeArtifactError(f"this is {kind.name}", where=path, hint=kind.hint)
     # A safetensors file starts with a length, which may be any bytes; its own reader checks it.

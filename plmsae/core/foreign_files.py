@@ -30,7 +30,9 @@ _DOWNLOAD = "download the file itself, not the page about it"
 _AS_TSV = "save the sheet as tab-separated text (.tsv) and give that"
 _AS_UTF8 = "save it as UTF-8, for example with: iconv -f UTF-16 -t UTF-8"
 
-LFS_POINTER = Kind("a Git LFS pointer, not the content", "fetch the content with: git lfs pull")
+LFS_POINTER = Kind(
+    "a Git LFS pointer in place of the content", "fetch the content with: git lfs pull"
+)
 
 _STARTS: tuple[tuple[bytes, Kind], ...] = (
     (b"version https://git-lfs.github.com/spec/", LFS_POINTER),

@@ -49,13 +49,14 @@ SURFACE: dict[str, set[str]] = {
     | {"--seed"},
     "import": TRACKED
     | {"SOURCE", "DIR", "--plm", "--layer", "--target-layer", "--from", "--plm-revision", "--unit"}
-    | {"--format", "--k"}
+    | {"--format", "--k", "--arch"}
     | {"--norm-factor", "--convention", "--name", "--proteins", "--out", "--register", "--device"}
     | {"--seed"},
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
     | {"--select-share", "--min-instances", "--min-residues", "--min-spans"}
     | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
+    | {"--kinds"}
     | {
         "--fidelity-proteins",
         "--probes",

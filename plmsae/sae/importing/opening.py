@@ -277,7 +277,7 @@ def _refuse_kind(head: bytes, path: Path) -> None:
     """Raise for a file that is not weights at all, but what a failed download leaves."""
     if (kind := kind_of(head)) is not None:
         raise UnsafeArtifactError(
-            f"this is {kind.name}, not a weights file", where=path, hint=kind.hint
+            f"no weights file: this is {kind.name}", where=path, hint=kind.hint
         )
 
 
