@@ -74,6 +74,8 @@ def _metrics(meta: BundleMeta) -> str:
 def _evidence(bundle: Bundle) -> str:
     import polars as pl
 
+    from plmsae.concepts.calling.matching import RULE
+
     found = bundle.concepts.filter(pl.col("f1").is_not_null())
     if found.is_empty():
         return "No concept was tied to a feature."
@@ -84,17 +86,22 @@ def _evidence(bundle: Bundle) -> str:
             "" if row["latent"] is None else str(row["latent"]),
             _number(row["f1"]),
             _precision(row),
+            *(_share(row, name) for name in _BESIDE),
             f"{row['n_instances'] or 0:,}",
             f"{row['n_proteins'] or 0:,}",
         )
         for row in top.iter_rows(named=True)
     ]
-    head = ("concept", "feature", "F1", "precision of calls", "instances", "proteins")
+    head = (
+        "concept", "feature", "F1", "precision of calls", "IoU", "touching", "residues",
+        "instances", "proteins",
+    )  # fmt: skip
     shown = f"The {top.height} of {found.height:,} concept rows with the highest F1"
     return (
         f"{shown}, measured on proteins that the choice of feature and threshold had not seen. "
-        "Precision: share of called stretches that overlap a labelled instance, with its 95 % "
-        "interval.\n\n" + _table(head, rows)
+        f"Precision: share of calls that are right, with its 95 % interval. {RULE} Beside it: mean "
+        "IoU of right calls with their instance; share of calls that touch an instance at all, "
+        "which is more; share of called residues that are labelled.\n\n" + _table(head, rows)
     )
 
 
@@ -104,6 +111,14 @@ def _precision(row: dict[str, Any]) -> str:
     low, high = row["call_precision_low"], row["call_precision_high"]
     interval = "" if low is None or high is None else f" [{_number(low)}, {_number(high)}]"
     return f"{_number(row['call_precision'])}{interval} of {row['n_calls']:,} calls"
+
+
+_BESIDE = ("iou", "call_precision_touch", "call_precision_residue")
+
+
+def _share(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    return "" if value is None else f"{value:.2f}"
 
 
 def _data(meta: BundleMeta) -> str:

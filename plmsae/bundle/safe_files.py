@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from plmsae.core.errors import NotFoundError, UnsafeArtifactError
+from plmsae.core.foreign_files import LFS_POINTER, kind_of
 from plmsae.core.json_files import read_json
 
 _MIB = 1 << 20
@@ -84,7 +85,10 @@ def _walk(root: Path, folder: Path, found: dict[str, Path]) -> None:
 def _check_content(path: Path) -> None:
     suffix = path.suffix.lower()
     with path.open("rb") as handle:
-        head = handle.read(8)
+        head = handle.read(512)
+    kind = None if head[8:9] == b"{" or head[:4] == b"PAR1" else kind_of(head)
+    if kind == LFS_POINTER or (kind is not None and suffix in (".parquet", ".safetensors")):
+        raise UnsafeArtifactError(f"this is {kind.name}", where=path, hint=kind.hint)
     # A safetensors file starts with a length, which may be any bytes; its own reader checks it.
     zipped = head[:4] == b"PK\x03\x04"
     pickled = suffix != ".safetensors" and head[:1] == b"\x80" and head[1:2] in _PROTOCOLS

@@ -51,13 +51,50 @@ CONCEPTS_SCHEMA = {
 ``site``, ``span`` or ``protein``; lengths and gaps are in residues; what could not be measured
 (no calls, no instances) is null, never NaN."""
 
+OPTIONAL_CONCEPTS_SCHEMA = {
+    "caller": "String",
+    "decoder": "String",
+    "seed_threshold": "Float64",
+    "instances_found": "Float64",
+    "span_f1": "Float64",
+    "iou": "Float64",
+    "touch_iou": "Float64",
+    "call_precision_touch": "Float64",
+    "call_precision_residue": "Float64",
+    "whole_share": "Float64",
+    "one_residue_share": "Float64",
+    "end_exact": "Float64",
+    "label_whole_share": "Float64",
+    "label_one_residue_share": "Float64",
+    "f1_latent": "Int32",
+    "abstains": "String",
+    "abstains_at": "Float64",
+}
+"""Further columns of ``concepts.parquet``, checked where they are there; all may be null. `caller`
+is ``latent`` or ``probe``; `decoder` is ``runs`` or ``segments`` (then its parameters are in
+``callers.json``); `seed_threshold` is what a run must exceed somewhere, 0 for nothing, on
+activation / `max_activation`. Of the calls on held-out proteins: `instances_found`, the share of
+labelled instances that a right call finds; `span_f1`, the harmonic mean of that and
+`call_precision`; `iou`, the mean over right calls of intersection over union, and `touch_iou` that
+over calls that touch a label; `call_precision_touch`, the share of calls that touch a label, and
+`call_precision_residue`, the share of called residues that are labelled; `whole_share` and
+`one_residue_share`, the shares of calls that cover more than 90 % of their protein and that are one
+residue long, beside `label_whole_share` and `label_one_residue_share` of the labels on which the
+concept was chosen; `end_exact`, the share of right calls that end within 3 residues of the label.
+`f1_latent` is the latent of `f1`; `abstains` says why a concept is not called at the precision
+`abstains_at`."""
+
 KINDS = ("site", "span", "protein")
 
 _NEVER_NULL = {"latent", "density", "max_activation", "dead", "kind"}
 _SHARES = (
     *("density", "threshold", "f1_select", "precision", "recall", "f1"),
     *("precision_residue", "call_precision", "call_precision_low", "call_precision_high"),
+    *("seed_threshold", "instances_found", "span_f1", "iou", "touch_iou", "call_precision_touch"),
+    *("call_precision_residue", "whole_share", "one_residue_share", "end_exact"),
+    *("label_whole_share", "label_one_residue_share", "abstains_at"),
 )
+_CHOICES = {"caller": ("latent", "probe"), "decoder": ("runs", "segments")}
 _COUNTS = ("n_instances", "n_residues", "n_proteins", "n_calls", "min_length", "max_gap")
 
 
@@ -82,6 +119,7 @@ def conform(
     """
     import polars as pl
 
+    schema, needed = _with_optional(schema, frame), schema
     if missing := [name for name in schema if name not in frame.columns]:
         raise InputError(f"column {missing[0]!r} is missing", where=where)
     try:
@@ -93,9 +131,9 @@ def conform(
     floats = [name for name, kind in schema.items() if kind == "Float64"]
     typed = typed.with_columns(pl.col(name).fill_nan(None) for name in floats)
     extra = [name for name in frame.columns if name not in schema]
-    key = ["latent"] if schema is FEATURES_SCHEMA else ["concept", "latent"]
+    key = ["latent"] if needed is FEATURES_SCHEMA else ["concept", "latent"]
     typed = typed.select([*schema, *extra]).sort(key, maintain_order=True)
-    check_frame(typed, schema, d_sae=d_sae, where=where)
+    check_frame(typed, needed, d_sae=d_sae, where=where)
     return typed
 
 
@@ -111,15 +149,17 @@ def check_frame(
     """
     import polars as pl
 
-    for name, kind in schema.items():
+    for name in schema:
         if name not in frame.columns:
             raise InputError(f"column {name!r} is missing", where=where)
+    needed, schema = schema, _with_optional(schema, frame)
+    for name, kind in schema.items():
         if frame.schema[name] != getattr(pl, kind):
             raise InputError(
                 f"column {name!r} must be {kind}", where=where, value=str(frame.schema[name])
             )
     never_null = set(_NEVER_NULL)
-    if schema is FEATURES_SCHEMA:
+    if needed is FEATURES_SCHEMA:
         _check_all_latents(frame, d_sae, where)
     else:
         never_null = (never_null - {"latent"}) | {"concept"}
@@ -130,6 +170,9 @@ def check_frame(
         column = pl.col(name)
         if name in never_null:
             _refuse(frame, column.is_null(), name, "given in every row", where)
+        if name in _CHOICES:
+            words = ", ".join(_CHOICES[name])
+            _refuse(frame, ~column.is_in(_CHOICES[name]), name, f"one of {words}", where)
         if name in _SHARES:
             _refuse(frame, ~column.is_between(0, 1), name, "between 0 and 1", where)
         if name in _COUNTS:
@@ -137,6 +180,14 @@ def check_frame(
         if name == "max_activation":
             bad = ~(column.is_finite() & (column >= 0))
             _refuse(frame, bad, name, "finite and 0 or more", where)
+
+
+def _with_optional(schema: dict[str, str], frame: pl.DataFrame) -> dict[str, str]:
+    """Add the optional columns that the frame has."""
+    if schema is not CONCEPTS_SCHEMA:
+        return schema
+    known = OPTIONAL_CONCEPTS_SCHEMA.items()
+    return {**schema, **{name: kind for name, kind in known if name in frame.columns}}
 
 
 def _check_all_latents(frame: pl.DataFrame, d_sae: int, where: str | Path) -> None:

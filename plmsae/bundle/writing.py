@@ -62,7 +62,7 @@ def write_bundle(
     concepts : DataFrame
         Likewise for `schema.CONCEPTS_SCHEMA`.
     callers : Callers, optional
-        Probes and calibrators, written as JSON if there are any.
+        Probes, segment decoders and calibrators, written as JSON if there are any.
 
     Returns
     -------
@@ -105,12 +105,16 @@ def write_bundle(
 
 
 def _check_callers(bundle: Bundle) -> None:
-    from plmsae.concepts.calling.callers import missing_probes
+    from plmsae.concepts.calling.callers import missing_probes, missing_segments
 
     lost = missing_probes(bundle.concepts, bundle.callers)
     if lost:
         raise InputError(
             "is called by a probe that is not there", where=CONCEPTS_FILE, record=lost[0]
+        )
+    if lost := missing_segments(bundle.concepts, bundle.callers):
+        raise InputError(
+            "is called by a segment decoder that is not there", where=CONCEPTS_FILE, record=lost[0]
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -46,7 +47,8 @@ EXAMPLES = {
 }
 
 ORDER = (
-    *("fetch", "pretrain", "train", "import", "evaluate", "models", "compare", "promote"),
+    *("fetch", "pretrain", "distil", "train", "import", "evaluate", "models", "compare"),
+    "promote",
     *("score", "fill", "validate", "report", "export", "simulate", "demo"),
 )
 
@@ -83,6 +85,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     # Nothing leaves this machine unless it is told to.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path need not be text in this locale
+            stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = typer.main.get_command(app).main(given, prog_name="plmsae", standalone_mode=False)

@@ -100,6 +100,34 @@ COMMANDS = (
         },
     ),
     WorkflowCommand(
+        name="distil",
+        request=requests.DistilRequest,
+        about="Train a small PLM to do what a larger one does.",
+        more="The student has the architecture and vocabulary of ESM-2 and starts from random "
+        "weights; it learns the states of all layers and the predictions of its teacher. The same "
+        "command goes on from the last checkpoint.",
+        examples=(
+            "plmsae distil corpus.fasta.gz --teacher esm2-8m --out runs/small",
+            "plmsae distil a.fasta.gz b.fasta.gz --teacher esm2-35m --n-layers 6 --d-model 256 "
+            "--n-heads 8 --held-out yeast.tsv.gz --workers 8 --max-minutes 60 --out runs/small",
+        ),
+        shapes={
+            "proteins": Shape(argument="PROTEINS"),
+            "d_model": Shape(help="Width of the student's residual stream."),
+            "n_heads": Shape(help="Attention heads; must divide --d-model."),
+            "tokens_per_step": Shape(help="Tokens an optimiser step."),
+            "matrix_lr": Shape(help="Peak learning rate of the weight matrices."),
+            "other_lr": Shape(help="Peak learning rate of everything else."),
+            "optimizer": Shape(choices=("muon", "adamw"), help="Optimiser of the weight matrices."),
+            "mask_share": Shape(
+                help="Share of the residues that are masked in the rows that have masks, in (0, 1)."
+            ),
+            "decay_share": Shape(help="Share of the run, at its end, over which the rates decay."),
+            "precision": Shape(help="auto (bf16 where the device is fast at it), fp32 or bf16."),
+            "checkpoint_minutes": Shape(help="Minutes between checkpoints."),
+        },
+    ),
+    WorkflowCommand(
         name="train",
         request=requests.TrainRequest,
         about="Train sparse autoencoders on a PLM and register them.",
@@ -137,6 +165,7 @@ COMMANDS = (
             "plm_revision": _PLM_REVISION,
             "unit": _UNIT,
             "format": Shape(choices=("auto", *plugin_names("plmsae.sae.importing.formats"))),
+            "arch": Shape(choices=("relu", "topk", "jumprelu")),
             "convention": Shape(choices=("folded", "buffer", "raw")),
         },
     ),
@@ -155,6 +184,7 @@ COMMANDS = (
             "concepts": Shape(argument="CONCEPTS"),
             "model": _MODEL,
             "split": Shape(choices=("cluster", "organism")),
+            "kinds": Shape(choices=("own", "interplm")),
             "baselines": Shape(choices=("all", "fast", "none")),
         },
     ),

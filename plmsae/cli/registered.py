@@ -143,7 +143,7 @@ def export(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write scored annotations as GFF3, TSV or JSON lines."""
+    """Write scored annotations as GFF3, TSV, UniProt's table or JSON lines."""
 
     def command() -> None:
         from plmsae.scoring.export import export as write

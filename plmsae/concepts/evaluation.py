@@ -20,11 +20,11 @@ from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS
 from plmsae.concepts.association.evidence import Split, gather_evidence
 from plmsae.concepts.association.pair_search import search_pairs
 from plmsae.concepts.association.tables import CONCEPT_COLUMNS, COUNT_COLUMNS, headline
-from plmsae.concepts.calling.calibration import call_precision
 from plmsae.concepts.calling.calls import call_all
 from plmsae.concepts.calling.matching import match_calls
+from plmsae.concepts.calling.measuring import measure_matches
 from plmsae.concepts.calling.span_rules import with_span_rule
-from plmsae.concepts.calling.threshold_tuning import CANDIDATES, tune_annotator
+from plmsae.concepts.calling.threshold_tuning import CANDIDATES, TunedAnnotator, tune_annotator
 from plmsae.concepts.labels.residue_labels import ResidueLabels, build_residue_labels
 from plmsae.concepts.latents import (
     Int64,
@@ -53,15 +53,15 @@ class Evaluation:
     """Headline numbers, ready to be logged as metrics."""
     calls: pl.DataFrame
     """The calls on the report split: ``accession``, ``start``, ``end``, ``concept``, ``score``,
-    ``latent``, ``right`` (overlaps a labelled instance), ``iou``."""
+    ``latent``, ``right`` (by the rule of `calling.matching`), ``touches`` (shares a residue with a
+    labelled instance), ``iou``."""
     evidence: pl.DataFrame
     """One row an evaluated concept: the columns of
     `evidence.gather_evidence`, ``q`` (of the best pair on the report split,
     corrected over all pairs) and ``n_latents`` (latents confirmed at F1 > 0.5 on both splits: more
     than one, and the concept is split among them)."""
-    annotator: pl.DataFrame | None
-    """Where a precision was asked for: one row a concept, as
-    :func:`plmsae.concepts.calling.threshold_tuning.tune_annotator` returns it."""
+    annotator: TunedAnnotator | None
+    """Where a precision was asked for: how each concept is called."""
     pairs: pl.DataFrame
     """All pairs confirmed at F1 > 0.5 on both splits: ``concept``, ``latent``, ``threshold``."""
     skipped: pl.DataFrame
@@ -116,7 +116,7 @@ def evaluate_residue(
     bootstrap : int
         Samples for the interval of F1 in ``evidence``; none by default.
     min_precision : float, optional
-        Also tune an annotator: for each concept the latent and threshold whose calls reach this
+        Also tune an annotator: for each concept the latent and the rule whose calls reach this
         precision by the lower bound of the interval, chosen on ``select``.
     seed : int
         Of the bootstrap.
@@ -174,16 +174,18 @@ def evaluate_residue(
         n_candidates=CANDIDATES,
     )
     features, pairs = search.features, search.pairs_Q3
-    concepts = with_span_rule(search.concepts, select_latents, select_labels, scale_F)
+    concepts = with_span_rule(search.concepts, select_labels)
     calls = call_all(report_latents, concepts, scale_F)
     matches = match_calls(calls, report_labels)
     report_clusters = None if cluster_P is None else cluster_P[report_P]
-    cluster_K = None
-    if report_clusters is not None:
-        cluster_K = report_clusters[calls["protein"].to_numpy()]
-    precision = call_precision(matches.right_K, matches.concept_K, concepts.height, cluster_K)
-    missed = pl.Series("missed_instances", matches.missed_C(report_labels))
-    concepts = pl.concat([concepts, precision], how="horizontal").with_columns(missed)
+    protein_K = calls["protein"].to_numpy()
+    measured = measure_matches(
+        matches,
+        report_labels,
+        np.diff(report_labels.offsets_P1)[protein_K],
+        None if report_clusters is None else report_clusters[protein_K],
+    )
+    concepts = pl.concat([concepts, measured], how="horizontal")
     concepts = concepts.select(*CONCEPT_COLUMNS, *COUNT_COLUMNS)
     select_split = Split(
         latents=select_latents,
@@ -223,7 +225,9 @@ def evaluate_residue(
         features=features,
         concepts=concepts,
         summary={
-            **headline(features, concepts, pairs, matches.instance_iou_I, skipped.height),
+            **headline(
+                features, concepts, pairs, matches.found_I, matches.instance_iou_I, skipped.height
+            ),
             "n_pairs_q_05": search.n_pairs_q_05,
             "n_features_q_05": search.n_features_q_05,
         },
@@ -240,6 +244,7 @@ def evaluate_residue(
             named.gather(calls["protein"]).alias("accession"),
             pl.exclude("protein"),
             pl.Series("right", matches.right_K),
+            pl.Series("touches", matches.touches_K),
             pl.Series("iou", matches.call_iou_K),
         ),
         skipped=skipped,

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from plmsae.core.errors import printable
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -60,9 +62,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` (UTF-8) to `target` atomically."""
+    """Write `text` (UTF-8, see `plmsae.core.errors.printable`) to `target` atomically."""
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(printable(text), encoding="utf-8")
 
 
 def json_text(value: Any) -> str:

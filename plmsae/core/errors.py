@@ -9,6 +9,22 @@ from pathlib import Path
 from typing import Any
 
 
+def printable(text: str) -> str:
+    r"""Return `text` as any output can hold it; bytes that are not UTF-8 become ``\xe9``.
+
+    Python keeps such bytes as lone surrogates, which neither JSON nor MLflow nor Parquet takes.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        try:
+            raw = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # a surrogate that stands for no byte
+            raw = text.encode("utf-8", "backslashreplace")
+        return raw.decode("utf-8", "backslashreplace")
+    return text
+
+
 class PlmsaeError(Exception):
     """Base of all errors that plmsae raises on purpose.
 
@@ -87,7 +103,7 @@ class InputError(PlmsaeError):
             message += f" (found {shown!r})"
         if self.hint:
             message += f"; {self.hint}"
-        return message.replace("\n", " ")
+        return printable(message.replace("\n", " "))
 
 
 class NotFoundError(InputError, LookupError):

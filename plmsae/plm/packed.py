@@ -142,17 +142,7 @@ def segment_attention(
         packed: Tensor = out.reshape(n, heads * size)
         return packed
     if mask is not None:
-        # Spelled out, because the library's fused CPU kernel takes twice as long in bf16.
-        q, k, v = (
-            t.view(len(mask), -1, heads, size).transpose(1, 2).flatten(0, 1)
-            for t in (q_NHd, k_NHd, v_NHd)
-        )
-        scores = torch.baddbmm(
-            mask.expand(-1, heads, -1, -1).flatten(0, 1), q, k.transpose(1, 2), alpha=scale
-        )
-        out = torch.bmm(torch.softmax(scores, -1), v)
-        joined: Tensor = out.unflatten(0, (len(mask), heads)).transpose(1, 2).reshape(n, -1)
-        return joined
+        return _row_attention(q_NHd, k_NHd, v_NHd, mask, scale)
     parts: list[Tensor] = []
     row = index = 0
     while index < len(lengths):
@@ -171,6 +161,26 @@ def segment_attention(
         row += length * count
         index += count
     return torch.cat(parts)
+
+
+def _row_attention(
+    q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, mask: Tensor, scale: float
+) -> Tensor:
+    """Attend within rows of equal length under an additive mask (rows, 1, row, row)."""
+    n, heads, size = q_NHd.shape
+    rows = len(mask)
+    q, k, v = (t.view(rows, -1, heads, size).transpose(1, 2) for t in (q_NHd, k_NHd, v_NHd))
+    if not torch.is_grad_enabled():
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+        return out.transpose(1, 2).reshape(n, -1)
+    # Spelled out, because the library's fused CPU kernel has a slow backward pass in bf16.
+    q, k, v = (q * scale).flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
+    scores = torch.bmm(q, k.transpose(1, 2))
+    # In place: neither product needs the scores again, and they are the largest tensor.
+    scores.view(rows, heads, *scores.shape[1:]).add_(mask)
+    out = torch.bmm(torch.softmax(scores, -1), v)
+    joined: Tensor = out.view(rows, heads, -1, size).transpose(1, 2).reshape(n, -1)
+    return joined
 
 
 def linear(x: Tensor, module: Any, dtype: torch.dtype) -> Tensor:

@@ -65,7 +65,7 @@ def masked_perplexity(
         Opened with its head.
     sequences : sequence of str
     share : float
-        Masked share of positions; at least one in each protein.
+        Share of positions to predict; at least one in each protein.
     seed : int
         Positions depend on it and on the sequences only.
 

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,21 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from plmsae.core.atomic import atomic_folder, write_json
 from plmsae.core.errors import InputError, TrainingDivergedError
 from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
 from plmsae.plm.families import family_of
+from plmsae.plm.objective import Batch, MaskedTokens, Objective
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.plm.vocabulary import esm2_vocabulary
 
 logger = logging.getLogger(__name__)
 
 #: Settings that may differ when a run is continued.
-_SCHEDULE = ("steps", "decay_share", "warmup_share", "matrix_lr", "other_lr")
-
-Batch = tuple[list[int], Tensor, Tensor, Tensor]
-"""Tokens in each segment, corrupted ids (N,), the indices to predict (M,), true ids (M,)."""
+_SCHEDULE = (
+    *("steps", "decay_share", "warmup_share", "matrix_lr", "other_lr", "ema", "row", "workers"),
+)
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 
@@ -43,8 +42,8 @@ OnMetrics = Callable[[int, dict[str, float]], None]
 def new_model(config: PretrainConfig, max_residues: int = 1022) -> Any:
     """Return a freshly initialised ``EsmForMaskedLM`` of the configured shape.
 
-    Token dropout is off: a mask then has an embedding of its own, and inputs without masks are
-    seen as they are.
+    Without token dropout a mask has an embedding of its own, and inputs without masks are seen as
+    they are; with it both are scaled as in ESM-2.
     """
     from transformers import EsmConfig, EsmForMaskedLM
 
@@ -62,7 +61,7 @@ def new_model(config: PretrainConfig, max_residues: int = 1022) -> Any:
             max_position_embeddings=max_residues + 4,
             position_embedding_type="rotary",
             emb_layer_norm_before=False,
-            token_dropout=False,
+            token_dropout=config.token_dropout,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
             layer_norm_eps=1e-5,
@@ -102,6 +101,7 @@ def mask_batch(
     vocabulary = esm2_vocabulary()
     standard = np.flatnonzero(np.isin(batch.ids, vocabulary.standard))
     chosen = np.sort(rng.permutation(standard)[: max(1, round(config.mask_share * len(standard)))])
+    chosen = chosen[~config.is_clean(chosen // config.row)]
     ids = batch.ids.copy()
     fate = rng.random(len(chosen))
     ids[chosen[fate < 0.8]] = vocabulary.mask_id
@@ -114,8 +114,18 @@ def mask_batch(
     )
 
 
-def make_optimizers(model: Any, config: PretrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all."""
+def make_optimizers(
+    model: Any, config: PretrainConfig, more: Sequence[nn.Parameter] = ()
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all.
+
+    Parameters
+    ----------
+    model : EsmForMaskedLM
+    config : PretrainConfig
+    more : sequence of Parameter
+        Of the objective; by AdamW.
+    """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     seen: set[int] = set()
@@ -125,6 +135,7 @@ def make_optimizers(model: Any, config: PretrainConfig) -> list[torch.optim.Opti
         seen.add(id(parameter))
         in_block = ".layer." in name and parameter.ndim == 2
         (matrices if in_block else others).append(parameter)
+    others += more
     adam: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-8, "fused": True}
     if config.optimizer == "adamw":
         groups = [
@@ -161,6 +172,8 @@ class Pretrainer:
         ``cpu``, ``cuda`` or ``mps``.
     init : Path, optional
         A Hugging Face folder of the same shape whose weights a new run starts from.
+    objective : Objective, optional
+        What is minimised; by default the cross-entropy of masked residues.
     """
 
     def __init__(
@@ -171,6 +184,7 @@ class Pretrainer:
         *,
         device: str = "cpu",
         init: Path | None = None,
+        objective: Objective | None = None,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -193,11 +207,16 @@ class Pretrainer:
         self.average = {
             name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
         }
-        self.optimizers = make_optimizers(self.model, config)
+        self.objective = MaskedTokens() if objective is None else objective.to(self.device)
+        own = list(self.objective.parameters())
+        self.optimizers = make_optimizers(self.model, config, own)
+        self.parameters = [p for n, p in self.model.named_parameters() if "contact_head" not in n]
+        self.parameters += own
         self.step = 0
         # A GPU would wait for the packing; on a CPU both would want the same cores.
         self.packs_ahead = self.device.type == "cuda"
         self._packer = ThreadPoolExecutor(1, thread_name_prefix="packer")
+        self._workers = ThreadPoolExecutor(config.workers, thread_name_prefix="worker")
         self._ahead: Future[Batch] | None = None
         if (folder / "checkpoint" / "state.json").exists():
             self._resume()
@@ -211,6 +230,22 @@ class Pretrainer:
         max_minutes: float | None = None,
     ) -> None:
         """Run until `config.steps`, or for `max_minutes`; a checkpoint is written either way."""
+        threads = torch.get_num_threads()
+        if self.config.workers > 1:
+            torch.set_num_threads(1)
+        try:
+            self._train(on_metrics, log_every, checkpoint_minutes, max_minutes)
+        finally:
+            torch.set_num_threads(threads)
+        self.save()
+
+    def _train(
+        self,
+        on_metrics: OnMetrics | None,
+        log_every: int,
+        checkpoint_minutes: float,
+        max_minutes: float | None,
+    ) -> None:
         started = last_saved = time.monotonic()
         window, first = time.monotonic(), self.step
         loss_sum = torch.zeros((), device=self.device)
@@ -245,28 +280,17 @@ class Pretrainer:
                 last_saved = now
             if max_minutes is not None and now - started > 60 * max_minutes:
                 break
-        self.save()
 
     def _one_step(self) -> Tensor:
         config = self.config
-        lengths, ids, where, target = self._take_batch()
+        batch = self._take_batch()
         factor = config.rate(self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group.setdefault("base_lr", group["lr"])
                 group["lr"] = group["base_lr"] * factor
-        self.model.train()
-        # One varlen kernel serves every length on CUDA; elsewhere constant shapes are faster.
-        row = None if self.device.type == "cuda" else config.row
-        family, body = self.family, self.model.esm
-        layout = family.layout(body, lengths, self.device, dtype=self.dtype, row=row)
-        x_ND = family.embed(body, ids, layout)
-        for _, state in family.run_blocks(body, x_ND, layout, 0, config.n_layers):
-            x_ND = state
-        logits = family.logits(self.model, x_ND[where])
-        loss = functional.cross_entropy(logits.float(), target)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        loss = self._gradients(batch)
+        nn.utils.clip_grad_norm_(self.parameters, config.clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -280,7 +304,37 @@ class Pretrainer:
                     averages.append(self.average[name])
                     currents.append(tensor)
             torch._foreach_lerp_(averages, currents, 1 - decay)
-        return loss.detach()
+        return loss
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        """Set the gradient of every parameter to that of the mean loss; return the loss.
+
+        Each worker takes a share of the rows. On a shared machine that is much faster than threads
+        inside every operation, which wait for each other thousands of times a step.
+        """
+        self.model.train()
+        parts = batch.split(self.config.workers, self.config.row)
+        if len(parts) == 1:
+            results = [self._loss_and_gradients(parts[0])]
+        else:
+            results = list(self._workers.map(self._loss_and_gradients, parts))
+        # Summed in the order of the parts: the same bits whichever worker was first.
+        for parameter, *gradients in zip(
+            self.parameters, *(gradients for _, gradients in results), strict=True
+        ):
+            there = [g for g in gradients if g is not None]
+            parameter.grad = torch.stack(there).sum(0) / len(parts) if there else None
+        return torch.stack([loss for loss, _ in results]).mean()
+
+    def _loss_and_gradients(self, batch: Batch) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        # One varlen kernel serves every length on CUDA; elsewhere constant shapes are faster.
+        row = None if self.device.type == "cuda" else self.config.row
+        layout = self.family.layout(
+            self.model.esm, batch.lengths, self.device, dtype=self.dtype, row=row
+        )
+        loss = self.objective.loss(self.model, self.family, batch, layout, row, self.step)
+        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        return loss.detach(), gradients
 
     def _take_batch(self) -> Batch:
         """Return this step's batch; on a GPU, packing of the next one goes on beside the step."""
@@ -293,7 +347,7 @@ class Pretrainer:
     def _make_batch(self, step: int) -> Batch:
         batch = self.stream.batch(step)
         ids, where, target = (t.to(self.device) for t in mask_batch(batch, self.config, step))
-        return batch.lengths, ids, where, target
+        return Batch(batch.lengths, ids, where, target)
 
     def averaged_model(self) -> Any:
         """Return a copy of the model with the averaged weights."""
@@ -308,6 +362,8 @@ class Pretrainer:
             tensors[f"model.{name}"] = tensor
         for name, tensor in self.average.items():
             tensors[f"average.{name}"] = tensor
+        for name, tensor in self.objective.state_dict().items():
+            tensors[f"objective.{name}"] = tensor
         for index, key, slot, tensor in self._optimizer_tensors():
             tensors[f"optimizer.{index}.{key}.{slot}"] = tensor
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
@@ -318,6 +374,7 @@ class Pretrainer:
                 {
                     "step": self.step,
                     "corpus": self.corpus.fingerprint,
+                    "objective": self.objective.identity,
                     "config": dataclasses.asdict(self.config),
                 },
             )
@@ -334,7 +391,9 @@ class Pretrainer:
         ours = dataclasses.asdict(self.config)
         # The same weights may go on for longer, or at other learning rates.
         free = {*_SCHEDULE, "precision"}
-        different = sorted(k for k in ours if k not in free and ours[k] != state["config"].get(k))
+        # A setting that is newer than the checkpoint had its default value then.
+        theirs = dataclasses.asdict(PretrainConfig()) | state["config"]
+        different = sorted(k for k in ours if k not in free and ours[k] != theirs[k])
         if different:
             raise InputError(
                 f"the checkpoint was made with other settings ({', '.join(different)})",
@@ -343,9 +402,15 @@ class Pretrainer:
             )
         if state["corpus"] != self.corpus.fingerprint:
             raise InputError("the checkpoint was made with another corpus", where=folder)
+        if state.get("objective", MaskedTokens.identity) != self.objective.identity:
+            raise InputError(
+                "the checkpoint was made for another objective, or with another teacher",
+                where=folder,
+            )
         tensors = load_file(folder / "state.safetensors", device=str(self.device))
         self.model.load_state_dict(_under(tensors, "model."))
         self.average = _under(tensors, "average.")
+        self.objective.load_state_dict(_under(tensors, "objective."))
         for index, optimizer in enumerate(self.optimizers):
             states: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _under(tensors, f"optimizer.{index}.").items():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from plmsae.core.errors import InputError
 
 
@@ -37,6 +40,13 @@ class PretrainConfig:
     """Decoupled weight decay of matrices."""
     mask_share: float = 0.15
     """Share of residues to predict: 80 % masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
+    clean_share: float = 0.0
+    """Share of the rows in which nothing is masked; only an objective with a teacher learns there.
+    """
+    token_dropout: bool = False
+    """Scale the embeddings by the share of masks, as ESM-2 does; a mask then has no embedding."""
+    workers: int = 1
+    """Threads that share the rows of a step, each of which runs torch by itself."""
     clip: float = 1.0
     """Gradient norm at which the gradient is clipped."""
     ema: float = 0.998
@@ -64,6 +74,20 @@ class PretrainConfig:
             raise InputError(
                 f"tokens_per_step ({self.tokens_per_step}) must be a multiple of row ({self.row})"
             )
+
+        if not 0 <= self.clean_share <= 1:
+            raise InputError("clean_share must lie in [0, 1]", value=str(self.clean_share))
+        if self.workers < 1 or (self.tokens_per_step // self.row) % self.workers:
+            raise InputError(
+                f"the rows of a step ({self.tokens_per_step // self.row}) must be a multiple of "
+                f"workers ({self.workers})"
+            )
+
+    def is_clean(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say which rows of a batch (0-based numbers) stay unmasked, evenly spread."""
+        share = self.clean_share
+        clean: NDArray[np.bool_] = np.floor((rows + 1) * share) > np.floor(rows * share)
+        return clean
 
     def rate(self, step: int) -> float:
         """Return the factor on both learning rates at `step` (0-based): up, flat, down to zero."""

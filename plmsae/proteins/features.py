@@ -53,6 +53,9 @@ _QUALIFIER = re.compile(r"/([A-Za-z_][A-Za-z0-9_]*)")
 _BARE_VALUE = re.compile(r"[^;\"]*")
 _QUOTED_PIECE = re.compile(r'[^"]*')
 _SEPARATOR = re.compile(r"\s*;\s*")
+# "DOMAIN 10 50 SH3. {ECO:…}.": two positions without dots between them.
+_BEFORE_2019 = re.compile(r"[A-Z][A-Z0-9_]* +[<>?]?[0-9]* +[<>?]?[0-9]+(?=[ .]|$)")
+_WELL_BEGUN = re.compile(rf"([A-Z][A-Z0-9_]*) +{_POSITION.pattern}\s*(?:;|$)")
 _BLANK = re.compile(r"\s*")
 
 
@@ -87,6 +90,20 @@ def parse_features(cell: str | None, *, where: str) -> list[Feature]:
     return _Cell(cell, where).features()
 
 
+def first_key(cell: str) -> str | None:
+    """Return the key of the first feature of `cell`; None if it does not begin like a feature.
+
+    Examples
+    --------
+    >>> first_key('BINDING 12..30; /ligand="ATP"')
+    'BINDING'
+    >>> first_key("Binds ATP") is None
+    True
+    """
+    match = _WELL_BEGUN.match(cell.lstrip())
+    return match[1] if match else None
+
+
 def render_features(features: Iterable[Feature]) -> str:
     """Write `features` as one cell, so that `parse_features` gives them back."""
     return "; ".join(_render(feature) for feature in features)
@@ -103,6 +120,13 @@ class _Cell:
     def features(self) -> list[Feature]:
         found: list[Feature] = []
         while self.at < len(self.text):
+            if _BEFORE_2019.match(self.text, self.at):
+                raise InputError(
+                    "the feature is in the syntax that UniProt used before 2019",
+                    where=self.where,
+                    value=self.text[self.at : self.at + 40],
+                    hint="export the table again from the UniProt website",
+                )
             key = self._match(_KEY, "a feature key such as BINDING").group(1)
             begin, end, isoform = self._position()
             qualifiers: dict[str, str] = {}

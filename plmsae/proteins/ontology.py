@@ -198,13 +198,15 @@ def read_obo(path: Source) -> Ontology:
             raise InputError("a term without an id", where=where, line=opened)
         terms.append(_term(tags))
 
-    for line, text in enumerate(text_lines(where, byte_chunks(path)), 1):
-        text = text.strip()
+    for line, text in _logical_lines(text_lines(where, byte_chunks(path))):
         if not text or text.startswith("!"):
             continue
         if text.startswith("["):
             close()
-            stanza, opened, tags = text.strip("[]"), line, {}
+            heading = _HEADING.fullmatch(text)
+            if heading is None:
+                raise InputError("not a heading such as [Term]", where=where, line=line, value=text)
+            stanza, opened, tags = heading[1].strip().capitalize(), line, {}
             continue
         tag, colon, value = text.partition(":")
         if not colon:
@@ -220,6 +222,28 @@ def read_obo(path: Source) -> Ontology:
     return Ontology(terms, where=where, version=version)
 
 
+def _logical_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield the number of its first line and the text of each line, continued ones joined.
+
+    A line that ends in an odd number of backslashes goes on in the next one (OBO 1.2, section
+    "Escape characters").
+    """
+    begun, first = "", 0
+    for number, text in enumerate(lines, 1):
+        first = first or number
+        text = text.rstrip()
+        is_comment = not begun and text.lstrip().startswith("!")
+        if (len(text) - len(text.rstrip("\\"))) % 2 and not is_comment:
+            begun += text[:-1]
+            continue
+        yield first, (begun + text).strip()
+        begun, first = "", 0
+    if begun:
+        yield first, begun.strip()
+
+
+_ESCAPE = re.compile(r"\\(.)")
+_HEADING = re.compile(r"\[([^\]]+)\]\s*(?:!.*)?")
 _COMMENT = re.compile(r"\s+!.*|\s*\{.*\}\s*(?:!.*)?$")
 
 
@@ -237,7 +261,7 @@ def _term(tags: Mapping[str, list[str]]) -> Term:
     ]
     return Term(
         id=values("id")[0],
-        name=first("name"),
+        name=_ESCAPE.sub(r"\1", first("name")),
         namespace=first("namespace"),
         is_a=tuple(values("is_a")),
         part_of=tuple(parent.strip() for parent in part_of),

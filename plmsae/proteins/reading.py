@@ -19,7 +19,14 @@ from plmsae.core.errors import InputError
 from plmsae.proteins.alphabet import PROTEIN_LETTERS, Alphabet, tidy
 from plmsae.proteins.fasta import RawRecord, fasta_records
 from plmsae.proteins.records import Protein, Rejected
-from plmsae.proteins.stream import Source, byte_chunks, check_source, source_name
+from plmsae.proteins.stream import (
+    Source,
+    byte_chunks,
+    check_source,
+    is_stream,
+    source_name,
+    unix_text,
+)
 from plmsae.proteins.tsv import TableReader
 
 _log = logging.getLogger(__name__)
@@ -72,14 +79,14 @@ def count_proteins(source: Source) -> int | None:
     Returns
     -------
     int or None
-        None for standard input, which can be read only once.
+        None for standard input and pipes, which can be read only once.
 
     Raises
     ------
     InputError
         As `read_proteins` does for the file as a whole.
     """
-    if os.fspath(source) == "-":
+    if is_stream(source):
         return None
     form, chunks = sniff(source_name(source), byte_chunks(source))
     if form == "table":
@@ -98,7 +105,7 @@ def sniff(name: str, chunks: Iterator[bytes]) -> tuple[Format, Iterator[bytes]]:
     Returns
     -------
     format, chunks
-        The chunks are all there, without a byte-order mark.
+        The chunks are all there, as `unix_text` gives them.
 
     Raises
     ------
@@ -107,12 +114,13 @@ def sniff(name: str, chunks: Iterator[bytes]) -> tuple[Format, Iterator[bytes]]:
     """
     taken: list[bytes] = []
     head = b""
+    chunks = unix_text(chunks)
     for chunk in chunks:
         taken.append(chunk)
-        head = (head + chunk).removeprefix(b"\xef\xbb\xbf").lstrip()
+        head = (head + chunk).lstrip()
         if len(head) >= _SNIFF or b"\n" in head:
             break
-    begun = b"".join(taken).removeprefix(b"\xef\xbb\xbf")
+    begun = b"".join(taken)
     unspent = itertools.chain([begun], chunks)
     if not head:
         raise InputError("no records, only blank lines", where=name)
@@ -122,8 +130,6 @@ def sniff(name: str, chunks: Iterator[bytes]) -> tuple[Format, Iterator[bytes]]:
         raise InputError("the file is compressed twice", where=name, hint="decompress it once")
     if b"\0" in head[:_SNIFF]:
         raise InputError("this is a binary file, not FASTA or a table", where=name, line=line)
-    if b"\r" in first.rstrip(b"\r"):
-        raise InputError("lines end in CR alone", where=name, line=line, hint="convert to LF")
     if first.startswith(b">"):
         return "fasta", unspent
     if b"\t" in first or first.strip().lower() in (b"entry", b"accession", b"sequence"):

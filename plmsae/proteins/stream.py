@@ -7,12 +7,14 @@ decoders give out at most about a megabyte at a time (zstd: what 4 KiB of input 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from plmsae.core.errors import InputError, NotFoundError
+from plmsae.core.errors import InputError, NotFoundError, printable
+from plmsae.core.foreign_files import kind_of
 
 Source = str | os.PathLike[str]
 """A path, or ``"-"`` for standard input."""
@@ -22,34 +24,62 @@ _ZSTD_INPUT = 1 << 12
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_UNREADABLE = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"PK\x03\x04": "zip",
-    b"7z\xbc\xaf": "7z",
-    b"PAR1": "Parquet",
-    b"%PDF": "PDF",
-}
+
+_MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors put before UTF-8 text
+
+# A mark before a header stands where two files were joined, the first without a final line end.
+_JOINED = re.compile(rb"(?:\xef\xbb\xbf)+>")
+_MARKS = re.compile(rb"^(?:\xef\xbb\xbf)+", re.MULTILINE)
+_UNDECIDED = re.compile(rb"(?:\r|(?:\xef\xbb\xbf)*(?:\xef\xbb?)?)\Z")
 
 
 def source_name(source: Source) -> str:
     """Return what messages call `source`: the path as given, or ``standard input``."""
-    return "standard input" if os.fspath(source) == "-" else os.fspath(source)
+    return "standard input" if os.fspath(source) == "-" else printable(os.fspath(source))
+
+
+def is_stream(source: Source) -> bool:
+    """Return whether `source` can be read only once: standard input, a pipe or a device.
+
+    ``/dev/stdin`` and the shell's ``<(command)`` are such paths.
+    """
+    if os.fspath(source) == "-":
+        return True
+    path = Path(source)
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def need_file(source: Source, *, why: str) -> None:
+    """Raise `InputError` if `source` can be read only once.
+
+    Parameters
+    ----------
+    source : str or Path
+        A path, or ``"-"``.
+    why : str
+        Completes "a file is needed, because …".
+    """
+    if is_stream(source):
+        raise InputError(
+            f"a pipe can be read only once; a file is needed, because {why}",
+            where=source_name(source),
+            hint="write it to a file first",
+        )
 
 
 def check_source(source: Source) -> None:
     """Raise `InputError` if `source` is missing, a folder, empty or not readable."""
     if os.fspath(source) == "-":
         return
-    path = Path(source)
+    path, name = Path(source), source_name(source)
     if not path.exists():
-        raise NotFoundError("no such file", where=path)
+        raise NotFoundError("no such file", where=name)
     if path.is_dir():
-        raise InputError("this is a folder, a file is needed", where=path)
+        raise InputError("this is a folder, a file is needed", where=name)
     if path.is_file() and path.stat().st_size == 0:
-        raise InputError("the file is empty", where=path)
+        raise InputError("the file is empty", where=name)
     if not os.access(path, os.R_OK):
-        raise InputError("the file cannot be read (permission denied)", where=path)
+        raise InputError("the file cannot be read (permission denied)", where=name)
 
 
 def byte_chunks(source: Source) -> Iterator[bytes]:
@@ -87,14 +117,11 @@ def byte_chunks(source: Source) -> Iterator[bytes]:
     elif head.startswith(_ZSTD) or (head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5):
         content = _decode(whole, _unzstd, "zstd", name)
     else:
-        for magic, kind in _UNREADABLE.items():
-            if head.startswith(magic):
-                raise InputError(
-                    f"this is a {kind} file", where=name, hint="give plain text, gzip or zstd"
-                )
         content = whole
     nothing = True
     for chunk in content:
+        if nothing and (kind := kind_of(chunk)) is not None:
+            raise InputError(f"this is {kind.name}", where=name, hint=kind.hint)
         nothing = False
         yield chunk
     if nothing:
@@ -106,8 +133,39 @@ def read_bytes(source: Source) -> bytes:
     return b"".join(byte_chunks(source))
 
 
+def unix_text(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield `chunks` with every line end as LF, and without byte order marks.
+
+    CR LF and CR alone end a line wherever they stand: files are joined from pieces of several
+    systems. A mark is dropped at the start of every line, and one right before a ``>`` starts a
+    line.
+    """
+    rest, line_start = b"", True
+    for chunk in chunks:
+        data = rest + chunk
+        # What the next chunk may make another thing of waits for it.
+        waiting = _UNDECIDED.search(data, max(0, len(data) - 24))
+        cut = waiting.start() if waiting else len(data)
+        data, rest = data[:cut], data[cut:]
+        if data and (text := _tidy_text(data, line_start)):
+            yield text
+            line_start = text.endswith(b"\n")
+    if rest and (text := _tidy_text(rest, line_start)):
+        yield text
+
+
+def _tidy_text(data: bytes, line_start: bool) -> bytes:
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if _MARK in data:
+        first = b"" if line_start else b"x"  # so that ^ does not match where no line starts
+        data = _MARKS.sub(b"", first + data)[len(first) :]
+        data = _JOINED.sub(b"\n>", data)
+    return data
+
+
 def text_lines(name: str, chunks: Iterable[bytes], *, longest: int = 1 << 26) -> Iterator[str]:
-    """Yield the lines of UTF-8 `chunks` without their line ends; a byte-order mark is dropped.
+    """Yield the lines of UTF-8 `chunks` without their line ends, as `unix_text` takes them.
 
     Raises
     ------
@@ -115,7 +173,7 @@ def text_lines(name: str, chunks: Iterable[bytes], *, longest: int = 1 << 26) ->
         If a line is not UTF-8, or longer than `longest` bytes.
     """
     number, rest = 0, b""
-    for chunk in chunks:
+    for chunk in unix_text(chunks):
         lines = (rest + chunk).split(b"\n")
         rest = lines.pop()
         for line in lines:
@@ -136,10 +194,9 @@ def not_utf8(name: str, data: bytes, error: UnicodeDecodeError, first_line: int)
 
 def _decode_line(name: str, line: bytes, number: int) -> str:
     try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        return line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise not_utf8(name, line, error, number) from None
-    return text.removesuffix("\r")
 
 
 def _raw_chunks(source: Source) -> Iterator[bytes]:
@@ -152,7 +209,7 @@ def _raw_chunks(source: Source) -> Iterator[bytes]:
                 yield chunk
     except OSError as error:
         raise InputError(
-            f"the file cannot be read ({error.strerror})", where=Path(source)
+            f"the file cannot be read ({error.strerror})", where=source_name(source)
         ) from error
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from plmsae.core.errors import InputError
 from plmsae.proteins.alphabet import Alphabet
-from plmsae.proteins.features import Feature, parse_features, render_features
+from plmsae.proteins.features import Feature, first_key, parse_features, render_features
 from plmsae.proteins.reading import RecordValidator, sniff
 from plmsae.proteins.records import Protein
 from plmsae.proteins.stream import Source, byte_chunks, source_name
@@ -129,7 +129,13 @@ def read_table(path: Source, *, strict: bool = False) -> pl.DataFrame:
     InputError
         If the file is damaged, has no rows, lacks a needed column, or has a row with too few or too
         many cells or with a length that is not that of its sequence: columns may have shifted or
-        been cut, so that no label of the table can be trusted.
+        been cut, so that no label of the table can be trusted. Also if a feature cell does not
+        begin as UniProt writes features since 2019.
+
+    Notes
+    -----
+    A cell that a spreadsheet put into quotes, with every quote inside doubled, is read without
+    them.
     """
     name = source_name(path)
     form, chunks = sniff(name, byte_chunks(path))
@@ -187,6 +193,9 @@ class _Plan:
             canonical["domain"] = "Domain [FT]"
         self._rest = [at for at in range(len(headers)) if at not in used and headers[at]]
         names = [canonical.get(fold(headers[at]), headers[at]) for at in self._rest]
+        self._features = {
+            at: name for at, name in zip(self._rest, names, strict=True) if name in FEATURE_COLUMNS
+        }
         self._schema = _SCHEMA | dict.fromkeys(
             (f"{name} (raw)" if name in _SCHEMA else name for name in names), pl.String
         )
@@ -204,6 +213,10 @@ class _Plan:
             )
         go = {term for at in self._go for term in _GO_ID.findall(cells[at])}
         ec = _text(cells, self._ec)
+        rest = [_text(cells, at) for at in self._rest]
+        for at, cell in zip(self._rest, rest, strict=True):
+            if cell is not None and at in self._features and first_key(cell) is None:
+                _refuse_cell(cell, name, protein.accession, self._features[at], line)
         return (
             protein.accession,
             protein.sequence,
@@ -214,7 +227,7 @@ class _Plan:
             sorted(go),
             [] if ec is None else list(dict.fromkeys(_EC_NUMBER.findall(ec))),
             _text(cells, self._cluster),
-            *(_text(cells, at) for at in self._rest),
+            *rest,
         )
 
     def frame(self, rows: list[tuple[Any, ...]]) -> pl.DataFrame:
@@ -222,5 +235,50 @@ class _Plan:
         return pl.DataFrame(rows, schema=self._schema, orient="row")
 
 
+def feature_columns(table: pl.DataFrame) -> list[str]:
+    """Return the columns of `table` that hold features, in the order of `FEATURE_COLUMNS`.
+
+    Raises
+    ------
+    InputError
+        If a column holds features under a header that is not UniProt's: its labels would count as
+        absent.
+    """
+    column_of = {key: column for column, key in FEATURE_COLUMNS.items()}
+    for column, dtype in table.schema.items():
+        if column in FEATURE_COLUMNS or column in _SCHEMA or dtype != pl.String:
+            continue
+        filled = table[column].drop_nulls()
+        key = first_key(filled[0]) if len(filled) else None
+        if key in column_of:
+            raise InputError(
+                f"the column {column!r} holds features ({key}), but its header is not UniProt's",
+                hint=f"call it {column_of[key]!r}",
+            )
+    return [column for column in FEATURE_COLUMNS if column in table.columns]
+
+
+def _refuse_cell(cell: str, name: str, accession: str, column: str, line: int) -> None:
+    """Raise for a cell that is not a list of features, with the place in the file."""
+    try:
+        parse_features(cell, where=name)
+    except InputError as error:
+        raise InputError(
+            error.what,
+            where=name,
+            record=f"{accession}, column {column!r}",
+            line=line,
+            value=error.value,
+            hint=error.hint,
+        ) from None
+
+
 def _text(cells: list[str], at: int | None) -> str | None:
-    return None if at is None else cells[at].strip() or None
+    if at is None:
+        return None
+    cell = cells[at].strip()
+    if len(cell) > 1 and cell[0] == cell[-1] == '"':
+        inside = cell[1:-1]
+        if '"' not in inside.replace('""', ""):  # as a spreadsheet writes it
+            cell = inside.replace('""', '"').strip()
+    return cell or None

@@ -27,6 +27,15 @@ _COLUMNS: Mapping[str, Mapping[str, ColumnType]] = {
     },
 }
 
+_OPTIONAL: Mapping[str, Mapping[str, ColumnType]] = {
+    "concepts": {
+        "kind": "string",
+        "label_whole_share": "number",
+        "label_one_residue_share": "number",
+    },
+}
+"""Columns that are used when they are there."""
+
 CONTEXT_KEYS = tuple(_COLUMNS)
 
 
@@ -37,11 +46,12 @@ class Context:
     ----------
     given : mapping, optional
         ``proteins``: accession, length. ``rejected``: reason (the records left out on reading).
-        ``concepts``: the concepts a model knows, as a table with a column ``concept`` or a sequence
-        of names. ``labels``: a label table. ``backtest``: per concept how many labels were hidden
-        and found again, how many proposals were made and were right (``n_hidden``,
-        ``n_recovered``, ``n_proposed``, ``n_correct``). Each a frame, a file or a folder of
-        Parquet parts; None counts as not given.
+        ``concepts``: the concepts a model knows, as a table with a column ``concept`` (and
+        ``kind``, without which the lengths of calls are not checked) or a sequence of names.
+        ``labels``: a label table. ``backtest``: per concept how many labels were hidden and found
+        again, how many proposals were made and were right (``n_hidden``, ``n_recovered``,
+        ``n_proposed``, ``n_correct``). Each a frame, a file or a folder of Parquet parts; None
+        counts as not given.
 
     Raises
     ------
@@ -51,6 +61,7 @@ class Context:
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         self._tables: dict[str, Table] = {}
+        self._present: dict[str, Sequence[str]] = {}
         for key, source in (given or {}).items():
             if key not in _COLUMNS:
                 known = ", ".join(CONTEXT_KEYS)
@@ -60,7 +71,7 @@ class Context:
             if source is None:
                 continue
             table = open_table(_as_table(key, source), what=key)
-            check_columns(table, _COLUMNS[key], {})
+            self._present[key] = check_columns(table, _COLUMNS[key], _OPTIONAL.get(key, {}))
             self._tables[key] = table
 
     def has(self, needs: Sequence[str]) -> bool:
@@ -76,6 +87,25 @@ class Context:
         """The concepts the model knows."""
         frame = self.scan("concepts").unique().collect()
         return frozenset(frame["concept"].drop_nulls().to_list())
+
+    @cached_property
+    def span_concepts(self) -> pl.DataFrame | None:
+        """The concepts that are spans, and how often their labels are whole proteins, or residues.
+
+        ``concept``, ``label_whole_share``, ``label_one_residue_share`` (0 where not known); None if
+        the table of concepts does not say which are spans.
+        """
+        if "kind" not in self._present["concepts"]:
+            return None
+        shares = [name for name in _OPTIONAL["concepts"] if name != "kind"]
+        found = self._tables["concepts"].scan().filter(pl.col("kind") == "span")
+        columns = [
+            pl.col(name).cast(pl.Float64).fill_null(0.0).max()
+            if name in self._present["concepts"]
+            else pl.lit(0.0).alias(name)
+            for name in shares
+        ]
+        return found.group_by(pl.col("concept").cast(pl.String)).agg(columns).collect()
 
     @cached_property
     def labels(self) -> pl.DataFrame:

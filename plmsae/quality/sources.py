@@ -109,11 +109,11 @@ def _scan(file: Path) -> pl.LazyFrame:
         known = ", ".join(_SUFFIXES)
         raise InputError("not a table plmsae can open", where=file, hint=f"known: {known}")
     if name.endswith(".parquet"):
-        return pl.scan_parquet(file)
+        return pl.scan_parquet(file, glob=False)
     separator = "\t" if ".tsv" in name else ","
     try:
         # Read whole: text tables are small here, and only a whole read finds a bad late row.
-        return pl.read_csv(file, separator=separator, infer_schema_length=None).lazy()
+        return pl.read_csv(file, glob=False, separator=separator, infer_schema_length=None).lazy()
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError("the table cannot be read", where=file, value=reason) from error

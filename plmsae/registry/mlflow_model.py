@@ -13,6 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import yaml
 
@@ -94,6 +96,7 @@ def _signature(bundle: Bundle) -> Any:
             ColSpec(DataType.double, "precision_low", required=False),
             ColSpec(DataType.double, "probability", required=False),
             ColSpec(Array(DataType.long), "latents"),
+            ColSpec(Array(DataType.string), "implied"),
         ]
     )
     default = float(bundle.meta.min_precision)
@@ -223,6 +226,7 @@ def fetch_model(
     target.parent.mkdir(parents=True, exist_ok=True)
     with mlflow_errors(store.tracking_uri, what=f"no logged model {model_id}"):
         location = str(store.get_logged_model(model_id).artifact_location).rstrip("/")
+    _check_there(location)
     with tempfile.TemporaryDirectory(prefix=f".{model_id}.", dir=target.parent) as temporary:
         first = _download(store, f"{location}/{_MLMODEL}", Path(temporary) / "first")
         if first.stat().st_size > _MAX_OWN_FILE:
@@ -237,6 +241,20 @@ def fetch_model(
             if not target.is_dir():
                 raise
     return _expect(read_model_folder(target), expected_digest)
+
+
+def _check_there(location: str) -> None:
+    """Say in one line that a local folder of artifacts is gone; MLflow says it in many."""
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):  # a server's, such as mlflow-artifacts:/1/models
+        return
+    path = Path(url2pathname(parts.path) if parts.scheme else location)
+    if not path.is_dir():
+        raise InputError(
+            "the model's files are not where they were registered",
+            where=path,
+            hint="was mlruns moved or deleted? Move it back, or register the model again",
+        )
 
 
 def _download(store: MlflowClient, uri: str, into: Path) -> Path:

@@ -13,12 +13,13 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError
+from plmsae.core.foreign_files import kind_of
 from plmsae.core.resources import registry_path
 from plmsae.reports.prompt import AnswerError, parse
 
@@ -130,13 +131,12 @@ def ask(
     problem = ""
     for _ in range(2):  # an answer of the wrong form is worth one more try, not many
         message = _create(client, arguments)
-        tokens_in += message.usage.input_tokens
-        tokens_out += message.usage.output_tokens
-        text = "".join(block.text for block in message.content if block.type == "text")
+        tokens_in += message.tokens_in
+        tokens_out += message.tokens_out
         try:
             if message.stop_reason in ("max_tokens", "refusal"):
                 raise AnswerError(f"the answer ended early ({message.stop_reason})")
-            answer = parse(text)
+            answer = parse(message.text)
         except AnswerError as error:
             problem = str(error)
             logger.info("Claude's answer is not usable: %s", problem)
@@ -157,17 +157,51 @@ def ask(
     raise UnavailableError(problem)
 
 
-def _create(client: anthropic.Anthropic, arguments: dict[str, Any]) -> Any:
+class _Message(NamedTuple):
+    """What is used of a message."""
+
+    text: str
+    stop_reason: str | None
+    tokens_in: int
+    tokens_out: int
+
+
+def _create(client: anthropic.Anthropic, arguments: dict[str, Any]) -> _Message:
     import anthropic
 
     try:
-        return client.messages.create(**arguments)
+        reply: Any = client.messages.create(**arguments)
     except anthropic.APIStatusError as error:
         # The class and the code only: a message may repeat parts of what was sent.
         name = type(error).__name__
         raise UnavailableError(f"{name} (HTTP {error.status_code})") from error
     except anthropic.AnthropicError as error:
         raise UnavailableError(type(error).__name__) from error
+    # The SDK reads whatever comes with status 200: a page of a proxy, half a body, numbers of
+    # thousands of digits. How that fails is its own affair; a report is not lost to it.
+    except Exception as error:
+        raise UnavailableError(f"an answer that cannot be read ({type(error).__name__})") from error
+    return _taken(reply)
+
+
+def _taken(reply: Any) -> _Message:
+    """Check that what the SDK made of an answer is a message, and return what is used of it."""
+    if isinstance(reply, str):
+        kind = kind_of(reply.encode("utf-8", "replace"))
+        what = kind.name if kind is not None else "text"
+        raise UnavailableError(f"the endpoint answered with {what}, not with a message")
+    if getattr(reply, "type", None) == "error":
+        raise UnavailableError("the endpoint answered with an error and status 200")
+    blocks = getattr(reply, "content", None)
+    usage = getattr(reply, "usage", None)
+    tokens_in, tokens_out = (
+        getattr(usage, name, None) for name in ("input_tokens", "output_tokens")
+    )
+    if not (isinstance(blocks, list) and type(tokens_in) is int and type(tokens_out) is int):
+        raise UnavailableError("the endpoint's answer is not a message")
+    texts = [getattr(block, "text", None) for block in blocks]
+    text = "".join(part for part in texts if isinstance(part, str))
+    return _Message(text, getattr(reply, "stop_reason", None), tokens_in, tokens_out)
 
 
 def _read(path: Path | None) -> tuple[dict[str, Any], Usage] | None:
@@ -182,7 +216,7 @@ def _read(path: Path | None) -> tuple[dict[str, Any], Usage] | None:
             cost_usd=0.0,
             cached=True,
         )
-    except (OSError, ValueError, KeyError, TypeError, AnswerError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, AnswerError) as error:
         logger.warning("%s: not a kept answer (%s); asking again", path, type(error).__name__)
         return None
     return answer, usage

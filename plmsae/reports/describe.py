@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from plmsae.core.errors import printable
 from plmsae.reports.claude import (
     LlmSettings,
     UnavailableError,
@@ -109,7 +111,26 @@ def describe_all(
             reports.append(report)
             if on_done is not None:
                 on_done(report)
+    _warn_of_notes(reports, settings.model)
     return reports
+
+
+def _warn_of_notes(reports: Sequence[FeatureReport], model: str) -> None:
+    """Say in one line how many features the model wrote nothing about, and the commonest reason."""
+    notes = Counter(report.note for report in reports if report.note)
+    if notes:
+        (note, count), total = notes.most_common(1)[0], notes.total()
+        of_them = "" if count == total else f" ({count} of them)"
+        reason = note.removeprefix(f"{model} wrote nothing: ")
+        logger.warning(
+            "%s wrote nothing about %d of %d features, which are described from the evidence "
+            "alone: %s%s",
+            model,
+            total,
+            len(reports),
+            reason,
+            of_them,
+        )
 
 
 def _describe(
@@ -124,16 +145,15 @@ def _describe(
     try:
         answer, usage = ask(client, arguments, settings, cache_dir)
     except UnavailableError as error:
-        logger.warning("feature %d: Claude wrote nothing: %s", evidence.latent, error)
         return _from_evidence(evidence, note=f"{settings.model} wrote nothing: {error}")
     reasons = unsupported(answer, evidence)
     if reasons:
         logger.warning("feature %d: not in the evidence: %s", evidence.latent, "; ".join(reasons))
     return FeatureReport(
         evidence=evidence,
-        title=" ".join(answer["title"].split()),
-        summary=" ".join(answer["summary"].split()),
-        description=answer["description"].strip(),
+        title=printable(" ".join(answer["title"].split())),
+        summary=printable(" ".join(answer["summary"].split())),
+        description=printable(answer["description"].strip()),
         author=settings.model,
         confidence=answer["confidence"],
         verified=not reasons,

@@ -101,6 +101,8 @@ def parse(text: str) -> dict[str, Any]:
         raise AnswerError(
             f"the answer is not JSON: {error.msg} at character {error.pos}"
         ) from error
+    except (ValueError, RecursionError) as error:  # numbers too long, lists too deep
+        raise AnswerError(f"the answer is not JSON that can be read: {error}") from error
     if not isinstance(answer, dict) or set(answer) != set(SCHEMA["required"]):
         raise AnswerError("the answer does not have the fields that were asked for")
     for name, rule in SCHEMA["properties"].items():

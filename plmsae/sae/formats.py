@@ -18,6 +18,7 @@ from torch import Tensor
 
 from plmsae.core.atomic import atomic_path, write_json
 from plmsae.core.errors import InputError, NotFoundError, UnsafeArtifactError
+from plmsae.core.foreign_files import kind_of
 from plmsae.core.json_files import read_json
 from plmsae.sae.architecture import ARCHITECTURES
 from plmsae.sae.config import SaeConfig
@@ -142,6 +143,10 @@ def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Te
                     )
             return {name: handle.get_tensor(name).float() for name in shapes}
     except (SafetensorError, OSError) as error:
+        with path.open("rb") as handle:
+            kind = kind_of(handle.read(512))
+        if kind is not None:
+            raise InputError(f"this is {kind.name}", where=path, hint=kind.hint) from None
         raise InputError("not a safetensors file", where=path, hint=str(error)) from error
 
 

@@ -11,6 +11,7 @@ from plmsae.concepts.calling.calibration import meets
 from plmsae.concepts.calling.callers import Caller
 from plmsae.core.errors import InputError
 from plmsae.scoring.encoding import Encoded, ModelBundle
+from plmsae.scoring.hierarchy import implied_concepts, keep_most_specific
 from plmsae.scoring.merge import merge_calls
 from plmsae.scoring.schema import ANNOTATIONS, FEATURES, PROTEINS, empty_frame
 
@@ -33,7 +34,8 @@ class Annotator:
         What concepts must meet to be called (`calibration.meets`); 0 calls all
         whose precision was measured, unless the annotator abstained at 0 itself.
     unmeasured : bool
-        Call concepts whose precision was never measured, and those that abstain, too.
+        Call concepts whose precision was never measured, and those that abstain, too; then calls of
+        a class stand beside those of its members, as nobody has said which of them may speak.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Annotator:
         self.d_sae = bundle.meta.d_sae
         self.model_uri = model_uri
         self.max_activation_F = _scale(features, self.d_sae)
+        self._most_specific = not unmeasured
         self._caller = Caller(concepts, bundle.callers, self.max_activation_F)
         self._precision = self._caller.rows.select(
             "concept",
@@ -74,8 +77,11 @@ class Annotator:
         calls = calls.join(self._precision, on=["concept", "latent"], how="left")
         merged = self._named(merge_calls(calls)).sort("protein", "start", "end", "concept")
         names = pl.Series([protein.accession for protein in encoded.proteins], dtype=pl.String)
-        return merged.select(
-            accession=names.gather(merged["protein"]),
+        rows = merged.with_columns(accession=names.gather(merged["protein"]))
+        if self._most_specific:
+            rows = keep_most_specific(rows)
+        return rows.select(
+            accession="accession",
             start=pl.col("start").cast(pl.Int32),
             end=pl.col("end").cast(pl.Int32),
             concept="concept",
@@ -84,6 +90,7 @@ class Annotator:
             precision_low="precision_low",
             probability="probability",
             latents="latents",
+            implied=implied_concepts(),
             model_uri=pl.lit(self.model_uri),
         )
 

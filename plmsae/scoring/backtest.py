@@ -13,6 +13,7 @@ import polars as pl
 
 from plmsae.concepts.labels.label_holdout import class_of, hide_labels
 from plmsae.scoring.folder import ScoreFolder
+from plmsae.scoring.hierarchy import keep_most_specific
 from plmsae.scoring.overlap import overlaps
 from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
 from plmsae.scoring.schema import ANNOTATIONS, empty_frame
@@ -60,7 +61,8 @@ def backtest(
         concept of the model, if a label of it was hidden or proposed. Precision
         intervals count homology clusters.
     """
-    rows = labels.select("accession", "start", "end", "concept")
+    kind = [name for name in ("kind",) if name in labels.columns]
+    rows = labels.select("accession", "start", "end", "concept", *kind)
     # Whole classes, so that no label the model does not know gives away one that it does.
     classes = concepts.select(class_of(pl.col("concept")).unique().alias("class"))["class"]
     ours = class_of(pl.col("concept")).is_in(classes.implode())
@@ -78,6 +80,7 @@ def backtest(
         proposals = proposal_precision(calls, concepts, hide_share).filter(
             is_trusted(min_precision)
         )
+        proposals = keep_most_specific(proposals)
         table = check_against_truth(proposals, rows, kept, clusters=clusters)
         table = table.join(concepts.select("concept").unique(), on="concept", how="semi")
         found.append(table.select(pl.lit(hiding).alias("hiding"), pl.all()).sort("concept"))

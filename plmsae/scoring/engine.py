@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Protocol
 
 from plmsae.core.atomic import write_json
-from plmsae.core.errors import InputError, PlmsaeError
+from plmsae.core.errors import InputError, PlmsaeError, printable
 from plmsae.proteins.reading import read_proteins
+from plmsae.proteins.records import Rejected
+from plmsae.proteins.stream import is_stream
 from plmsae.scoring.annotate import Annotator
 from plmsae.scoring.encoding import ModelBundle, load_encoder
 from plmsae.scoring.executors import local
@@ -88,12 +90,12 @@ def score(
 
     Memory follows `part_residues`, not the number of proteins. A file is parsed before anything is
     scored, to find a broken record before hours are spent, and to know the total; what was read is
-    kept in a temporary folder. Standard input is scored as it comes.
+    kept in a temporary folder. A pipe is scored as it comes.
 
     Parameters
     ----------
     source : str, Path or Spool
-        FASTA or UniProt TSV, plain or compressed; ``-`` for standard input. Or such an input as it
+        FASTA or UniProt TSV, plain or compressed; a pipe, or ``-``. Or such an input as it
         was parsed already; `part_residues` and `strict` are then those it was parsed with.
     bundle : ModelBundle
         The registered model.
@@ -135,8 +137,8 @@ def score(
     Raises
     ------
     InputError
-        If the input or an argument is wrong, the folder belongs to another run or input, or another
-        run is writing it.
+        If the input or an argument is wrong, no record can be used, the folder belongs to
+        another run or input, or another run is writing it.
     """
     if isinstance(source, Spool):
         part_residues, strict = source.part_residues, source.strict
@@ -146,8 +148,10 @@ def score(
     with ExitStack() as stack:
         # Before the folder is made: a bad input leaves nothing behind.
         spool = source if isinstance(source, Spool) else None
-        if spool is None and str(source) != "-":
+        if spool is None and not is_stream(str(source)):
             spool = stack.enter_context(spooled(str(source), part_residues, strict=strict))
+        if spool is not None and not spool.survey.n_proteins:
+            raise _none_usable(spool.survey.n_read, spool.name, next(spool.parts()).rejected[0])
         meta = bundle.meta
         identity = RunIdentity(
             model_uri=model_uri,
@@ -183,10 +187,11 @@ def score(
             expected=None if spool is None else spool.survey,
             on_progress=progress,
         )
-        parts = spool.parts() if spool else cut(read_proteins("-", strict=strict), part_residues)
+        stream = "-" if spool else str(source)
+        parts = spool.parts() if spool else cut(read_proteins(stream, strict=strict), part_residues)
         for part, record in executor(run.left(parts), scorer, run.tell):
             run.take(part, record)
-        return run.finish("-" if spool is None else spool.name)
+        return run.finish(printable(Path(stream).name) if spool is None else spool.name)
 
 
 def check_arguments(
@@ -257,6 +262,10 @@ class _Run:
         self._folder.refuse_parts_after(len(self._records))
         found = self._tally.survey()
         records = [self._records[index] for index in sorted(self._records)]
+        if found.n_read and not any(record.n_scored for record in records):
+            first = Rejected(**self._folder.read("rejected", 0).row(0, named=True))
+            self._folder.clear()
+            raise _none_usable(found.n_read, name, first)
         manifest = Manifest(
             identity=self._identity.to_dict(),
             input=name,
@@ -266,6 +275,7 @@ class _Run:
             n_rejected=sum(record.n_rejected for record in records),
             n_residues=sum(record.n_residues for record in records),
             n_annotations=sum(record.n_annotations for record in records),
+            n_implied=sum(record.n_implied for record in records),
             n_features=sum(record.n_features or 0 for record in records)
             if self._identity.write_features
             else None,
@@ -326,3 +336,11 @@ def _outputs_sha256(records: list[PartRecord]) -> str:
         for name in sorted(record.files):
             digest.update(f"{name} {record.files[name]}\n".encode())
     return digest.hexdigest()
+
+
+def _none_usable(n_read: int, name: str, first: Rejected) -> InputError:
+    """Return the error for an input of which every record was rejected."""
+    return InputError(
+        f"no record can be used, of {n_read:,}; the first: {first.reason} ({first.where})",
+        where=name,
+    )

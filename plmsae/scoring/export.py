@@ -5,6 +5,7 @@ All stream part by part in input order, and a file appears whole or not at all.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +24,7 @@ def export(out_dir: str | Path, format: str, target: str | Path) -> int:
     out_dir : str or Path
         A folder that `plmsae.scoring.engine.score` completed.
     format : str
-        Name of a module of `scoring.exporters`: ``gff3``, ``jsonl``, ``tsv``.
+        Name of a module of `scoring.exporters`: ``gff3``, ``jsonl``, ``tsv``, ``uniprot``.
     target : str or Path
         The file; ``-`` for standard output.
 
@@ -42,7 +43,7 @@ def export(out_dir: str | Path, format: str, target: str | Path) -> int:
     folder.manifest()
     lines = exporter.lines(folder)
     if str(target) == "-":
-        return _write(sys.stdout, lines)
+        return _write_to_stdout(lines)
     with (
         atomic_path(Path(target)) as temporary,
         temporary.open("w", encoding="utf-8", newline="\n") as handle,
@@ -56,3 +57,16 @@ def _write(handle: IO[str], lines: Iterable[tuple[str, int]]) -> int:
         handle.write(text)
         total += count
     return total
+
+
+def _write_to_stdout(lines: Iterable[tuple[str, int]]) -> int:
+    """Write UTF-8 whatever the locale says: the accessions of a file are no matter of it."""
+    sys.stdout.flush()
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:  # replaced by something that takes text
+        return _write(sys.stdout, lines)
+    handle = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
+    try:
+        return _write(handle, lines)
+    finally:
+        handle.detach()  # flushes, and leaves the stream open for whatever is printed next

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from plmsae.core.errors import InputError
@@ -52,10 +51,11 @@ def format_of(target: str) -> str:
     InputError
         If it stands for none.
     """
-    ending = Path(target).suffix.lower()
-    for name, exporter in EXPORTERS.items():
-        if ending in exporter.suffixes:
-            return name
+    endings = {suffix: name for name, one in EXPORTERS.items() for suffix in one.suffixes}
+    # The longest first: ``.uniprot.tsv`` also ends in ``.tsv``.
+    for ending in sorted(endings, key=len, reverse=True):
+        if target.lower().endswith(ending):
+            return endings[ending]
     hint = f"give --format {'|'.join(EXPORTERS)}"
     raise InputError("cannot tell the format", where=target, hint=hint)
 

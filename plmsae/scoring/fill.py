@@ -14,16 +14,17 @@ from plmsae.concepts.calling.callers import can_call, with_caller
 from plmsae.concepts.labels.missing_labels import MISSING_SHARE, check_missing_share
 from plmsae.concepts.labels.names import names_of_ids
 from plmsae.core.atomic import atomic_path
-from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology
+from plmsae.proteins.stream import need_file, source_name
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
 from plmsae.scoring.engine import OnProgress, score
 from plmsae.scoring.folder import ScoreFolder
-from plmsae.scoring.known import check_ontology, known_labels
+from plmsae.scoring.hierarchy import keep_most_specific
+from plmsae.scoring.known import check_feature_columns, check_ontology, known_labels
 from plmsae.scoring.manifest import Manifest
-from plmsae.scoring.overlap import overlaps
 from plmsae.scoring.part_scoring import EncoderSource
+from plmsae.scoring.place_matching import right_calls
 from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
 from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame, write_table
 from plmsae.scoring.similar import Witnesses
@@ -38,7 +39,7 @@ UNMEASURED = "its precision was never measured"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillResult:
-    """What a fill run found; every call of the model is in exactly one of the last three counts."""
+    """What a fill run found; every call of the model is in exactly one of four counts."""
 
     path: Path
     """The output folder: ``proposals/``, ``proposals.tsv``, ``abstained.parquet``, ``scores/``."""
@@ -54,6 +55,8 @@ class FillResult:
     """Calls where the table has a label of that concept, of its class, or of a member of it."""
     n_withheld: int
     """Other calls of concepts that abstain."""
+    n_implied: int
+    """Calls of a class that a proposal of a member of it implies."""
     n_proposed: int
     """Rows of ``proposals/``."""
     min_precision: float
@@ -101,8 +104,9 @@ def fill(
     A call is proposed if its concept's precision was measured (and is high enough), and the table
     has no label there of the same concept, of its class (``Domain`` for ``Domain: SH3``) or of a
     member of it. As every label also stands for its class, ``Domain: SH3`` is not proposed where
-    the table has ``Domain: PH``: that would be a doubt and not a gap. Ranked by precision, then by
-    score.
+    the table has ``Domain: PH``: that would be a doubt and not a gap. What is proposed as
+    ``Domain: SH3`` is not proposed as ``Domain`` too, which is in its column ``implied``. Ranked by
+    precision, then by score.
 
     The precision of a proposal is that of its concept's calls *where the table is silent*
     (`labels.missing_labels`): less than that of calls in general, most of which confirm what the
@@ -134,18 +138,19 @@ def fill(
     Raises
     ------
     InputError
-        If the table or an argument is wrong.
+        If the table or an argument is wrong, or the table has no feature column for a model of
+        residues.
     """
     from plmsae.proteins.uniprot import read_table
 
-    if str(table_path) == "-":
-        raise InputError("fill reads its table twice and needs a file", value="-")
+    need_file(table_path, why="fill reads its table twice")
     check_missing_share(missing_share)
     check_ontology(bundle, ontology)
     if min_precision is None:
         min_precision = bundle.meta.min_precision
     out = Path(out)
     table = read_table(Path(table_path))
+    check_feature_columns(table, bundle, where=source_name(table_path))
     labels = known_labels(table, bundle.meta.unit, ontology)
     manifest = score(
         table_path if records is None else records,
@@ -171,7 +176,8 @@ def fill(
     new = pl.concat([empty_frame(ANNOTATIONS), *lacking])
     new = proposal_precision(new, bundle.concepts, missing_share, missing_shares)
     trusted = is_trusted(min_precision)
-    proposals = _proposals(new.filter(trusted), sequences, witnesses, names_of_ids(bundle.concepts))
+    specific = keep_most_specific(new.filter(trusted))
+    proposals = _proposals(specific, sequences, witnesses, names_of_ids(bundle.concepts))
     withheld = new.filter(~trusted)
     write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
     _write_tsv(out / "proposals.tsv", proposals)
@@ -188,6 +194,7 @@ def fill(
         n_calls=manifest.n_annotations,
         n_known=manifest.n_annotations - new.height,
         n_withheld=withheld.height,
+        n_implied=new.height - withheld.height - specific.height,
         n_proposed=proposals.height,
         min_precision=min_precision,
     )
@@ -198,7 +205,7 @@ def _calls_the_table_lacks(
 ) -> pl.DataFrame:
     """Return the calls of one part that repeat no label; those that confirm one are witnesses."""
     here = labels.join(calls.select("accession").unique(), on="accession", how="semi")
-    confirmed = calls.filter(overlaps(calls, here, relation="covers"))
+    confirmed = calls.filter(right_calls(calls, here))
     columns = ("concept", "latents", "accession", "score")
     for concept, latents, accession, value in confirmed.select(columns).iter_rows():
         witnesses.add(concept, latents, accession, value)
@@ -295,6 +302,7 @@ def _abstained(
 
 def _write_tsv(target: Path, proposals: pl.DataFrame) -> None:
     lists = [
+        pl.col("implied").list.join(";"),
         pl.col("latents").cast(pl.List(pl.String)).list.join(";"),
         pl.col("evidence").list.join(";"),
     ]

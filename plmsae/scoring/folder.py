@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmsae.core.atomic import write_json
-from plmsae.core.errors import InputError, NotFoundError
+from plmsae.core.errors import InputError, NotFoundError, printable
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
@@ -51,6 +51,8 @@ class PartRecord:
     """Residues scored."""
     n_annotations: int
     """Rows in ``annotations/``."""
+    n_implied: int
+    """Classes that these rows imply."""
     n_features: int | None
     """Rows in ``features/``; None where it is not written."""
     files: Mapping[str, str]
@@ -123,6 +125,10 @@ class ScoreFolder:
 
     def check(self) -> None:
         """Raise `InputError` if this is a file, or a folder that holds something else."""
+        if printable(str(self.root)) != str(self.root):
+            raise InputError(
+                "the name of an output folder must be UTF-8", where=self.root, hint="name another"
+            )
         if self.root.exists() and not self.root.is_dir():
             raise InputError("is a file, not a folder", where=self.root)
         if self.root.exists():
@@ -139,7 +145,7 @@ class ScoreFolder:
         self._refuse_strangers()
         self._sweep()
         if not resume:
-            self._start_over()
+            self.clear()
         run_path = self.root / _PARTS / _RUN
         if run_path.exists():
             self._same_run(run_path, identity)
@@ -226,6 +232,14 @@ class ScoreFolder:
             finally:
                 handle.truncate(0)  # the file stays: unlinking a held lock would let two in
 
+    def clear(self) -> None:
+        """Remove all that a run wrote; call it under the lock."""
+        # The manifest goes first: what is left after a kill must not look complete. run.json goes
+        # last but for the parts it vouches for, so that what is left can be started over again.
+        self.manifest_path.unlink(missing_ok=True)
+        for path in sorted(self._files(), key=lambda path: path.name == _RUN):
+            path.unlink()
+
     # Private.
 
     def _files(self) -> Iterator[Path]:
@@ -262,13 +276,6 @@ class ScoreFolder:
                     where=self.root,
                     hint="name another folder, or start over",
                 )
-
-    def _start_over(self) -> None:
-        # The manifest goes first: what is left after a kill must not look complete. run.json goes
-        # last but for the parts it vouches for, so that what is left can be started over again.
-        self.manifest_path.unlink(missing_ok=True)
-        for path in sorted(self._files(), key=lambda path: path.name == _RUN):
-            path.unlink()
 
     def _sweep(self) -> None:
         """Remove temporary files that a killed run left."""

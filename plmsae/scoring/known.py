@@ -10,7 +10,9 @@ from plmsae.concepts.labels.label_table import LABEL_SCHEMA, labels_from_uniprot
 from plmsae.concepts.labels.protein_terms import GO_SPACES, list_terms, listed_go
 from plmsae.core.errors import InputError
 from plmsae.proteins.ontology import Ontology
+from plmsae.proteins.uniprot import FEATURE_COLUMNS, feature_columns
 from plmsae.scoring.encoding import ModelBundle
+from plmsae.scoring.uniprot_names import known_column, split_concept
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +71,49 @@ def known_labels(
         .cast(LABEL_SCHEMA)
         .sort("accession", "start", "end", "concept")
     )
+
+
+def check_feature_columns(table: pl.DataFrame, bundle: ModelBundle, *, where: str) -> None:
+    """Refuse a table without feature columns, and name those that the model's concepts lack.
+
+    A label that a table has no column for is not known to be there, so every call of it would be
+    proposed as new.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        As `plmsae.proteins.uniprot.read_table` gives it.
+    bundle : ModelBundle
+        The model; one of whole proteins needs no features.
+    where : str
+        Names the table in messages.
+
+    Raises
+    ------
+    InputError
+        If the model is of residues and the table has no feature column.
+    """
+    if bundle.meta.unit != "residue":
+        return
+    found = feature_columns(table)
+    if not found:
+        raise InputError(
+            "the table has no feature columns, so nothing says which labels are known",
+            where=where,
+            hint="add Active site, Binding site, … under Customize columns of the UniProt website; "
+            "plmsae score annotates proteins without known labels",
+        )
+    classes = {split_concept(concept)[0] for concept in bundle.concepts["concept"].to_list()}
+    needed = {column for name in classes if (column := known_column(name)) is not None}
+    lacking = [column for column in FEATURE_COLUMNS if column in needed.difference(found)]
+    if lacking:
+        _log.warning(
+            "%s has the feature columns %s; without %s, which the model calls too, all calls of "
+            "these are proposed as new",
+            where,
+            ", ".join(found),
+            ", ".join(lacking),
+        )
 
 
 def check_ontology(bundle: ModelBundle, ontology: Ontology | None) -> None:

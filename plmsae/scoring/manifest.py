@@ -90,6 +90,8 @@ class Manifest:
     """Residues scored."""
     n_annotations: int
     """Rows of ``annotations/``."""
+    n_implied: int
+    """Classes that these rows imply beside their own concept (``implied``), over all rows."""
     n_features: int | None
     """Rows of ``features/``; None where it is not written."""
     n_parts: int

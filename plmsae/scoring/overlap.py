@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 
-Relation = Literal["related", "is_a", "covers"]
+Relation = Literal["related", "is_a", "covers", "same"]
 
 _PLACE = ["accession", "start", "end", "concept"]
 
@@ -21,9 +21,9 @@ def overlaps(rows: pl.DataFrame, others: pl.DataFrame, *, relation: Relation) ->
     rows, others : DataFrame
         Each with accession, start, end (1-based inclusive), concept; a label table, annotations or
         proposals.
-    relation : {"related", "is_a", "covers"}
+    relation : {"related", "is_a", "covers", "same"}
         How the concepts must stand to each other. ``is_a``: the row's is the other's or a member of
-        its class. ``covers``: the other way round. ``related``: either.
+        its class. ``covers``: the other way round. ``related``: either. ``same``: equal.
 
     Returns
     -------
@@ -33,7 +33,9 @@ def overlaps(rows: pl.DataFrame, others: pl.DataFrame, *, relation: Relation) ->
     mine, theirs = pl.col("concept"), pl.col("concept_other")
     is_a = (mine == theirs) | mine.str.starts_with(theirs + ": ")
     covers = (mine == theirs) | theirs.str.starts_with(mine + ": ")
-    fits = {"is_a": is_a, "covers": covers, "related": is_a | covers}[relation]
+    fits = {
+        "is_a": is_a, "covers": covers, "related": is_a | covers, "same": mine == theirs,
+    }[relation]  # fmt: skip
     # Concepts that fit are of one class, so that only those of one class need to meet: a protein
     # may have hundreds of calls and dozens of terms.
     of_class = mine.str.split_exact(": ", 1).struct.field("field_0").alias("class")

@@ -102,6 +102,7 @@ def score_part(
         n_rejected=len(rejected),
         n_residues=sum(len(protein.sequence) for protein in encoded.proteins),
         n_annotations=len(annotations),
+        n_implied=int(annotations["implied"].list.len().sum()),
         n_features=len(tables["features"]) if "features" in tables else None,
         files=files,
     )

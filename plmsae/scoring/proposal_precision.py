@@ -20,8 +20,9 @@ def proposal_precision(
 ) -> pl.DataFrame:
     """Replace the precision of calls in general by that of calls where the table is silent.
 
-    Only two numbers are needed that every bundle has, the precision of calls and its interval; so
-    models registered before this existed promise as honestly.
+    Needed are the precision of calls and its interval, which every bundle has, and the share of
+    calls that touch a label; without that, no wrong call is taken to touch one, which promises
+    less.
 
     Parameters
     ----------
@@ -46,20 +47,31 @@ def proposal_precision(
     measured = concepts.select(
         "concept",
         bar=highest_bar(concepts),
+        touching=_wrong_that_touch(concepts),
         precision=pl.col("call_precision").cast(pl.Float64).fill_nan(None),
         precision_low=pl.col("call_precision_low").cast(pl.Float64).fill_nan(None),
         precision_high=pl.col("call_precision_high").cast(pl.Float64).fill_nan(None),
     ).unique(_KEY, keep="first", maintain_order=True)
     joined = calls.join(measured, on=_KEY, how="left", maintain_order="left")
+    touching = pl.col("touching").fill_null(0.0)
     ends = ("precision", "precision_low", "precision_high", "bar")
     share = share_by_concept(missing_share, missing_shares)
     own = pl.col("probability").cast(pl.Float64)
-    single = [silent_precision(own, share).cast(pl.Float32).alias("probability")]
+    single = [silent_precision(own, share, touching).cast(pl.Float32).alias("probability")]
     return joined.with_columns(
         pl.col("precision").alias("call_precision"),
-        *(silent_precision(pl.col(name), share).alias(name) for name in ends),
+        *(silent_precision(pl.col(name), share, touching).alias(name) for name in ends),
         *(single if "probability" in calls.columns else []),
-    )
+    ).drop("touching")
+
+
+def _wrong_that_touch(concepts: pl.DataFrame) -> pl.Expr:
+    """Return the share of each concept's wrong calls that touch a label; null where unknown."""
+    if "call_precision_touch" not in concepts.columns:
+        return pl.lit(None, pl.Float64)
+    right = pl.col("call_precision").cast(pl.Float64).fill_nan(None)
+    touch = pl.col("call_precision_touch").cast(pl.Float64).fill_nan(None)
+    return pl.when(right < 1).then(((touch - right) / (1 - right)).clip(0, 1))
 
 
 def is_trusted(min_precision: float) -> pl.Expr:

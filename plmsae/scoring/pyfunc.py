@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("accession", "start", "end", "concept", "score", "precision", "precision_low"),
-    *("probability", "latents"),
+    *("probability", "latents", "implied"),
 )
 """Columns of what `PyfuncModel.predict` returns."""
 

@@ -17,7 +17,7 @@ from plmsae.core.atomic import atomic_path
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the output contract; a folder of another version is refused."""
 
 
@@ -36,6 +36,8 @@ ANNOTATIONS = pa.schema(
         pa.field("precision_low", pa.float64()),  # lower end of its 95 % Wilson interval
         pa.field("probability", pa.float32()),  # that this call is right; null: not calibrated
         _required("latents", pa.list_(_required("element", pa.int32()))),
+        # Classes that the concept is a member of (Domain for Domain: SH3), not called beside it.
+        _required("implied", pa.list_(_required("element", pa.string()))),
         _required("model_uri", pa.string()),
     ]
 )
@@ -74,6 +76,7 @@ PROPOSALS = pa.schema(
         _required("call_precision", pa.float64()),  # of calls in general, most of them known labels
         pa.field("probability", pa.float32()),  # that this one is right, where the table is silent
         ANNOTATIONS.field("latents"),
+        ANNOTATIONS.field("implied"),
         _required("sequence_stretch", pa.string()),  # residues start..end
         # Proteins that fire the same latent on a label of the concept, most similar first.
         _required("evidence", pa.list_(_required("element", pa.string()))),

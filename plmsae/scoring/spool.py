@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from plmsae.core.errors import printable
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Protein, Rejected
 from plmsae.scoring.parts import InputTally, Part, Survey, cut
@@ -105,7 +106,7 @@ def spooled(source: str | Path, part_residues: int, *, strict: bool = False) -> 
                     rows = [_row(r) for r in part.rejected]
                     rejected.write_table(pa.Table.from_pylist(rows, _REJECTED))
         yield Spool(
-            name=Path(source).name,
+            name=printable(Path(source).name),
             part_residues=part_residues,
             strict=strict,
             proteins=files[0],

@@ -9,7 +9,7 @@ import polars as pl
 
 from plmsae.concepts.calling.calibration import call_precision
 from plmsae.concepts.labels.residue_labels import ids_of
-from plmsae.scoring.overlap import overlaps
+from plmsae.scoring.place_matching import found_by, right_calls
 
 _PLACE = ["accession", "start", "end", "concept"]
 _COUNTS = ["hidden", "recovered", "proposed", "correct"]
@@ -24,9 +24,9 @@ def check_against_truth(
 ) -> pl.DataFrame:
     """Compare proposals with the labels that the table they were made from did not have.
 
-    A hidden label is recovered when a proposal of its concept, or of a member of its class,
-    overlaps it. A proposal is correct when it overlaps a label of the truth, hidden or known, of
-    its concept or of a member of its class.
+    The rule is that of `concepts.calling.matching`: a hidden label is recovered when a proposal of
+    its concept, or of a member of its class, matches it; a proposal is correct when it matches a
+    label of the truth, hidden or known, of its concept or of a member of its class.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def check_against_truth(
         As `plmsae.scoring.fill.FillResult.proposals` returns them; ``precision`` and
         ``precision_low`` are what is promised.
     truth_labels : DataFrame
-        All labels: accession, start, end, concept.
+        All labels: accession, start, end, concept and, if there, kind; without it all are spans.
     known_labels : DataFrame
         Those the table had.
     clusters : mapping of str to int, optional
@@ -48,10 +48,11 @@ def check_against_truth(
         ``promised``, ``promised_low`` (means over the proposals), by concept; null where nothing
         was proposed.
     """
-    truth = truth_labels.select(_PLACE).unique()
+    columns = [*_PLACE, *(["kind"] if "kind" in truth_labels.columns else [])]
+    truth = truth_labels.select(columns).unique(_PLACE, maintain_order=True)
     hidden = truth.join(known_labels.select(_PLACE), on=_PLACE, how="anti")
-    hidden = hidden.with_columns(recovered=overlaps(hidden, proposals, relation="covers"))
-    made = proposals.with_columns(correct=overlaps(proposals, truth, relation="covers"))
+    hidden = hidden.with_columns(recovered=found_by(hidden, proposals))
+    made = proposals.with_columns(correct=right_calls(proposals, truth))
     by_label = hidden.group_by("concept").agg(
         hidden=pl.len().cast(pl.Int64), recovered=pl.col("recovered").sum().cast(pl.Int64)
     )

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from plmsae.core.errors import printable
+
 _BAD_NAME = re.compile(r"[^A-Za-z0-9_./ :-]")
 
 
@@ -24,7 +26,7 @@ def flatten_params(config: Any, *, prefix: str = "") -> dict[str, str]:
     ----------
     config : dataclass, mapping or value
         Dataclasses and mappings nest with a dot (``sae.k``); lists are written as JSON, paths and
-        the rest with `str`.
+        the rest with `str`, bytes that are not UTF-8 as by `plmsae.core.errors.printable`.
     prefix : str, optional
         Put before every name.
 
@@ -44,5 +46,5 @@ def flatten_params(config: Any, *, prefix: str = "") -> dict[str, str]:
     name = clean_name(prefix)
     if isinstance(config, list | tuple | set | frozenset):
         items = sorted(config, key=str) if isinstance(config, set | frozenset) else config
-        return {name: json.dumps(list(items), default=str, ensure_ascii=False)}
-    return {name: str(config)}
+        return {name: printable(json.dumps(list(items), default=str, ensure_ascii=False))}
+    return {name: printable(str(config))}

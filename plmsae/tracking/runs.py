@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, printable
 from plmsae.tracking.environment import system_facts
 from plmsae.tracking.metric_buffer import MetricBuffer, Point
 from plmsae.tracking.params import clean_name, flatten_params
@@ -100,7 +100,7 @@ class Run:
         from mlflow.entities import RunTag
 
         with mlflow_errors(self.tracking_uri):
-            entries = [RunTag(name, str(value)[:5000]) for name, value in tags.items()]
+            entries = [RunTag(name, printable(str(value))[:5000]) for name, value in tags.items()]
             self._store.log_batch(self.run_id, tags=entries)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
@@ -114,7 +114,7 @@ class Run:
     def log_text(self, text: str, name: str) -> None:
         """Store `text` as the artifact `name`."""
         with mlflow_errors(self.tracking_uri):
-            self._store.log_text(self.run_id, text, name)
+            self._store.log_text(self.run_id, printable(text), name)
 
     def close(self) -> None:
         """Write what waits and stop the writing thread. `start_run` does it."""
@@ -176,6 +176,7 @@ def start_run(
         If MLflow cannot be reached or refuses.
     """
     mlflow = import_mlflow()
+    run_name = None if run_name is None else printable(run_name)
     uri = _resolve_uri(tracking_uri)
     store = client(uri)
     with _global_uri(mlflow, uri), _sigterm_ends_the_run():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,21 @@ _NOISY = (
     "mlflow.store.model_registry.abstract_store",
 )
 _ready: set[str] = set()
+# What a message of MLflow's holds → what to do about it.
+_ADVICE = (
+    ("out-of-date database schema", "back the database up, then run: mlflow db upgrade URI"),
+    ("readonly database", "make the file and its folder writable, or give another --tracking-uri"),
+    ("unable to open database file", "is the path right, and the folder there?"),
+    ("database is locked", "another program is writing it: wait, or stop that one"),
+)
+# Module that a driver is imported as → package that brings it.
+_PACKAGES = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+    "azure": "azure-storage-blob",
+    "google": "google-cloud-storage",
+}
 
 
 def import_mlflow() -> Any:
@@ -55,7 +71,9 @@ def tracking_uri(given: str | None = None) -> str:
         What the user asked for. Without it ``MLFLOW_TRACKING_URI`` counts, and without that an
         SQLite file ``mlflow.db`` in the working folder.
     """
-    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{DEFAULT_DATABASE}"
+    # A line end or a blank comes along from a file or a shell; as a name it makes another database.
+    asked = (given or "").strip() or os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    uri = asked or f"{_SQLITE}{DEFAULT_DATABASE}"
     path = sqlite_path(uri)
     return uri if path is None else f"{_SQLITE}{path}"
 
@@ -83,6 +101,7 @@ def client(uri: str | None = None) -> MlflowClient:
     """
     mlflow = import_mlflow()
     resolved = tracking_uri(uri)
+    _check_writable(sqlite_path(resolved))
     with mlflow_errors(resolved):
         if resolved in _ready:
             return mlflow.MlflowClient(resolved, resolved)  # type: ignore[no-any-return]
@@ -93,6 +112,23 @@ def client(uri: str | None = None) -> MlflowClient:
             made.search_registered_models(max_results=1)
     _ready.add(resolved)
     return made
+
+
+def _check_writable(path: Path | None) -> None:
+    """Refuse at once to create an SQLite file where nothing can be: MLflow tries for minutes."""
+    if path is None or path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"MLflow's database cannot be made here ({error.strerror})",
+            where=path,
+            hint="work in a folder that can be written, or give --tracking-uri sqlite:////FOLDER/"
+            "mlflow.db (or MLFLOW_TRACKING_URI)",
+        ) from error
 
 
 @contextmanager
@@ -122,7 +158,6 @@ def _creation_lock(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -142,13 +177,29 @@ def mlflow_errors(uri: str, *, what: str = "MLflow refused") -> Iterator[None]:
     # The network's exceptions (requests) are OSErrors.
     except (MlflowException, SQLAlchemyError, OSError) as error:
         _LOG.debug("MLflow error", exc_info=True)
-        line = redact(str(error).strip().split("\n")[0][:300])
-        hint = None
-        if "out-of-date database schema" in line:
-            hint = "back the database up, then run: mlflow db upgrade URI"
-        elif "://" in uri and not uri.startswith(_SQLITE) and "API request" in line:
+        line = _shortened(redact(str(error).strip().split("\n")[0]))
+        hint = next((advice for sign, advice in _ADVICE if sign in line), None)
+        if hint is None and "://" in uri and not uri.startswith(_SQLITE) and "API request" in line:
             hint = "is the server up, and MLFLOW_TRACKING_URI right?"
         raise InputError(f"{what}: {line}", where=redact(uri), hint=hint) from error
+    # A database driver, or a client of a cloud's storage, that MLflow imports when it is needed.
+    except ImportError as error:
+        if error.name is None or error.name.split(".")[0] == "plmsae":
+            raise
+        package = _PACKAGES.get(error.name, error.name)
+        raise InputError(
+            f"this store needs the Python package {error.name}, which is not installed",
+            where=redact(uri),
+            hint=f"pip install {package!r}" if "[" in package else f"pip install {package}",
+        ) from error
+
+
+def _shortened(line: str, limit: int = 300) -> str:
+    """Return `line`, or as many whole words of it as `limit` characters hold."""
+    if len(line) <= limit:
+        return line
+    words = line[:limit].rpartition(" ")[0] or line[:limit]
+    return f"{words} …"
 
 
 def experiment_id(store: MlflowClient, name: str | None = None) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.scoring.input_gate import checked_input, quality_folder
+from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
 from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -28,6 +29,7 @@ class FillOutcome:
     n_calls: int
     n_known: int
     n_withheld: int
+    n_implied: int
     n_proposed: int
     min_precision: float
     missing_share: float
@@ -49,6 +51,7 @@ class FillOutcome:
             "n_calls": self.n_calls,
             "n_known": self.n_known,
             "n_withheld": self.n_withheld,
+            "n_implied": self.n_implied,
             "n_proposed": self.n_proposed,
             "min_precision": self.min_precision,
             "missing_share": self.missing_share,
@@ -64,6 +67,8 @@ class FillOutcome:
             f"{self.n_proposed:,} labels proposed; of {self.n_calls:,} calls {self.n_known:,} were "
             f"known and {self.n_withheld:,} are of concepts that abstain",
         ]
+        if self.n_implied:
+            lines.append(f"{self.n_implied:,} calls of a class are implied by a member's proposal")
         lines += abstained_lines(
             self.abstained, min_precision=self.min_precision, missing_share=self.missing_share
         )
@@ -163,6 +168,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
 
     # Before hours are spent.
     check_missing_share(request.missing_share)
+    need_file(request.table, why="fill reads its table twice")
+    refuse_working_folder(request.out)
     check_arguments(request.out / "scores", min_precision=request.min_precision)
     check_device(request.device)
     if request.backtest:
@@ -173,7 +180,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     check_ontology(bundle, ontology)
     with start_run(
         experiment="plmsae-fill",
-        run_name=f"fill {Path(request.table).name}",
+        run_name=f"fill {PurePath(source_name(request.table)).name}",
         params={
             "table": request.table,
             "model": uri,
@@ -248,6 +255,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         n_calls=result.n_calls,
         n_known=result.n_known,
         n_withheld=result.n_withheld,
+        n_implied=result.n_implied,
         n_proposed=result.n_proposed,
         min_precision=result.min_precision,
         missing_share=request.missing_share,

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ImportRequest
+from plmsae.workflows.training.import_checks import check_fit, check_names
 from plmsae.workflows.training.outcome import write_unevaluated_bundle
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
     facts = plm_facts(request.plm, revision=request.plm_revision, network=folder is None)
     facts.check_layer(request.layer)
     sae, origin = _read(request, folder, progress)
-    _check_fit(sae, origin, request, facts)
+    check_fit(sae, origin, request, facts)
     with start_run(
         experiment="plmsae-import",
         run_name=f"import {origin['called']}",
@@ -157,15 +157,17 @@ def _read(
 
     fetched: dict[str, str] = {}
     convention: Any = request.convention
+    arch: Any = request.arch
     if folder is None:
         with progress.task(f"fetching InterPLM's SAE of {request.plm}, layer {request.layer}"):
             folder, fetched = fetch_interplm(plm_slug(request.plm), request.layer)
     else:
-        _check_folder_name(folder, request.layer)
+        check_names(folder, request)
     sae, origin = import_sae(
         folder,
         format="interplm" if request.source == "interplm" else request.format,
         k=request.k,
+        arch=arch,
         layer=request.layer,
         norm_factor=request.norm_factor,
         convention=convention,
@@ -177,70 +179,6 @@ def _read(
         where = f"{origin['format']} {origin['file']}, SHA-256 {origin['sha256'][:12]}"
     origin["called"] = where if request.name is None else f"{request.name} ({where})"
     return sae, origin
-
-
-def _check_folder_name(folder: Path, layer: int) -> None:
-    """Refuse ``layer_5`` (or a file in it) as layer 4."""
-    for part in (folder, folder.parent) if folder.is_file() else (folder,):
-        named = re.fullmatch(r"layer_(\d+)", part.resolve().name)
-        if named and int(named[1]) != layer:
-            raise InputError(
-                f"the folder is called {part.resolve().name}",
-                where="--layer",
-                value=str(layer),
-                hint=f"give --layer {named[1]}",
-            )
-
-
-def _check_fit(
-    sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts: PlmFacts
-) -> None:
-    _check_target(sae, origin, request, facts)
-    if sae.config.d_in != facts.d_model:
-        raise InputError(
-            f"the SAE takes {sae.config.d_in} numbers a residue, {facts.id} gives {facts.d_model}",
-            where=origin["file"],
-            hint="give --plm the one it was trained on",
-        )
-    stored = origin.get("layer")
-    if isinstance(stored, int) and stored != request.layer:
-        raise InputError(
-            f"the file is of layer {stored}",
-            where="--layer",
-            value=str(request.layer),
-            hint=f"give --layer {stored}",
-        )
-
-
-def _check_target(
-    sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts: PlmFacts
-) -> None:
-    """Ask for the layer that a transcoder gives: no file says it by our numbers."""
-    given = request.target_layer
-    if not sae.config.is_transcoder:
-        if given is not None:
-            raise InputError("only a transcoder has one", where="--target-layer", value=str(given))
-        return
-    if given is None:
-        raise InputError(
-            "a transcoder; the file does not say which layer it gives",
-            where=origin["file"],
-            hint="give --target-layer",
-        )
-    facts.check_layer(given, option="--target-layer")
-    if given <= request.layer:
-        raise InputError(
-            f"a transcoder of layer {request.layer} needs a layer above it",
-            where="--target-layer",
-            value=str(given),
-        )
-    if sae.config.d_target != facts.d_model:
-        raise InputError(
-            f"the transcoder gives {sae.config.d_target} numbers a residue, {facts.id} has "
-            f"{facts.d_model}",
-            where=origin["file"],
-            hint="give --plm the one it was trained on",
-        )
 
 
 def _measure(

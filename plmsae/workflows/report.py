@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from plmsae.core.errors import InputError, NotFoundError
+from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import is_table, read_protein_set
@@ -55,6 +56,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
 
     if request.n_features < 1 and not request.latents:
         raise InputError("at least one feature is to be reported", value=str(request.n_features))
+    need_file(request.proteins, why="report reads it twice")
     bundle, uri = resolve_exactly(request.model)
     if bundle.meta.unit != "residue":
         raise InputError(
@@ -116,7 +118,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
                 cache_dir=request.out / "cache",
                 on_done=count,
             )
-        about = {"model": uri, "proteins": Path(request.proteins).name}
+        about = {"model": uri, "proteins": PurePath(source_name(request.proteins)).name}
         pages = render_reports(reports, request.out, about=about)
         for path in pages.values():
             tracked.log_artifact(path, "report")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from plmsae.proteins.stream import source_name
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.scoring.input_gate import checked_input, quality_folder
+from plmsae.workflows.scoring.input_gate import (
+    beside,
+    checked_input,
+    quality_folder,
+    refuse_working_folder,
+)
 from plmsae.workflows.scoring.running import check_device, counts, encoder_on, progress_callback
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -69,12 +75,13 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     """
     from plmsae.scoring.engine import check_arguments, score
 
+    refuse_working_folder(request.out)
     check_arguments(request.out, min_precision=request.min_precision)
     check_device(request.device)
     bundle, uri = resolve_exactly(request.model)
     with start_run(
         experiment="plmsae-score",
-        run_name=f"score {Path(request.proteins).name}",
+        run_name=f"score {PurePath(source_name(request.proteins)).name}",
         params={"proteins": request.proteins, "model": uri, "out": str(request.out)},
     ) as tracked:
         with (
@@ -113,7 +120,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
             from plmsae.scoring.exporter import find_exporter
 
             suffix = find_exporter(request.format).suffixes[0]
-            exported = request.out.with_name(f"{request.out.name}-annotations{suffix}")
+            exported = beside(request.out, f"annotations{suffix}")
             export(request.out, request.format, exported)
     return ScoreOutcome(
         folder=request.out,

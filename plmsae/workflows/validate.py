@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, printable
+from plmsae.proteins.stream import need_file
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.shared.inputs import first_line, gate
+from plmsae.workflows.shared.inputs import gate, has_sequences
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ValidateRequest
 
@@ -49,7 +50,7 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
     with (
         start_run(
             experiment="plmsae-validate",
-            run_name=f"validate {path.name}",
+            run_name=f"validate {printable(path.name)}",
             params={"path": request.path, "kind": kind},
         ) as tracked,
         ExitStack() as stack,
@@ -86,7 +87,8 @@ def _open(path: Path, kind: str, stack: ExitStack) -> tuple[Any, dict[str, Any]]
         context = {"proteins": scores / "proteins", "rejected": scores / "rejected"}
         return path / kind, context
     if kind == "labels":
-        if path.suffix != ".parquet" and "Sequence" in first_line(str(path)).split("\t"):
+        need_file(path, why="what a label table is shows from its first line")
+        if has_sequences(str(path)):
             table = read_table(path)
             return labels_from_uniprot(table), {"proteins": table.select("accession", "length")}
         return read_labels(path), {}

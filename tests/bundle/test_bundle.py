@@ -330,13 +330,30 @@ def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:
         read_bundle(tmp_path / "nowhere")
 
 
+def test_the_precision_of_format_1_is_no_longer_precision(
+    make_bundle: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_bundle().path
+    body = json.loads((path / "model.json").read_text())
+    assert body["schema_version"] == 2
+    (path / "model.json").write_text(json.dumps(body | {"schema_version": 1}))
+    old = read_bundle(path).concepts
+    for name in ("call_precision", "call_precision_low", "call_precision_high"):
+        assert old[name].null_count() == old.height
+    assert old["f1"].to_list() == [0.87, 0.69]
+    assert "no longer what precision means" in caplog.text
+
+
 # --- The model card ---
 
 
 def test_the_card_shows_evidence_with_intervals(make_bundle: Make) -> None:
     card = make_bundle().card
-    assert "| Motif: P-loop | 0 | 0.870 | 0.960 [0.850, 0.990] of 50 calls | 40 | 40 |" in card
-    assert "| Transmembrane | 2 | 0.690 | no calls | 12 | 6 |" in card
+    assert (
+        "| Motif: P-loop | 0 | 0.870 | 0.960 [0.850, 0.990] of 50 calls |  |  |  | 40 | 40 |"
+        in card
+    )
+    assert "| Transmembrane | 2 | 0.690 | no calls |  |  |  | 12 | 6 |" in card
     assert "not recorded" in card
 
 
@@ -353,8 +370,8 @@ def test_the_card_does_not_let_outside_text_become_markup(tmp_path: Path) -> Non
     assert "\n# Heading" not in card
     table = [line for line in card.splitlines() if "alert" in line and line.startswith("|")]
     assert len(table) == 2
-    # The only bars that are not escaped are those of the six columns.
-    assert all(line.replace("\\|", "").count("|") == 7 for line in table)
+    # The only bars that are not escaped are those of the nine columns.
+    assert all(line.replace("\\|", "").count("|") == 10 for line in table)
 
 
 @settings(max_examples=100, deadline=None)

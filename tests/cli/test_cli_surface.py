@@ -35,6 +35,13 @@ SURFACE: dict[str, set[str]] = {
     | {"--n-heads", "--steps", "--tokens-per-step", "--row", "--matrix-lr", "--other-lr"}
     | {"--optimizer", "--mask-share", "--decay-share", "--precision", "--checkpoint-minutes"}
     | {"--max-minutes", "--device", "--seed"},
+    "distil": TRACKED
+    | {"PROTEINS", "--teacher", "--teacher-revision", "--teacher-licence", "--out", "--held-out"}
+    | {"--clusters", "--n-layers", "--d-model", "--n-heads", "--steps", "--forced-steps"}
+    | {"--kl-weight", "--true-weight", "--tokens-per-step", "--row", "--workers", "--matrix-lr"}
+    | {"--other-lr", "--optimizer", "--mask-share", "--clean-share", "--warmup-share"}
+    | {"--decay-share", "--precision", "--measure-minutes", "--checkpoint-minutes"}
+    | {"--max-minutes", "--device", "--seed"},
     "train": TRACKED
     | {"PROTEINS", "--plm", "--plm-revision", "--layers", "--unit", "--recipe", "--d-sae", "--k"}
     | {"--arch", "--n-vectors", "--batch-size", "--lr", "--max-proteins", "--cache"}

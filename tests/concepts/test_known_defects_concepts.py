@@ -90,7 +90,7 @@ def test_report_proteins_have_no_say_in_pairs_thresholds_and_scales(world):
     tuned = ["concept", "latent", "threshold", "select_low"]
     assert one.annotator is not None
     assert two.annotator is not None
-    assert one.annotator.select(tuned).equals(two.annotator.select(tuned))
+    assert one.annotator.frame.select(tuned).equals(two.annotator.frame.select(tuned))
 
 
 def test_a_family_on_both_sides_is_refused_for_residues_and_for_terms(world):
@@ -216,7 +216,7 @@ def test_dead_latents_are_silent_and_never_nan(world):
         a[:, -1] = side == "report"  # dead on the reference set only
     with np.errstate(all="raise"):
         found = evaluate(dead, table, bootstrap=20, min_precision=0.5)
-    for frame in (found.features, found.concepts, found.evidence, found.annotator):
+    for frame in (found.features, found.concepts, found.evidence, found.annotator.frame):
         assert no_nan(frame)
     for row in found.features.rows(named=True)[F:]:
         assert (row["dead"], row["max_activation"]) == (True, 0.0)

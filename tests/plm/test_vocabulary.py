@@ -30,7 +30,8 @@ def test_ids_are_those_that_the_library_tests_for(sequence):
     assert esm2_vocabulary().encode(sequence).tolist() == LIBRARY_TESTS[sequence]
 
 
-@given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=1, max_size=80))
+# Not J: the library joins neighbouring unknown letters, plmsae gives one token per residue.
+@given(st.text("ABCDEFGHIKLMNOPQRSTUVWXYZ", min_size=1, max_size=80))
 def test_any_sequence_gets_the_ids_of_the_librarys_tokenizer(sequence):
     tokenizer = _tokenizer()
     assert esm2_vocabulary().encode(sequence).tolist() == tokenizer(sequence)["input_ids"]

@@ -152,3 +152,28 @@ def test_the_generic_slim_is_read(real_data):
     assert len(ontology) == 140
     assert ontology["GO:0005634"].name == "nucleus"
     assert ontology.ancestors("GO:0000228") >= {"GO:0005634", "GO:0005694"}
+
+
+@pytest.mark.parametrize(
+    "heading", ["[Term] ! a comment", "[ Term ]", "[Term]  ", "[term]", "[Term]!x"]
+)
+def test_a_heading_with_a_comment_still_opens_a_term(tmp_path, heading):
+    ontology = read_obo(obo(tmp_path, f"[Term]\nid: A\n{heading}\nid: B\nis_a: A ! a\n"))
+    assert ontology.ancestors("B") == {"A"}
+
+
+def test_a_heading_that_is_not_closed_is_refused_with_its_line(tmp_path):
+    with pytest.raises(InputError, match=r"line 3: not a heading such as \[Term\]"):
+        read_obo(obo(tmp_path, "[Term]\nid: A\n[Term\nid: B\n"))
+
+
+def test_a_line_that_ends_in_a_backslash_goes_on_in_the_next(tmp_path):
+    text = (
+        "! a comment may end in one \\\n[Term]\nid: A\nname: long \\\nname, \\\nof three\n"
+        'def: "ends in an escaped one \\\\"\n[Term]\nid: B\nis_a: \\\n A\n'
+    )
+    ontology = read_obo(obo(tmp_path, text))
+    assert ontology["A"].name == "long name, of three"
+    assert ontology.ancestors("B") == {"A"}
+    with pytest.raises(InputError, match="line 3: not a 'tag: value' line"):
+        read_obo(obo(tmp_path, "[Term]\nid: A\nno \\\ncolon\n"))

@@ -202,7 +202,6 @@ def test_a_folder_is_refused(tmp_path):
         (b"PK\x03\x04abcdefgh", "zip file"),
         (b"BZh91AY&SYabc", "bzip2 file"),
         (gzip.compress(gzip.compress(FASTA)), "compressed twice"),
-        (b">a\rMKLV\r>b\rMM\r", "CR alone"),
     ],
 )
 def test_what_is_not_proteins_is_refused_with_what_it_is(tmp_path, data, what):

@@ -25,6 +25,7 @@ PROTEINS = pl.DataFrame(
     {"accession": ["P1", "P2"], "length": [100, 50], "sequence": ["MKTAYIAKQR" * 10, "W" * 50]}
 )
 CONCEPTS = ["Domain: SH3", "Active site"]
+SPANS = pl.DataFrame({"concept": CONCEPTS, "kind": ["span", "site"]})
 
 
 def annotations(**changes: list[object]) -> pl.DataFrame:
@@ -56,7 +57,7 @@ def failing(report: ValidationReport) -> set[str]:
 
 
 def test_good_annotations_pass_every_expectation(tmp_path: Path) -> None:
-    report = check("annotations", annotations(), tmp_path, proteins=PROTEINS, concepts=CONCEPTS)
+    report = check("annotations", annotations(), tmp_path, proteins=PROTEINS, concepts=SPANS)
     assert report.success
     assert failing(report) == set()
     assert report.of("unchecked") == ()

@@ -58,6 +58,8 @@ def test_what_was_hidden_comes_back_and_the_promise_is_kept(filled: FillResult) 
     for hiding in HIDINGS:
         rows = {r["concept"]: r for r in table.filter(hiding=hiding).iter_rows(named=True)}
         assert set(rows) == {"Domain", "Domain: W-rich"}  # nothing else was labelled or speaks
+        assert rows["Domain"]["hidden"] == rows["Domain"]["recovered"]
+        assert rows["Domain"]["proposed"] == 0  # its member is proposed, and implies it
         row = rows["Domain: W-rich"]
         assert row["hidden"] == row["recovered"] == row["correct"] > 0
         assert row["proposed"] == row["hidden"] + N // 10  # the W boxes that never had a label
@@ -114,7 +116,8 @@ def test_proposals_promise_less_than_calls_and_abstain_by_that(filled: FillResul
                 min_precision=0.3)  # fmt: skip
     proposals = made.proposals()
     assert encoder.calls == 0
-    assert proposals.height == 2 * N // 10
+    assert proposals.height == made.n_implied == N // 10
+    assert proposals["implied"].to_list() == [["Domain"]] * (N // 10)
     assert proposals["call_precision"].unique().to_list() == [0.9]
     assert proposals["precision_low"].unique().to_list() == [pytest.approx(low)]
     assert (proposals["precision"] < proposals["precision_high"]).all()
@@ -136,4 +139,4 @@ def test_a_concept_of_which_nothing_is_missing_proposes_nothing(filled: FillResu
     assert proposals["precision"].unique().to_list() == [pytest.approx(0.1 / (0.1 + 0.8))]
     abstained = pl.read_parquet(made.abstained_path)
     assert set(abstained["concept"]) == {"Domain", "Domain: W-rich"}
-    assert made.n_calls == made.n_known + made.n_withheld + made.n_proposed
+    assert made.n_calls == made.n_known + made.n_withheld + made.n_implied + made.n_proposed

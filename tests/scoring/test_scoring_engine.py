@@ -19,6 +19,7 @@ from scoring_fakes import (
     FakeBundle,
     FakeEncoder,
     FakeMeta,
+    concept_rows,
     contents,
     encode_one,
     proteome,
@@ -92,12 +93,12 @@ def test_annotations_are_the_runs_of_a_letter_that_fire_above_the_threshold(tmp_
     w, k, h = (LETTERS.index(letter) for letter in "WKH")
     third = np.float32(1) / np.float32(3)
     assert rows == [
-        ("P1", 2, 4, "Domain", 1.0, 0.8, 0.7, [w]),
-        ("P1", 2, 4, "Domain: W-rich", 1.0, 0.95, 0.9, [w]),
-        ("P1", 6, 6, "Binding site: ATP", third, 0.6, 0.5, [k]),
-        ("P1", 9, 9, "Domain", third, 0.8, 0.7, [w]),
-        ("P1", 9, 9, "Domain: W-rich", third, 0.95, 0.9, [w]),
-        ("P3", 1, 1, "Active site", third, None, None, [h]),
+        ("P1", 2, 4, "Domain", 1.0, 0.8, 0.7, [w], []),
+        ("P1", 2, 4, "Domain: W-rich", 1.0, 0.95, 0.9, [w], ["Domain"]),
+        ("P1", 6, 6, "Binding site: ATP", third, 0.6, 0.5, [k], ["Binding site"]),
+        ("P1", 9, 9, "Domain", third, 0.8, 0.7, [w], []),
+        ("P1", 9, 9, "Domain: W-rich", third, 0.95, 0.9, [w], ["Domain"]),
+        ("P3", 1, 1, "Active site", third, None, None, [h], []),
     ]
     proteins = table(tmp_path / "out", "proteins")
     assert proteins.select("accession", "length", "status", "n_annotations").rows() == [
@@ -159,10 +160,10 @@ def test_calls_below_the_precision_asked_for_are_left_out(fasta: Path, tmp_path:
     run(fasta, tmp_path / "all", min_precision=0.0, unmeasured=True)
     run(fasta, tmp_path / "few", min_precision=0.7)
     every, few = table(tmp_path / "all", "annotations"), table(tmp_path / "few", "annotations")
-    assert set(few["concept"]) == {"Domain", "Domain: W-rich", "Coiled coil"}
-    assert few["precision_low"].min() == 0.7
+    # The member may speak, and the class is in its column `implied`.
+    assert set(few["concept"]) == {"Domain: W-rich", "Coiled coil"}
     assert every["precision_low"].null_count() > 0
-    domains = pl.col("concept").str.starts_with("Domain")
+    domains = pl.col("concept") == "Domain: W-rich"
     assert few.filter(domains).equals(every.filter(domains))
 
 
@@ -173,7 +174,7 @@ def test_the_bundle_s_own_precision_holds_unless_another_is_asked_for(
     run(fasta, tmp_path / "own", bundle=bundle)
     run(fasta, tmp_path / "all", bundle=bundle, min_precision=0.0)
     assert set(table(tmp_path / "own", "annotations")["concept"]) == {"Domain: W-rich"}
-    assert set(table(tmp_path / "all", "annotations")["concept"]) == MEASURED
+    assert set(table(tmp_path / "all", "annotations")["concept"]) == MEASURED - {"Domain"}
 
 
 def test_zero_asks_for_every_measured_precision_and_not_for_none(
@@ -183,10 +184,24 @@ def test_zero_asks_for_every_measured_precision_and_not_for_none(
     run(fasta, tmp_path / "every", min_precision=0.0, unmeasured=True)
     measured = table(tmp_path / "measured", "annotations")
     every = table(tmp_path / "every", "annotations")
-    assert set(measured["concept"]) == MEASURED
+    assert set(measured["concept"]) == MEASURED - {"Domain"}
     assert measured["precision_low"].null_count() == 0
     assert set(every["concept"]) == set(CONCEPTS["concept"])
-    assert every.filter(pl.col("precision_low").is_not_null()).equals(measured)
+    known = every.filter(pl.col("precision_low").is_not_null(), pl.col("concept") != "Domain")
+    assert known.equals(measured)
+
+
+def test_a_class_is_called_where_no_member_meets_the_precision(tmp_path: Path) -> None:
+    concepts = concept_rows(
+        ("Domain: W-rich", "span", "W", 0.6, 0.5), ("Domain", "span", "W", 0.9, 0.8)
+    )
+    fasta = write_fasta(tmp_path / "x.fasta", [("P1", "AWWWAKAA")])
+    for bar, expected in ((0.7, [("Domain", [])]), (0.4, [("Domain: W-rich", ["Domain"])])):
+        out = tmp_path / str(bar)
+        manifest = run(fasta, out, bundle=FakeBundle(concepts=concepts), min_precision=bar)
+        rows = table(out, "annotations").select("concept", "implied").rows()
+        assert rows == expected
+        assert manifest.n_implied == len(expected[0][1])
 
 
 def test_what_is_wrong_whatever_the_input_says_is_refused_first(tmp_path: Path) -> None:

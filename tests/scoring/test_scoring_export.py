@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoring_fakes import FakeBundle, FakeEncoder, concept_rows, proteome, table, write_fasta
 
+from plmsae.concepts.labels.label_table import read_labels
 from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import FEATURE_COLUMNS, parse_features
 from plmsae.scoring.engine import score
@@ -50,7 +53,7 @@ def text(scored: Path, tmp_path: Path, form: str) -> list[str]:
 def test_gff3_says_the_same_as_the_annotations(scored: Path, tmp_path: Path) -> None:
     lines = text(scored, tmp_path, "gff3")
     assert lines[0] == "##gff-version 3"
-    found, regions = [], {}
+    found, regions, ids = [], {}, []
     for line in lines[1:]:
         if line.startswith("##sequence-region "):
             _, seqid, start, end = line.split(" ")
@@ -62,18 +65,21 @@ def test_gff3_says_the_same_as_the_annotations(scored: Path, tmp_path: Path) -> 
         seqid, source, so_term, start, end, value, strand, phase, attributes = cells
         assert re.fullmatch(r"([a-zA-Z0-9.:^*$@!+_?|-]|%[0-9A-F]{2})+", seqid)
         assert (source, strand, phase) == ("plmsae", ".", ".")
-        assert so_term in SO_TERMS.values()
+        assert so_term in {term.name for term in SO_TERMS.values()}
         assert 1 <= int(start) <= int(end) <= regions[seqid]  # the region stands before its lines
         assert 0 <= float(value) <= 1
         tags = dict(pair.split("=") for pair in attributes.split(";"))
-        assert {"Name", "Note", "latents", "model"} <= set(tags)
-        assert not [tag for tag in tags if tag[0].isupper() and tag not in ("Name", "Note")]
+        assert {"ID", "Name", "Note", "latents", "model"} <= set(tags)
+        assert {tag for tag in tags if tag[0].isupper()} == {"ID", "Name", "Note"}
+        ids.append(tags["ID"])
         latents = [int(latent) for latent in tags["latents"].split(",")]
         place = (unquote(seqid), int(start), int(end))
         found.append((*place, unquote(tags["Name"]), "precision" in tags, latents))
     expected = table(scored, "annotations").with_columns(pl.col("precision").is_not_null())
     columns = ("accession", "start", "end", "concept", "precision", "latents")
+    expected = expected.with_columns(pl.col("latents").list.head(3))
     assert found == expected.select(columns).rows()
+    assert len(set(ids)) == len(ids)
     assert set(map(unquote, regions)) == set(table(scored, "proteins")["accession"])
 
 
@@ -92,8 +98,10 @@ def test_a_gff3_seqid_holds_only_legal_characters_and_reads_back(value: str) -> 
     assert unquote(escaped) == value
 
 
-def test_tsv_reads_back_through_the_uniprot_parser(scored: Path, tmp_path: Path) -> None:
-    lines = text(scored, tmp_path, "tsv")
+def test_the_uniprot_table_reads_back_through_the_uniprot_parser(
+    scored: Path, tmp_path: Path
+) -> None:
+    lines = text(scored, tmp_path, "uniprot")
     header = lines[0].split("\t")
     assert header[:2] == ["Entry", "Length"]
     assert set(header[2:]) <= set(FEATURE_COLUMNS)
@@ -103,7 +111,7 @@ def test_tsv_reads_back_through_the_uniprot_parser(scored: Path, tmp_path: Path)
         for column in header[2:]:
             for feature in parse_features(cells[column], where=column):
                 assert feature.key == FEATURE_COLUMNS[column]
-                assert feature.qualifiers["evidence"] == "ECO:0000256|plmsae:fake/1"
+                assert feature.qualifiers["evidence"] == "ECO:0008006|plmsae:fake/1"
                 name = feature.qualifiers.get("note", feature.qualifiers.get("ligand"))
                 found.append((cells["Entry"], column, feature.start, feature.end, name))
     names = {
@@ -147,7 +155,7 @@ def test_jsonl_holds_every_record_once(scored: Path, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("form", ["gff3", "tsv", "jsonl"])
+@pytest.mark.parametrize("form", ["gff3", "tsv", "uniprot", "jsonl"])
 def test_standard_output_gets_the_same_text(
     scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
@@ -191,8 +199,39 @@ def test_a_concept_survives_its_way_through_a_feature(
     from plmsae.proteins.features import render_features
 
     concept = kind if name is None else f"{kind}: {name}"
-    feature = as_feature(concept, start, start + length, evidence="ECO:0000256|x")
+    feature = as_feature(concept, start, start + length, evidence="ECO:0008006|x")
     (found,) = parse_features(render_features([feature]), where="")
     assert found == feature
     assert column_of(concept).removesuffix(" [FT]") == split_concept(concept)[0] == kind
     assert found.qualifiers.get("note", found.qualifiers.get("ligand")) == name
+
+
+def test_the_table_has_the_columns_of_the_annotations_and_reads_back_as_labels(
+    scored: Path, tmp_path: Path
+) -> None:
+    lines = text(scored, tmp_path, "tsv")
+    annotations = table(scored, "annotations")
+    assert lines[0].split("\t") == annotations.columns
+    rows = [dict(zip(annotations.columns, line.split("\t"), strict=True)) for line in lines[1:]]
+    for row, expected in zip(rows, annotations.iter_rows(named=True), strict=True):
+        assert float(row["score"]) == pytest.approx(expected["score"], rel=1e-3)
+        found = float(row["precision"]) if row["precision"] else None
+        assert found == (None if expected["precision"] is None else pytest.approx(found, rel=1e-3))
+        assert row["latents"] == ";".join(map(str, expected["latents"]))
+    labels = read_labels(tmp_path / "x.tsv")
+    assert set(labels["concept"]) == set(annotations["concept"])
+    assert labels.height == annotations.unique(["accession", "start", "end", "concept"]).height
+
+
+def test_standard_output_is_utf8_under_any_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fasta = write_fasta(tmp_path / "x.fasta", [("Prö=t1", "WWWWWW")])
+    score(fasta, FakeBundle(), tmp_path / "o", model_uri="fake/1", encoder=FakeEncoder())
+    binary = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(binary, encoding="ascii"))
+    for form in ("gff3", "tsv", "uniprot", "jsonl"):
+        export(tmp_path / "o", form, "-")  # type: ignore[arg-type]
+    sys.stdout.write("and more can be written")
+    sys.stdout.flush()
+    assert binary.getvalue().decode("utf-8").count("Prö=t1") >= 3

@@ -81,6 +81,7 @@ def test_a_label_the_table_lacks_is_proposed_with_everything_a_curator_needs(
             "call_precision": 0.95,
             "probability": None,
             "latents": [W],
+            "implied": ["Domain"],
             "sequence_stretch": "WWWW",
             "evidence": ["HAS", "FAR"],
             "model_uri": "fake/1",
@@ -128,7 +129,10 @@ def test_what_the_table_has_there_is_not_proposed(
 ) -> None:
     rows = [("P1", "AAWWWWAAAA", {"Domain [FT]": label})]
     result = run(write_table(tmp_path / "x.tsv", rows), tmp_path / "out")
-    assert set(result.proposals()["concept"]) == {"Domain", "Domain: W-rich"} - blocked
+    proposed = {"Domain", "Domain: W-rich"} - blocked
+    # A class is not proposed beside its member, which implies it.
+    assert set(result.proposals()["concept"]) == proposed - {"Domain"}
+    assert result.n_implied == len(proposed & {"Domain"})
     assert result.n_known == len(blocked)
 
 
@@ -195,8 +199,9 @@ def test_a_fill_never_repeats_a_label_and_accounts_for_every_call(
             *(pl.col(name) == call[name] for name in ("accession", "start", "end", "concept"))
         )
         assert not (known and same.height)
-    assert proposals.height == result.n_proposed == expected
-    assert result.n_calls == result.n_known + result.n_withheld + result.n_proposed == calls.height
+    assert proposals.height == result.n_proposed == expected - result.n_implied
+    accounted = result.n_known + result.n_withheld + result.n_implied + result.n_proposed
+    assert result.n_calls == accounted == calls.height
     for row in proposals.iter_rows(named=True):
         stretch = sequences[row["accession"]][row["start"] - 1 : row["end"]]
         assert row["sequence_stretch"] == stretch
@@ -239,7 +244,8 @@ def test_the_bundle_s_own_precision_holds_unless_another_is_asked_for(tmp_path: 
     assert set(own.proposals()["concept"]) == {"Domain: W-rich"}
     encoder = FakeEncoder()
     every = run(path, tmp_path / "out", bundle=bundle, encoder=encoder, min_precision=0.0)
-    assert set(every.proposals()["concept"]) == {"Domain: W-rich", "Domain", "Coiled coil"}
+    assert set(every.proposals()["concept"]) == {"Domain: W-rich", "Coiled coil"}
+    assert every.n_implied == 1
     assert encoder.calls == 0  # another precision needs no new scores
 
 
@@ -256,7 +262,7 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.fasta").write_text(">P1\nAAA\n")
     with pytest.raises(InputError, match="UniProt table"):
         run(tmp_path / "x.fasta", tmp_path / "out")
-    with pytest.raises(InputError, match="needs a file"):
+    with pytest.raises(InputError, match="a file is needed"):
         run(Path("-"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -327,31 +333,31 @@ def test_hidden_labels_are_counted_as_recovered_and_proposals_as_correct() -> No
         [
             known,
             labels(
-                ("P1", 11, 20, "Domain: A"),  # recovered, by two proposals
+                ("P1", 11, 20, "Domain: A"),  # recovered, by one of two proposals
                 ("P2", 1, 9, "Domain: A"),  # missed
-                ("P3", 1, 9, "Site"),  # recovered
+                ("P3", 9, 9, "Site"),  # recovered
                 ("P4", 1, 9, "Domain: B"),  # only its class was proposed
             ),
         ]
     )
     proposals = labels(
-        ("P1", 11, 12, "Domain: A"),
-        ("P1", 18, 25, "Domain: A"),
+        ("P1", 11, 15, "Domain: A"),
+        ("P1", 16, 20, "Domain: A"),  # the same label again
         ("P2", 10, 12, "Domain: A"),  # beside it
         ("P3", 9, 9, "Site"),
-        ("P4", 3, 4, "Domain"),  # right, as a class
+        ("P4", 3, 6, "Domain"),  # right, as a class
         ("P5", 3, 4, "Motif"),  # nothing of the kind
     )
     found = check_against_truth(proposals, truth, known)
     assert found.select(COUNTED).rows() == [
         ("Domain", 0, 0, 1, 1, 1.0),
-        ("Domain: A", 2, 1, 3, 2, 2 / 3),
+        ("Domain: A", 2, 1, 3, 1, 1 / 3),
         ("Domain: B", 1, 0, 0, 0, None),
         ("Motif", 0, 0, 1, 0, 0.0),
         ("Site", 1, 1, 1, 1, 1.0),
     ]
     low, high = found.filter(concept="Domain: A").select("precision_low", "precision_high").row(0)
-    assert 0 < low < 2 / 3 < high < 1
+    assert 0 < low < 1 / 3 < high < 1
     families = dict.fromkeys(["P1", "P2", "P3", "P4", "P5"], 0)
     related = check_against_truth(proposals, truth, known, clusters=families)
     assert related.filter(concept="Domain: A")["precision_low"].item() < low
@@ -367,5 +373,35 @@ def test_labels_hidden_from_a_table_come_back(tmp_path: Path) -> None:
     known = labels_from_uniprot(read_table(path))
     found = check_against_truth(result.proposals(), truth, known)
     counted = found.select(COUNTED).rows()
-    assert counted == [("Domain", 1, 1, 1, 1, 1.0), ("Domain: W-rich", 1, 1, 1, 1, 1.0)]
-    assert found["promised"].to_list() == [0.8, 0.95]
+    # The hidden label of the class came back by the proposal of its member.
+    assert counted == [("Domain", 1, 1, 0, 0, None), ("Domain: W-rich", 1, 1, 1, 1, 1.0)]
+    assert found["promised"].to_list() == [None, 0.95]
+
+
+def test_a_table_without_feature_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text("Entry\tSequence\nP1\tACDWWWACD\n")
+    with pytest.raises(InputError, match=r"x.tsv: the table has no feature columns") as caught:
+        run(path, tmp_path / "out")
+    assert "Customize columns" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_under_other_headers_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text(f"Entry\tSequence\tBinding site\tdomains\nP1\tACDWWWACD\t\t{F_BOX}\n")
+    with pytest.raises(InputError, match=r"'domains' holds features \(DOMAIN\).*'Domain \[FT\]'"):
+        run(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_columns_that_a_model_needs_and_a_table_lacks_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text(f"Entry\tSequence\tDomain [FT]\tCoiled coil\nP1\tACDWWWACD\t{F_BOX}\t\n")
+    with caplog.at_level("WARNING", logger="plmsae"):
+        run(path, tmp_path / "out")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "has the feature columns Coiled coil, Domain [FT]" in line
+    assert "without Active site, Binding site, which the model calls too" in line

@@ -125,7 +125,7 @@ def test_real_proteins_are_scored_and_exported_back_to_the_same_labels(
     assert manifest.n_parts > 2
     annotations = table(tmp_path / "out", "annotations")
     assert annotations.height > 50
-    export(tmp_path / "out", "tsv", tmp_path / "out.tsv")
+    export(tmp_path / "out", "uniprot", tmp_path / "out.tsv")
     # The export has no sequences; with them it is a table like UniProt's own.
     plain = {"separator": "\t", "quote_char": None, "infer_schema": False}
     exported = pl.read_csv(tmp_path / "out.tsv", **plain)

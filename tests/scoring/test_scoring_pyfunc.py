@@ -44,7 +44,8 @@ def test_without_accessions_the_row_names_the_protein() -> None:
     for changed in (frame, frame.assign(accession=["P1", None]), frame.assign(accession="")):
         found = model().predict(changed)
         assert set(found["accession"]) == {"2"}
-        assert found["start"].tolist() == [2, 2]
+        assert found["start"].tolist() == [2]
+        assert list(found["implied"].iloc[0]) == ["Domain"]
 
 
 def test_no_call_gives_an_empty_table_with_all_columns() -> None:
@@ -58,11 +59,11 @@ def test_no_call_gives_an_empty_table_with_all_columns() -> None:
 
 def test_min_precision_is_the_bundle_s_own_unless_given() -> None:
     frame = pd.DataFrame({"sequence": ["AWWAK"]})
-    assert set(model(min_precision=0.6).predict(frame)["concept"]) == {"Domain", "Domain: W-rich"}
+    assert set(model(min_precision=0.6).predict(frame)["concept"]) == {"Domain: W-rich"}
     found = model(min_precision=0.6).predict(frame, {"min_precision": 0.9})
     assert set(found["concept"]) == {"Domain: W-rich"}
     found = model(min_precision=0.6).predict(frame.assign(sequence="AWWAKAH"), {"min_precision": 0})
-    assert set(found["concept"]) == {"Domain", "Domain: W-rich", "Binding site: ATP"}
+    assert set(found["concept"]) == {"Domain: W-rich", "Binding site: ATP"}
 
 
 @pytest.mark.parametrize(

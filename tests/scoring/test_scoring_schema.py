@@ -21,6 +21,7 @@ def row(**changed: object) -> dict[str, object]:
         "precision_low": None,
         "probability": None,
         "latents": [1, 2],
+        "implied": ["Region"],
         "model_uri": "m/1",
     }
     return values | changed
@@ -30,7 +31,7 @@ def test_the_columns_are_the_contract() -> None:
     assert {name: schema.names for name, schema in TABLES.items()} == {
         "annotations": [
             *("accession", "start", "end", "concept", "score", "precision", "precision_low"),
-            *("probability", "latents", "model_uri"),
+            *("probability", "latents", "implied", "model_uri"),
         ],
         "features": ["accession", "position", "latent", "activation"],
         "proteins": ["accession", "length", "sha256", "status", "n_annotations"],

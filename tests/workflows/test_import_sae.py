@@ -18,7 +18,7 @@ from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.plm.facts import plm_facts
 from plmsae.plm.model import load_plm
 from plmsae.registry.models import list_models, resolve
-from plmsae.sae.importing.hub import INTERPLM
+from plmsae.sae.importing.hub import find_interplm
 from plmsae.scoring.encoding import load_encoder
 from plmsae.workflows import evaluate, import_sae, score
 from plmsae.workflows.shared.progress import Silent
@@ -216,7 +216,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def download(repository: str, name: str, **options: Any) -> str:
         asked.append(f"{repository}/{name}")
-        if repository != INTERPLM["esm2-8m"].repository:
+        if repository != find_interplm("esm2-8m", 3).hub_id:
             raise LocalEntryNotFoundError("offline")
         if not (root / name).exists():
             raise EntryNotFoundError("404")

@@ -99,6 +99,7 @@ def headline(
     features: pl.DataFrame,
     concepts: pl.DataFrame,
     pairs: Int64,
+    found_I: npt.NDArray[np.bool_],
     instance_iou_I: npt.NDArray[np.float64],
     n_skipped: int,
 ) -> dict[str, float]:
@@ -118,6 +119,6 @@ def headline(
         "n_concepts_any_f1_50": len(np.unique(pairs[:, 0])),
         "mean_concept_f1": float(concepts["f1"].fill_null(0).mean() or 0),  # type: ignore[arg-type]
         "n_concepts_precise_90": concepts.filter(pl.col("call_precision_low") >= 0.9).height,
-        "instances_found": float((instance_iou_I > 0).mean()),
+        "instances_found": float(found_I.mean()),
         "instances_iou_50": float((instance_iou_I >= 0.5).mean()),
     }

@@ -1,7 +1,7 @@
 """How often a call is right on held-out families, and how sure that is.
 
-**What counts as right.** A call that shares a residue with a labelled instance of its concept
-(`calling.matching`). Proteins without any label take part, and a call on them is
+**What counts as right** is decided in one place, `calling.matching`. Proteins without any label
+take part, and a call on them is
 wrong. Databases are incomplete, so some of these calls are discoveries and the precision stated is
 a lower estimate (positive-unlabelled data: Elkan & Noto, KDD 2008); the other choice, to leave
 such proteins out, would state a precision for proteins that no user has.

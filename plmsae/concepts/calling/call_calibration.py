@@ -2,7 +2,7 @@
 
 The precision of a concept is one number for all its calls. A calibrator says how much more a strong
 call is worth than a weak one: Platt's sigmoid or isotonic regression from the score of a call to
-the chance that it overlaps a label (`calling.calibrators`). It is fitted on select: of
+the chance that it is right (`calling.matching`, `calling.calibrators`). It is fitted on select: of
 a probe on the folds that taught no weights, of a latent on calls of latents that were chosen on
 other folds (`calling.crossfit`). It is judged on report by reliability and expected
 calibration error (ECE; Guo et al., ICML 2017).
@@ -26,6 +26,7 @@ from plmsae.concepts.calling.calibrators import (
     reliability,
 )
 from plmsae.concepts.calling.callers import Caller, Callers
+from plmsae.concepts.calling.calls import Segments
 from plmsae.concepts.calling.matching import match_calls
 from plmsae.concepts.calling.probes import Probe
 
@@ -39,6 +40,7 @@ def fit_calibrators(
     held_out: Split,
     max_activation_F: npt.ArrayLike,
     *,
+    segments: Segments | None = None,
     seed: int = 0,
 ) -> dict[str, Calibrator]:
     """Fit one calibrator a concept that makes calls.
@@ -53,6 +55,8 @@ def fit_calibrators(
         Proteins of the select split that taught no weights, with clusters.
     max_activation_F : array_like, shape=(F,)
         The scale of each latent.
+    segments : mapping of str to SegmentModel, optional
+        Of the concepts whose decoder is ``segments``.
     seed : int
         Of the choice between the kinds.
 
@@ -62,7 +66,9 @@ def fit_calibrators(
         Where calls are few or all alike, a constant: the mean with one right and one wrong call
         added (Laplace). A concept without a call has none.
     """
-    calls = make_calls(concepts, Callers(probes=probes), held_out, max_activation_F)
+    calls = make_calls(
+        concepts, Callers(probes=probes, segments=segments or {}), held_out, max_activation_F
+    )
     return calibrators_of(calls, held_out, seed=seed)
 
 

@@ -3,17 +3,17 @@
 The select proteins are cut once more, by homology cluster: ``fit`` teaches the probes, ``tune``
 chooses penalties and the thresholds of the comparison, ``held`` compares. There, at thresholds
 chosen on the other folds, whichever makes the better calls wins: first by whether their precision
-reaches what is asked for, then by F1 of calls and instances, and the probe must win by a margin,
-because one latent is easier to explain than thirty. A winning probe's final threshold is then
-tuned like a latent's (`calling.threshold_tuning`), on the folds its weights have not seen,
-and everything is measured once on ``report``, which has no say in any of it.
+reaches what is asked for, then by F1 of spans, and the probe must win by a margin, because one
+latent is easier to explain than thirty. A winning probe's final rule is then tuned like a latent's
+(`calling.threshold_tuning`), on the folds its weights have not seen, and everything is measured
+once on ``report``, which has no say in any of it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.association.evidence import Split
 from plmsae.concepts.calling.callers import BY_LATENT, BY_PROBE
+from plmsae.concepts.calling.decoders.segments import SegmentModel
 from plmsae.concepts.calling.probes import (
     Probe,
     ProbeRows,
@@ -29,10 +30,10 @@ from plmsae.concepts.calling.probes import (
     probe_activations,
     rank_candidates,
 )
-from plmsae.concepts.calling.span_rules import with_span_rule
+from plmsae.concepts.calling.rule_search import LADDER, Rules, search_rules
 from plmsae.concepts.calling.threshold_tuning import (
     ANNOTATOR_COLUMNS,
-    LADDER,
+    TunedAnnotator,
     measure_calls,
     tune_annotator,
 )
@@ -66,6 +67,8 @@ class Choice:
     """One row a concept that a probe was fitted for: ``concept``, ``caller``, ``n_latents`` (of the
     probe) and, on the held-out fold of select, precision, share of instances found and F1 of calls
     of the latent and of the probe."""
+    segments: dict[str, SegmentModel] = field(default_factory=dict)
+    """Of the concepts whose decoder is ``segments``, whoever calls them."""
 
 
 def inner_folds(clusters: npt.NDArray[np.integer], seed: int) -> npt.NDArray[np.str_]:
@@ -84,7 +87,7 @@ def choose_callers(
     report: Split,
     max_activation_F: npt.ArrayLike,
     concepts: pl.DataFrame,
-    annotator: pl.DataFrame,
+    annotator: TunedAnnotator,
     fold_P: npt.NDArray[np.str_],
     *,
     min_precision: float,
@@ -102,8 +105,8 @@ def choose_callers(
         The scale of each latent.
     concepts : polars.DataFrame
         ``Evaluation.concepts``: the best pair of each concept, in the order of the labels.
-    annotator : polars.DataFrame
-        ``Evaluation.annotator``: the latent and threshold tuned for precision, in the same order.
+    annotator : TunedAnnotator
+        ``Evaluation.annotator``: the latent and rule tuned for precision, in the same order.
     fold_P : ndarray of str
         Of :func:`inner_folds`, one a select protein.
     min_precision : float
@@ -120,9 +123,11 @@ def choose_callers(
         max_latents=max_latents, max_candidates=max_candidates, seed=seed,
     )  # fmt: skip
     names = select.labels.concepts
-    chosen = annotator.with_columns(pl.lit(BY_LATENT).alias("caller"))
+    chosen = annotator.frame.with_columns(pl.lit(BY_LATENT).alias("caller"))
     if not fitted:
-        return Choice(annotator=chosen, probes={}, comparison=_no_comparison())
+        return Choice(
+            annotator=chosen, probes={}, comparison=_no_comparison(), segments=annotator.segments
+        )
     ids = sorted(fitted)
     probes = [fitted[c] for c in ids]
     probe_C = np.full(len(names), -1, dtype=np.int64)
@@ -132,16 +137,16 @@ def choose_callers(
         for name, fold in (("tune", folds["tune"]), ("held", folds["held"]), ("report", report))
     }
     ones = np.ones(len(probes), dtype=np.float32)
-    by_probe = _best_rule(probe_C, seen["tune"], ones, PROBE_LADDER, min_precision)
-    by_probe = measure_calls(by_probe, seen["held"], ones)
-    latent_C = annotator["latent"].fill_null(concepts["latent"]).fill_null(-1).to_numpy()
+    rules = _best_rule(probe_C, seen["tune"], ones, PROBE_LADDER, min_precision)
+    by_probe = measure_calls(rules.frame, seen["held"], ones, rules.segments)
+    latent_C = chosen["latent"].fill_null(concepts["latent"]).fill_null(-1).to_numpy()
     latent_C = np.where(probe_C >= 0, latent_C, -1).astype(np.int64)
     learnt = join(folds["fit"], folds["tune"])
-    by_latent = _best_rule(latent_C, learnt, scale_F, LADDER, min_precision)
-    by_latent = measure_calls(by_latent, folds["held"], scale_F)
+    rules = _best_rule(latent_C, learnt, scale_F, LADDER, min_precision)
+    by_latent = measure_calls(rules.frame, folds["held"], scale_F, rules.segments)
     ahead = _merit(by_probe, min_precision) > _merit(by_latent, min_precision) + MARGIN
-    # The final threshold, as a latent's is tuned.
-    tuned = tune_annotator(
+    # The final rule, as a latent's is tuned.
+    final_rules = tune_annotator(
         np.where(ahead, probe_C, -1)[:, None],
         join(seen["tune"], seen["held"]),
         seen["report"],
@@ -149,8 +154,8 @@ def choose_callers(
         min_precision=min_precision,
         thresholds=PROBE_LADDER,
     )
-    wins = tuned["latent"].is_not_null()
-    tuned = tuned.with_columns(
+    wins = final_rules.frame["latent"].is_not_null()
+    tuned = final_rules.frame.with_columns(
         pl.lit(None, pl.Int32).alias("latent"), pl.lit(BY_PROBE).alias("caller")
     )
     tuned = tuned.select(pl.col(name).cast(chosen.schema[name]) for name in chosen.columns)
@@ -176,12 +181,18 @@ def choose_callers(
         how="horizontal",
     ).filter(pl.col("probe") >= 0)
     size = pl.Series([len(p.latents) for p in probes], dtype=pl.Int64)
+    of_probe = set(final.filter(pl.col("caller") == BY_PROBE)["concept"])
     return Choice(
         annotator=final.select(*ANNOTATOR_COLUMNS, "caller"),
         probes={names[c]: fitted[c] for c in ids if final["caller"][c] == BY_PROBE},
         comparison=comparison.with_columns(size.gather(comparison["probe"]).alias("n_latents"))
         .drop("probe")
         .select("concept", "caller", "n_latents", pl.exclude("concept", "caller", "n_latents")),
+        segments={
+            name: (final_rules if name in of_probe else annotator).segments[name]
+            for name in names
+            if name in (final_rules if name in of_probe else annotator).segments
+        },
     )
 
 
@@ -277,53 +288,32 @@ def _best_rule(
     scale_F: Float32,
     thresholds: Sequence[float],
     min_precision: float,
-) -> pl.DataFrame:
-    """Return the rule of each concept's latent with the most merit; -1 makes no calls."""
-    labels = where.labels
-    used, place = np.unique(np.maximum(latent_C, 0), return_inverse=True)
-    narrow = replace(where, latents=[csr_array(array[:, used]) for array in where.latents])
-    merit = np.full(labels.n_concepts, -1.0)
-    best: list[tuple[float, int, int]] = [(0.0, 1, 0)] * labels.n_concepts
-    rows = pl.DataFrame(
-        {
-            "concept": list(labels.concepts),
-            "kind": labels.kinds,
-            "latent": np.where(latent_C >= 0, place, -1),
-        }
-    ).with_columns(pl.when(pl.col("latent") >= 0).then(pl.col("latent")))
-    for threshold in thresholds:
-        tried = rows.with_columns(pl.lit(float(threshold)).alias("threshold"))
-        tried = with_span_rule(tried, narrow.latents, labels, scale_F[used])
-        new = _merit(measure_calls(tried, narrow, scale_F[used]), min_precision)
-        rules = tried.select("threshold", "min_length", "max_gap").rows()
-        for c in np.flatnonzero(new > merit):
-            merit[c], best[c] = new[c], rules[c]
-    rule = pl.DataFrame(
-        best,
-        schema={"threshold": pl.Float64, "min_length": pl.Int32, "max_gap": pl.Int32},
-        orient="row",
+) -> Rules:
+    """Return the best rule of each concept's latent, precise by its estimate; -1 makes no calls."""
+    return search_rules(
+        latent_C[:, None],
+        where,
+        scale_F,
+        good=lambda measured: _precise(measured, min_precision),
+        thresholds=thresholds,
     )
-    latent = pl.Series("latent", np.where(latent_C >= 0, latent_C, -1))
-    return pl.concat([rows.drop("latent"), rule], how="horizontal").with_columns(
-        latent.replace(-1, None)
+
+
+def _precise(measured: pl.DataFrame, min_precision: float) -> npt.NDArray[np.bool_]:
+    precise: npt.NDArray[np.bool_] = (
+        (measured["call_precision"] >= min_precision).fill_null(value=False).to_numpy()
     )
+    return precise
 
 
 def _merit(measured: pl.DataFrame, min_precision: float) -> npt.NDArray[np.float64]:
-    """Return F1, plus 1 where the precision reaches what is asked for."""
-    precise = (measured["call_precision"] >= min_precision).fill_null(value=False).to_numpy()
-    merit: npt.NDArray[np.float64] = _f1(measured) + precise
+    """Return the F1 of spans, plus 1 where the precision reaches what is asked for."""
+    merit: npt.NDArray[np.float64] = _f1(measured) + _precise(measured, min_precision)
     return merit
 
 
 def _f1(measured: pl.DataFrame) -> npt.NDArray[np.float64]:
-    precision = measured["call_precision"].fill_null(0).to_numpy()
-    found = measured["instances_found"].fill_null(0).to_numpy()
-    total = precision + found
-    f1: npt.NDArray[np.float64] = np.divide(
-        2 * precision * found, total, out=np.zeros(len(total)), where=total > 0
-    )
-    return f1
+    return measured["span_f1"].fill_null(0).to_numpy()
 
 
 def _truth(mask_CN: csr_array, concept: int) -> npt.NDArray[np.bool_]:

@@ -1,12 +1,12 @@
-"""What makes a concept's calls, as it is stored with a model: probes and calibrators.
+"""What makes a concept's calls, as it is stored with a model: probes, segments and calibrators.
 
-Both are a few numbers, kept as JSON: nothing in them can run. A concept without a probe is called
-by the latent that ``concepts.parquet`` names.
+All are a few numbers, kept as JSON: nothing in them can run. A concept without a probe is called
+by the latent that ``concepts.parquet`` names, and one without a segment decoder by runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.calling.calibrators import Calibrator
 from plmsae.concepts.calling.calls import call_spans
+from plmsae.concepts.calling.decoders.activations import BY_SEGMENTS, with_decoder
+from plmsae.concepts.calling.decoders.segments import SegmentModel
 from plmsae.concepts.calling.probes import Probe, contributions, probe_activations
 from plmsae.concepts.latents import Float32, Int64, chunks_of_proteins, stack_rows
 from plmsae.core.errors import InputError
@@ -26,16 +28,18 @@ BY_LATENT, BY_PROBE = "latent", "probe"
 
 @dataclass(frozen=True, kw_only=True)
 class Callers:
-    """The probes and calibrators of a model, by concept."""
+    """The probes, segment decoders and calibrators of a model, by concept."""
 
     probes: Mapping[str, Probe] = field(default_factory=dict)
     """For the concepts whose ``caller`` is ``probe``."""
     calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
     """From the score of a call to the probability that it is right."""
+    segments: Mapping[str, SegmentModel] = field(default_factory=dict)
+    """For the concepts whose ``decoder`` is ``segments``."""
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to store."""
-        return bool(self.probes or self.calibrators)
+        return bool(self.probes or self.calibrators or self.segments)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -44,6 +48,7 @@ class Callers:
             "calibrators": {
                 name: self.calibrators[name].to_dict() for name in sorted(self.calibrators)
             },
+            "segments": {name: self.segments[name].to_dict() for name in sorted(self.segments)},
         }
 
     @classmethod
@@ -55,11 +60,13 @@ class Callers:
         InputError
             Naming the concept whose entry is wrong.
         """
-        if set(stored) != {"probes", "calibrators"}:
-            raise InputError("must hold 'probes' and 'calibrators' and nothing else")
+        if not {"probes", "calibrators"} <= set(stored) <= {*_PARTS}:
+            raise InputError(
+                "must hold 'probes' and 'calibrators', may hold 'segments', and nothing else"
+            )
         made: dict[str, dict[str, Any]] = {}
-        for part in ("probes", "calibrators"):
-            entries = stored[part]
+        for part in _PARTS:
+            entries = stored.get(part, {})
             if not isinstance(entries, dict):
                 raise InputError(f"{part!r} must be an object")
             made[part] = {}
@@ -67,14 +74,17 @@ class Callers:
                 if not isinstance(entry, dict):
                     raise InputError("an entry must be an object", record=name)
                 try:
-                    made[part][name] = (
-                        Probe.from_dict(entry, d_sae)
-                        if part == "probes"
-                        else Calibrator.from_dict(entry)
-                    )
+                    made[part][name] = _PARTS[part](entry, d_sae)
                 except InputError as error:
                     raise InputError(error.what, record=name, value=error.value) from error
-        return cls(probes=made["probes"], calibrators=made["calibrators"])
+        return cls(**made)
+
+
+_PARTS: Mapping[str, Callable[[dict[str, Any], int], Any]] = {
+    "probes": Probe.from_dict,
+    "calibrators": lambda entry, d_sae: Calibrator.from_dict(entry),
+    "segments": lambda entry, d_sae: SegmentModel.from_dict(entry),
+}
 
 
 def with_caller(concepts: pl.DataFrame) -> pl.DataFrame:
@@ -96,6 +106,13 @@ def missing_probes(concepts: pl.DataFrame, callers: Callers) -> list[str]:
     return [name for name in by_probe["concept"] if name not in callers.probes]
 
 
+def missing_segments(concepts: pl.DataFrame, callers: Callers) -> list[str]:
+    """Return the concepts whose segment decoder is not there."""
+    rows = with_decoder(with_caller(concepts)).filter(can_call())
+    rows = rows.filter((pl.col("decoder") == BY_SEGMENTS) & (pl.col("kind") == "span"))
+    return [name for name in rows["concept"] if name not in callers.segments]
+
+
 class Caller:
     """The callable concepts of a model, ready for many batches.
 
@@ -111,8 +128,8 @@ class Caller:
     Raises
     ------
     InputError
-        If a concept is called by a probe that is not there, or the table names a latent outside
-        the SAE.
+        If a concept is called by a probe or a segment decoder that is not there, or the table
+        names a latent outside the SAE.
     """
 
     def __init__(
@@ -126,6 +143,9 @@ class Caller:
         lost = missing_probes(concepts, callers)
         if lost:
             raise InputError("the probe that calls a concept is missing", record=lost[0])
+        if lost := missing_segments(concepts, callers):
+            raise InputError("the segment decoder of a concept is missing", record=lost[0])
+        self._segments = callers.segments
         names = by_probe["concept"].unique(maintain_order=True).to_list()
         self._probes: Sequence[Probe] = [callers.probes[name] for name in names]
         # Probes follow the latents, as latents F, F + 1, …
@@ -175,7 +195,7 @@ class Caller:
             fires = probe_activations(latents, self._probes, self._scale_F)
             own = hstack([own, fires], format="csr")
             scale = np.append(scale, np.ones(len(self._probes), dtype=np.float32))
-        calls = call_spans(csr_array(own), self._narrow, scale, offsets_P)
+        calls = call_spans(csr_array(own), self._narrow, scale, offsets_P, self._segments)
         latent = self._names[calls["latent"].to_numpy()] if calls.height else calls["latent"]
         return calls.with_columns(pl.Series("latent", latent, dtype=pl.Int32))
 

@@ -2,28 +2,39 @@
 
 Calibration measures this rule and scoring applies it, so there is one function. For every concept:
 
-1. The residues fire where activation / max_activation of the concept's latent is above the
-   concept's threshold.
-2. **Span** concepts: firing residues at most `max_gap` silent residues apart, in one protein, are
-   one call; calls shorter than `min_length` residues, gaps included, are dropped.
-3. **Site** concepts: every firing residue is a call of its own, because the labels are single
-   residues.
+1. **Site** and **protein** concepts: every residue (row) whose activation / max_activation of the
+   concept's latent is above the concept's threshold is a call of its own.
+2. **Span** concepts with the decoder ``runs``: firing residues at most `max_gap` silent residues
+   apart, in one protein, are one call; calls shorter than `min_length` residues, gaps included, are
+   dropped, and so are calls without a residue above `seed_threshold` (`decoders.runs`).
+3. **Span** concepts with the decoder ``segments``: the most probable segments under the labels' own
+   distribution of lengths (`decoders.segments`).
 4. The score is the highest scaled activation in the call, at most 1.
 
-`min_length` and `max_gap` come from the split on which the pair was chosen
-(:mod:`plmsae.concepts.calling.span_rules`).
+All of this was chosen on the proteins on which the caller was chosen
+(:mod:`plmsae.concepts.calling.rule_search`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.latents import Int64, chunks_of_proteins, stack_rows
+from plmsae.concepts.calling.decoders.activations import (
+    BY_RUNS,
+    BY_SEGMENTS,
+    Activations,
+    Spans,
+    gather_activations,
+    with_decoder,
+)
+from plmsae.concepts.calling.decoders.runs import find_runs
+from plmsae.concepts.calling.decoders.segments import SegmentModel, find_segments
+from plmsae.concepts.latents import Int64
 from plmsae.core.errors import InputError
 
 CALL_SCHEMA = {
@@ -35,12 +46,16 @@ CALL_SCHEMA = {
     "latent": pl.Int32,
 }
 
+Segments = Mapping[str, SegmentModel]
+"""The segment decoders of a model, by concept."""
+
 
 def call_spans(
     latents: csr_array,
     concepts: pl.DataFrame,
     max_activation_F: npt.ArrayLike,
     offsets_P: npt.ArrayLike,
+    segments: Segments | None = None,
 ) -> pl.DataFrame:
     """Turn activations into called spans.
 
@@ -49,12 +64,15 @@ def call_spans(
     latents : csr_array, shape=(N, F)
         Raw activations of some proteins under one another.
     concepts : polars.DataFrame
-        Columns ``concept``, ``kind``, ``latent``, ``threshold``, ``min_length``, ``max_gap``;
-        concepts without a latent make no calls.
+        Columns ``concept``, ``kind``, ``latent``, ``threshold``, ``min_length``, ``max_gap`` and,
+        where not all are plain runs, ``decoder`` and ``seed_threshold``; concepts without a latent
+        make no calls.
     max_activation_F : array_like, shape=(F,)
         The scale of each latent.
     offsets_P : array_like, shape=(P + 1,)
         First row of each protein, and N.
+    segments : mapping of str to SegmentModel, optional
+        For the concepts whose decoder is ``segments``.
 
     Returns
     -------
@@ -65,75 +83,101 @@ def call_spans(
     Raises
     ------
     InputError
-        If the offsets do not fit the rows, or a latent is outside the SAE.
+        If the offsets do not fit the rows, a latent is outside the SAE, or a segment decoder is
+        missing.
     """
     offsets = np.asarray(offsets_P, dtype=np.int64)
     if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != latents.shape[0]:
         raise InputError(f"offsets do not fit the {latents.shape[0]} rows of activations")
-    active = concepts.filter(pl.col("latent").is_not_null() & pl.col("threshold").is_not_null())
+    active = callable_rows(concepts)
     latent_Q = active["latent"].to_numpy().astype(np.int64)
-    scale_F = np.asarray(max_activation_F, dtype=np.float32)
-    if len(latent_Q) and not 0 <= latent_Q.min() <= latent_Q.max() < latents.shape[1]:
-        raise InputError(
-            f"a concept names a latent outside the SAE of {latents.shape[1]} latents",
-            value=str(latent_Q.max()),
-        )
-    pair, row, value = _firing(latents, latent_Q, scale_F, active["threshold"].to_numpy())
-    protein = np.searchsorted(offsets, row, side="right") - 1
-    is_site = (active["kind"] == "site").to_numpy()
-    gap = active["max_gap"].fill_null(0).to_numpy()
-    shortest = active["min_length"].fill_null(1).to_numpy()
-
-    begins = np.ones(len(row), dtype=bool)
-    begins[1:] = (
-        (pair[1:] != pair[:-1])
-        | (protein[1:] != protein[:-1])
-        | (np.diff(row) - 1 > gap[pair[1:]])
-        | is_site[pair[1:]]
+    used, place = np.unique(latent_Q, return_inverse=True)
+    found = gather_activations([latents], used, max_activation_F)
+    found = Activations(
+        indptr_U1=found.indptr_U1, row_A=found.row_A, value_A=found.value_A, offsets_P1=offsets
     )
-    first = np.flatnonzero(begins)
-    last = np.append(first[1:], len(row)) - 1 if len(first) else first
-    score = np.maximum.reduceat(value, first) if len(first) else value
-    keep = is_site[pair[first]] | (row[last] - row[first] + 1 >= shortest[pair[first]])
-    first, last, score = first[keep], last[keep], score[keep]
-    base = offsets[protein[first]]
-    calls = pl.DataFrame(
-        {
-            "protein": protein[first],
-            "start": row[first] - base + 1,
-            "end": row[last] - base + 1,
-            "concept": active["concept"].gather(pair[first]),
-            "score": np.minimum(score, np.float32(1)),
-            "latent": latent_Q[pair[first]],
-        },
-        schema=CALL_SCHEMA,
-    )
-    return calls.sort("protein", "start", "end", "concept", maintain_order=True)
+    return decode(found, active, place.astype(np.int64), segments or {})
 
 
 def call_all(
-    latents: Sequence[csr_array], concepts: pl.DataFrame, max_activation_F: npt.ArrayLike
+    latents: Sequence[csr_array],
+    concepts: pl.DataFrame,
+    max_activation_F: npt.ArrayLike,
+    segments: Segments | None = None,
 ) -> pl.DataFrame:
-    """Apply :func:`call_spans` to many proteins, a chunk at a time."""
-    parts = []
-    for first, last in chunks_of_proteins(latents):
-        chunk = latents[first:last]
-        offsets = np.concatenate([[0], np.cumsum([array.shape[0] for array in chunk])])
-        calls = call_spans(stack_rows(chunk), concepts, max_activation_F, offsets)
-        parts.append(calls.with_columns(pl.col("protein") + first))
-    return pl.concat(parts)
+    """Apply the rule of :func:`call_spans` to many proteins, given one array a protein."""
+    active = callable_rows(concepts)
+    used, place = np.unique(active["latent"].to_numpy().astype(np.int64), return_inverse=True)
+    found = gather_activations(latents, used, max_activation_F)
+    return decode(found, active, place.astype(np.int64), segments or {})
 
 
-def _firing(
-    latents: csr_array,
-    latent_Q: Int64,
-    scale_F: npt.NDArray[np.float32],
-    threshold_Q: npt.NDArray[np.float64],
-) -> tuple[Int64, Int64, npt.NDArray[np.float32]]:
-    """Return pair, row and scaled activation where pairs fire, sorted by pair, then row."""
-    columns = csr_array(latents)[:, latent_Q].tocsc()
-    pair = np.repeat(np.arange(len(latent_Q)), np.diff(columns.indptr))
-    divisor = scale_F[latent_Q][pair]
-    value = np.divide(columns.data, divisor, out=np.zeros_like(divisor), where=divisor > 0)
-    above = value > np.asarray(threshold_Q, dtype=np.float32)[pair]
-    return pair[above], columns.indices[above].astype(np.int64), value[above]
+def callable_rows(concepts: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows that have a latent and a threshold, with every column of a rule."""
+    has = pl.col("latent").is_not_null() & pl.col("threshold").is_not_null()
+    return with_decoder(concepts.filter(has)).with_columns(
+        pl.col("min_length").fill_null(1), pl.col("max_gap").fill_null(0)
+    )
+
+
+def decode(
+    activations: Activations, rows: pl.DataFrame, place_Q: Int64, segments: Segments
+) -> pl.DataFrame:
+    """Make the calls of concepts whose activations were gathered; see :func:`call_spans`.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of the latents of all concepts.
+    rows : polars.DataFrame
+        As :func:`callable_rows` returns them.
+    place_Q : ndarray of int, shape=(Q,)
+        Position in `activations` of the latent of each row.
+    segments : mapping of str to SegmentModel
+        For the rows whose decoder is ``segments``.
+    """
+    by_segments = ((rows["decoder"] == BY_SEGMENTS) & (rows["kind"] == "span")).to_numpy()
+    runs = np.flatnonzero(~by_segments)
+    chosen = rows[runs]
+    spans = find_runs(
+        activations,
+        place_Q[runs],
+        threshold_Q=chosen["threshold"].to_numpy(),
+        seed_Q=chosen["seed_threshold"].to_numpy(),
+        min_length_Q=chosen["min_length"].to_numpy(),
+        max_gap_Q=chosen["max_gap"].to_numpy(),
+        is_site_Q=(chosen["kind"] != "span").to_numpy(),
+    )
+    parts = [as_frame(spans, rows, runs, activations.offsets_P1)]
+    for q in np.flatnonzero(by_segments):
+        concept = rows["concept"][int(q)]
+        if concept not in segments:
+            raise InputError("the segment decoder of a concept is missing", record=concept)
+        spans = find_segments(activations, int(place_Q[q]), segments[concept])
+        parts.append(as_frame(spans, rows, np.array([q]), activations.offsets_P1))
+    calls = pl.concat(parts)
+    return calls.sort("protein", "start", "end", "concept", maintain_order=True)
+
+
+def as_frame(spans: Spans, rows: pl.DataFrame, row_Q: Int64, offsets_P1: Int64) -> pl.DataFrame:
+    """Return spans as a table of calls; `row_Q` is the row of each pair in the table of rules."""
+    protein = np.searchsorted(offsets_P1, spans.first_K, side="right") - 1
+    base = offsets_P1[protein]
+    whose = row_Q[spans.pair_K]
+    return pl.DataFrame(
+        {
+            "protein": protein,
+            "start": spans.first_K - base + 1,
+            "end": spans.end_K - base,
+            "concept": rows["concept"].gather(whose),
+            "score": spans.score_K,
+            "latent": rows["latent"].gather(whose).cast(pl.Int32),
+        },
+        schema=CALL_SCHEMA,
+    )
+
+
+__all__ = [
+    "BY_RUNS", "BY_SEGMENTS", "CALL_SCHEMA", "Segments", "as_frame", "call_all", "call_spans",
+    "callable_rows", "decode",
+]  # fmt: skip

@@ -72,7 +72,7 @@ def accuracy_by_distance(
     call, instance = place[protein], place[labels.protein_I]
     cluster_K = None if clusters_P is None else np.asarray(clusters_P)[protein]
     measured = call_precision(matches.right_K, call, n_bins, cluster_K)
-    found = matches.instance_iou_I > 0
+    found = matches.found_I
     n_instances, n_found = (_count(instance, w, n_bins) for w in (None, found))
     frame = pl.DataFrame(
         {

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from io import BytesIO
-from pathlib import Path
 
 import polars as pl
 
-from plmsae.concepts.labels.names import BOND_KEYS, SITE_KEYS, class_name, member_name
+from plmsae.concepts.labels.names import (
+    BOND_KEYS,
+    INTERPLM_SITES,
+    SITE_KEYS,
+    class_name,
+    member_name,
+)
+from plmsae.concepts.labels.user_tables import LINE, read_frame, refuse_rows
 from plmsae.core.errors import InputError
 from plmsae.proteins.features import Feature
-from plmsae.proteins.stream import Source, check_source, read_bytes, source_name
-from plmsae.proteins.uniprot import FEATURE_COLUMNS, parse_features
+from plmsae.proteins.stream import Source, source_name
+from plmsae.proteins.uniprot import feature_columns, parse_features
 
 LABEL_SCHEMA = pl.Schema(
     {
@@ -51,8 +56,8 @@ def labels_from_uniprot(table: pl.DataFrame) -> pl.DataFrame:
     Raises
     ------
     InputError
-        If a cell cannot be parsed, or a position lies outside its sequence; with the accession and
-        the column.
+        If a cell cannot be parsed, or a position lies outside its sequence, with the accession and
+        the column; or if features stand under a header that is not UniProt's.
 
     Notes
     -----
@@ -67,7 +72,7 @@ def labels_from_uniprot(table: pl.DataFrame) -> pl.DataFrame:
     - Where the table has a ``Cofactor`` column, a binding site whose ligand is a cofactor of its
       protein also gives ``Cofactor: Zn(2+)`` and ``Cofactor``.
     """
-    columns = [column for column in FEATURE_COLUMNS if column in table.columns]
+    columns = feature_columns(table)
     accessions: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -114,20 +119,19 @@ def read_labels(path: Source) -> pl.DataFrame:
         If the file is damaged, a column is missing, or a value does not fit; with the line.
     """
     where = source_name(path)
-    check_source(path)
-    frame = _read_frame(path, where)
-    frame = frame.rename({name: name.strip().casefold() for name in frame.columns}, strict=False)
+    frame = read_frame(path, hint=_HINT)
     for column in ("accession", "start", "end", "concept"):
         if column not in frame.columns:
             raise InputError(
                 f"the table has no column {column!r}",
                 where=where,
-                value=", ".join(frame.columns),
+                value=", ".join(name for name in frame.columns if name != LINE),
                 hint=_HINT,
             )
     if not frame.height:
         raise InputError("the table has a header and no rows", where=where)
     has_kind = "kind" in frame.columns
+    lines = frame[LINE]
     text = frame.select(
         pl.col("accession", "concept", *(["kind"] if has_kind else []))
         .cast(pl.String)
@@ -137,14 +141,20 @@ def read_labels(path: Source) -> pl.DataFrame:
     )
     typed = text.with_columns(pl.col("start", "end").cast(pl.Int32, strict=False))
     for column in ("start", "end"):
-        refuse_rows(typed[column].is_null(), text[column], f"{column} is not a whole number", where)
+        refuse_rows(
+            typed[column].is_null(), text[column], f"{column} is not a whole number", where, lines
+        )
     for column in ("accession", "concept"):
-        refuse_rows(typed[column].fill_null("") == "", text[column], f"{column} is empty", where)
-    refuse_rows(typed["start"] < 1, text["start"], "positions start at 1", where)
-    refuse_rows(typed["end"] < typed["start"], text["end"], "end lies before start", where)
+        refuse_rows(
+            typed[column].fill_null("") == "", text[column], f"{column} is empty", where, lines
+        )
+    refuse_rows(typed["start"] < 1, text["start"], "positions start at 1", where, lines)
+    refuse_rows(typed["end"] < typed["start"], text["end"], "end lies before start", where, lines)
     if has_kind:
         kind = typed["kind"].fill_null("").str.to_lowercase()
-        refuse_rows(~kind.is_in(["site", "span"]), text["kind"], "kind is not site or span", where)
+        refuse_rows(
+            ~kind.is_in(["site", "span"]), text["kind"], "kind is not site or span", where, lines
+        )
         typed = typed.with_columns(kind.alias("kind"))
         mixed = typed.group_by("concept").agg(pl.col("kind").n_unique()).filter(pl.col("kind") > 1)
         if mixed.height:
@@ -156,6 +166,20 @@ def read_labels(path: Source) -> pl.DataFrame:
             pl.when(one).then(pl.lit("site")).otherwise(pl.lit("span")).alias("kind")
         )
     return _in_order(typed.select(LABEL_SCHEMA.names()).cast(LABEL_SCHEMA))
+
+
+def with_interplm_kinds(labels: pl.DataFrame) -> pl.DataFrame:
+    """Return `labels` with the kinds by which InterPLM counts: by residue, or by domain.
+
+    A concept whose name holds one of `INTERPLM_SITES` of `plmsae.concepts.labels.names` is
+    a ``site``, every other a ``span``. Ours follow the feature key: a binding site, a lipidation, a
+    cross-link and a site are counted by residue.
+    """
+    is_site = pl.any_horizontal(
+        pl.col("concept").str.contains(word, literal=True) for word in INTERPLM_SITES
+    )
+    kind = pl.when(is_site).then(pl.lit("site")).otherwise(pl.lit("span"))
+    return labels.with_columns(kind.alias("kind"))
 
 
 def check_labels(labels: pl.DataFrame, proteins: pl.DataFrame, *, where: str = "labels") -> None:
@@ -266,39 +290,6 @@ def _cofactors(table: pl.DataFrame) -> dict[str, frozenset[str]]:
         accession: frozenset(name.strip().casefold() for name in _COFACTOR_NAME.findall(cell))
         for accession, cell in filled.select("accession", "Cofactor").iter_rows()
     }
-
-
-def _read_frame(path: Source, where: str) -> pl.DataFrame:
-    try:
-        if where != "standard input" and _is_parquet(Path(path)):
-            return pl.read_parquet(Path(path))
-        data = read_bytes(path)
-        try:
-            header = data.partition(b"\n")[0].decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise InputError("the text is not UTF-8", where=where, line=1) from None
-        tab = "\t" in header
-        return pl.read_csv(
-            BytesIO(data),
-            separator="\t" if tab else ",",
-            quote_char=None if tab else '"',
-            infer_schema=False,
-        )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError("the table cannot be read", where=where, value=first, hint=_HINT) from None
-
-
-def _is_parquet(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return handle.read(4) == b"PAR1"
-
-
-def refuse_rows(bad: pl.Series, shown: pl.Series, what: str, where: str) -> None:
-    """Raise for the first row that is `bad`, with its line (a header stands on line 1)."""
-    at = bad.arg_max() if bad.any() else None
-    if at is not None:
-        raise InputError(what, where=where, line=at + 2, value=str(shown[at] or ""))
 
 
 def _in_order(labels: pl.DataFrame) -> pl.DataFrame:

@@ -8,8 +8,11 @@ table, TP·m true calls and FP false ones are left. So of the calls where the ta
     TP·m / (TP·m + FP) = p·m / (p·m + 1 − p)
 
 are right, with p = TP / (TP + FP) the precision of calls: Bayes' rule with the missing labels as
-the prior. It rises with p, so that the ends of an interval of p, whatever it takes into account
-(homology clusters, too), are the ends of an interval of the same coverage of the outcome.
+the prior. Some of the false calls touch a label that they do not match; where that label is there,
+they are not proposed either, so that of the share w of the false calls that touch a label only the
+part m is left: p·m / (p·m + (1 − p)(1 − w + w·m)). It rises with p, so that the ends of an interval
+of p, whatever it takes into account (homology clusters, too), are the ends of an interval of the
+same coverage of the outcome.
 
 Labels of one kind are missing oftener than those of another: a table may have every helix that a
 structure shows and half of the binding sites. So m may be given concept by concept
@@ -31,8 +34,9 @@ from typing import TypeVar
 import polars as pl
 
 from plmsae.concepts.labels.label_holdout import class_of
-from plmsae.concepts.labels.label_table import refuse_rows
+from plmsae.concepts.labels.user_tables import LINE, read_frame, refuse_rows
 from plmsae.core.errors import InputError
+from plmsae.proteins.stream import source_name
 
 MISSING_SHARE = 0.1
 """Share of the true labels that a table is taken to lack, unless told otherwise."""
@@ -40,7 +44,9 @@ MISSING_SHARE = 0.1
 Shares = TypeVar("Shares", float, pl.Expr)
 
 
-def silent_precision(precision: Shares, missing_share: Shares | float) -> Shares:
+def silent_precision(
+    precision: Shares, missing_share: Shares | float, touching: Shares | float = 0.0
+) -> Shares:
     """Return the precision of calls where the table is silent, from that of all calls.
 
     Parameters
@@ -52,6 +58,8 @@ def silent_precision(precision: Shares, missing_share: Shares | float) -> Shares
         Share of the true labels that the table lacks. At 1 the table has nothing, and the outcome
         is the precision itself; at 0, which only an expression may hold, nothing is missing and
         the outcome is 0.
+    touching : float or polars.Expr
+        Share of the wrong calls that touch a label of the concept, in [0, 1].
 
     Raises
     ------
@@ -61,7 +69,8 @@ def silent_precision(precision: Shares, missing_share: Shares | float) -> Shares
     if not isinstance(missing_share, pl.Expr):
         check_missing_share(missing_share)
     right = precision * missing_share
-    found = right / (right + (1 - precision))
+    wrong = (1 - precision) * (1 - touching + touching * missing_share)
+    found = right / (right + wrong)
     if isinstance(missing_share, pl.Expr):  # 0 / 0 where all calls are right and nothing is missing
         return pl.when(missing_share > 0).then(found).otherwise(right)
     return found
@@ -103,26 +112,23 @@ def read_missing_shares(path: str | Path) -> dict[str, float]:
     InputError
         If the file, a column or a number is wrong, or a concept is listed twice.
     """
-    where = str(path)
-    try:
-        frame = pl.read_csv(Path(path), separator="\t", infer_schema=False, quote_char=None)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError("the table cannot be read", where=where, value=first) from None
+    where, hint = source_name(path), "it needs concept and missing_share, tab-separated"
+    frame = read_frame(path, hint=hint)
     for column in ("concept", "missing_share"):
         if column not in frame.columns:
             raise InputError(
                 f"the table has no column {column!r}",
                 where=where,
-                value=", ".join(frame.columns),
-                hint="it needs concept and missing_share, tab-separated",
+                value=", ".join(name for name in frame.columns if name != LINE),
+                hint=hint,
             )
+    frame = frame.with_columns(pl.col("concept", "missing_share").cast(pl.String).str.strip_chars())
     share = frame["missing_share"].cast(pl.Float64, strict=False)
     wrong = ~share.is_between(0, 1).fill_null(value=False)
     twice = frame["concept"].is_duplicated() | frame["concept"].is_null()
     shown = pl.Series([f"{row[0]}: {row[1]}" for row in frame["concept", "missing_share"].rows()])
-    refuse_rows(wrong, shown, "a missing share must lie in [0, 1]", where)
-    refuse_rows(twice, shown, "a concept must be named, and once", where)
+    refuse_rows(wrong, shown, "a missing share must lie in [0, 1]", where, frame[LINE])
+    refuse_rows(twice, shown, "a concept must be named, and once", where, frame[LINE])
     return dict(zip(frame["concept"].to_list(), share.to_list(), strict=True))
 
 

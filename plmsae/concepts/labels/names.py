@@ -58,6 +58,14 @@ SITE_KEYS = frozenset(
 )
 """Keys whose concepts are of kind ``site`` (each residue counts); all others are ``span``."""
 
+INTERPLM_SITES = (
+    *("Active site", "Cofactor", "Glycosylation", "Modified residue", "amino_acid"),
+    "Disulfide bond",
+)
+"""Words in the names of the concepts that InterPLM counts by residue; all others it counts by
+domain, so also Binding site, Lipidation, Site and Cross-link (``per_aa_concepts`` in
+``interplm/analysis/concepts/concept_constants.py`` of its public code)."""
+
 BOND_KEYS = frozenset({"DISULFID", "CROSSLNK"})
 """Keys whose two positions are the ends of a bond, with nothing labelled between them."""
 

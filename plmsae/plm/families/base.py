@@ -222,6 +222,8 @@ def open_config(source: str, where: str, options: Mapping[str, Any]) -> tuple[An
     from transformers import CONFIG_MAPPING, PreTrainedConfig
 
     values, _ = PreTrainedConfig.get_config_dict(source, **options)
+    if not values:
+        raise OSError("config.json is missing")
     family = family_of(values, where)
     return CONFIG_MAPPING[_model_type(values)].from_pretrained(source, **options), family
 

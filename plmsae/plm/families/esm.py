@@ -121,7 +121,9 @@ class Esm(Family):
             counts = torch.tensor(layout.lengths, device=device)
             segment = segment_of_tokens(layout.lengths, device)
             share = torch.zeros(len(counts), device=device).index_add_(0, segment, masked.float())
-            factor = (1 - _MASKED_IN_TRAINING) / (1 - share / counts)
+            # Where all is masked the embeddings are zero, and so they stay.
+            seen = (1 - share / counts).clamp_min(torch.finfo(share.dtype).eps)
+            factor = (1 - _MASKED_IN_TRAINING) / seen
             x_ND = x_ND * factor[segment].unsqueeze(-1).to(x_ND.dtype)
         if layout.rotary is None:
             first = embeddings.padding_idx + 1

@@ -379,13 +379,15 @@ _ALL = (
         kind="span",
         go=(_DNA, _TRANSCRIPTION),
     ),
-    Motif(  # After PS00678, which is its end: Neer et al., Nature 1994
+    Motif(  # Ends in PS00678; what is before is after Neer et al., Nature 1994
         name="wd_repeat",
         pattern="[LIVMF]-x(2)-H-x(3)-[LIVM]-x(2)-[LIV]-x-[FWYLI]-[SNH]-x-[DN]-[GSN]-x(2)-[LIVM]-"
-        "[AVILM]-[ST]-[GAS]-[SGA]-x-[DN]-x-[TSKNR]-[LIVMWSTA]-x-[LIVMFSTAG]-W-[DEN]",
+        "[AVILM]-[ST]-[GAS]-[SGA]-x-[DN]-x-[TSKNR]-[LIVMWSTA]-{DP}-[LIVMFSTAG]-W-[DEN]-"
+        "[LIVMFSTAGCN]",
         consensus="L-[KTER]-[GS]-H-[TSKE]-[GDSE]-[PSWAR]-V-[NYTLWF]-[SCD]-[VL]-[AGSDC]-[FW]-S-"
-        "[PSH]-D-G-[KRNTQ]-[TRLY]-[LI]-A-S-G-[SG]-[DEGR]-D-[GKNR]-T-[IV]-[KRV]-[LIV]-W-D",
-        after="[LIVTS]-x(2)-[GKRP]",
+        "[PSH]-D-G-[KRNTQ]-[TRLY]-[LI]-A-S-G-[SG]-[DEGR]-D-[GKNR]-T-[IV]-[KRV]-[LIV]-W-D-"
+        "[LIVTS]",
+        after="x(2)-[GKRP]",
         marks=(_span("Repeat", "REPEAT", "WD", numbered=True),),
         wild="strand_surface",
         kind="span",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from plmsae.core.errors import InputError
-from plmsae.sae.config import SaeConfig
+from plmsae.sae.config import Arch, SaeConfig
 from plmsae.sae.importing.opening import Weights
 
 ScaleConvention = Literal["folded", "buffer", "raw"]
@@ -22,6 +22,8 @@ class ImportOptions:
 
     k: int | None = None
     """Active latents a vector."""
+    arch: Arch | None = None
+    """The activation function, where nothing beside the weights says it."""
     layer: int | None = None
     """Which layer's file of a folder that holds several."""
     norm_factor: float | None = None
@@ -45,6 +47,32 @@ class ImportOptions:
         if k is None:
             raise InputError("the file does not say k", where=path, hint=f"give --k{hint}")
         return k
+
+    def need_arch(self, path: Path, missing: str) -> Arch:
+        """Return the architecture that was given: the weights alone fit several.
+
+        Parameters
+        ----------
+        path : Path
+            The weights.
+        missing : str
+            The file beside them that would say it.
+
+        Raises
+        ------
+        InputError
+            If none was given.
+        """
+        if self.arch is None:
+            k = "K" if self.k is None else self.k
+            raise InputError(
+                f"{missing} is missing, so nothing says which activation function these weights "
+                "were trained with",
+                where=path,
+                hint=f"put {missing} beside them, or give --arch topk --k {k}, --arch relu or "
+                "--arch jumprelu",
+            )
+        return self.arch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from plmsae.core.errors import InputError
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.core.plugins import Plugins
 from plmsae.sae.base import Sae
+from plmsae.sae.config import Arch
 from plmsae.sae.formats import WEIGHTS_NAME, is_ours
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, ScaleConvention
 from plmsae.sae.importing.opening import (
@@ -30,6 +31,7 @@ def import_sae(
     *,
     format: str = "auto",
     k: int | None = None,
+    arch: Arch | None = None,
     layer: int | None = None,
     norm_factor: float | None = None,
     convention: ScaleConvention | None = None,
@@ -46,6 +48,8 @@ def import_sae(
     k : int, optional
         Active latents a vector, where the file does not say (InterProt); of a hierarchical SAE of
         ours, how many of the largest to keep.
+    arch : str, optional
+        ``relu``, ``topk`` or ``jumprelu``, where the configuration beside the weights is missing.
     layer : int, optional
         Which layer's file, where a folder holds several.
     norm_factor : float, optional
@@ -78,7 +82,9 @@ def import_sae(
         raise InputError("the norm factor must be positive", value=str(norm_factor))
     if Path(source).is_dir() and format in ("auto", "saelens") and is_ours(Path(source)):
         return _ours(Path(source), k)
-    options = ImportOptions(k=k, layer=layer, norm_factor=norm_factor, convention=convention)
+    options = ImportOptions(
+        k=k, arch=arch, layer=layer, norm_factor=norm_factor, convention=convention
+    )
     layouts = dict(sorted(FORMATS.items(), key=lambda item: item[1].rank))
     if format != "auto":
         layouts = {format: layouts[format]}
@@ -94,9 +100,26 @@ def import_sae(
             value=found,
         )
     foreign = layouts[name].read(weights, options)
+    _check_options(options, foreign, weights.path)
     sae = build_sae(foreign.config)
     sae.take_tensors(foreign.tensors)
     return sae.eval(), _origin(name, weights, foreign)
+
+
+def _check_options(options: ImportOptions, foreign: ImportedSae, path: Path) -> None:
+    """Refuse what was given and would be ignored, so that it is not taken for done."""
+    config = foreign.config
+    if options.arch is not None and options.arch != config.arch:
+        raise InputError(
+            f"the file says {config.arch}, not {options.arch}", where=path, hint="leave --arch out"
+        )
+    if options.k is not None and config.k is None:
+        raise InputError(
+            f"a {config.arch} SAE keeps no fixed number of latents",
+            where="--k",
+            value=str(options.k),
+            hint="leave it out",
+        )
 
 
 def _ours(folder: Path, k: int | None) -> tuple[Sae, dict[str, Any]]:

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from plmsae.core.errors import InputError
 from plmsae.core.hub import hub_unreachable
+from plmsae.sae.importing.published import Published, published
 
 _FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """One repository of InterPLM's."""
-
-    repository: str
-    """Its hub id."""
-    layers: tuple[int, ...]
-    """The layers it holds."""
-
-
-INTERPLM = {
-    "esm2-8m": Published(repository="Elana/InterPLM-esm2-8m", layers=(1, 2, 3, 4, 5, 6)),
-    "esm2-650m": Published(repository="Elana/InterPLM-esm2-650m", layers=(1, 9, 18, 24, 30, 33)),
-}
-"""By short name of the PLM (Simon & Zou 2025, Methods)."""
 
 
 def find_interplm(plm: str, layer: int) -> Published:
@@ -37,22 +20,23 @@ def find_interplm(plm: str, layer: int) -> Published:
     InputError
         If none was published.
     """
-    published = INTERPLM.get(plm)
-    if published is None:
+    there = {known.plm: known for known in published() if known.format == "interplm"}
+    found = there.get(plm)
+    if found is None:
         raise InputError(
             "InterPLM published no SAE of this PLM",
             where="--plm",
             value=plm,
-            hint=f"there are {', '.join(INTERPLM)}; or give the folder with --from",
+            hint=f"there are {', '.join(there)}; or give the folder with --from",
         )
-    if layer not in published.layers:
+    if layer not in found.layers:
         raise InputError(
             f"InterPLM published no SAE of this layer of {plm}",
             where="--layer",
             value=str(layer),
-            hint=f"there are {', '.join(map(str, published.layers))}; or give --from DIR",
+            hint=f"there are {', '.join(map(str, found.layers))}; or give --from DIR",
         )
-    return published
+    return found
 
 
 def fetch_interplm(plm: str, layer: int) -> tuple[Path, dict[str, str]]:
@@ -80,7 +64,7 @@ def fetch_interplm(plm: str, layer: int) -> tuple[Path, dict[str, str]]:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    repository = find_interplm(plm, layer).repository
+    repository = find_interplm(plm, layer).hub_id
     disable_progress_bars()
 
     why = hub_unreachable(repository)

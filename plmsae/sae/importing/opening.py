@@ -21,11 +21,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from plmsae.core.errors import InputError, NotFoundError, UnsafeArtifactError
+from plmsae.core.foreign_files import kind_of
 from plmsae.sae.formats import read_config
 
 SAFETENSORS = (".safetensors",)
 TORCH = (".pt", ".pth", ".bin", ".ckpt")
 
+_HEAD_BYTES = 512
 _MAX_HEADER_BYTES = 16 << 20
 _MAX_YAML_BYTES = 1 << 16
 _MAX_YAML_DEPTH = 32
@@ -217,7 +219,11 @@ def inside(folder: Path, name: str) -> Path:
 
 def _open_safetensors(path: Path) -> Weights:
     with path.open("rb") as handle:
-        header = int.from_bytes(handle.read(8), "little")
+        head = handle.read(_HEAD_BYTES)
+    # A safetensors file has the length of its header first, then the header, which is JSON.
+    if head[8:9] != b"{":
+        _refuse_kind(head, path)
+    header = int.from_bytes(head[:8], "little")
     if header > _MAX_HEADER_BYTES:
         raise UnsafeArtifactError("its header is too large", where=path, value=f"{header} bytes")
     try:
@@ -267,8 +273,20 @@ def _open_torch(path: Path) -> Weights:
     return Weights(path, {n: tuple(t.shape) for n, t in tensors.items()}, tensors.__getitem__)
 
 
+def _refuse_kind(head: bytes, path: Path) -> None:
+    """Raise for a file that is not weights at all, but what a failed download leaves."""
+    if (kind := kind_of(head)) is not None:
+        raise UnsafeArtifactError(
+            f"this is {kind.name}, not a weights file", where=path, hint=kind.hint
+        )
+
+
 def _look_through(path: Path) -> None:
     """Refuse a torch file that unpacks to more than it is, or whose pickle would call anything."""
+    with path.open("rb") as handle:
+        head = handle.read(_HEAD_BYTES)
+    if not head.startswith(b"PK"):
+        _refuse_kind(head, path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

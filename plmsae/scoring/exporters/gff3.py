@@ -1,4 +1,4 @@
-"""GFF3 1.26, one line an annotation."""
+"""GFF3 1.26, one line per annotation."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 from plmsae.scoring.exporter import Exporter, Row, scored_proteins
 from plmsae.scoring.folder import ScoreFolder
-from plmsae.scoring.uniprot_names import SO_TERMS, column_of
+from plmsae.scoring.uniprot_names import so_term
 
 # GFF3: https://github.com/The-Sequence-Ontology/Specifications/blob/master/gff3.md (version 1.26)
+
+#: How many latents a line names; the Parquet files have all.
+SHOWN_LATENTS = 3
 
 _SEQID_SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:^*$@!+_?-|"
 
@@ -18,19 +21,22 @@ def _gff3(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
     for protein, rows in scored_proteins(folder):
         seqid = _gff3_seqid(protein["accession"])
         lines = [f"##sequence-region {seqid} 1 {protein['length']}\n"]
-        lines += [_gff3_line(seqid, row) for row in rows]
+        lines += [_gff3_line(seqid, row, number) for number, row in enumerate(rows, 1)]
         yield "".join(lines), len(rows)
 
 
-def _gff3_line(seqid: str, row: Row) -> str:
-    so_term = SO_TERMS[column_of(row["concept"])]
+def _gff3_line(seqid: str, row: Row, number: int) -> str:
+    term = so_term(row["concept"])
     attributes = {
+        "ID": [f"{row['accession']}:{number}"],
         "Name": [row["concept"]],
         "Note": [_precision_in_words(row)],
+        "Ontology_term": [term.modification] if term.modification else [],
         "precision": _number(row["precision"]),
         "precision_low": _number(row["precision_low"]),
         "probability": _number(row["probability"]),
-        "latents": [str(latent) for latent in row["latents"]],
+        "latents": [str(latent) for latent in row["latents"][:SHOWN_LATENTS]],
+        "implied": list(row["implied"]),
         "model": [row["model_uri"]],
     }
     text = ";".join(
@@ -39,7 +45,7 @@ def _gff3_line(seqid: str, row: Row) -> str:
         if values
     )
     # No strand and no phase: these are proteins.
-    cells = (seqid, "plmsae", so_term, row["start"], row["end"], f"{row['score']:.4g}")
+    cells = (seqid, "plmsae", term.name, row["start"], row["end"], f"{row['score']:.4g}")
     return "\t".join(map(str, (*cells, ".", ".", text))) + "\n"
 
 

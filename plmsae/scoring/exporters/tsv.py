@@ -1,28 +1,32 @@
-"""One line a protein, in the columns and feature syntax of the UniProt website's export."""
+"""A table with one line per annotation, with score and precision.
+
+The columns are those of the Parquet files; `plmsae.concepts.labels.label_table.read_labels` reads
+it back.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
-from plmsae.proteins.features import Feature, render_features
 from plmsae.scoring.exporter import Exporter, scored_proteins
 from plmsae.scoring.folder import ScoreFolder
-from plmsae.scoring.uniprot_names import SO_TERMS, as_feature, column_of
+from plmsae.scoring.schema import ANNOTATIONS
 
 
 def _tsv(folder: ScoreFolder) -> Iterator[tuple[str, int]]:
-    yield "\t".join(("Entry", "Length", *SO_TERMS)) + "\n", 0
-    for protein, rows in scored_proteins(folder):
-        cells: defaultdict[str, list[Feature]] = defaultdict(list)
+    yield "\t".join(ANNOTATIONS.names) + "\n", 0
+    for _, rows in scored_proteins(folder):
         for row in rows:
-            # Inferred by a model, not by a curator: ECO:0000256 is UniProt's own code for that.
-            evidence = f"ECO:0000256|plmsae:{row['model_uri']}"
-            feature = as_feature(row["concept"], row["start"], row["end"], evidence=evidence)
-            cells[column_of(row["concept"])].append(feature)
-        values = [protein["accession"], str(protein["length"])]
-        values += [render_features(cells.get(column, ())) for column in SO_TERMS]
-        yield "\t".join(" ".join(value.split()) for value in values) + "\n", len(rows)
+            yield "\t".join(_cell(row[name]) for name in ANNOTATIONS.names) + "\n", 1
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ";".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
 
 
 EXPORTER = Exporter(suffixes=(".tsv",), lines=_tsv)

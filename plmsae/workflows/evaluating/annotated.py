@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, printable
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_records
 from plmsae.proteins.records import Protein
 from plmsae.workflows.evaluating.protein_split import check_split, split_table, split_tables
@@ -53,7 +53,7 @@ class Annotated:
             if name == split
         ]
         return DataFingerprint(
-            source=Path(source).name,
+            source=printable(Path(source).name),
             sha256=fingerprint_records(chosen),
             n_proteins=len(chosen),
             n_residues=sum(len(p.sequence) for p in chosen),
@@ -112,7 +112,12 @@ def _read(
     """Return proteins (accession, sequence, and what else a UniProt table has) and labels."""
     import polars as pl
 
-    from plmsae.concepts.labels.label_table import check_labels, labels_from_uniprot, read_labels
+    from plmsae.concepts.labels.label_table import (
+        check_labels,
+        labels_from_uniprot,
+        read_labels,
+        with_interplm_kinds,
+    )
     from plmsae.proteins.uniprot import read_table
 
     if request.proteins is not None:
@@ -123,6 +128,8 @@ def _read(
     else:
         table = read_table(Path(path))
         labels = labels_from_uniprot(table)
+    if request.kinds == "interplm":
+        labels = with_interplm_kinds(labels)
     if request.max_proteins is not None and request.max_proteins < table.height:
         order = np.random.default_rng(request.seed).permutation(table.height)
         table = table[np.sort(order[: request.max_proteins])]

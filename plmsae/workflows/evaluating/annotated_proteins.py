@@ -10,9 +10,10 @@ import numpy as np
 
 from plmsae.concepts.enrichment.term_confirmation import SplitTerms, lay_out
 from plmsae.concepts.labels.protein_terms import ProteinTerms, gather_terms
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, printable
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
+from plmsae.proteins.stream import need_file
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.protein_split import check_split, split_table, split_tables
 from plmsae.workflows.shared.inputs import ProteinSet
@@ -65,7 +66,16 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
             where="--proteins",
             hint="leave it out",
         )
+    for source in (request.concepts, request.report_on):
+        if source is not None:
+            need_file(source, why="a protein-level evaluation reads it twice")
     check_split(request)
+    if request.kinds != "own":
+        raise InputError(
+            "terms of whole proteins are not counted by residue",
+            where="--kinds",
+            hint="leave it out",
+        )
     if request.min_residues or request.min_spans:
         raise InputError(
             "terms of whole proteins have no residues or spans",
@@ -83,7 +93,7 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
         # A split by organism leaves out proteins of no named one: they are no background either.
         kept = divided.table["accession"]
         tables = [table.filter(table["accession"].is_in(kept.implode())) for table in tables]
-        name = Path(request.ontology).name if request.ontology is not None else ""
+        name = printable(Path(request.ontology).name) if request.ontology is not None else ""
         terms = gather_terms(tables, ontology, ontology_name=name)
         accessions, split = kept.to_list(), divided.names
         least = request.min_instances

@@ -16,6 +16,7 @@ from plmsae.concepts.calling.callers import BY_PROBE, Callers
 from plmsae.core.errors import TooFewClustersError
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.class_calls import measure_left_over
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -127,9 +128,10 @@ def choose_calling(
         return Calling(concepts=evaluation.concepts)
     plain = Calling(
         concepts=registered_concepts(
-            evaluation.concepts, evaluation.annotator, request.min_precision
+            evaluation.concepts, evaluation.annotator.frame, request.min_precision
         ),
-        tables={"annotator": evaluation.annotator},
+        callers=Callers(segments=evaluation.annotator.segments),
+        tables={"annotator": evaluation.annotator.frame},
     )
     select, report, at = _splits(data, evaluation, latents, unit)
     try:
@@ -139,15 +141,16 @@ def choose_calling(
         return plain
     scale_F = evaluation.features["max_activation"].to_numpy().astype(np.float32)
     tables, metrics = {}, {}
-    annotator, probes = evaluation.annotator, {}
+    annotator, probes = evaluation.annotator.frame, {}
+    segments = evaluation.annotator.segments
     if request.probes:
         with progress.task("fitting probes") as task:
             choice = choose_callers(
-                select, report, scale_F, evaluation.concepts, annotator, fold_P,
+                select, report, scale_F, evaluation.concepts, evaluation.annotator, fold_P,
                 min_precision=request.min_precision, seed=request.seed,
             )  # fmt: skip
             task.update(1, 1)
-        annotator, probes = choice.annotator, choice.probes
+        annotator, probes, segments = choice.annotator, choice.probes, choice.segments
         tables["callers"] = choice.comparison
         metrics["n_probes_fitted"] = float(choice.comparison.height)
         if len(states) and choice.comparison.height:
@@ -164,14 +167,17 @@ def choose_calling(
         held_out = take(select, np.flatnonzero(fold_P != "fit"))
         by_probe = pl.col("concept").is_in(_by_probe(concepts))
         fitted = concepts.filter(by_probe)
-        calibrators = fit_calibrators(fitted, probes, held_out, scale_F, seed=request.seed)
+        calibrators = fit_calibrators(
+            fitted, probes, held_out, scale_F, segments=segments, seed=request.seed
+        )
         # A latent flatters itself on the proteins that it was chosen on.
         calls = crossfit_calls(
             concepts, select, scale_F, min_precision=request.min_precision, seed=request.seed
         )
         calibrators |= calibrators_of(calls.filter(~by_probe), select, seed=request.seed)
         used = {name: probe for name, probe in probes.items() if name in _by_probe(concepts)}
-        callers = Callers(probes=used, calibrators=calibrators)
+        callers = Callers(probes=used, calibrators=calibrators, segments=segments)
+        concepts = measure_left_over(concepts, callers, report, scale_F, request.min_precision)
         judged = judge(concepts, callers, report, scale_F)
         task.update(1, 1)
     tables["reliability"] = judged.curve

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.core.errors import InputError, TooFewClustersError
+from plmsae.core.errors import InputError, TooFewClustersError, printable
 from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def split_tables(table: pl.DataFrame, other: pl.DataFrame, request: EvaluateRequ
             where=request.report_on,
             value=min(shared),
         )
-    names = [Path(path).name for path in (request.concepts, str(request.report_on))]
+    names = [printable(Path(path).name) for path in (request.concepts, str(request.report_on))]
     return _two_sides(table, other, request, names[0], names[1])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmsae.core.errors import InputError
+from plmsae.proteins.stream import is_stream
 from plmsae.tracking.runs import Run
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -19,7 +20,31 @@ if TYPE_CHECKING:
 
 def quality_folder(out: Path, stage: str) -> Path:
     """Return where a gate's pages go: beside the score folder, which holds nothing else."""
-    return out.with_name(f"{out.name}-quality") / stage
+    return beside(out, "quality") / stage
+
+
+def beside(out: Path, ending: str) -> Path:
+    """Return a path next to the score folder, named after it: ``out-ending``."""
+    if out.name in ("", ".."):
+        out = out.resolve()
+    return out.with_name(f"{out.name}-{ending}")
+
+
+def refuse_working_folder(out: Path) -> None:
+    """Refuse the working folder, or one above it, as output: MLflow's database lies there.
+
+    Raises
+    ------
+    InputError
+        If `out` is such a folder.
+    """
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise InputError(
+            "the output needs a folder of its own, not the working folder or one above it",
+            where="--out",
+            value=str(out),
+            hint="name a new folder, for example --out annotated",
+        )
 
 
 @contextmanager
@@ -31,7 +56,7 @@ def checked_input(
     Parameters
     ----------
     source : str
-        The input; standard input cannot be looked through before it is scored.
+        The input; a pipe cannot be looked through before it is scored.
     request : ScoreRequest or FillRequest
         Says whether to check at all, whether to stop at the first record that cannot be used, and
         the folder of the run, beside which the page goes.
@@ -52,7 +77,7 @@ def checked_input(
     QualityError
         If the proteins fail a critical expectation.
     """
-    if source == "-" or not request.validate:
+    if is_stream(source) or not request.validate:
         yield source
         return
     from plmsae.scoring.parts import PART_RESIDUES

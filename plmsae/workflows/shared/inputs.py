@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, printable
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_records
 from plmsae.proteins.reading import count_proteins, read_proteins
 from plmsae.proteins.records import Protein, Rejected
-from plmsae.proteins.stream import byte_chunks, text_lines
+from plmsae.proteins.stream import byte_chunks, source_name, text_lines
+from plmsae.proteins.tsv import SEQUENCE_HEADERS, find_column
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,7 +53,7 @@ class ProteinSet:
     def fingerprint(self) -> DataFingerprint:
         """What exactly was used, for the registry."""
         return DataFingerprint(
-            source=Path(self.source).name,
+            source=PurePath(source_name(self.source)).name,
             sha256=fingerprint_records(self.proteins),
             n_proteins=len(self.proteins),
             n_residues=sum(len(protein.sequence) for protein in self.proteins),
@@ -98,7 +99,7 @@ def read_protein_set(
     """
     proteins: list[Protein] = []
     rejected: list[Rejected] = []
-    with progress.task(f"reading {Path(source).name}") as task:
+    with progress.task(f"reading {PurePath(source_name(source)).name}") as task:
         total = count_proteins(source)
         for number, record in enumerate(read_proteins(source), start=1):
             if isinstance(record, Protein):
@@ -111,7 +112,7 @@ def read_protein_set(
         task.update(n_read, n_read)
     if not proteins:
         first = rejected[0].reason if rejected else "it holds no records"
-        raise InputError(f"no usable protein: {first}", where=source)
+        raise InputError(f"no usable protein: {first}", where=source_name(source))
     if rejected:
         logger.warning(
             "%s: %d of %d records rejected; the first: %s (%s)",
@@ -130,13 +131,22 @@ def read_protein_set(
 
 
 def first_line(source: str) -> str:
-    """Return the first line of a file, decompressed."""
-    return next(iter(text_lines(source, byte_chunks(source))), "")
+    """Return the first line of a file that is not blank, decompressed."""
+    lines = text_lines(source_name(source), byte_chunks(source))
+    return next((line for line in lines if line.strip()), "")
 
 
 def is_table(source: str) -> bool:
     """Say whether a file of proteins is a table (and so may carry labels), not FASTA."""
-    return not first_line(source).lstrip("\ufeff").startswith((">", ";"))
+    return not first_line(source).startswith((">", ";"))
+
+
+def has_sequences(source: str) -> bool:
+    """Say whether a table has a column of sequences, as a UniProt export does."""
+    try:
+        return find_column(first_line(source).split("\t"), SEQUENCE_HEADERS) is not None
+    except InputError:  # Parquet, or damaged in a way that its own reader tells better
+        return False
 
 
 def gate(
@@ -164,7 +174,7 @@ def gate(
     from plmsae.quality.validation import validate
     from plmsae.tracking.runs import Run
 
-    report = validate(kind, table, out_dir=out, context=context, name=name)
+    report = validate(kind, table, out_dir=out, context=context, name=name and printable(name))
     if isinstance(run, Run):
         run.log_artifact(out, f"quality/{kind}")
         run.log_metrics(0, {f"quality_{kind}_met": float(report.success)})

@@ -79,6 +79,66 @@ class PretrainRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistilRequest:
+    """Train a small PLM to have the states and predictions of a larger one."""
+
+    proteins: tuple[str, ...]
+    """FASTA files or UniProt TSV exports to learn on; labels are not used."""
+    teacher: str
+    """Catalogue name, hub id or folder of the PLM to learn from."""
+    out: Path
+    """Run folder: ``checkpoint/``, and ``model/`` with the Hugging Face folder. A run found there
+    is continued."""
+    teacher_revision: str | None = None
+    """Branch, tag or commit of the teacher; by default the catalogue's."""
+    teacher_licence: str = "not stated"
+    """Licence of the teacher's weights, for the model card."""
+    held_out: tuple[str, ...] = ()
+    """UniProt tables or FASTA files on which perplexity and states are compared; never trained
+    on."""
+    clusters: Path | None = None
+    """Homology clusters of the proteins, a line ``cluster<TAB>accession`` each, as MMseqs2 writes
+    them: relatives are then drawn more often than proteins without any."""
+    n_layers: int = 6
+    """Blocks of the student; must divide those of the teacher."""
+    d_model: int = 320
+    n_heads: int = 20
+    steps: int = 5000
+    """Optimiser steps of the whole run."""
+    forced_steps: int = 0
+    """For so many steps each block runs on the teacher's states of the layer below and learns by
+    itself; after that the student runs on its own states."""
+    kl_weight: float = 0.3
+    """Weight of the divergence from the teacher's predictions of masked residues, beside the states
+    of all layers, which weigh 1."""
+    true_weight: float = 0.0
+    """Weight of the cross-entropy of the true residues there."""
+    tokens_per_step: int = 4096
+    row: int = 256
+    """Tokens in a packed row; longer proteins give a random window of this length."""
+    workers: int = 1
+    """Threads that share the rows of a step; on a CPU the number of cores."""
+    matrix_lr: float = 0.02
+    other_lr: float = 0.002
+    optimizer: str = "muon"
+    mask_share: float = 0.15
+    clean_share: float = 0.5
+    """Share of the rows in which nothing is masked, in [0, 1]: there only the states are learned,
+    which is what SAEs are trained on."""
+    warmup_share: float = 0.01
+    """Share of the run, at its start, over which the rates rise."""
+    decay_share: float = 0.3
+    precision: str = "auto"
+    measure_minutes: float = 15.0
+    """Minutes between measurements on the held-out files."""
+    checkpoint_minutes: float = 10.0
+    max_minutes: float | None = None
+    """Stop after so long, with a checkpoint; the same command continues."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainRequest:
     """Train SAEs on the activations of a PLM and register them."""
 
@@ -136,6 +196,8 @@ class ImportRequest:
     k: int | None = None
     """Active latents a residue, where the file does not say; of a hierarchical SAE that plmsae
     trained, how many of the largest to keep."""
+    arch: str | None = None
+    """Activation function, where the configuration beside the weights is missing."""
     norm_factor: float | None = None
     """What the training activations were divided by, where the file leaves that open."""
     convention: str | None = None
@@ -169,6 +231,10 @@ class EvaluateRequest:
     ontology: str | None = None
     """Gene Ontology as an OBO file (go-basic.obo, a slim), for a protein-level model: adds the
     ancestors, names and depths of GO terms."""
+    kinds: str = "own"
+    """Which concepts are counted by residue, the others by instance: ``own`` by the feature key;
+    ``interplm`` by that protocol's list, under which binding sites, lipidations, sites and
+    cross-links count by instance. For comparison with published numbers; a residue-level model."""
     split: str = "cluster"
     """How one table is split: ``cluster`` keeps every homology cluster on one side; ``organism``
     chooses on some species and reports on others, with homologues on both sides."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.plm.sampling import ALONE, LARGE
+from plmsae.workflows.training.curve import thinned
 
 
 def pretrain_card(
@@ -71,7 +72,7 @@ def pretrain_card(
         "",
         "| step | loss |",
         "| --- | --- |",
-        *(f"| {step:,} | {loss:.3f} |" for step, loss in _thinned(curve)),
+        *(f"| {step:,} | {loss:.3f} |" for step, loss in thinned(curve)),
         "",
     ]
     return "\n".join(lines)
@@ -91,11 +92,3 @@ def _drawn(data: dict[str, Any]) -> str:
         f"Proteins are drawn by homology cluster (table `{data['clusters'][:16]}…`): one without "
         f"relatives weighs {ALONE:g}, others 1, and no cluster more than {LARGE} of them."
     )
-
-
-def _thinned(curve: list[tuple[int, float]], rows: int = 20) -> list[tuple[int, float]]:
-    """Keep about `rows` points of a curve, the last among them."""
-    if len(curve) <= rows:
-        return curve
-    stride = len(curve) / rows
-    return [curve[min(len(curve) - 1, round((i + 1) * stride) - 1)] for i in range(rows)]

@@ -67,7 +67,7 @@ def test_the_probe_wins_where_two_latents_are_needed_and_only_there(world):
     assert (both["concept"], both["caller"], both["latent"]) == ("both", BY_PROBE, None)
     assert both["abstains"] is None
     assert both["call_precision"] > 0.7
-    assert evaluation.annotator.filter(concept="both")["abstains"].item() is not None
+    assert evaluation.annotator.frame.filter(concept="both")["abstains"].item() is not None
     assert (one["caller"], one["latent"]) == (BY_LATENT, 0)
     assert set(choice.probes) == {"both"}
     assert {1, 2} <= set(choice.probes["both"].latents)

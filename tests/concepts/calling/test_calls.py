@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from plmsae.concepts.calling.calls import CALL_SCHEMA, call_spans
+from plmsae.concepts.calling.decoders.segments import SegmentModel
 from plmsae.concepts.calling.span_rules import span_rule
 from plmsae.core.errors import InputError
 
@@ -102,9 +103,31 @@ def test_calls_equal_a_plain_loop(seed):
     assert rounded.rows() == slow_calls(dense, rule, highest, offsets)
 
 
-def test_the_span_rule_follows_labelled_lengths_and_right_calls():
-    labelled = np.full(20, 40)
-    assert span_rule(labelled, np.full(20, 30), kind="span") == (20, 10)
-    assert span_rule(labelled, np.array([3] * 10 + [30] * 10), kind="span") == (3, 10)
-    assert span_rule(np.full(20, 8), np.array([], dtype=int), kind="span") == (1, 2)
-    assert span_rule(labelled, np.full(20, 30), kind="site") == (1, 0)
+def test_a_seed_threshold_drops_runs_without_a_strong_residue():
+    rule = rules(("x", "span", 0, 0.2, 1, 0)).with_columns(seed_threshold=pl.lit(0.7))
+    calls = call_spans(column(0.3, 0.9, 0.3, 0, 0.4, 0.5, 0.4), rule, [1.0], [0, 7])
+    assert spans(calls) == [(1, 3)]
+
+
+def test_a_concept_with_a_segment_decoder_is_called_by_it():
+    model = SegmentModel(
+        edges=(0.1,), log_odds=(-1.0, 2.0), lengths=(3, 4), log_lengths=(0.0, 0.0), cost=0.5,
+        min_evidence=0.0, gap=1, anchored=False,
+    )  # fmt: skip
+    rule = rules(("x", "span", 0, 0.1, 1, 0), ("y", "span", 0, 0.1, 1, 0)).with_columns(
+        decoder=pl.Series(["segments", "runs"])
+    )
+    fired = column(0, 1, 1, 1, 1, 1, 1, 1, 1, 0)
+    calls = call_spans(fired, rule, [1.0], [0, 10], {"x": model})
+    assert spans(calls.filter(concept="y")) == [(2, 9)]
+    assert len(spans(calls.filter(concept="x"))) == 2
+    with pytest.raises(InputError, match="x: the segment decoder of a concept is missing"):
+        call_spans(fired, rule, [1.0], [0, 10])
+
+
+def test_the_span_rule_follows_the_lengths_of_the_labels():
+    assert span_rule(np.full(20, 40), kind="span") == (20, 10)
+    assert span_rule(np.full(20, 8), kind="span") == (4, 2)
+    assert span_rule(np.array([2, 2, 3]), kind="span") == (2, 0)
+    assert span_rule(np.array([1, 1, 9]), kind="span") == (1, 0)
+    assert span_rule(np.full(20, 40), kind="site") == (1, 0)

@@ -14,7 +14,7 @@ def test_calls_and_labels_are_counted_in_the_bin_of_their_protein():
     rows = [(name, 3, 8, "x", "span") for name in "ABCD"]
     labels = build_residue_labels(label_table(rows), list("ABCDE"), [20] * 5)
     calls = pl.DataFrame(
-        {"protein": [0, 0, 1, 3, 4], "start": [4, 15, 1, 8, 1], "end": [5, 18, 2, 9, 2]}
+        {"protein": [0, 0, 1, 3, 4], "start": [4, 15, 1, 7, 1], "end": [5, 18, 2, 9, 2]}
     ).with_columns(concept=pl.lit("x"))
     table = accuracy_by_distance(
         calls["protein"], match_calls(calls, labels), labels, [0.0, 0.2, 0.3, 0.3, 1.0]

@@ -101,7 +101,7 @@ def test_one_share_for_all_promises_too_much_of_a_nearly_complete_kind():
         ("concept\tmissing_share\nHelix\t10%\n", r"must lie in \[0, 1\].*Helix: 10%"),
         ("concept\tmissing_share\nA\t0\nHelix\t1.5\n", "line 3"),
         ("concept\tmissing_share\nHelix\t0\nHelix\t1\n", "named, and once"),
-        ("", "cannot be read"),
+        ("", "file is empty"),
     ],
 )
 def test_a_table_of_shares_that_does_not_fit_is_one_line(tmp_path, text, message):

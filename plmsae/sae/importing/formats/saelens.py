@@ -17,6 +17,7 @@ from plmsae.core.errors import InputError
 from plmsae.sae.config import Arch, SaeConfig
 from plmsae.sae.formats import CONFIG_NAME, WEIGHTS_NAME
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, whole
+from plmsae.sae.importing.hooks import hook_facts
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
 from plmsae.sae.normalize import INPUT_NORMS, InputNorm
 
@@ -31,21 +32,21 @@ _CONSTANT = "expected_average_only_in"
 
 
 def find(folder: Path, options: ImportOptions) -> Path | None:
-    """Return the weights if both files are there."""
-    there = all((folder / name).is_file() for name in (CONFIG_NAME, WEIGHTS_NAME))
-    return inside(folder, WEIGHTS_NAME) if there else None
+    """Return the weights if they are there."""
+    return inside(folder, WEIGHTS_NAME) if (folder / WEIGHTS_NAME).is_file() else None
 
 
 def fits(weights: Weights) -> bool:
-    """Whether the four tensors are there, with a ``cfg.json`` beside them."""
-    names = {"W_enc", "W_dec", "b_enc", "b_dec"}
-    return names <= weights.names and (weights.path.parent / CONFIG_NAME).is_file()
+    """Whether the four tensors are there, with a ``cfg.json`` or under SAELens's file name."""
+    if not {"W_enc", "W_dec", "b_enc", "b_dec"} <= weights.names:
+        return False
+    return weights.path.name == WEIGHTS_NAME or (weights.path.parent / CONFIG_NAME).is_file()
 
 
 def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one folder."""
     path = inside(weights.path.parent, CONFIG_NAME)
-    cfg = read_sidecar(path)
+    cfg = read_sidecar(path) if path.is_file() else _as_told(weights.path, options)
     d, f = weights.shape("W_enc", 2)
     for name, found in (("d_in", d), ("d_sae", f)):
         if name in cfg and whole(cfg[name], name, path) != found:
@@ -73,7 +74,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
         tensors["threshold"] = tensors["threshold"].clamp(min=0)
     if arch == "topk" and cfg.get("rescale_acts_by_decoder_norm"):
         _fold_decoder_norm(tensors)
-    notes: dict[str, Any] = {"config": cfg}
+    notes: dict[str, Any] = {"config": cfg, **hook_facts(cfg, path)}
     input_norm = _input_norm(cfg, path)
     if input_norm == _CONSTANT:
         if options.norm_factor is None:
@@ -101,9 +102,25 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     return ImportedSae(config=config, tensors=tensors, notes=notes)
 
 
+def _as_told(path: Path, options: ImportOptions) -> dict[str, Any]:
+    """Return a configuration from the command line, where there is none beside the weights."""
+    arch = options.need_arch(path, CONFIG_NAME)
+    stored = next((name for name, ours in _ARCHS.items() if ours == arch), None)
+    if stored is None:
+        raise InputError(
+            "SAELens stores no such architecture",
+            where="--arch",
+            value=arch,
+            hint="give relu, topk or jumprelu",
+        )
+    return {"architecture": stored, "assumed": True}
+
+
 def _arch(cfg: dict[str, Any], options: ImportOptions, path: Path) -> tuple[Arch, int | None]:
     stored = cfg.get("architecture", "standard")
     kwargs = cfg.get("activation_fn_kwargs")
+    if cfg.get("signed") or (isinstance(kwargs, dict) and kwargs.get("signed")):
+        raise InputError("a TopK by absolute value (signed) is not read", where=path)
     k = cfg.get("k", kwargs.get("k") if isinstance(kwargs, dict) else None)
     activation = cfg.get("activation_fn", cfg.get("activation_fn_str", "relu"))
     if stored == "standard" and activation == "topk":

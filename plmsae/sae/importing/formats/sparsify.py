@@ -6,13 +6,15 @@ TopK of relu((x - b_dec) Wᵀ + b), k in the configuration. A transcoder's input
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from plmsae.core.errors import InputError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, whole
+from plmsae.sae.importing.hooks import layer_of_hook
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
 
-_FILE = "sae.safetensors"
+_FILE, _CONFIG = "sae.safetensors", "cfg.json"
 
 
 def find(folder: Path, options: ImportOptions) -> Path | None:
@@ -27,7 +29,9 @@ def fits(weights: Weights) -> bool:
 
 def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one folder."""
-    path = inside(weights.path.parent, "cfg.json")
+    path = inside(weights.path.parent, _CONFIG)
+    if not path.is_file() and options.need_arch(weights.path, _CONFIG) != "topk":
+        raise InputError("sparsify stores only TopK SAEs", where="--arch", value=options.arch)
     cfg = read_sidecar(path)
     f, d = weights.shape("encoder.weight", 2)
     if cfg.get("num_latents") and whole(cfg["num_latents"], "num_latents", path) != f:
@@ -38,6 +42,8 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
         raise InputError(
             "this activation function is not read", where=path, value=str(cfg["activation"])
         )
+    if cfg.get("signed"):
+        raise InputError("a TopK by absolute value (signed) is not read", where=path)
     if cfg.get("skip_connection") or "W_skip" in weights.names:
         raise InputError("a transcoder with a skip connection is not read", where=path)
     is_transcoder = cfg.get("transcode") is True
@@ -59,8 +65,14 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
             "b_enc": weights.take("encoder.bias", (f,)),
             "b_dec": weights.take("b_dec", (out,)),
         },
-        notes={"config": cfg},
+        notes={"config": cfg, **_hook(weights.path.resolve().parent.name, path)},
     )
+
+
+def _hook(folder: str, path: Path) -> dict[str, Any]:
+    """Return what the folder says, which sparsify calls by the module whose output it read."""
+    layer = layer_of_hook(folder, path) if "." in folder else None
+    return {} if layer is None else {"hook": folder, "layer": layer}
 
 
 FORMAT = SaeFormat(rank=40, find=find, fits=fits, read=read)

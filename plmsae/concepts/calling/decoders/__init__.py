@@ -1,0 +1,1 @@
+"""From activations of one latent or probe to spans: runs above a threshold, or segments."""

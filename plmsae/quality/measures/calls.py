@@ -1,0 +1,81 @@
+"""Measures of the lengths of calls: whole proteins and single residues where labels are spans.
+
+Both are of the one concept that does worst, as a thousand good calls of others do not make up for a
+concept whose calls say nothing. They compare with the labels on which the concept was chosen, and
+take the lower end of the 95 % interval, so that one odd call of three does not stop a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from plmsae.concepts.calling.calibration import wilson_interval
+from plmsae.concepts.calling.measuring import WHOLE
+from plmsae.quality.context import Context
+from plmsae.quality.measure import EXAMPLES, Measure, Measured
+
+
+def excess_whole_protein(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Take the worst concept's share of whole-protein rows, less that of its labels."""
+    lengths = context.scan("proteins").select(
+        pl.col("accession").cast(pl.String), pl.col("length").cast(pl.Float64)
+    )
+    rows = frame.with_columns(pl.col("accession").cast(pl.String)).join(
+        lengths.unique("accession", keep="any"), on="accession", how="left"
+    )
+    size = pl.col("end") - pl.col("start") + 1
+    return _worst(rows, size > WHOLE * pl.col("length"), "label_whole_share", context)
+
+
+def excess_one_residue(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Take the worst concept's share of one-residue rows, less that of its labels."""
+    return _worst(frame, pl.col("start") == pl.col("end"), "label_one_residue_share", context)
+
+
+def _worst(rows: pl.LazyFrame, bad: pl.Expr, expected: str, context: Context) -> Measured:
+    spans = context.span_concepts
+    if spans is None or spans.is_empty():
+        return Measured(None)
+    counts = (
+        rows.with_columns(pl.col("concept").cast(pl.String))
+        .join(spans.lazy().select("concept", expected), on="concept")
+        .group_by("concept", expected)
+        .agg(n=pl.len(), n_bad=bad.fill_null(value=False).sum())
+        .collect(engine="streaming")
+    )
+    if counts.is_empty():
+        return Measured(None)
+    low = wilson_interval(counts["n_bad"].to_numpy(), counts["n"].to_numpy())[0]
+    counts = counts.with_columns(pl.Series("low", low) - pl.col(expected)).sort(
+        "low", "concept", descending=[True, False]
+    )
+    return Measured(
+        max(float(counts["low"][0]), 0.0),
+        tuple(
+            f"{row['concept']} ({row['n_bad']:,} of {row['n']:,})"
+            for row in counts.head(EXAMPLES).iter_rows(named=True)
+            if row["n_bad"]
+        ),
+    )
+
+
+MEASURES: Mapping[str, Measure] = {
+    "excess_whole_protein": Measure(
+        what="of the span concept where it is highest: share of its rows that cover more than 90 % "
+        "of their protein, less the share of its labels that do (lower end of the 95 % interval)",
+        kinds=("annotations", "proposals"),
+        columns=("accession", "start", "end", "concept"),
+        needs=("proteins", "concepts"),
+        compute=excess_whole_protein,
+    ),
+    "excess_one_residue": Measure(
+        what="of the span concept where it is highest: share of its rows that are one residue "
+        "long, less the share of its labels that are (lower end of the 95 % interval)",
+        kinds=("annotations", "proposals"),
+        columns=("accession", "start", "end", "concept"),
+        needs=("concepts",),
+        compute=excess_one_residue,
+    ),
+}
