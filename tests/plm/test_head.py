@@ -52,7 +52,7 @@ def test_the_loss_falls_and_the_body_stays_as_it_was(plm: Plm) -> None:
     assert head.losses[-1] < head.losses[0] - 0.2
     assert seen[-1][0] == seen[-1][1]
     # To an untrained head 33 tokens are equally likely; the composition alone gives 7.8.
-    assert head.unigram < head.perplexity < 15
+    assert head.unigram < head.perplexity < 20
     assert (head.n_proteins, head.n_fitted) == (108, 108 * 9)
     assert (head.n_held_out_proteins, head.n_held_out) == (12, 12 * 9)
     assert set(head.state) == {
@@ -92,7 +92,7 @@ def test_a_fitted_head_is_found_beside_the_weights_and_shows_in_the_revision(
     for name, tensor in head.state.items():
         assert torch.equal(stored[name.removeprefix("lm_head.")], tensor)
     held_out = proteins(140)[120:]
-    assert masked_perplexity(with_head, held_out).perplexity < 15
+    assert masked_perplexity(with_head, held_out).perplexity < 20
     # The library's own forward gives the same.
     ids = torch.from_numpy(with_head.vocabulary.encode(held_out[0]))[None]
     with torch.inference_mode():
