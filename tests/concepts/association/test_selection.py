@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association.counts import associate, selection
+from plmsae.concepts.association import selection
+from plmsae.concepts.association.counts import associate
 from plmsae.concepts.association.selection import confirmed_pairs, score_pairs, select_pairs
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations
