@@ -85,8 +85,9 @@ SURFACE: dict[str, set[str]] = {
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},
     "demo": TRACKED
-    | {"--out", "--plm", "--layer", "--n-families", "--proteins-per-family", "--d-sae"}
-    | {"--n-vectors", "--random-vectors", "--min-precision", "--device", "--seed"},
+    | {"--out", "--plm", "--layer", "--max-proteins", "--d-sae", "--n-vectors"}
+    | {"--random-vectors", "--min-precision", "--fill-precision", "--hide-share"}
+    | {"--device", "--seed"},
 }
 
 

@@ -36,8 +36,8 @@ def road(tmp_path_factory):
             max_proteins=420,
             d_sae=512,
             n_vectors=120_000,
-            min_precision=0.0,
-            fill_precision=0.0,
+            min_precision=0.3,
+            fill_precision=0.05,
         )
         yield demo.run(request, Silent())
 
@@ -178,8 +178,8 @@ def test_a_second_run_of_the_demo_stands_on_the_first(road):
             max_proteins=420,
             d_sae=512,
             n_vectors=120_000,
-            min_precision=0.0,
-            fill_precision=0.0,
+            min_precision=0.3,
+            fill_precision=0.05,
         ),
         Silent(),
     )

@@ -14,7 +14,8 @@ from small import SEQUENCES, blanks, library_forward, library_model, library_tok
 
 from plmsae.core.errors import InputError
 from plmsae.core.resources import registry_path
-from plmsae.plm import catalogue, facts
+from plmsae.plm import catalogue
+from plmsae.plm.facts import plm_facts
 from plmsae.plm.families import base
 from plmsae.plm.model import load_plm
 from plmsae.plm.untrained import untrained_plm
@@ -54,8 +55,7 @@ def added(tmp_path, monkeypatch):
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     listed = tmp_path / "plms.yaml"
     listed.write_text(registry_path("plms.yaml").read_text(encoding="utf-8") + "\n" + entry)
-    for module in (catalogue, facts):
-        monkeypatch.setattr(module, "registry_path", lambda _: listed)
+    monkeypatch.setattr(catalogue, "registry_path", lambda _: listed)
     return yaml.safe_load(entry)["protelectra"]
 
 
@@ -81,5 +81,5 @@ def test_with_it_every_layer_equals_the_library(folder):
 def test_with_its_entry_the_catalogue_knows_it(added):
     entry = catalogue.find_plm("protelectra")
     assert (entry.source, entry.licence) == (added["hub_id"], added["licence"])
-    found = facts.plm_facts("protelectra", network=False)
+    found = plm_facts("protelectra", network=False)
     assert (found.n_layers, found.d_model) == (added["n_layers"], added["d_model"])
