@@ -33,7 +33,7 @@ def road(tmp_path_factory):
         patch.delenv("ANTHROPIC_API_KEY", raising=False)
         request = DemoRequest(
             out=folder / "out",
-            max_proteins=420,
+            max_proteins=320,
             d_sae=512,
             n_vectors=120_000,
             min_precision=0.3,
@@ -84,7 +84,7 @@ def test_held_back_proteins_were_not_seen_before(road):
         set(pl.read_csv(path, separator="\t", infer_schema=False)["Entry"])
         for path in (road.tables.choose, road.tables.report, road.tables.held_back)
     ]
-    assert sum(map(len, entries)) == len(set.union(*entries)) == 420
+    assert sum(map(len, entries)) == len(set.union(*entries)) == 320
     assert resolve(str(road.trained.bundle)).meta.train_data.n_proteins == len(
         entries[0] | entries[1]
     )
@@ -148,7 +148,7 @@ def test_hidden_labels_are_counted_against_the_truth(road, simulated, tmp_path):
 
 def test_reports_say_that_they_were_written_from_evidence_alone(road):
     assert set(road.reported.authors) == {"evidence only"}
-    assert "<script" not in road.reported.html.read_text()
+    assert "<script" not in road.reported.pages["html"].read_text()
 
 
 def test_everything_is_in_mlflow(road):
@@ -175,7 +175,7 @@ def test_a_second_run_of_the_demo_stands_on_the_first(road):
     again = demo.run(
         DemoRequest(
             out=road.out,
-            max_proteins=420,
+            max_proteins=320,
             d_sae=512,
             n_vectors=120_000,
             min_precision=0.3,
