@@ -15,7 +15,7 @@ from plmsae import __version__
 from plmsae.cli import registered
 from plmsae.cli.by_name import NamedArgument
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
-from plmsae.cli.fields import build, parameters
+from plmsae.cli.fields import build, parameter
 from plmsae.cli.running import EXIT_USAGE, Common, fail, guarded, listening, print_outcome
 from plmsae.core.errors import PlmsaeError
 
@@ -102,7 +102,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _command(spec: WorkflowCommand) -> Callable[..., None]:
     """Make the function that typer registers for a workflow."""
-    found = spec.settings
+    found = spec.options
 
     def command(**given: Any) -> None:
         common = Common(
@@ -125,7 +125,7 @@ def _command(spec: WorkflowCommand) -> Callable[..., None]:
 
         raise typer.Exit(guarded(common, work))
 
-    signature = inspect.Signature([*parameters(found), *_common(spec)])
+    signature = inspect.Signature([*map(parameter, found), *_common(spec)])
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return command

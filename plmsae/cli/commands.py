@@ -10,7 +10,7 @@ import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from plmsae.cli.fields import Setting, Shape, settings
+from plmsae.cli.fields import Option, Shape, options
 from plmsae.core.plugins import plugin_names
 from plmsae.workflows.shared import requests
 from plmsae.workflows.shared.progress import Progress
@@ -20,7 +20,6 @@ MODEL = "plmsae.plmsae-mini.L4.residue"
 _MODEL = Shape(
     help="Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder."
 )
-_UNIT = Shape(choices=("residue", "protein"))
 _PROTEINS = Shape(argument="PROTEINS")
 _PLM_REVISION = Shape(help="Branch, tag or commit; by default the catalogue's.")
 
@@ -47,9 +46,9 @@ class WorkflowCommand:
     """Whether it talks to MLflow."""
 
     @property
-    def settings(self) -> list[Setting]:
-        """The fields of the request, in the order of the help."""
-        return settings(self.request, self.shapes)
+    def options(self) -> list[Option]:
+        """The settings of the request, in the order of the help."""
+        return options(self.request, self.shapes)
 
     def run(self, request: Any, progress: Progress) -> Any:
         """Import the workflow, which may take seconds, and run it."""
@@ -82,22 +81,7 @@ COMMANDS = (
             "plmsae pretrain a.fasta.gz b.fasta.gz --held-out yeast.tsv.gz --max-minutes 60 "
             "--out runs/mini",
         ),
-        shapes={
-            "proteins": Shape(argument="PROTEINS"),
-            "n_layers": Shape(help="Transformer blocks."),
-            "d_model": Shape(help="Width of the residual stream."),
-            "n_heads": Shape(help="Attention heads; must divide --d-model."),
-            "tokens_per_step": Shape(help="Tokens an optimiser step."),
-            "matrix_lr": Shape(help="Peak learning rate of the weight matrices."),
-            "other_lr": Shape(help="Peak learning rate of everything else."),
-            "optimizer": Shape(choices=("muon", "adamw"), help="Optimiser of the weight matrices."),
-            "mask_share": Shape(help="Share of the residues that are masked, in (0, 1)."),
-            "decay_share": Shape(help="Share of the run, at its end, over which the rates decay."),
-            "precision": Shape(
-                help="auto (bf16 where the device is fast at it), fp32 or bf16.",
-            ),
-            "checkpoint_minutes": Shape(help="Minutes between checkpoints."),
-        },
+        shapes={"proteins": _PROTEINS},
     ),
     WorkflowCommand(
         name="distil",
@@ -111,21 +95,7 @@ COMMANDS = (
             "plmsae distil a.fasta.gz b.fasta.gz --teacher esm2-35m --n-layers 6 --d-model 256 "
             "--n-heads 8 --held-out yeast.tsv.gz --workers 8 --max-minutes 60 --out runs/small",
         ),
-        shapes={
-            "proteins": Shape(argument="PROTEINS"),
-            "d_model": Shape(help="Width of the student's residual stream."),
-            "n_heads": Shape(help="Attention heads; must divide --d-model."),
-            "tokens_per_step": Shape(help="Tokens an optimiser step."),
-            "matrix_lr": Shape(help="Peak learning rate of the weight matrices."),
-            "other_lr": Shape(help="Peak learning rate of everything else."),
-            "optimizer": Shape(choices=("muon", "adamw"), help="Optimiser of the weight matrices."),
-            "mask_share": Shape(
-                help="Share of the residues that are masked in the rows that have masks, in (0, 1)."
-            ),
-            "decay_share": Shape(help="Share of the run, at its end, over which the rates decay."),
-            "precision": Shape(help="auto (bf16 where the device is fast at it), fp32 or bf16."),
-            "checkpoint_minutes": Shape(help="Minutes between checkpoints."),
-        },
+        shapes={"proteins": _PROTEINS},
     ),
     WorkflowCommand(
         name="train",
@@ -142,8 +112,6 @@ COMMANDS = (
         shapes={
             "proteins": _PROTEINS,
             "plm_revision": _PLM_REVISION,
-            "unit": _UNIT,
-            "cache_dtype": Shape(choices=("float16", "bfloat16", "float32")),
         },
     ),
     WorkflowCommand(
@@ -160,13 +128,10 @@ COMMANDS = (
             "plmsae import sae folder --plm esm2-650m --layer 24 --k 64",
         ),
         shapes={
-            "source": Shape(argument="SOURCE", choices=("interplm", "sae")),
+            "source": Shape(argument="SOURCE"),
             "folder": Shape(argument="DIR"),
             "plm_revision": _PLM_REVISION,
-            "unit": _UNIT,
             "format": Shape(choices=("auto", *plugin_names("plmsae.sae.importing.formats"))),
-            "arch": Shape(choices=("relu", "topk", "jumprelu")),
-            "convention": Shape(choices=("folded", "buffer", "raw")),
         },
     ),
     WorkflowCommand(
@@ -183,9 +148,6 @@ COMMANDS = (
         shapes={
             "concepts": Shape(argument="CONCEPTS"),
             "model": _MODEL,
-            "split": Shape(choices=("cluster", "organism")),
-            "kinds": Shape(choices=("own", "interplm")),
-            "baselines": Shape(choices=("all", "fast", "none")),
         },
     ),
     WorkflowCommand(
@@ -231,7 +193,6 @@ COMMANDS = (
         examples=("plmsae validate uniprot.tsv.gz", "plmsae validate annotated --out checks"),
         shapes={
             "path": Shape(argument="PATH"),
-            "kind": Shape(choices=("proteins", "labels", "annotations", "proposals")),
         },
     ),
     WorkflowCommand(

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from plmsae.cli import main
 from plmsae.cli.commands import COMMANDS
-from plmsae.cli.fields import RECIPE_OPTIONS, Setting
+from plmsae.cli.fields import Option
 from plmsae.cli.running import EXIT_USAGE, fail
 from plmsae.core.errors import InputError
 
@@ -47,7 +47,7 @@ def command_line(name: str, pairs: Sequence[str]) -> list[str]:
         If a parameter is unknown or a switch is neither true nor false.
     """
     (spec,) = [spec for spec in COMMANDS if spec.name == name]
-    known = {setting.name: setting for setting in spec.settings}
+    known = {option.name: option for option in spec.options}
     options: list[str] = []
     positional: list[str] = []
     names, values = pairs[::2], pairs[1::2]
@@ -55,17 +55,15 @@ def command_line(name: str, pairs: Sequence[str]) -> list[str]:
         raise InputError("parameters come as --name value", where=f"entry point {name}")
     for flag, value in zip(names, values, strict=True):
         parameter = flag[2:].replace("-", "_")
-        if parameter not in known and parameter not in RECIPE_OPTIONS:
+        if parameter not in known:
             hint = f"known: {', '.join(known)}"
             raise InputError(
                 "unknown parameter", where=f"entry point {name}", value=parameter, hint=hint
             )
         if value == "":
             continue
-        setting = known.get(parameter)
-        if setting is None:
-            options.append(f"--{parameter.replace('_', '-')}={value}")
-        elif setting.shape.argument:
+        setting = known[parameter]
+        if setting.shape.argument:
             positional += _several(setting, value)
         elif setting.kind is bool:
             options += _switch(setting, value)
@@ -74,13 +72,13 @@ def command_line(name: str, pairs: Sequence[str]) -> list[str]:
     return [name, *options, "--", *positional] if positional else [name, *options]
 
 
-def _several(setting: Setting, value: str) -> list[str]:
+def _several(setting: Option, value: str) -> list[str]:
     if setting.kind is tuple and setting.item is str:
         return [part for part in value.split(",") if part]
     return [value]
 
 
-def _switch(setting: Setting, value: str) -> list[str]:
+def _switch(setting: Option, value: str) -> list[str]:
     if value.lower() not in (*_TRUE, *_FALSE):
         raise InputError("must be true or false", where=setting.name, value=value)
     wanted = value.lower() in _TRUE

@@ -14,7 +14,7 @@ import typer
 
 from plmsae.cli.app import ORDER, app
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
-from plmsae.cli.fields import RECIPE_OPTIONS, Setting
+from plmsae.cli.fields import Option
 from plmsae.cli.values import show_numbers
 
 _WIDTH = 96
@@ -87,21 +87,15 @@ def _section(path: str, command: Any) -> str:
 def _entry_point(spec: WorkflowCommand) -> str:
     lines = [f"  {spec.name}:", f"    # {spec.about}", "    parameters:"]
     names = []
-    for setting in spec.settings:
-        if setting.kind is dict:
-            for name, (kind, text) in RECIPE_OPTIONS.items():
-                names.append(name)
-                text = f"{text} By default the recipe's."
-                lines += _parameter(name, _TYPES[kind], "", text, required=False)
-        else:
-            names.append(setting.name)
-            lines += _parameter(
-                setting.name,
-                _type(setting),
-                _default(setting),
-                _about(setting),
-                required=setting.required,
-            )
+    for option in spec.options:
+        names.append(option.name)
+        lines += _parameter(
+            option.name,
+            _type(option),
+            _default(option),
+            _about(option),
+            required=option.required,
+        )
     lines.append("    command: >-")
     command = f"python pipelines/{spec.name}.py " + " ".join(f"--{n} {{{n}}}" for n in names)
     lines += textwrap.wrap(
@@ -116,31 +110,33 @@ def _parameter(name: str, kind: str, default: str, about: str, *, required: bool
     return [*(" " * 6 + line for line in comment), f"      {name}: {value}"]
 
 
-def _about(setting: Setting) -> str:
-    text = setting.help
-    if setting.shape.choices:
-        text += f" One of {', '.join(setting.shape.choices)}."
-    if setting.kind is tuple and setting.item is str:
+def _about(option: Option) -> str:
+    text = option.help
+    if option.choices:
+        text += f" One of {', '.join(option.choices)}."
+    if option.kind is tuple and option.item is str:
         text += " Several are separated by commas."
     return text.strip()
 
 
-def _type(setting: Setting) -> str:
-    shape = setting.shape
-    if shape.argument and setting.kind is str and not (shape.choices or shape.is_name):
+def _type(option: Option) -> str:
+    shape = option.shape
+    if shape.argument and option.kind is str and not (option.choices or shape.is_name):
         return "path"  # Must exist; MLflow makes it absolute, or fetches it where it is a URI.
-    return _TYPES[setting.kind]
+    if option.kind is float and option.choices:
+        return "string"
+    return _TYPES[option.kind]
 
 
-def _default(setting: Setting) -> str:
-    value = setting.default
+def _default(option: Option) -> str:
+    value = option.default
     if value is None or value is dataclasses.MISSING or value == ():
         return ""
-    if setting.kind is bool:
+    if option.kind is bool:
         return f"'{str(value).lower()}'"
-    if setting.kind is tuple:
+    if option.kind is tuple:
         return f"'{show_numbers(value)}'"
-    if setting.kind in (int, float):
+    if option.kind in (int, float):
         return str(value)
     return f"'{value}'"
 

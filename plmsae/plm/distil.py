@@ -7,7 +7,6 @@ so that it is the fraction of variance unexplained and every layer counts the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,29 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plmsae.core.errors import InputError
+from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.families import Family
 from plmsae.plm.model import Plm
 from plmsae.plm.objective import Batch, Objective
 from plmsae.plm.packed import PackedLayout
 from plmsae.plm.vocabulary import esm2_vocabulary
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistilConfig:
-    """Weights of the parts of the loss, and who gives a block its input."""
-
-    state_weight: float = 1.0
-    """Of the fraction of variance unexplained, the mean over all layers, the embedding included."""
-    kl_weight: float = 0.1
-    """Of the Kullback-Leibler divergence from the teacher's distribution at the residues chosen for
-    prediction, in nats; 0 where the teacher has no head."""
-    true_weight: float = 0.0
-    """Of the cross-entropy of the true residues there."""
-    forced_steps: int = 0
-    """For so many steps each block of the student runs on the teacher's states of the layer below
-    and learns by itself; after that the student runs on its own."""
-    forced_share: float = 1.0
-    """Share of the rows for which that is so in these steps."""
 
 
 class Distillation(Objective):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal
 
 from plmsae.core.errors import InputError
+from plmsae.core.settings import check_choices
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,55 +19,53 @@ class PretrainConfig:
 
     n_layers: int = 6
     """Transformer blocks."""
-    d_model: int = 256
+    d_model: int = 192
     """Width of the residual stream."""
-    n_heads: int = 4
-    """Attention heads; on CPUs few wide heads are much faster than many narrow ones."""
-    tokens_per_step: int = 8192
+    n_heads: int = 3
+    """Attention heads; they must divide `d_model`. On CPUs few wide heads are much faster than many
+    narrow ones."""
+    tokens_per_step: int = 6144
     """Packed tokens in one optimiser step, special tokens included."""
     row: int = 512
     """Packed tokens in a row; longer proteins give a random window of this length."""
-    steps: int = 10_000
+    steps: int = 3000
     """Optimiser steps of the whole run, cool-down included."""
     warmup_share: float = 0.01
     """Share of the steps over which the learning rates rise from zero."""
     decay_share: float = 0.3
-    """Share of the steps, at the end, over which they fall linearly to zero."""
+    """Share of the steps, at the end, over which the learning rates fall linearly to zero."""
     matrix_lr: float = 0.02
-    """Learning rate of Muon, for the matrices of the blocks."""
+    """Peak learning rate of Muon, for the matrices of the blocks."""
     other_lr: float = 0.002
-    """Learning rate of AdamW, for embeddings, norms, biases and the head."""
-    optimizer: str = "muon"
+    """Peak learning rate of AdamW, for embeddings, norms, biases and the head."""
+    optimizer: Literal["muon", "adamw"] = "muon"
     """``muon`` (matrices by Muon, the rest by AdamW) or ``adamw`` (everything, at `other_lr`)."""
     weight_decay: float = 0.01
     """Decoupled weight decay of matrices."""
-    mask_share: float = 0.15
+    mask_share: float = 0.2
     """Share of residues to predict: 80 % masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
     clean_share: float = 0.0
-    """Share of the rows in which nothing is masked; only an objective with a teacher learns there.
-    """
+    """Share of the rows in which nothing is masked, in [0, 1]: there only the states of a teacher
+    are learned, which are what SAEs are trained on."""
     token_dropout: bool = False
     """Scale the embeddings by the share of masks, as ESM-2 does; a mask then has no embedding."""
     workers: int = 1
-    """Threads that share the rows of a step, each of which runs torch by itself."""
+    """Threads that share the rows of a step; on a CPU the number of cores."""
     clip: float = 1.0
     """Gradient norm at which the gradient is clipped."""
     ema: float = 0.998
-    """Decay a step of the averaged weights, which are what is evaluated and exported."""
-    precision: str = "auto"
-    """``fp32``, ``bf16``, or ``auto``: bf16 where the machine multiplies it natively."""
+    """Decay per step of the averaged weights, which are what is evaluated and exported."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto`` is bf16 where the machine multiplies it natively, and fp32 elsewhere."""
     seed: int = 0
-    """Of initial weights, batches and masks."""
+    """Seed of initial weights, batches and masks."""
 
     def __post_init__(self) -> None:
         if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
             raise InputError(
                 f"d_model ({self.d_model}) must be n_heads ({self.n_heads}) times an even number"
             )
-        if self.optimizer not in ("muon", "adamw"):
-            raise InputError("optimizer must be muon or adamw", value=self.optimizer)
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise InputError("precision must be auto, fp32 or bf16", value=self.precision)
+        check_choices(self)
         if not 0 < self.mask_share < 1:
             raise InputError("mask_share must lie between 0 and 1", value=str(self.mask_share))
         if self.steps < 1 or self.tokens_per_step < 64:
@@ -85,6 +86,8 @@ class PretrainConfig:
 
     def is_clean(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which rows of a batch (0-based numbers) stay unmasked, evenly spread."""
+        import numpy as np
+
         share = self.clean_share
         clean: NDArray[np.bool_] = np.floor((rows + 1) * share) > np.floor(rows * share)
         return clean

@@ -7,10 +7,12 @@ from typing import Any, Literal, get_args
 
 from plmsae.core.errors import InputError
 from plmsae.sae.architecture import ARCHITECTURES
-from plmsae.sae.normalize import INPUT_NORMS, InputNorm
 
 Arch = str
 """Name of an architecture: that of a module of `plmsae.sae.architectures`."""
+InputNorm = Literal["none", "layer_norm", "constant_norm_rescale"]
+"""What is done to each row of the input, by SAELens's names (see `plmsae.sae.normalize`)."""
+INPUT_NORMS: tuple[str, ...] = get_args(InputNorm)
 Target = Literal["input", "layer", "change"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
@@ -36,7 +38,7 @@ class SaeConfig:
     """
 
     arch: Arch = "topk"
-    """Which activation function selects the active latents."""
+    """Architecture, which decides which latents are active."""
     d_in: int
     """Width of the activations that go in."""
     d_sae: int

@@ -21,8 +21,7 @@ from plmsae.core.errors import InputError, NotFoundError, UnsafeArtifactError
 from plmsae.core.foreign_files import kind_of
 from plmsae.core.json_files import read_json
 from plmsae.sae.architecture import ARCHITECTURES
-from plmsae.sae.config import SaeConfig
-from plmsae.sae.normalize import INPUT_NORMS
+from plmsae.sae.config import INPUT_NORMS, SaeConfig
 
 CONFIG_NAME = "cfg.json"
 WEIGHTS_NAME = "sae_weights.safetensors"

@@ -6,13 +6,12 @@ itself: what an SAE says of a residue never depends on its neighbours.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-InputNorm = Literal["none", "layer_norm", "constant_norm_rescale"]
-INPUT_NORMS: tuple[str, ...] = get_args(InputNorm)
+from plmsae.sae.config import InputNorm
 
 _EPSILON = 1e-5
 

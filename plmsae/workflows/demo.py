@@ -28,6 +28,7 @@ from plmsae.workflows.shared.requests import (
     ReportRequest,
     ScoreRequest,
     TrainRequest,
+    request_params,
 )
 from plmsae.workflows.shared.swissprot_sample import SampleTables, write_sample_tables
 
@@ -175,7 +176,7 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
     with start_run(
         experiment="plmsae-demo",
         run_name=f"demo {request.plm}",
-        params={"plm": request.plm, "seed": request.seed},
+        params=request_params(request),
     ):
         with progress.task("dividing the sample of Swiss-Prot") as task:
             tables = write_sample_tables(

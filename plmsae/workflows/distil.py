@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from plmsae.core.errors import InputError
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import DistilRequest
+from plmsae.workflows.shared.requests import DistilRequest, request_params
 from plmsae.workflows.training.corpus import training_corpus
 from plmsae.workflows.training.curve import Curve
 from plmsae.workflows.training.distil_card import distil_card
@@ -81,11 +81,10 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     """
     import torch
 
-    from plmsae.plm.distil import DistilConfig, Distillation
+    from plmsae.plm.distil import Distillation
     from plmsae.plm.export import export_model
     from plmsae.plm.model import choose_device, load_plm
     from plmsae.plm.pretrain import Pretrainer, native_bf16
-    from plmsae.plm.pretrain_config import PretrainConfig
 
     device = choose_device(request.device)
     wanted: Any = request.device
@@ -96,14 +95,13 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
         revision=request.teacher_revision,
         head=True,
     )
-    values = dataclasses.asdict(request)
     dropout = bool(getattr(teacher.model.config, "token_dropout", False))
-    config = PretrainConfig(**_fields(PretrainConfig, values), token_dropout=dropout)
-    losses = DistilConfig(**_fields(DistilConfig, values))
+    config = dataclasses.replace(request.config, token_dropout=dropout)
+    request = dataclasses.replace(request, config=config)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and native_bf16(device))
     objective = Distillation(
         teacher,
-        losses,
+        request.losses,
         n_layers=config.n_layers,
         d_model=config.d_model,
         dtype=torch.bfloat16 if bf16 else torch.float32,
@@ -114,13 +112,13 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
         progress,
         weigh=lambda sequences: np.ones(len(sequences)),
         clusters=request.clusters,
-        seed=request.seed,
+        seed=config.seed,
     )
     data |= {"teacher": teacher.id, "teacher_revision": teacher.revision}
     with start_run(
         experiment="plmsae-distil",
         run_name=f"distil {config.n_layers}x{config.d_model} of {teacher.id}",
-        params={**dataclasses.asdict(config), **dataclasses.asdict(losses), **data},
+        params=request_params(request, **data),
     ) as tracked:
         trainer = Pretrainer(config, corpus, request.out, device=str(device), objective=objective)
         curve = Curve(request.out / "curve.json", trainer.step)
@@ -148,7 +146,7 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
             tracked.log_metrics(trainer.step, _flat(agreement))
         card = distil_card(
             config=config,
-            losses=losses,
+            losses=request.losses,
             data=data,
             licence=request.teacher_licence,
             steps=trainer.step,
@@ -166,11 +164,6 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     )
 
 
-def _fields(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in dataclasses.fields(kind)}
-    return {name: value for name, value in values.items() if name in names}
-
-
 def _train(
     trainer: Pretrainer,
     request: DistilRequest,
@@ -184,14 +177,14 @@ def _train(
     if request.max_minutes is not None:
         end = time.monotonic() + 60 * request.max_minutes
     left = request.max_minutes or float("inf")
-    while trainer.step < request.steps and left > 0:
+    while trainer.step < request.config.steps and left > 0:
         trainer.train(
             on_metrics=on_metrics,
             checkpoint_minutes=request.checkpoint_minutes,
             max_minutes=min(request.measure_minutes, left),
         )
         left = (end - time.monotonic()) / 60
-        if trainer.step < request.steps and left > 0:
+        if trainer.step < request.config.steps and left > 0:
             measure()
 
 

@@ -25,7 +25,7 @@ from plmsae.workflows.evaluating.fidelity import (
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import EvaluateRequest
+from plmsae.workflows.shared.requests import EvaluateRequest, request_params
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,9 +60,10 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             where="--ontology",
         )
     data = read_annotated(request, progress)
-    params = {k: v for k, v in dataclasses.asdict(request).items() if k not in ("out", "register")}
     with start_run(
-        experiment="plmsae-evaluate", run_name=f"evaluate {bundle.name}", params=params
+        experiment="plmsae-evaluate",
+        run_name=f"evaluate {bundle.name}",
+        params=request_params(request),
     ) as tracked:
         tracked.set_tags({"split": data.how})
         gate(

@@ -14,7 +14,7 @@ from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, r
 from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import FillRequest
+from plmsae.workflows.shared.requests import FillRequest, request_params
 
 if TYPE_CHECKING:
     import polars as pl
@@ -181,14 +181,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     with start_run(
         experiment="plmsae-fill",
         run_name=f"fill {PurePath(source_name(request.table)).name}",
-        params={
-            "table": request.table,
-            "model": uri,
-            "truth": request.truth,
-            "ontology": request.ontology,
-            "missing_share": request.missing_share,
-            "missing_shares": request.missing_shares,
-        },
+        params=request_params(request, model=uri),
     ) as tracked:
         with (
             checked_input(request.table, request, tracked, progress) as checked,

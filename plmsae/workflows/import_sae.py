@@ -20,7 +20,7 @@ from plmsae.plm.facts import PlmFacts, plm_facts
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import ImportRequest
+from plmsae.workflows.shared.requests import ImportRequest, request_params
 from plmsae.workflows.training.import_checks import check_fit, check_names
 from plmsae.workflows.training.outcome import write_unevaluated_bundle
 
@@ -96,12 +96,12 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
     with start_run(
         experiment="plmsae-import",
         run_name=f"import {origin['called']}",
-        params={
-            **{k: v for k, v in dataclasses.asdict(request).items() if k not in _NOT_LOGGED},
+        params=request_params(
+            request,
             **{name: origin[name] for name in ("format", "file", "sha256", "d_in", "d_sae")},
-            "arch": sae.config.arch,
-            "k": sae.config.k,
-        },
+            arch=sae.config.arch,
+            k=sae.config.k,
+        ),
     ) as tracked:
         tracked.log_text(json.dumps(origin, indent=2, ensure_ascii=False), "origin.json")
         metrics, features, data, vocabulary = _measure(request, sae, origin, progress)
@@ -121,10 +121,6 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         origin={name: value for name, value in origin.items() if name != "per_latent"},
         metrics=metrics,
     )
-
-
-# Where a user keeps files is no one else's business.
-_NOT_LOGGED = {"folder", "from_", "out", "register", "proteins"}
 
 
 def _folder(request: ImportRequest) -> Path | None:

@@ -11,7 +11,7 @@ from plmsae.core.errors import printable
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import PretrainRequest
+from plmsae.workflows.shared.requests import PretrainRequest, request_params
 from plmsae.workflows.training.corpus import training_corpus
 from plmsae.workflows.training.curve import Curve
 from plmsae.workflows.training.pretrain_card import pretrain_card
@@ -55,13 +55,10 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
     from plmsae.plm.export import export_model
     from plmsae.plm.model import choose_device
     from plmsae.plm.pretrain import Pretrainer
-    from plmsae.plm.pretrain_config import PretrainConfig
     from plmsae.plm.revision import folder_revision
     from plmsae.plm.sampling import density_weights
 
-    fields = {f.name for f in dataclasses.fields(PretrainConfig)}
-    values = {k: v for k, v in dataclasses.asdict(request).items() if k in fields}
-    config = PretrainConfig(**values)
+    config = request.config
     corpus, data = training_corpus(
         request.out / "corpus",
         request.proteins,
@@ -70,12 +67,12 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
         clusters=request.clusters,
         simulated_share=request.simulated_share,
         more={"init": None if request.init is None else folder_revision(Path(request.init))},
-        seed=request.seed,
+        seed=config.seed,
     )
     with start_run(
         experiment="plmsae-pretrain",
         run_name=f"pretrain {config.n_layers}x{config.d_model}",
-        params={**dataclasses.asdict(config), **data},
+        params=request_params(request, **data),
     ) as tracked:
         device = choose_device(request.device)
         init = None if request.init is None else Path(request.init)

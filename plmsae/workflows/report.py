@@ -12,7 +12,7 @@ from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import ReportRequest
+from plmsae.workflows.shared.requests import ReportRequest, request_params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     with start_run(
         experiment="plmsae-report",
         run_name=f"report {bundle.name}",
-        params={"model": uri, "proteins": request.proteins, "n_features": request.n_features},
+        params=request_params(request, model=uri),
     ) as tracked:
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)

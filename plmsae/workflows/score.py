@@ -18,7 +18,7 @@ from plmsae.workflows.scoring.input_gate import (
 from plmsae.workflows.scoring.running import check_device, counts, encoder_on, progress_callback
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import ScoreRequest
+from plmsae.workflows.shared.requests import ScoreRequest, request_params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     with start_run(
         experiment="plmsae-score",
         run_name=f"score {PurePath(source_name(request.proteins)).name}",
-        params={"proteins": request.proteins, "model": uri, "out": str(request.out)},
+        params=request_params(request, model=uri),
     ) as tracked:
         with (
             checked_input(request.proteins, request, tracked, progress) as checked,

@@ -10,13 +10,14 @@ from plmsae.core.errors import InputError
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.shared.inputs import ProteinSet, gate, read_protein_set
 from plmsae.workflows.shared.progress import Progress, Silent
-from plmsae.workflows.shared.requests import TrainRequest
+from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
+from plmsae.workflows.shared.requests import TrainRequest, request_params
 from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
 from plmsae.workflows.training.activations import Activations, cached, streamed
 from plmsae.workflows.training.measurement import LatentStatistics, reconstruction, recovered
 from plmsae.workflows.training.outcome import TrainOutcome, outcome_of, throughput_of, write_trained
 from plmsae.workflows.training.plan import PlannedSae, check_continuation, hold_out, parts_of
-from plmsae.workflows.training.recipes import SAE_KEYS, TRAIN_KEYS, load_recipe, recipe_for
+from plmsae.workflows.training.recipes import load_recipe, recipe_for
 from plmsae.workflows.training.transcoding import target_layers, with_target
 
 __all__ = ["TrainOutcome", "run"]
@@ -81,16 +82,12 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
     with start_run(
         experiment="plmsae-train",
         run_name=f"{request.plm} {request.unit}",
-        params={
-            **recipe,
-            "k": request.k if len(request.k) > 1 else parts[0].k,
-            "plm": request.plm,
-            "layers": request.layers,
-            "unit": request.unit,
-            "proteins": request.proteins,
-            "activations": "streamed" if request.cache is None else "cached",
-            "processes": place.world,
-        },
+        params=request_params(
+            request,
+            **recipe | {"k": request.k if len(request.k) > 1 else parts[0].k},
+            activations="streamed" if request.cache is None else "cached",
+            processes=place.world,
+        ),
     ) as tracked:
         context = {"rejected": proteins.rejected_frame()}
         gate(
@@ -249,7 +246,7 @@ def _activations(
     place: Place,
 ) -> Activations:
     if request.cache is None:
-        # To run the PLM is dear: each process has proteins of its own.
+        # Running the PLM is expensive: each process has proteins of its own.
         return streamed(
             plm,
             layers,

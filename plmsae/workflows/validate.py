@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from plmsae.core.errors import InputError, printable
+from plmsae.core.settings import check_choices
 from plmsae.proteins.stream import need_file
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import gate, has_sequences
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import ValidateRequest
-
-KINDS = ("proteins", "labels", "annotations", "proposals")
+from plmsae.workflows.shared.requests import ValidateRequest, request_params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +43,13 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
         If a critical expectation is not met.
     """
     path = Path(request.path)
+    check_choices(request)
     kind = request.kind or _kind_of(path)
-    if kind not in KINDS:
-        raise InputError(f"the kind must be one of {', '.join(KINDS)}", value=kind)
     with (
         start_run(
             experiment="plmsae-validate",
             run_name=f"validate {printable(path.name)}",
-            params={"path": request.path, "kind": kind},
+            params=request_params(request, kind=kind),
         ) as tracked,
         ExitStack() as stack,
         progress.task(f"checking {kind}") as task,

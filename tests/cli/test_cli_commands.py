@@ -14,6 +14,7 @@ from cli_fakes import Outcome, install
 
 from plmsae.cli.app import run
 from plmsae.core.errors import InputError, QualityError
+from plmsae.core.settings import make_settings
 from plmsae.workflows.shared import requests
 
 Captured = pytest.CaptureFixture[str]
@@ -45,7 +46,8 @@ def test_train_hands_over_exactly_what_was_given(monkeypatch: Patch) -> None:
         (["pretrain", "a", "b", "-o", "r", "--held-out", "x", "--held-out", "y"],
          requests.PretrainRequest(proteins=("a", "b"), out=Path("r"), held_out=("x", "y"))),
         (["distil", "a", "--teacher", "T", "-o", "r", "--workers", "2"],
-         requests.DistilRequest(proteins=("a",), teacher="T", out=Path("r"), workers=2)),
+         make_settings(requests.DistilRequest,
+             {"proteins": ("a",), "teacher": "T", "out": Path("r"), "workers": 2})),
         (["train", "p"], requests.TrainRequest(proteins="p")),
         (["train", "p", "--k", "32,64..65"], requests.TrainRequest(proteins="p", k=(32, 64, 65))),
         (["import", "interplm", "--plm", "esm2-8m", "--layer", "4"],

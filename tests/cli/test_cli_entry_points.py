@@ -27,9 +27,7 @@ def filled(name: str, **given: str) -> list[str]:
     """Return what the entry point's script gets, with quoting as MLflow does it."""
     entry = PROJECT["entry_points"][name]
     (spec,) = [spec for spec in COMMANDS if spec.name == name]
-    given = {
-        s.name: s.shape.choices[0] for s in spec.settings if s.required and s.shape.choices
-    } | given
+    given = {s.name: s.choices[0] for s in spec.options if s.required and s.choices} | given
     values = {n: given.get(n, p.get("default", ANY)) for n, p in entry["parameters"].items()}
     command = entry["command"].format(**{n: shlex.quote(str(v)) for n, v in values.items()})
     python, script, *pairs = shlex.split(command)
@@ -45,9 +43,9 @@ def test_defaults_of_an_entry_point_are_those_of_the_command(
     assert run(command_line(name, filled(name))) == 0
     (spec,) = [spec for spec in COMMANDS if spec.name == name]
     required: dict[str, Any] = {}
-    for setting in spec.settings:
+    for setting in spec.options:
         if setting.required:
-            value = setting.shape.choices[0] if setting.shape.choices else ANY
+            value = setting.choices[0] if setting.choices else ANY
             required[setting.name] = (value,) if setting.kind is tuple else setting.kind(value)
     assert workflow.requests == [spec.request(**required)]
 

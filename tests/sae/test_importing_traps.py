@@ -211,8 +211,8 @@ def test_a_pointer_in_a_bundle_or_an_sae_folder_is_named_too(tmp_path: Path) -> 
 
 def test_the_table_of_published_saes_is_complete_and_of_known_words() -> None:
     from plmsae.plm.catalogue import find_plm
+    from plmsae.sae.config import INPUT_NORMS
     from plmsae.sae.importing.dispatch import FORMATS
-    from plmsae.sae.normalize import INPUT_NORMS
 
     for known in published():
         assert find_plm(known.plm)

@@ -9,10 +9,10 @@ import torch
 from sae_planted import Planted
 
 from plmsae.core.errors import InputError
-from plmsae.sae.config import SaeConfig, TrainConfig
+from plmsae.sae.config import InputNorm, SaeConfig, TrainConfig
 from plmsae.sae.evaluate import evaluate_sae
 from plmsae.sae.model import build_sae, load_sae
-from plmsae.sae.normalize import InputNorm, normalize
+from plmsae.sae.normalize import normalize
 from plmsae.sae.train import train
 
 NORMS: list[InputNorm] = ["none", "layer_norm", "constant_norm_rescale"]

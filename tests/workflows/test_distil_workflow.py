@@ -9,6 +9,7 @@ import torch
 from tiny import save_tiny
 
 from plmsae.core.errors import InputError
+from plmsae.core.settings import make_settings
 from plmsae.plm.model import load_plm
 from plmsae.workflows import distil
 from plmsae.workflows.shared.progress import Silent
@@ -53,7 +54,7 @@ def request(folder: Path, **changes) -> DistilRequest:
         "forced_steps": 3,
         "device": "cpu",
     }
-    return DistilRequest(**(settings | changes))
+    return make_settings(DistilRequest, settings | changes)
 
 
 def test_a_student_is_written_with_a_card_that_says_whose_it_is(files):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from plmsae.core.errors import InputError
+from plmsae.core.settings import make_settings
 from plmsae.plm.corpus import open_corpus
 from plmsae.plm.model import load_plm
 from plmsae.plm.sampling import cluster_weights
@@ -50,7 +51,7 @@ def request(tmp_path: Path, **changes) -> PretrainRequest:
         "simulated_share": 0.25,
         "device": "cpu",
     }
-    return PretrainRequest(**(settings | changes))
+    return make_settings(PretrainRequest, settings | changes)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from plmsae.workflows.evaluating.outcome import promoted
 from plmsae.workflows.evaluating.protein_outcome import SAE, EvaluateProteinsOutcome
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import EvaluateRequest
+from plmsae.workflows.shared.requests import EvaluateRequest, request_params
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -54,9 +54,10 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
 
     annotated = read_annotated_proteins(request, progress)
     data = annotated.data
-    params = {k: v for k, v in dataclasses.asdict(request).items() if k not in ("out", "register")}
     with start_run(
-        experiment="plmsae-evaluate", run_name=f"evaluate {bundle.name}", params=params
+        experiment="plmsae-evaluate",
+        run_name=f"evaluate {bundle.name}",
+        params=request_params(request),
     ) as tracked:
         tracked.set_tags({"split": data.how})
         quality = request.out / "quality-proteins"

@@ -1,13 +1,35 @@
 """What each workflow is asked to do: one dataclass each, the one definition of its settings.
 
-The CLI makes its options of these, the ``MLproject`` entry points pass them on, and MLflow logs
-them. This module imports nothing heavy, so that ``plmsae --help`` answers at once.
+The CLI makes its options of these, the Python API its arguments, the ``MLproject`` entry points
+pass them on, and MLflow logs them. A configuration embedded in a request brings its fields along.
+This module imports nothing heavy, so that ``plmsae --help`` answers at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
+
+from plmsae.core.settings import settings_values
+from plmsae.plm.distil_config import DistilConfig
+from plmsae.plm.pretrain_config import PretrainConfig
+from plmsae.workflows.shared.recipe_settings import recipe_overrides
+
+Unit = Literal["residue", "protein"]
+
+
+def request_params(request: Any, **facts: Any) -> dict[str, Any]:
+    """Return all settings of a request as the parameters of an MLflow run.
+
+    Parameters
+    ----------
+    request : object
+        One of the dataclasses below.
+    **facts
+        What was found out since, such as the version that an alias of a model stands for.
+    """
+    return {**settings_values(request), **facts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,25 +79,13 @@ class PretrainRequest:
     them: relatives are then drawn more often than proteins without any."""
     simulated_share: float = 0.03
     """Share of simulated families among the residues, in [0, 1)."""
-    n_layers: int = 6
-    d_model: int = 192
-    n_heads: int = 3
-    steps: int = 3000
-    """Optimiser steps of the whole run."""
-    tokens_per_step: int = 6144
-    row: int = 512
-    """Tokens in a packed row."""
-    matrix_lr: float = 0.02
-    other_lr: float = 0.002
-    optimizer: str = "muon"
-    mask_share: float = 0.2
-    decay_share: float = 0.3
-    precision: str = "auto"
+    config: PretrainConfig = field(default=PretrainConfig(), metadata={"fixed": ("clean_share",)})
+    """Shape and schedule of the PLM."""
     checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints."""
     max_minutes: float | None = None
-    """Stop after so long, with a checkpoint; the same command continues."""
+    """Stop after so many minutes, with a checkpoint; the same command continues."""
     device: str = "auto"
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,43 +109,28 @@ class DistilRequest:
     clusters: Path | None = None
     """Homology clusters of the proteins, a line ``cluster<TAB>accession`` each, as MMseqs2 writes
     them: relatives are then drawn more often than proteins without any."""
-    n_layers: int = 6
-    """Blocks of the student; must divide those of the teacher."""
-    d_model: int = 320
-    n_heads: int = 20
-    steps: int = 5000
-    """Optimiser steps of the whole run."""
-    forced_steps: int = 0
-    """For so many steps each block runs on the teacher's states of the layer below and learns by
-    itself; after that the student runs on its own states."""
-    kl_weight: float = 0.3
-    """Weight of the divergence from the teacher's predictions of masked residues, beside the states
-    of all layers, which weigh 1."""
-    true_weight: float = 0.0
-    """Weight of the cross-entropy of the true residues there."""
-    tokens_per_step: int = 4096
-    row: int = 256
-    """Tokens in a packed row; longer proteins give a random window of this length."""
-    workers: int = 1
-    """Threads that share the rows of a step; on a CPU the number of cores."""
-    matrix_lr: float = 0.02
-    other_lr: float = 0.002
-    optimizer: str = "muon"
-    mask_share: float = 0.15
-    clean_share: float = 0.5
-    """Share of the rows in which nothing is masked, in [0, 1]: there only the states are learned,
-    which is what SAEs are trained on."""
-    warmup_share: float = 0.01
-    """Share of the run, at its start, over which the rates rise."""
-    decay_share: float = 0.3
-    precision: str = "auto"
+    config: PretrainConfig = field(
+        default=PretrainConfig(
+            d_model=320,
+            n_heads=20,
+            steps=5000,
+            tokens_per_step=4096,
+            row=256,
+            mask_share=0.15,
+            clean_share=0.5,
+        ),
+        metadata={"fixed": ("token_dropout",)},
+    )
+    """Shape and schedule of the student; its number of blocks must divide that of the teacher."""
+    losses: DistilConfig = field(default=DistilConfig())
+    """What the student learns from its teacher."""
     measure_minutes: float = 15.0
     """Minutes between measurements on the held-out files."""
     checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints."""
     max_minutes: float | None = None
-    """Stop after so long, with a checkpoint; the same command continues."""
+    """Stop after so many minutes, with a checkpoint; the same command continues."""
     device: str = "auto"
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,19 +145,21 @@ class TrainRequest:
     layers: tuple[int, ...] = (4,)
     """One SAE is trained for each; 1-based, 0 is the embedding output."""
     k: tuple[int, ...] = ()
-    """Active latents a residue; an SAE is trained for each, too. By default the recipe's."""
-    unit: str = "residue"
+    """Active latents per residue; an SAE is trained for each, too. By default the recipe's."""
+    unit: Unit = "residue"
     """``residue``, or ``protein`` (mean over residues)."""
     recipe: str | None = None
     """A recipe's name or a YAML file; by default the PLM's own, or ``default``."""
-    overrides: dict[str, object] = field(default_factory=dict)
-    """Recipe values given on the command line: ``d_sae``, ``arch``, ``n_vectors``, ``target``, …"""
+    overrides: dict[str, object] = field(
+        default_factory=dict, metadata={"settings": recipe_overrides}
+    )
+    """Values that replace the recipe's: ``d_sae``, ``arch``, ``n_vectors``, ``target``, …"""
     max_proteins: int | None = None
     """Use a random sample of so many."""
     cache: Path | None = None
     """Keep the activations of all layers in this folder and train from there: written once for
     these proteins and this PLM, used again by any training on them."""
-    cache_dtype: str | None = None
+    cache_dtype: Literal["float16", "bfloat16", "float32"] | None = None
     """How a new cache stores its numbers; by default float16."""
     out: Path = Path("runs/train")
     """Folder for checkpoints and bundles; a run found there is continued."""
@@ -176,7 +173,7 @@ class TrainRequest:
 class ImportRequest:
     """Bring in an SAE that others trained and register it."""
 
-    source: str
+    source: Literal["interplm", "sae"]
     """``interplm``: one that InterPLM published; ``sae``: a folder or file of a known layout."""
     folder: Path | None = None
     """Folder or weights file; InterPLM's is fetched from the Hugging Face hub if not given."""
@@ -189,18 +186,18 @@ class ImportRequest:
     from_: Path | None = None
     """The same as `folder`; nothing is fetched then."""
     plm_revision: str | None = None
-    unit: str = "residue"
+    unit: Unit = "residue"
     """``residue``, or ``protein`` (mean over residues)."""
     format: str = "auto"
     """Layout of the files; auto finds it from the names of the tensors."""
     k: int | None = None
-    """Active latents a residue, where the file does not say; of a hierarchical SAE that plmsae
+    """Active latents per residue, where the file does not say; of a hierarchical SAE that plmsae
     trained, how many of the largest to keep."""
-    arch: str | None = None
+    arch: Literal["relu", "topk", "jumprelu"] | None = None
     """Activation function, where the configuration beside the weights is missing."""
     norm_factor: float | None = None
     """What the training activations were divided by, where the file leaves that open."""
-    convention: str | None = None
+    convention: Literal["folded", "buffer", "raw"] | None = None
     """Where an InterPLM file keeps the scale of its latents, where it is not clear: folded into
     the weights, in a buffer beside them, or nowhere (raw)."""
     name: str | None = None
@@ -231,11 +228,11 @@ class EvaluateRequest:
     ontology: str | None = None
     """Gene Ontology as an OBO file (go-basic.obo, a slim), for a protein-level model: adds the
     ancestors, names and depths of GO terms."""
-    kinds: str = "own"
+    kinds: Literal["own", "interplm"] = "own"
     """Which concepts are counted by residue, the others by instance: ``own`` by the feature key;
     ``interplm`` by that protocol's list, under which binding sites, lipidations, sites and
     cross-links count by instance. For comparison with published numbers; a residue-level model."""
-    split: str = "cluster"
+    split: Literal["cluster", "organism"] = "cluster"
     """How one table is split: ``cluster`` keeps every homology cluster on one side; ``organism``
     chooses on some species and reports on others, with homologues on both sides."""
     identity: float | None = None
@@ -253,7 +250,7 @@ class EvaluateRequest:
     """Concepts whose precision interval starts lower abstain in scoring and filling."""
     max_proteins: int | None = None
     """Use a random sample of so many of each table."""
-    baselines: str = "all"
+    baselines: Literal["all", "fast", "none"] = "all"
     """What stands beside the SAE, through the same protocol: ``fast`` is the PLM's neurons,
     shuffled labels, amino-acid identity and windows of 3 residues; ``all`` adds PCA, ICA and the
     SAE of a randomly initialised PLM, and takes up to twice as long."""
@@ -337,7 +334,7 @@ class ValidateRequest:
     path: str
     """A FASTA or UniProt table (kind ``proteins`` or ``labels``), or a folder made by ``score`` or
     ``fill`` (kind ``annotations`` or ``proposals``)."""
-    kind: str | None = None
+    kind: Literal["proteins", "labels", "annotations", "proposals"] | None = None
     """Found from the path if not given."""
     out: Path = Path("runs/validate")
 

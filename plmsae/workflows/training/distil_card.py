@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from plmsae.plm.distil import DistilConfig
+from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.workflows.training.curve import thinned
 

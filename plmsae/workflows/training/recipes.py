@@ -1,7 +1,8 @@
 """Training recipes: reviewed YAML files that say how an SAE is trained for one PLM.
 
-`KEYS` is the one list of what a recipe may say. The training code owns the meaning and the range
-of each value; here only name and type are checked, so that a typo is found before hours are spent.
+`plmsae.workflows.shared.recipe_settings` derives what a recipe may say from the configurations of
+the SAE and of its training, which own the meaning and the range of each value. Here name and type
+are checked, so that a typo is found before hours are spent.
 """
 
 from __future__ import annotations
@@ -14,42 +15,7 @@ import yaml
 from plmsae.bundle.naming import is_slug
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.resources import registry_path
-
-SAE_KEYS: dict[str, tuple[type, ...]] = {
-    "arch": (str,),
-    "d_sae": (int,),
-    "k": (int, type(None)),
-    "target": (str,),
-}
-"""What goes into the SAE's configuration, with the types it may have."""
-
-TRAIN_KEYS: dict[str, tuple[type, ...]] = {
-    "n_vectors": (int,),
-    "batch_size": (int,),
-    "lr": (float, str),
-    "warmup_share": (float,),
-    "decay_share": (float,),
-    "sparsity_coefficient": (float, type(None)),
-    "per_row_share": (float,),
-    "auxk_coefficient": (float,),
-    "auxk_k": (int, type(None)),
-    "dead_window_share": (float,),
-    "grad_clip": (float, type(None)),
-    "scale_batches": (int,),
-    "checkpoint_minutes": (float,),
-    "log_every": (int,),
-    "seed": (int,),
-}
-"""What goes into the trainer's configuration. A whole number is welcome where a float is."""
-
-OTHER_KEYS: dict[str, tuple[type, ...]] = {
-    **{"about": (str,), "unit": (str,)},
-    "target_layer": (int, type(None)),
-}
-"""What the workflow reads itself."""
-
-KEYS = {**OTHER_KEYS, **SAE_KEYS, **TRAIN_KEYS}
-"""Everything a recipe may say."""
+from plmsae.workflows.shared.recipe_settings import KEYS
 
 DEFAULT = "default"
 
@@ -75,7 +41,7 @@ def load_recipe(name: str | Path = DEFAULT) -> dict[str, Any]:
     Returns
     -------
     dict
-        Keys of `KEYS`; every key of ``default.yaml`` is there.
+        Keys of `recipe_settings.KEYS`; every key of ``default.yaml`` is there.
 
     Raises
     ------
@@ -117,13 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _typed(key: str, value: Any, path: Path) -> Any:
     if key not in KEYS:
         raise InputError(f"unknown key {key!r}", where=path, hint=f"known: {', '.join(KEYS)}")
-    types = KEYS[key]
-    if float in types and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     if key == "lr" and isinstance(value, str) and value != "auto":
         # YAML reads 1e-4, without a dot, as text.
         raise InputError(f"{key!r} must be auto or a number like 1.0e-4", where=path, value=value)
-    if isinstance(value, bool) or not isinstance(value, types):
-        wanted = " or ".join("nothing" if t is type(None) else t.__name__ for t in types)
-        raise InputError(f"{key!r} must be {wanted}", where=path, value=str(value))
-    return value
+    return KEYS[key].convert(value, where=path)

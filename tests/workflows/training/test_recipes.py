@@ -11,7 +11,8 @@ import yaml
 from plmsae.core.errors import InputError
 from plmsae.core.resources import registry_path
 from plmsae.sae.config import TrainConfig
-from plmsae.workflows.training.recipes import KEYS, load_recipe, recipe_for, recipe_names
+from plmsae.workflows.shared.recipe_settings import KEYS
+from plmsae.workflows.training.recipes import load_recipe, recipe_for, recipe_names
 
 
 def test_every_recipe_is_valid_and_named_after_its_plm() -> None:

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from plmsae.core.errors import InputError
-from plmsae.sae.config import SaeConfig
+from plmsae.sae.config import InputNorm, SaeConfig
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, ScaleConvention
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
-from plmsae.sae.normalize import InputNorm
 
 _FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
 _SCALE = "activation_rescale_factor"

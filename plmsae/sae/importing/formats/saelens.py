@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from plmsae.core.errors import InputError
-from plmsae.sae.config import Arch, SaeConfig
+from plmsae.sae.config import INPUT_NORMS, Arch, InputNorm, SaeConfig
 from plmsae.sae.formats import CONFIG_NAME, WEIGHTS_NAME
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, whole
 from plmsae.sae.importing.hooks import hook_facts
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
-from plmsae.sae.normalize import INPUT_NORMS, InputNorm
 
 _ARCHS: dict[object, Arch] = {
     "standard": "relu",
