@@ -31,6 +31,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("registry",),
     ("scoring", "quality", "reports"),
     ("workflows",),
+    ("api",),
     ("cli",),
     ("__main__",),
 )
@@ -55,6 +56,7 @@ NEVER: dict[str, set[str]] = {
     "quality": MODELS | {"anthropic"} | FACE,
     "reports": MODELS | {"great_expectations"} | FACE,
     "workflows": FACE,
+    "api": FACE | MODELS | SERVICES,
     "cli": MODELS | SERVICES | {"polars", "pandas", "numpy", "matplotlib"},
 }
 

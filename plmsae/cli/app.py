@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import build, parameter
 from plmsae.cli.running import EXIT_USAGE, Common, fail, guarded, listening, print_outcome
 from plmsae.core.errors import PlmsaeError
+from plmsae.core.telemetry import switch_off_telemetry
 
 ABOUT = """Open protein language models with sparse autoencoders: train them, find out what their
 features mean, keep them in an MLflow registry, and annotate proteomes with them.
@@ -82,9 +82,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         Without the program's name; by default those of the process.
     """
-    # Nothing leaves this machine unless it is told to.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    switch_off_telemetry()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a path need not be text in this locale
             stream.reconfigure(errors="backslashreplace")

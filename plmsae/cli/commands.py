@@ -17,9 +17,6 @@ from plmsae.workflows.shared.progress import Progress
 
 MODEL = "plmsae.plmsae-mini.L4.residue"
 
-_MODEL = Shape(
-    help="Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder."
-)
 _PROTEINS = Shape(argument="PROTEINS")
 _PLM_REVISION = Shape(help="Branch, tag or commit; by default the catalogue's.")
 
@@ -147,7 +144,6 @@ COMMANDS = (
         ),
         shapes={
             "concepts": Shape(argument="CONCEPTS"),
-            "model": _MODEL,
         },
     ),
     WorkflowCommand(
@@ -162,7 +158,6 @@ COMMANDS = (
         ),
         shapes={
             "proteins": _PROTEINS,
-            "model": _MODEL,
             "format": Shape(choices=plugin_names("plmsae.scoring.exporters")),
         },
     ),
@@ -181,8 +176,7 @@ COMMANDS = (
             "--ontology go-basic.obo",
         ),
         shapes={
-            "table": Shape(argument="TABLE", help="UniProt TSV export, plain, gz or zst."),
-            "model": _MODEL,
+            "table": Shape(argument="TABLE"),
         },
     ),
     WorkflowCommand(
@@ -207,9 +201,6 @@ COMMANDS = (
         ),
         shapes={
             "proteins": _PROTEINS,
-            "model": _MODEL,
-            "n_features": Shape(help="How many features."),
-            "max_proteins": Shape(help="Use a random sample of so many."),
         },
     ),
     WorkflowCommand(

@@ -17,22 +17,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from plmsae.cli.values import parse_numbers, parse_rate, show_numbers
-from plmsae.core.settings import Setting, make_settings, read_settings
+from plmsae.core.settings import Setting, make_settings
+from plmsae.workflows.shared.requests import request_settings
 
 SHORT = {"out": "-o", "model": "-m", "format": "-f"}
 """Options that have a letter of their own, the same in every command."""
-
-USUAL_HELP = {
-    "out": "Folder to write.",
-    "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder.",
-    "device": "auto, cpu, cuda, cuda:1 or mps.",
-    "seed": "Seed of everything random.",
-    "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "
-    "whose precision was measured. By default the model's own bound.",
-    "strict": "Stop at the first bad record instead of listing it in rejected.",
-    "validate": "Check input and output against the reviewed suites.",
-}
-"""Help of fields that need no docstring in each dataclass."""
 
 METAVARS = {
     **{"model": "REF", "out": "DIR", "device": "DEVICE", "cache": "DIR", "from_": "DIR"},
@@ -80,12 +69,12 @@ def options(
     shapes : mapping of str to Shape, optional
         By setting.
     """
-    read = read_settings(request)
+    read = request_settings(request)
     names = {setting.name for setting in read}
     found = []
     for setting in read:
         shape = shapes.get(setting.name, Shape())
-        text = _plain(shape.help or setting.doc or USUAL_HELP.get(setting.name, ""), names, shapes)
+        text = _plain(shape.help or setting.doc, names, shapes)
         values = {field.name: getattr(setting, field.name) for field in dataclasses.fields(setting)}
         values["choices"] = shape.choices or setting.choices
         found.append(Option(**values, help=text, shape=shape))

@@ -1,6 +1,7 @@
 """Pages made from the command line itself: ``docs/cli.md`` and ``MLproject``.
 
-``python -m plmsae.cli.reference`` in a checkout writes both; a test says when it must be run.
+``python -m plmsae.cli.reference`` in a checkout writes them, and those of
+`plmsae.cli.api_reference`; a test says when it must be run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import typer
 
+from plmsae.cli.api_reference import api_page, stub
 from plmsae.cli.app import ORDER, app
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import Option
@@ -69,10 +71,14 @@ def mlproject() -> str:
     return _MLPROJECT_HEAD + "\n".join(_entry_point(spec) for spec in COMMANDS)
 
 
-def write(root: Path) -> None:
-    """Write both files into a checkout."""
-    (root / "docs" / "cli.md").write_text(cli_page(), encoding="utf-8")
-    (root / "MLproject").write_text(mlproject(), encoding="utf-8")
+def pages() -> dict[str, str]:
+    """Return every generated file by its path in a checkout."""
+    return {
+        "docs/cli.md": cli_page(),
+        "MLproject": mlproject(),
+        "docs/api.md": api_page(),
+        "plmsae/__init__.pyi": stub(),
+    }
 
 
 def _section(path: str, command: Any) -> str:
@@ -142,4 +148,5 @@ def _default(option: Option) -> str:
 
 
 if __name__ == "__main__":
-    write(Path.cwd())
+    for path, text in pages().items():
+        (Path.cwd() / path).write_text(text, encoding="utf-8")

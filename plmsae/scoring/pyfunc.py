@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError
 from plmsae.scoring.encoding import ModelBundle, SequenceEncoder
+from plmsae.scoring.in_memory import COLUMNS, annotate_proteins, proteins_in_memory
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
-    *("accession", "start", "end", "concept", "score", "precision", "precision_low"),
-    *("probability", "latents", "implied"),
-)
-"""Columns of what `PyfuncModel.predict` returns."""
+    from plmsae.proteins.records import Protein
+
+__all__ = ["COLUMNS", "PyfuncModel"]
 
 _PARAMS = ("min_precision",)
 
@@ -72,65 +71,32 @@ class PyfuncModel:
         InputError
             If the column is missing, a sequence cannot be scored, or a parameter is unknown.
         """
-        from plmsae.scoring.annotate import Annotator
-        from plmsae.scoring.encoding import encode_part, load_encoder
-
-        annotator = Annotator(
-            self._bundle, model_uri="", min_precision=self._min_precision(params or {})
-        )
         proteins = _read_input(model_input)
         if self._encoder is None:
+            from plmsae.scoring.encoding import load_encoder
+
             self._encoder = load_encoder(self._bundle)
-        encoded = encode_part(
-            self._encoder,
-            proteins,
-            unit=annotator.unit,
-            d_sae=annotator.d_sae,
-            chunk_residues=25_000,
-            strict=True,
-            on_chunk=lambda proteins, residues: None,
+        rows = annotate_proteins(
+            self._bundle, self._encoder, proteins, min_precision=self._min_precision(params or {})
         )
         # By way of plain lists: pandas would otherwise hold arrays in the cells of `latents`.
-        rows = annotator.annotations(encoded).select(COLUMNS)
         return _to_pandas(rows.to_dict(as_series=False))
 
-    def _min_precision(self, params: Mapping[str, Any]) -> float:
+    def _min_precision(self, params: Mapping[str, Any]) -> float | None:
         if unknown := sorted(set(params) - set(_PARAMS)):
             raise InputError(
                 "unknown parameter", value=unknown[0], hint=f"known: {', '.join(_PARAMS)}"
             )
-        value = params.get("min_precision")
-        if value is None:
-            return self._bundle.meta.min_precision
-        if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-            raise InputError("min_precision must lie between 0 and 1", value=str(value))
-        return float(value)
+        return params.get("min_precision")
 
 
-def _read_input(model_input: pd.DataFrame) -> list[Any]:
-    from plmsae.proteins.alphabet import Alphabet, tidy
-    from plmsae.proteins.records import Protein
-
+def _read_input(model_input: pd.DataFrame) -> list[Protein]:
     if "sequence" not in model_input.columns:
         raise InputError(
             "the input has no column 'sequence'", value=", ".join(map(str, model_input.columns))
         )
-    alphabet = Alphabet()
     names = model_input["accession"] if "accession" in model_input.columns else None
-    proteins = []
-    for row, raw in enumerate(model_input["sequence"]):
-        name = None if names is None else names.iloc[row]
-        accession = name if isinstance(name, str) and name else str(row + 1)
-        if not isinstance(raw, str) or not (sequence := tidy(raw)):
-            raise InputError("a sequence is empty or not text", record=f"row {row + 1}")
-        if (illegal := alphabet.first_illegal(sequence)) is not None:
-            raise InputError(
-                f"illegal character at position {illegal + 1}",
-                record=f"row {row + 1}",
-                value=sequence[illegal],
-            )
-        proteins.append(Protein(accession=accession, sequence=sequence, where=f"row {row + 1}"))
-    return proteins
+    return proteins_in_memory(model_input["sequence"], names)
 
 
 def _to_pandas(columns: Mapping[str, list[Any]]) -> pd.DataFrame:

@@ -170,10 +170,10 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Usage: plmsae" in capsys.readouterr().out
 
 
-def test_pages_made_from_the_command_line_are_up_to_date() -> None:
+@pytest.mark.parametrize("path", ["docs/cli.md", "MLproject", "docs/api.md", "plmsae/__init__.pyi"])
+def test_pages_made_from_the_program_are_up_to_date(path: str) -> None:
     hint = "run python -m plmsae.cli.reference"
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference.cli_page(), hint
-    assert (ROOT / "MLproject").read_text(encoding="utf-8") == reference.mlproject(), hint
+    assert (ROOT / path).read_text(encoding="utf-8") == reference.pages()[path], hint
 
 
 def test_conda_yaml_lists_the_dependencies_of_the_package() -> None:

@@ -7,16 +7,37 @@ This module imports nothing heavy, so that ``plmsae --help`` answers at once.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from plmsae.core.settings import settings_values
+from plmsae.core.settings import Setting, read_settings, settings_values
 from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.workflows.shared.recipe_settings import recipe_overrides
 
 Unit = Literal["residue", "protein"]
+
+_USUAL_DOCS = {
+    "out": "Folder to write.",
+    "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder.",
+    "device": "auto, cpu, cuda, cuda:1 or mps.",
+    "seed": "Seed of everything random.",
+    "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "
+    "whose precision was measured. By default the model's own bound.",
+    "strict": "Stop at the first bad record instead of listing it in rejected.",
+    "validate": "Check input and output against the reviewed suites.",
+}
+"""Docstrings of fields that mean the same in every request."""
+
+
+def request_settings(request: type) -> list[Setting]:
+    """Return the settings of a request, each with its description."""
+    return [
+        dataclasses.replace(setting, doc=setting.doc or _USUAL_DOCS.get(setting.name, ""))
+        for setting in read_settings(request)
+    ]
 
 
 def request_params(request: Any, **facts: Any) -> dict[str, Any]:
@@ -217,7 +238,6 @@ class EvaluateRequest:
     """Find out what the features of an SAE mean, on proteins held out, beside the baselines."""
 
     model: str
-    """Registered model (``NAME@alias``, ``NAME/3``) or bundle folder."""
     concepts: str
     """UniProt TSV export with sequences, or a plain label table (then give `proteins`)."""
     proteins: str | None = None
@@ -302,6 +322,7 @@ class FillRequest:
     """Propose labels that a UniProt table lacks."""
 
     table: str
+    """UniProt TSV export, plain, gz or zst."""
     model: str
     out: Path
     truth: str | None = None
@@ -348,6 +369,7 @@ class ReportRequest:
     """UniProt TSV export (labels are shown beside) or FASTA."""
     out: Path = Path("runs/report")
     n_features: int = 20
+    """How many features."""
     latents: tuple[int, ...] = ()
     """These and no others."""
     llm: str | None = None
@@ -355,6 +377,7 @@ class ReportRequest:
     no_llm: bool = False
     """Write from evidence alone even where a key is set."""
     max_proteins: int | None = 2000
+    """Use a random sample of so many."""
     device: str = "auto"
     seed: int = 0
 
