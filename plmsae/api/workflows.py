@@ -106,7 +106,7 @@ train = _workflow(
     """
 >>> import plmsae
 >>> trained = plmsae.train(
-...     proteins="swissprot.tsv.gz", d_sae=512, k=16, n_vectors=40_000, register=False
+...     proteins="swissprot.tsv.gz", d_sae=512, k=16, n_vectors=20_480, register=False
 ... )
 >>> trained[0].layer, trained[0].bundle.as_posix()
 (4, 'runs/train/L4/bundle')
@@ -125,6 +125,7 @@ evaluate = _workflow(
 ...     model="runs/train/L4/bundle",
 ...     concepts="swissprot.tsv.gz",
 ...     baselines="none",
+...     probes=False,
 ...     bootstrap=0,
 ...     fidelity_proteins=0,
 ...     min_precision=0.2,

@@ -50,7 +50,7 @@ def test_examples_of_the_docstrings_hold(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     table = pl.read_csv(SAMPLE, separator="\t", infer_schema=False, quote_char=None)
-    short = table.filter(pl.col("Sequence").str.len_chars() < 200)[:240]
+    short = table.filter(pl.col("Sequence").str.len_chars() < 150)[:120]
     text = short.write_csv(separator="\t", quote_style="never")
     (tmp_path / "swissprot.tsv.gz").write_bytes(gzip.compress(text.encode()))
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
