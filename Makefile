@@ -34,13 +34,14 @@ define install
 	@rm -f $(2); touch $@
 endef
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test lint docs site clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   train, evaluate, register, score, validate, fill and report; about 6 minutes"
 	@echo "make test   format, lint, types and tests"
-	@echo "make docs   write docs/cli.md and MLproject anew"
+	@echo "make docs   write docs/cli.md, docs/api.md, MLproject and plmsae/__init__.pyi anew"
+	@echo "make site   build the documentation site; a broken link is an error"
 	@echo "make clean  remove .venv and caches; models, runs and results stay"
 
 $(VENV)/bin/python:
@@ -78,6 +79,12 @@ test: lint
 
 docs: | $(READY)
 	python -m plmsae.cli.reference
+
+$(VENV)/.ready-docs-$(KEY): | $(VENV)/bin/python
+	$(call install,-e .[docs],$(VENV)/.ready-docs-*)
+
+site: | $(VENV)/.ready-docs-$(KEY)
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

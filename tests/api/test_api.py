@@ -6,6 +6,7 @@ import doctest
 import gzip
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from plmsae.api.progress import listener
 from plmsae.core.errors import InputError
 from plmsae.workflows.shared.swissprot_sample import SAMPLE
 
+ROOT = Path(__file__).resolve().parents[2]
 # In the order in which one makes the files that the next one reads.
 EXAMPLES = (
     *("train", "evaluate", "load", "Model.encode", "Model.annotate"),
@@ -46,7 +48,10 @@ def test_every_public_name_is_there_and_described() -> None:
         plmsae.nonsense  # noqa: B018
 
 
-def test_examples_of_the_docstrings_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_examples_of_the_docstrings_and_of_the_page_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     table = pl.read_csv(SAMPLE, separator="\t", infer_schema=False, quote_char=None)
@@ -63,6 +68,9 @@ def test_examples_of_the_docstrings_hold(tmp_path: Path, monkeypatch: pytest.Mon
         said: list[str] = []
         runner.run(parsed, out=said.append)
         assert not runner.failures, "".join(said)
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(block, "docs/api.md", "exec"), {})
 
 
 def test_a_bundle_folder_opens_without_mlflow(make_bundle: Make) -> None:

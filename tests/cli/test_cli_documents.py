@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from bundle_fixtures import Make
 
 from plmsae.bundle.card import model_card
@@ -33,6 +34,18 @@ def commands(text: str) -> list[list[str]]:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_of_a_document_is_understood(path: Path) -> None:
     check(path.read_text(encoding="utf-8"))
+
+
+def test_every_entry_point_of_a_document_exists_with_its_parameters() -> None:
+    entries = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
+    found = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for name, rest in re.findall(r"mlflow run \. -e (\w+)([^`\n]*)", text):
+            given = re.findall(r"-P (\w+)=", rest)
+            found.append(name)
+            assert set(given) <= set(entries[name]["parameters"]), (path.name, name)
+    assert len(found) >= 5
 
 
 def test_every_command_of_a_model_card_is_understood(make_bundle: Make) -> None:
