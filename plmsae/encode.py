@@ -42,7 +42,7 @@ class Encoder:
         self.plm.check_layer(self.layer)
         if self.sae.config.d_in != self.plm.d_model:
             raise InputError(
-                f"the SAE takes {self.sae.config.d_in} values a residue, {self.plm.id} gives "
+                f"the SAE takes {self.sae.config.d_in} values per residue, {self.plm.id} gives "
                 f"{self.plm.d_model}"
             )
 

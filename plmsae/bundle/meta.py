@@ -53,7 +53,7 @@ class BundleMeta:
     d_sae: int
     """Number of latents."""
     k: int | None = None
-    """Active latents a residue, where the architecture fixes it."""
+    """Active latents per residue, where the architecture fixes it."""
     train_data: DataFingerprint | None = None
     """What it was trained on."""
     eval_data: DataFingerprint | None = None

@@ -45,7 +45,7 @@ class Evaluation:
     """What the latents of one SAE mean, with the evidence."""
 
     features: pl.DataFrame
-    """One row a latent, dead ones too; the columns of ``features.parquet``."""
+    """One row per latent, dead ones too; the columns of ``features.parquet``."""
     concepts: pl.DataFrame
     """One row an evaluated concept, with its best latent; the columns of ``concepts.parquet`` and
     :data:`plmsae.concepts.association.tables.COUNT_COLUMNS`."""
@@ -90,7 +90,7 @@ def evaluate_residue(
     Parameters
     ----------
     latents : sequence of csr_array, shape=(length, F)
-        Raw activations, one array a protein, one row a residue.
+        Raw activations, one array per protein, one row per residue.
     accessions : sequence of str
         The proteins, in the same order.
     labels : polars.DataFrame

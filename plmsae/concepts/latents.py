@@ -27,7 +27,7 @@ def stack_rows(arrays: Sequence[csr_array], n_latents: int | None = None) -> csr
     Parameters
     ----------
     arrays : sequence of csr_array, shape=(n_i, F)
-        One array a protein, as :class:`plmsae.encode.Encoder` gives them.
+        One array per protein, as :class:`plmsae.encode.Encoder` gives them.
     n_latents : int, optional
         F; needed only when `arrays` may be empty.
 

@@ -88,7 +88,7 @@ def evaluate_proteins(
     Parameters
     ----------
     latents_PF : csr_array, shape=(P, F)
-        Raw activations, one row a protein.
+        Raw activations, one row per protein.
     labels : polars.DataFrame
         Of `term_labels`.
     others

@@ -79,7 +79,7 @@ def homologous_pairs(
     Returns
     -------
     Pairs
-        In a fixed order. Memory is about 70 bytes a residue and some 400 MB for work in progress.
+        In a fixed order. Memory is about 70 bytes per residue and some 400 MB for work in progress.
     """
     packed = _Packed(sequences)
     found = [

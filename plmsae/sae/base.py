@@ -39,7 +39,7 @@ class Sae(nn.Module, ABC):
     Attributes
     ----------
     W_enc_FD, W_dec_FD : Parameter, shape (F, D)
-        One row a latent in both. (On disk the encoder is (D, F), as SAELens has it.) The decoder of
+        One row per latent in both. (On disk the encoder is (D, F), as in SAELens.) The decoder of
         a transcoder has the width of its target.
     b_enc_F, b_dec_D : Parameter
         Biases.

@@ -44,7 +44,7 @@ class SaeConfig:
     d_sae: int
     """Number of latents."""
     k: int | None = 32
-    """Active latents a vector: exactly for `topk` and `hierarchical`, on average for the others.
+    """Active latents per vector: exactly for `topk` and `hierarchical`, on average for the others.
     `relu` and `jumprelu` may go without if their sparsity coefficient is given."""
     apply_b_dec_to_input: bool | None = None
     """Whether the decoder bias is subtracted before the encoder; by default, if it is in the same
@@ -139,7 +139,7 @@ class TrainConfig:
     n_vectors: int | None = None
     """Number of vectors to train on, counted over all epochs; rounded down to whole batches."""
     batch_size: int = 2048
-    """Vectors a step."""
+    """Vectors per step."""
     lr: float | Literal["auto"] = "auto"
     """Peak learning rate; `auto` is 1.2e-3 · sqrt(16384 / d_sae), for batches of fewer than 2048
     times sqrt(batch_size / 2048), at most 1e-2."""
@@ -158,7 +158,7 @@ class TrainConfig:
     auxk_coefficient: float = 1.0
     """Weight of the loss by which dead latents learn the residual; 0 turns revival off."""
     auxk_k: int | None = None
-    """Dead latents a vector that take part in revival; default d_in / 2."""
+    """Dead latents per vector that take part in revival; default d_in / 2."""
     dead_window_share: float = 0.02
     """A latent that fired for no vector of this share of the run counts as dead. Shorter windows
     take seldom latents for dead, and revival then pulls them off what they stand for; longer ones

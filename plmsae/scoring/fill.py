@@ -278,7 +278,7 @@ def _abstained(
         pl.lit(min_precision),
     )
     unsure = pl.format(
-        "no latent or probe was found whose calls are surely right in {} of cases",
+        "no latent or probe was found whose calls are shown to reach a precision of {}",
         pl.col("abstains_at"),
     )
     return (

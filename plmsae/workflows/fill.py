@@ -110,9 +110,9 @@ def abstained_lines(
     )
     if low:
         lines.append(
-            f"{_concepts(low)} because where the table is silent their calls are not surely right "
-            f"in {min_precision:.0%} of cases (--min-precision), with {missing_share:.0%} of its "
-            "labels taken to be missing (--missing-share; --missing-shares says it by kind)"
+            f"{_concepts(low)}: where the table has no label, their precision is not shown to "
+            f"reach {min_precision:.0%} (--min-precision), if {missing_share:.0%} of the table's labels "
+            "are missing (--missing-share; --missing-shares gives the share by kind)"
         )
     # The bounds worth trying are those of concepts that had something to propose.
     if calling := [row for row in low if row["n_withheld"]]:
@@ -125,11 +125,11 @@ def abstained_lines(
         )
     if never := [row for row in rows if row["reason"] == UNMEASURED]:
         lines.append(
-            f"{_concepts(never)} because no held-out call told how precise they are; "
-            "plmsae evaluate on more labelled proteins may"
+            f"{_concepts(never)}: no held-out call measured how precise they are; "
+            "plmsae evaluate on more labelled proteins may do so"
         )
     if deaf := [row for row in rows if row not in low and row not in never]:
-        lines.append(f"{_concepts(deaf)} because no feature of this model detects them")
+        lines.append(f"{_concepts(deaf)}: no feature of this model detects them")
     return lines
 
 

@@ -136,6 +136,8 @@ def test_what_the_annotator_abstained_from_is_called_and_proposed_only_for_less(
     found, abstained = proposed(0.5)
     assert found == {"Domain: W-rich"}
     reason, withheld, bound = abstained["Motif: Basic"]
-    assert "no latent or probe was found whose calls are surely right in 0.6" in reason
+    assert (
+        "no latent or probe was found whose calls are shown to reach a precision of 0.6" in reason
+    )
     assert (withheld, bound) == (1, pytest.approx(0.3 / 0.7))
     assert proposed(0.42) == ({"Domain: W-rich", "Motif: Basic"}, {})

@@ -48,6 +48,6 @@ def test_a_tiny_bound_is_not_rounded_away() -> None:
 
 def test_what_no_option_helps_says_what_does() -> None:
     never, deaf = lines(row("Site", 7, None, UNMEASURED), row("Zinc", 0, None, NO_LATENT))
-    assert never.startswith("1 concept abstains (7 calls withheld) because no held-out call")
+    assert never.startswith("1 concept abstains (7 calls withheld): no held-out call")
     assert "plmsae evaluate" in never
-    assert deaf == "1 concept abstains because no feature of this model detects them"
+    assert deaf == "1 concept abstains: no feature of this model detects them"

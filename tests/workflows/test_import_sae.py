@@ -341,7 +341,7 @@ def test_a_transcoder_is_asked_for_the_layer_it_gives_and_named_after_it(tmp_pat
     [
         ({"layer": 7}, r"^--layer: plmsae-mini has layers 0 to 6"),
         ({"plm": "none"}, "^--plm: no such PLM"),
-        ({"plm": "esm2-35m"}, r"takes 192 numbers a residue, esm2-35m gives 480; give --plm"),
+        ({"plm": "esm2-35m"}, r"takes 192 values per residue, esm2-35m gives 480; give --plm"),
         ({"folder": None}, "import sae: give the folder"),
         ({"from_": Path("x")}, "give DIR or --from, not both"),
         ({"folder": Path("none")}, "^none: no such file or folder"),

@@ -27,7 +27,7 @@ class Split:
     """The proteins of one split."""
 
     latents: Sequence[csr_array]
-    """Raw activations, one array a protein."""
+    """Raw activations, one array per protein."""
     labels: ResidueLabels
     clusters: Int64 | None = None
     """Homology cluster of each protein."""

@@ -86,7 +86,7 @@ def gather_pairs(
     Parameters
     ----------
     latents : sequence of csr_array, shape=(length, F)
-        Raw activations, one array a protein, in the order of the labels.
+        Raw activations, one array per protein, in the order of the labels.
     labels : ResidueLabels
         Their labels.
     concept_Q, latent_Q : array_like of int, shape=(Q,)

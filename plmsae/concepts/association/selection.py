@@ -2,7 +2,7 @@
 
 InterPLM picks the best pair and threshold on validation proteins and counts those with F1 > 0.5 on
 test proteins (Simon & Zou 2025, Methods). The two steps are two functions here, and the second one
-takes no choice: choosing the threshold again on the test split flatters every pair.
+takes no choice: choosing the threshold again on the test split would overestimate every pair.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def call_all(
     max_activation_F: npt.ArrayLike,
     segments: Segments | None = None,
 ) -> pl.DataFrame:
-    """Apply the rule of :func:`call_spans` to many proteins, given one array a protein."""
+    """Apply the rule of :func:`call_spans` to many proteins, given one array per protein."""
     active = callable_rows(concepts)
     used, place = np.unique(active["latent"].to_numpy().astype(np.int64), return_inverse=True)
     found = gather_activations(latents, used, max_activation_F)

@@ -27,7 +27,7 @@ def tied_terms(tested: Confirmation, descriptions: pl.DataFrame) -> pl.DataFrame
 
 
 def best_terms(tied: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a latent: the confirmed pair with the lowest p-value on the select split."""
+    """Return one row per latent: the confirmed pair with the lowest p-value on the select split."""
     return tied.sort("latent", "log10_p_select", "concept").unique(
         "latent", keep="first", maintain_order=True
     )

@@ -43,7 +43,7 @@ def family_specificity(
     Parameters
     ----------
     latents_PF : csr_array, shape=(P, F)
-        Activations, one row a protein (of a residue SAE: :func:`pool_maximum`).
+        Activations, one row per protein (of a residue SAE: :func:`pool_maximum`).
     clusters : array_like of int, shape=(P,)
         Homology cluster of each protein.
     level : float

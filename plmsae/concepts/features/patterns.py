@@ -50,7 +50,7 @@ def activation_patterns(
     Parameters
     ----------
     latents : sequence of csr_array, shape=(length, F)
-        Raw activations, one array a protein.
+        Raw activations, one array per protein.
     max_activation_F : array_like, shape=(F,)
         The scale of each latent.
     level : float

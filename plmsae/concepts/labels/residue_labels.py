@@ -1,7 +1,7 @@
 """Labels in row space: which rows of a stack of proteins carry which concept.
 
 A label table speaks of accessions and of 1-based inclusive positions. The arrays of activations
-have one row a residue, proteins under one another. :class:`ResidueLabels` is the table in those
+have one row per residue, proteins under one another. :class:`ResidueLabels` is the table in those
 rows, 0-based and half-open.
 """
 

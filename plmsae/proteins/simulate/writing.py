@@ -28,7 +28,7 @@ class SimulatedProteome:
     ----------
     config : SimulateConfig
     table : polars.DataFrame
-        One row a protein in the columns of a UniProt export, with ``Cluster ID`` (the family)
+        One row per protein in the columns of a UniProt export, with ``Cluster ID`` (the family)
         added; hidden labels, and the GO terms and EC numbers that only they imply, are missing.
     truth : polars.DataFrame
         The same with every label.

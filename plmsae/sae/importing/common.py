@@ -21,7 +21,7 @@ class ImportOptions:
     """What a file may not say itself."""
 
     k: int | None = None
-    """Active latents a vector."""
+    """Active latents per vector."""
     arch: Arch | None = None
     """The activation function, where nothing beside the weights says it."""
     layer: int | None = None

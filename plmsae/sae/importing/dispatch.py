@@ -46,7 +46,7 @@ def import_sae(
         ``auto``, or one of `FORMATS`: ``interplm``, ``interprot``, ``hubmixin`` (evillegasgarcia),
         ``esmc`` (Biohub), ``reticular``, ``saelens``, ``sparsify``.
     k : int, optional
-        Active latents a vector, where the file does not say (InterProt); of a hierarchical SAE of
+        Active latents per vector, where the file does not say (InterProt); of a hierarchical SAE of
         ours, how many of the largest to keep.
     arch : str, optional
         ``relu``, ``topk`` or ``jumprelu``, where the configuration beside the weights is missing.

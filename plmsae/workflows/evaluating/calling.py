@@ -170,7 +170,7 @@ def choose_calling(
         calibrators = fit_calibrators(
             fitted, probes, held_out, scale_F, segments=segments, seed=request.seed
         )
-        # A latent flatters itself on the proteins that it was chosen on.
+        # A latent looks better than it is on the proteins that it was chosen on.
         calls = crossfit_calls(
             concepts, select, scale_F, min_precision=request.min_precision, seed=request.seed
         )

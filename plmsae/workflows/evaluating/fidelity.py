@@ -58,7 +58,7 @@ class Reconstruction:
                 text += f", {m['loss_recovered_unmasked']:.1%} at all; KL {m['kl']:.3f} nats"
             lines.append(text)
         lines.append(
-            f"{m['l0']:.1f} latents active a residue; {m['dense_share']:.1%} dense (on more than "
+            f"{m['l0']:.1f} latents active per residue; {m['dense_share']:.1%} dense (on more than "
             f"{DENSE:.0%} of residues), {m['silent_share']:.1%} silent"
         )
         return lines + [f"not measured: {reason}" for reason in self.skipped]

@@ -25,7 +25,7 @@ class Divided:
     """Proteins, and the split and the cluster of each."""
 
     table: pl.DataFrame
-    """``accession``, ``sequence``; one row a protein."""
+    """``accession``, ``sequence``; one row per protein."""
     names: NDArray[np.str_]
     """``select`` or ``report``."""
     clusters: NDArray[np.int64]

@@ -36,7 +36,7 @@ def random_encoder(
     encoder : Encoder
         The real PLM and SAE.
     l0 : float
-        Active latents a residue of the real SAE, for an SAE that fixes no number itself.
+        Active latents per residue of the real SAE, for an SAE that fixes no number itself.
 
     Returns
     -------

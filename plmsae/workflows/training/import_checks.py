@@ -53,7 +53,7 @@ def check_fit(sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts
     _check_target(sae, origin, request, facts)
     if sae.config.d_in != facts.d_model:
         raise InputError(
-            f"the SAE takes {sae.config.d_in} numbers a residue, {facts.id} gives {facts.d_model}",
+            f"the SAE takes {sae.config.d_in} values per residue, {facts.id} gives {facts.d_model}",
             where=origin["file"],
             hint="give --plm the one it was trained on",
         )
@@ -128,7 +128,7 @@ def _check_target(
         )
     if sae.config.d_target != facts.d_model:
         raise InputError(
-            f"the transcoder gives {sae.config.d_target} numbers a residue, {facts.id} has "
+            f"the transcoder gives {sae.config.d_target} numbers per residue, {facts.id} has "
             f"{facts.d_model}",
             where=origin["file"],
             hint="give --plm the one it was trained on",

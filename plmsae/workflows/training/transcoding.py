@@ -84,8 +84,8 @@ def with_target(
 class KeptRows:
     """Rows that are made once and then replayed, epoch after epoch.
 
-    One row a protein is little to hold, and to run the PLM over every protein again in every epoch
-    would cost all of the time of training.
+    One row per protein takes little memory, and running the PLM over every protein again in every
+    epoch would take most of the time of training.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ def gather_activations(
     Parameters
     ----------
     latents : sequence of csr_array, shape=(length, F)
-        Raw activations, one array a protein.
+        Raw activations, one array per protein.
     latent_U : array_like of int
         The latents to collect.
     max_activation_F : array_like, shape=(F,)
