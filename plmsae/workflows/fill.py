@@ -111,8 +111,8 @@ def abstained_lines(
     if low:
         lines.append(
             f"{_concepts(low)}: where the table has no label, their precision is not shown to "
-            f"reach {min_precision:.0%} (--min-precision), if {missing_share:.0%} of the labels are "
-            "missing (--missing-share; --missing-shares gives the share by kind)"
+            f"reach {min_precision:.0%} (--min-precision), if {missing_share:.0%} of the labels "
+            "are missing (--missing-share; --missing-shares gives the share by kind)"
         )
     # The bounds worth trying are those of concepts that had something to propose.
     if calling := [row for row in low if row["n_withheld"]]:

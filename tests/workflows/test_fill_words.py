@@ -28,9 +28,9 @@ def test_the_option_to_change_comes_with_a_value_and_what_it_would_give() -> Non
         row("Repeat", 900, 0.004_56),
         row("Motif", 0, 0.5),  # surer, but with nothing to propose
     )
-    assert first.startswith("5 concepts abstain (948 calls withheld) because")
-    assert "10% of its labels taken to be missing (--missing-share;" in first
-    assert "80% of cases (--min-precision)" in first
+    assert first.startswith("5 concepts abstain (948 calls withheld): where the table has no")
+    assert "if 10% of the labels are missing (--missing-share;" in first
+    assert "reach 80% (--min-precision)" in first
     assert "Helix 0.31, Signal peptide 0.25, Domain 0.1;" in second
     assert second.endswith("--min-precision 0.31 would propose 40 more")
 
