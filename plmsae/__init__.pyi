@@ -56,7 +56,6 @@ def train(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[TrainOutcome]: ...
-
 def evaluate(
     *,
     model: str | Path,
@@ -85,7 +84,6 @@ def evaluate(
     seed: int = ...,
     progress: bool = ...,
 ) -> EvaluateOutcome | EvaluateProteinsOutcome: ...
-
 def score(
     *,
     proteins: str | Path,
@@ -99,7 +97,6 @@ def score(
     device: str = ...,
     progress: bool = ...,
 ) -> ScoreOutcome: ...
-
 def fill(
     *,
     table: str | Path,
@@ -118,7 +115,6 @@ def fill(
     seed: int = ...,
     progress: bool = ...,
 ) -> FillOutcome: ...
-
 def validate(
     *,
     path: str | Path,
@@ -126,7 +122,6 @@ def validate(
     out: str | Path = ...,
     progress: bool = ...,
 ) -> ValidateOutcome: ...
-
 def report(
     *,
     model: str | Path,

@@ -73,7 +73,7 @@ def api_page() -> str:
 
 def stub() -> str:
     """Return ``plmsae/__init__.pyi``."""
-    return _STUB_HEAD + "".join(_typed(name) for name in WORKFLOWS)
+    return _STUB_HEAD + "\n" + "".join(_typed(name) for name in WORKFLOWS)
 
 
 def _section(name: str, member: Any) -> str:
@@ -94,4 +94,4 @@ def _typed(name: str) -> str:
         for parameter in signature.parameters.values()
     ]
     listed = textwrap.indent(",\n".join(["*", *lines]) + ",", "    ")
-    return f"\ndef {name}(\n{listed}\n) -> {signature.return_annotation}: ...\n"
+    return f"def {name}(\n{listed}\n) -> {signature.return_annotation}: ...\n"
