@@ -48,6 +48,8 @@ class EvaluateOutcome:
     callable_concepts: list[dict[str, Any]]
     """Those whose calls reach the precision asked for, on held-out proteins."""
     promoted: bool
+    leak: str = ""
+    """How many homologous pairs the split parts, in words."""
     reconstruction: Reconstruction | None = None
     """How faithful the SAE is, where it is of residues."""
 
@@ -87,6 +89,7 @@ class EvaluateOutcome:
             f"{len(self.callable_concepts)} {things} can be called at the precision asked for; "
             "the others abstain",
             *calling_lines(self.summary),
+            *([self.leak] if self.leak else []),
             f"registered as {self.model}" if self.model else f"bundle in {self.bundle}",
         ]
         if self.promoted:
@@ -182,7 +185,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             task.update(1, 1)
         found = compare(request, data, evaluation, latents, states, encoder, progress)
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
-        metrics |= headline_metrics(found)
+        metrics |= headline_metrics(found) | data.leak.metrics()
         reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
         metrics |= reconstruction.report_metrics()
         calling = choose_calling(request, data, evaluation, latents, states, progress)
@@ -205,7 +208,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                     **registered_metrics(metrics),
                 },
                 min_precision=request.min_precision,
-                extra={**bundle.meta.extra, "split": data.how},
+                extra={**bundle.meta.extra, "split": data.how, "homology_leak": data.leak.line()},
             ),
             features=features,
             concepts=concepts,
@@ -223,6 +226,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         bundle=new.path,
         model=model,
         how=data.how,
+        leak=data.leak.line(),
         summary=metrics,
         baselines=found.to_dicts(),
         callable_concepts=concepts.filter(callable_concepts)

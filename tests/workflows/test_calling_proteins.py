@@ -21,6 +21,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "scoring"))
 from scoring_fakes import LETTERS, FakeBundle, FakeEncoder, FakeMeta, encode_one, table, write_fasta
 
 from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of, term_labels
+from plmsae.proteins.leak import Leak
 from plmsae.scoring.engine import score
 from plmsae.workflows.annotated import Annotated
 from plmsae.workflows.calling import Calling, choose_calling
@@ -66,6 +67,7 @@ def world() -> dict[str, Any]:
             split=split,
             clusters=np.arange(P) // 2,
             how="planted",
+            leak=Leak(n_pairs=0, n_across=0, judge=""),
         ),
     }
 
