@@ -97,7 +97,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             task.update(1, 1)
         found = compare(request, data, evaluation, latents, states, encoder, progress)
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
-        metrics |= headline_metrics(found)
+        metrics |= headline_metrics(found) | data.leak.metrics()
         reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
         metrics |= reconstruction.report_metrics()
         calling = choose_calling(request, data, evaluation, latents, states, progress)
@@ -120,7 +120,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                     **registered_metrics(metrics),
                 },
                 min_precision=request.min_precision,
-                extra={**bundle.meta.extra, "split": data.how},
+                extra={**bundle.meta.extra, "split": data.how, "homology_leak": data.leak.line()},
             ),
             features=features,
             concepts=concepts,
@@ -138,6 +138,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         bundle=new.path,
         model=model,
         how=data.how,
+        leak=data.leak.line(),
         summary=metrics,
         baselines=found.to_dicts(),
         callable_concepts=concepts.filter(callable_concepts)

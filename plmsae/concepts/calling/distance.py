@@ -46,7 +46,7 @@ def accuracy_by_distance(
     labels : ResidueLabels
         Of the concepts that are called, on the report proteins.
     identity_P : array_like, shape=(P,)
-        :func:`plmsae.proteins.splits.nearest_identity`; 0 where there is no homologue.
+        :func:`plmsae.proteins.search.nearest_identity`; 0 where there is no homologue.
     clusters_P : array_like of int, optional, shape=(P,)
         Homology clusters. Without them calls count as independent.
     edges : sequence of float

@@ -210,7 +210,7 @@ def _by_distance(
     from plmsae.concepts.calling.call_calibration import make_calls
     from plmsae.concepts.calling.distance import accuracy_by_distance
     from plmsae.concepts.calling.matching import match_calls
-    from plmsae.proteins.splits import nearest_identity
+    from plmsae.proteins.search import nearest_identity
 
     sequences = {name: [data.sequences[int(i)] for i in index] for name, index in at.items()}
     called = np.isin(report.labels.concepts, speaking["concept"].to_list())

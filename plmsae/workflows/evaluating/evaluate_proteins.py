@@ -88,7 +88,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
             request, data, evaluation, rows_of(latents_PF), states, progress, unit="protein"
         )
         tables = tests.tables(annotated, latents_PF)
-        metrics = tests.metrics(tables, evaluation) | calling.metrics
+        metrics = tests.metrics(tables, evaluation) | calling.metrics | data.leak.metrics()
         # Of all proteins: half of a proteome is too little to call a latent dead.
         metrics["dead_share"] = 1 - len(np.unique(latents_PF.indices)) / latents_PF.shape[1]
         callable_concepts = meets(calling.concepts, request.min_precision)
@@ -105,7 +105,12 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
                     **{k: v for k, v in metrics.items() if "_share_at_depth_" not in k},
                 },
                 min_precision=request.min_precision,
-                extra={**bundle.meta.extra, "split": data.how, **annotated.ontology_note()},
+                extra={
+                    **bundle.meta.extra,
+                    "split": data.how,
+                    "homology_leak": data.leak.line(),
+                    **annotated.ontology_note(),
+                },
             ),
             features=_features(evaluation, tables["best"]),
             concepts=_concepts(calling.concepts, tables["terms"], annotated),
@@ -122,6 +127,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         bundle=new.path,
         model=model,
         how=data.how,
+        leak=data.leak.line(),
         summary=metrics,
         baselines=tests.rows,
         callable_concepts=calling.concepts.filter(callable_concepts)

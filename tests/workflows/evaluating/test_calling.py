@@ -12,6 +12,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.proteins.leak import Leak
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.calling import Calling, calling_lines, choose_calling
 from plmsae.workflows.shared.progress import Silent
@@ -47,6 +48,7 @@ def world() -> dict[str, Any]:
         split=np.where(np.arange(N) < N // 2, "select", "report"),
         clusters=np.arange(N) // 2,
         how="planted",
+        leak=Leak(n_pairs=0, n_across=0, judge=""),
     )
     evaluation = evaluate_residue(
         latents, data.accessions, data.labels, data.split, clusters=data.clusters, min_precision=0.5
@@ -124,6 +126,7 @@ def test_latents_chosen_by_luck_promise_no_more_than_they_keep() -> None:
         split=np.where(np.arange(N) < N // 2, "select", "report"),
         clusters=np.arange(N),
         how="planted",
+        leak=Leak(n_pairs=0, n_across=0, judge=""),
     )
     evaluation = evaluate_residue(
         latents, names, table, data.split, clusters=data.clusters, min_precision=0.5

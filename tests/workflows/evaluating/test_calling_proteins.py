@@ -17,6 +17,7 @@ from scipy.sparse import csr_array, vstack
 from scoring_fakes import LETTERS, FakeBundle, FakeEncoder, FakeMeta, encode_one, table, write_fasta
 
 from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of, term_labels
+from plmsae.proteins.leak import Leak
 from plmsae.scoring.engine import score
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.calling import Calling, choose_calling
@@ -62,6 +63,7 @@ def world() -> dict[str, Any]:
             split=split,
             clusters=np.arange(P) // 2,
             how="planted",
+            leak=Leak(n_pairs=0, n_across=0, judge=""),
         ),
     }
 
