@@ -45,6 +45,9 @@ def _judged(rows: pl.DataFrame, others: pl.DataFrame, *, of_calls: bool) -> pl.S
     mine, theirs = pl.col("concept"), pl.col("concept_other")
     of_class = mine.str.split_exact(": ", 1).struct.field("field_0").alias("class")
     labels = others if of_calls else rows
+    # Equally good pairs are decided by position, so that the order of the table does not matter.
+    order = rows.select(pl.arg_sort_by(*_SPOT, "concept", maintain_order=True)).to_series()
+    rows = rows[order]
     is_site = (
         labels.filter(pl.col("kind") != "span").select("concept").unique()["concept"].to_list()
         if "kind" in labels.columns
@@ -83,4 +86,6 @@ def _judged(rows: pl.DataFrame, others: pl.DataFrame, *, of_calls: bool) -> pl.S
         judged = decide(row, index, overlap, own, length, is_span)[0]
     else:
         judged = decide(index, row, overlap, length, own, is_span)[1]
-    return pl.Series(judged, dtype=pl.Boolean)
+    result = np.zeros(len(judged), dtype=bool)
+    result[order.to_numpy()] = judged
+    return pl.Series(result, dtype=pl.Boolean)

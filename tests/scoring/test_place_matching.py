@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plmsae.concepts.calling.calls import CALL_SCHEMA
@@ -23,6 +23,7 @@ def places(*rows: tuple[str, int, int, str]) -> pl.DataFrame:
 
 
 @given(seed=st.integers(0, 10**6))
+@example(seed=130667)  # A call that fits two labels equally well.
 @settings(max_examples=80, deadline=None)
 def test_places_are_judged_like_rows(seed: int) -> None:
     rng = np.random.default_rng(seed)
