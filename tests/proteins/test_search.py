@@ -112,7 +112,7 @@ def test_a_failing_program_is_one_clear_error(tmp_path, monkeypatch):
     _program(tmp_path / "mmseqs", "import sys; sys.exit('Error: no space')")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=r"exit code 1 .*no space.*'kmer'"):
-        search(["MA", "KA"], method="mmseqs")
+        search(["MA" * 20, "KA" * 20], method="mmseqs")
 
 
 def _program(path: Path, text: str) -> None:
