@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from plmsae.core.errors import InputError
-from plmsae.proteins.hits import Floats, Hits
+from plmsae.proteins.hits import Hits, hits_of
 from plmsae.proteins.homology import search_built_in
 from plmsae.proteins.search_programs import search_diamond, search_mmseqs
 
@@ -72,7 +72,9 @@ def search(
     """
     which = resolve_method(method)
     sides = (queries, queries if targets is None else targets)
-    if min(max(map(len, side), default=0) for side in sides) < _SHORT:
+    if not all(sides):
+        return hits_of(np.zeros((0, 7)))
+    if min(max(map(len, side)) for side in sides) < _SHORT:
         which = "kmer"
     if targets is None:
         return _search_within(tuple(queries), which, evalue)
@@ -86,21 +88,3 @@ def _search_within(sequences: tuple[str, ...], method: Searcher, evalue: float) 
 
 
 _SEARCHERS = {"mmseqs": search_mmseqs, "diamond": search_diamond, "kmer": search_built_in}
-
-
-def nearest_identity(
-    queries: Sequence[str], references: Sequence[str], *, method: Method = "auto"
-) -> Floats:
-    """Return how near each query is to its best homologue among the references.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_queries,)
-        Identity of the hit with the best score; 1.0 for an equal sequence; 0.0 where there is no
-        hit.
-    """
-    best = search(queries, references, method=method).best()
-    nearest = np.zeros(len(queries))
-    nearest[best.query] = best.identity
-    known = set(references)
-    return np.where([text in known for text in queries], 1.0, nearest)

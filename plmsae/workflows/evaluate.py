@@ -22,6 +22,7 @@ from plmsae.workflows.evaluating.fidelity import (
     measure_reconstruction,
     wants_head,
 )
+from plmsae.workflows.evaluating.label_transfer import transfer
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -95,12 +96,14 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 seed=request.seed,
             )
             task.update(1, 1)
-        found = compare(request, data, evaluation, latents, states, encoder, progress)
+        names = evaluation.concepts["concept"]
+        transferred = transfer(request, data, names, states, progress)
+        found = compare(request, data, evaluation, latents, states, encoder, transferred, progress)
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
         metrics |= headline_metrics(found) | data.leak.metrics()
         reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
         metrics |= reconstruction.report_metrics()
-        calling = choose_calling(request, data, evaluation, latents, states, progress)
+        calling = choose_calling(request, data, evaluation, latents, states, transferred, progress)
         metrics |= calling.metrics
         concepts = calling.concepts
         callable_concepts = meets(concepts, request.min_precision)

@@ -14,7 +14,7 @@ import pytest
 from plmsae.core.errors import InputError
 from plmsae.proteins.alignment import align
 from plmsae.proteins.alphabet import AMINO_ACIDS
-from plmsae.proteins.search import nearest_identity, resolve_method, search
+from plmsae.proteins.search import resolve_method, search
 from plmsae.proteins.splits import cluster
 
 INSTALLED = {"kmer": True, **{name: shutil.which(name) for name in ("mmseqs", "diamond")}}
@@ -80,21 +80,6 @@ def test_proteins_rich_in_one_residue_are_no_homologues(method):
 def test_nothing_is_found_in_nothing(method):
     for queries, targets in (([], None), (["MK"], []), ([], ["MK"]), (["", "MKL"], ["", "AC"])):
         assert len(search(queries, targets, method=method)) == 0
-
-
-def test_the_nearest_homologue_is_found_with_its_identity():
-    rng = random.Random(7)
-    a, b, stranger = protein(rng, 300), protein(rng, 300), protein(rng, 300)
-    near = nearest_identity(
-        [a, mutated(rng, b, 0.7), stranger],
-        [mutated(rng, a, 0.55), b, a, protein(rng, 300)],
-        method="kmer",
-    )
-    assert near[0] == 1.0
-    assert near[1] == pytest.approx(0.7, abs=0.07)
-    assert near[2] == 0.0
-    assert nearest_identity([], [a]).shape == (0,)
-    assert nearest_identity([a], []).tolist() == [0.0]
 
 
 def test_programs_are_used_where_they_are_installed(tmp_path, monkeypatch):
