@@ -58,3 +58,31 @@ def score_for(evalue: float, *, query: int, database: int) -> int:
         m and n, in residues.
     """
     return math.ceil(math.log(K * max(query, 1) * max(database, 1) / evalue) / LAMBDA)
+
+
+GAP_OPEN, GAP_EXTEND = 11, 1
+"""A gap of n residues costs ``GAP_OPEN + n * GAP_EXTEND``: the default of BLASTP."""
+
+GAPPED_LAMBDA, GAPPED_K = 0.267, 0.041
+"""The same for scores with gaps, at those costs (Altschul et al. 2001, NAR 29:351, and NCBI's
+``blast_stat.c``)."""
+
+
+def expected_hits(
+    score: NDArray[np.integer], *, query: NDArray[np.integer], database: int
+) -> NDArray[np.float64]:
+    """Return the E-values of scores of alignments with gaps: E = K m n exp(−λS).
+
+    Parameters
+    ----------
+    score : ndarray of int, shape (n,)
+        Raw scores.
+    query : ndarray of int, shape (n,)
+        Length of each query, m, in residues.
+    database : int
+        Residues that were searched, n.
+    """
+    evalue: NDArray[np.float64] = (
+        GAPPED_K * np.maximum(query, 1) * max(database, 1) * np.exp(-GAPPED_LAMBDA * score)
+    )
+    return evalue

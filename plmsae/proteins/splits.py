@@ -6,45 +6,27 @@ test half: what is then measured is memory. Here whole clusters go to one split.
 
 from __future__ import annotations
 
-import logging
 import math
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from plmsae.core.errors import InputError, TooFewClustersError
-from plmsae.proteins.homology import homologous_pairs
-
-_log = logging.getLogger(__name__)
+from plmsae.proteins.search import Method, describe_method, search
 
 Ints = NDArray[np.int64]
-Method = Literal["auto", "mmseqs", "kmer"]
-
 IDENTITY = 0.3
 """Share of identical residues at which clusters are cut unless another is asked for."""
 
 
-def resolve_method(method: Method) -> Literal["mmseqs", "kmer"]:
-    """Return what ``auto`` stands for here: MMseqs2 where it is on the PATH, else the built-in way.
+LINK_MARGIN = 0.05
+"""Proteins are linked from that much less identity on than what clusters are cut at.
 
-    Raises
-    ------
-    InputError
-        If ``mmseqs`` is asked for and is not on the PATH.
-    """
-    installed = shutil.which("mmseqs") is not None
-    if method == "mmseqs" and not installed:
-        raise InputError(
-            "MMseqs2 is not on the PATH", where="method", hint="install it, or use 'kmer'"
-        )
-    return "mmseqs" if installed and method != "kmer" else "kmer"
+Where two programs align one pair, their identities differ by a few points: without a margin the
+pairs next to the cut stand on both sides by another program's alignment.
+"""
 
 
 def cluster(
@@ -64,16 +46,14 @@ def cluster(
     ----------
     sequences : sequence of str
         Upper-case amino-acid letters.
-    method : {"auto", "mmseqs", "kmer"}
-        MMseqs2; the built-in seed-and-extend search of `plmsae.proteins.homology`; or the first if
-        it is installed.
+    method : {"auto", "mmseqs", "diamond", "kmer"}
+        The search that finds the links; see `plmsae.proteins.search.search`.
     identity : float
-        Least share of identical residues in the aligned part for a link, in [0, 1].
+        Least share of identical residues in an alignment at which two proteins must be in one
+        cluster, in [0, 1]; links are made from `LINK_MARGIN` less on.
     coverage : float
-        Least share of a protein that the aligned part covers, in [0, 1]: of the shorter protein
-        (``kmer``; its segments have no gaps and are shorter than alignments) or of the target
-        (``mmseqs``). 0, the default, also joins proteins that share one domain, which matters where
-        labels are domains.
+        Least share of both proteins that the alignment spans, in [0, 1]. 0, the default, also joins
+        proteins that share one domain, which matters where labels are domains.
     evalue : float
         Greatest E-value of a link.
 
@@ -89,23 +69,19 @@ def cluster(
 
     Notes
     -----
-    The numbers of ``kmer`` depend on the sequences alone. 11,000 proteins take about 7 seconds.
+    All against all is searched, so that every hit is a link.
     """
     for name, share in (("identity", identity), ("coverage", coverage)):
         if not 0 <= share <= 1:
             raise InputError("a share must lie in [0, 1]", where=name, value=str(share))
     first_of: dict[str, int] = {}
     same = np.array([first_of.setdefault(text, at) for at, text in enumerate(sequences)], np.int64)
-    if resolve_method(method) == "mmseqs":
-        first, second = _mmseqs_links(sequences, identity, coverage, evalue)
-    else:
-        pairs = homologous_pairs(sequences, evalue=evalue)
-        linked = (pairs.identity >= identity) & (pairs.coverage >= coverage)
-        first, second = pairs.first[linked], pairs.second[linked]
+    hits = search(sequences, method=method, evalue=evalue)
+    hits = hits.take((hits.identity >= identity - LINK_MARGIN) & (hits.coverage >= coverage))
     # Equal sequences belong together even where they are too short to be significant.
     everyone = np.arange(len(sequences))
     return _components(
-        len(sequences), np.concatenate([first, everyone]), np.concatenate([second, same])
+        len(sequences), np.concatenate([hits.query, everyone]), np.concatenate([hits.target, same])
     )
 
 
@@ -137,8 +113,8 @@ def describe_clusters(
         kinds = {str(name).split("_")[0] for name in table["cluster"]}
         whose = kinds.pop() if len(kinds) == 1 else "the"
         return f"{whose if whose.startswith('UniRef') else 'the'} clusters of the table"
-    tool = {"mmseqs": "MMseqs2", "kmer": "built-in k-mer"}[resolve_method(method)]
-    return f"{tool} clusters at {IDENTITY if identity is None else identity:.0%} identity"
+    cut = IDENTITY if identity is None else identity
+    return f"{describe_method(method)} clusters at {cut:.0%} identity"
 
 
 def split(
@@ -209,28 +185,6 @@ def split(
     return split_of[member]
 
 
-def nearest_identity(queries: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
-    """Return how near each query is to its nearest homologue among the references.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_queries,)
-        Share of identical residues in the most identical significant segment that covers at least
-        half as much as the best one does; 1.0 for an equal sequence; 0.0 where there is no
-        significant segment.
-    """
-    n = len(queries)
-    pairs = homologous_pairs([*queries, *references], queries=n)
-    widest = np.zeros(n)
-    np.maximum.at(widest, pairs.first, pairs.coverage)
-    # A short piece is easily identical: it does not speak for the protein if a longer one is there.
-    long = pairs.coverage >= widest[pairs.first] / 2
-    nearest = np.zeros(n)
-    np.maximum.at(nearest, pairs.first[long], pairs.identity[long])
-    known = set(references)
-    return np.where([text in known for text in queries], 1.0, nearest)
-
-
 def _components(n: int, first: Ints, second: Ints) -> Ints:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -245,29 +199,3 @@ def _in_order_of_occurrence(labels: NDArray[np.integer]) -> Ints:
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[inverse]
-
-
-def _mmseqs_links(
-    sequences: Sequence[str], identity: float, coverage: float, evalue: float
-) -> tuple[Ints, Ints]:
-    """Return (representative, member) of every sequence from ``mmseqs easy-cluster``."""
-    with tempfile.TemporaryDirectory(prefix="plmsae-mmseqs-") as text:
-        folder = Path(text)
-        fasta = folder / "in.fasta"
-        fasta.write_text("".join(f">{at}\n{seq}\n" for at, seq in enumerate(sequences)))
-        command: list[str | Path] = [
-            *(shutil.which("mmseqs") or "mmseqs", "easy-cluster", fasta, folder / "out"),
-            *(folder / "tmp", "--min-seq-id", str(identity), "-c", str(coverage)),
-            *("--cov-mode", "1", "-e", str(evalue), "--cluster-mode", "1", "-v", "1"),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- our own arguments, no shell
-        if done.returncode:
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            raise InputError(
-                f"mmseqs failed with exit code {done.returncode}",
-                value=lines[-1] if lines else "no message",
-                hint="use the method 'kmer' instead",
-            )
-        rows = [line.split("\t") for line in (folder / "out_cluster.tsv").read_text().splitlines()]
-    links = np.array(rows, np.int64).reshape(-1, 2)
-    return links[:, 0], links[:, 1]

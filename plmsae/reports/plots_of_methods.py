@@ -23,6 +23,8 @@ WORDS = {
     "sae_shuffled_labels": "SAE, shuffled labels",
     "amino_acid": "amino-acid identity",
     "window_of_3": "windows of 3 residues",
+    "best_hit": "labels of the best hit",
+    "nearest_embedding": "labels of the nearest embedding",
 }
 """Methods as a figure names them; others go by their own name."""
 

@@ -23,6 +23,8 @@ _LINES = {
     "neuron": ("PLM neurons", _NEURON, "-", "s"),
     "composition": ("amino-acid composition", _CONTROL, "-", "^"),
     "sae_shuffled_terms": ("shuffled terms", _CHANCE, "--", "x"),
+    "best_hit": ("terms of the best hit", _CONTROL, "--", "v"),
+    "nearest_embedding": ("terms of the nearest embedding", _NEURON, "--", "D"),
 }
 _SPACES = {
     "biological_process": ("biological process", "#3d6fb4"),

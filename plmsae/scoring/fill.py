@@ -26,6 +26,7 @@ from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.part_scoring import EncoderSource
 from plmsae.scoring.place_matching import right_calls
 from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
+from plmsae.scoring.relatives import Relatives, homology_support
 from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame, write_table
 from plmsae.scoring.similar import Witnesses
 from plmsae.scoring.spool import Spool
@@ -59,6 +60,8 @@ class FillResult:
     """Calls of a class that a proposal of a member of it implies."""
     n_proposed: int
     """Rows of ``proposals/``."""
+    n_with_homologue: int
+    """Proposals that a homologue's label supports too."""
     min_precision: float
     """What the lower end of a proposal's precision had to reach."""
 
@@ -178,6 +181,10 @@ def fill(
     trusted = is_trusted(min_precision)
     specific = keep_most_specific(new.filter(trusted))
     proposals = _proposals(specific, sequences, witnesses, names_of_ids(bundle.concepts))
+    asked = proposals["accession"].unique().sort().to_list()
+    relatives = Relatives(table, of=asked)
+    support = homology_support(proposals, relatives, labels, whole=bundle.meta.unit == "protein")
+    proposals = pl.concat([proposals, support], how="horizontal").select(PROPOSALS.names)
     withheld = new.filter(~trusted)
     write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
     _write_tsv(out / "proposals.tsv", proposals)
@@ -196,6 +203,7 @@ def fill(
         n_withheld=withheld.height,
         n_implied=new.height - withheld.height - specific.height,
         n_proposed=proposals.height,
+        n_with_homologue=proposals["homologue"].count(),
         min_precision=min_precision,
     )
 
@@ -228,7 +236,7 @@ def _proposals(
     return ranked.with_columns(
         sequence_stretch=pl.Series(stretches, dtype=pl.String),
         evidence=pl.Series(_evidence(ranked, witnesses), dtype=pl.List(pl.String)),
-    ).select(PROPOSALS.names)
+    )
 
 
 def _evidence(ranked: pl.DataFrame, witnesses: Witnesses) -> list[list[str]]:

@@ -80,6 +80,9 @@ PROPOSALS = pa.schema(
         _required("sequence_stretch", pa.string()),  # residues start..end
         # Proteins that fire the same latent on a label of the concept, most similar first.
         _required("evidence", pa.list_(_required("element", pa.string()))),
+        # The nearest relative that has the label in the same place by alignment; null: none has.
+        pa.field("homologue", pa.string()),
+        pa.field("homologue_identity", pa.float64()),  # of that hit, in [0, 1]
         ANNOTATIONS.field("model_uri"),
     ]
 )

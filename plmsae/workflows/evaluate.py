@@ -22,6 +22,7 @@ from plmsae.workflows.evaluating.fidelity import (
     measure_reconstruction,
     wants_head,
 )
+from plmsae.workflows.evaluating.label_transfer import transfer
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -96,12 +97,14 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 seed=request.seed,
             )
             task.update(1, 1)
-        found = compare(request, data, evaluation, latents, states, encoder, progress)
+        names = evaluation.concepts["concept"]
+        transferred = transfer(request, data, names, states, progress)
+        found = compare(request, data, evaluation, latents, states, encoder, transferred, progress)
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
-        metrics |= headline_metrics(found)
+        metrics |= headline_metrics(found) | data.leak.metrics()
         reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
         metrics |= reconstruction.report_metrics()
-        calling = choose_calling(request, data, evaluation, latents, states, progress)
+        calling = choose_calling(request, data, evaluation, latents, states, transferred, progress)
         metrics |= calling.metrics
         concepts = calling.concepts
         callable_concepts = meets(concepts, request.min_precision)
@@ -121,7 +124,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                     **registered_metrics(metrics),
                 },
                 min_precision=request.min_precision,
-                extra={**bundle.meta.extra, "split": data.how},
+                extra={**bundle.meta.extra, "split": data.how, "homology_leak": data.leak.line()},
             ),
             features=features,
             concepts=concepts,
@@ -139,6 +142,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         bundle=new.path,
         model=model,
         how=data.how,
+        leak=data.leak.line(),
         summary=metrics,
         baselines=found.to_dicts(),
         callable_concepts=concepts.filter(callable_concepts)

@@ -42,6 +42,10 @@ class FillOutcome:
     by_concept: list[dict[str, Any]]
     backtest: list[dict[str, Any]]
     """One row for each way of hiding and concept, where a back-test was asked for."""
+    backtest_homology: list[dict[str, Any]]
+    """The same for labels of the best hit, one row for each way of hiding and bin of identity."""
+    n_with_homologue: int
+    """Proposals that a homologue's label supports too."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -59,6 +63,8 @@ class FillOutcome:
             "truth": self.truth,
             "by_concept": self.by_concept,
             "backtest": self.backtest,
+            "backtest_homology": self.backtest_homology,
+            "n_with_homologue": self.n_with_homologue,
         }
 
     def lines(self) -> list[str]:
@@ -67,6 +73,11 @@ class FillOutcome:
             f"{self.n_proposed:,} labels proposed; of {self.n_calls:,} calls {self.n_known:,} were "
             f"known and {self.n_withheld:,} are of concepts that abstain",
         ]
+        if self.n_proposed:
+            lines.append(
+                f"{self.n_with_homologue:,} of them homology finds too: a relative has the label "
+                "in the same place (column homologue)"
+            )
         if self.n_implied:
             lines.append(f"{self.n_implied:,} calls of a class are implied by a member's proposal")
         lines += abstained_lines(
@@ -83,7 +94,7 @@ class FillOutcome:
         if self.backtest:
             from plmsae.workflows.scoring.backtest import backtest_lines
 
-            lines += backtest_lines(self.backtest)
+            lines += backtest_lines(self.backtest, self.backtest_homology)
         lines.append(f"written to {self.folder / 'proposals.tsv'}")
         return lines
 
@@ -210,11 +221,12 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             measured.write_csv(request.out / "truth.tsv", separator="\t")
             tracked.log_artifact(request.out / "truth.tsv")
         tested: pl.DataFrame | None = None
+        homology: pl.DataFrame | None = None
         if request.backtest:
             from plmsae.workflows.scoring.backtest import run_backtest
 
             with progress.task("back-testing") as task:
-                tested = run_backtest(
+                tested, homology = run_backtest(
                     result,
                     bundle,
                     tracked,
@@ -258,6 +270,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         truth=truth,
         by_concept=[] if measured is None else measured.to_dicts(),
         backtest=[] if tested is None else tested.to_dicts(),
+        backtest_homology=[] if homology is None else homology.to_dicts(),
+        n_with_homologue=result.n_with_homologue,
     )
 
 

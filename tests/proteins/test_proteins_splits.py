@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import random
-import stat
-import sys
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,9 +12,8 @@ from hypothesis import strategies as st
 
 from plmsae.core.errors import InputError
 from plmsae.proteins.alphabet import AMINO_ACIDS
-from plmsae.proteins.blosum import BLOSUM62, LAMBDA, LETTERS, score_for
-from plmsae.proteins.homology import _mask, homologous_pairs
-from plmsae.proteins.splits import cluster, cluster_table, nearest_identity, resolve_method, split
+from plmsae.proteins.blosum import BLOSUM62, LAMBDA, LETTERS
+from plmsae.proteins.splits import cluster, cluster_table, split
 
 
 def protein(rng: random.Random, length: int) -> str:
@@ -50,57 +45,13 @@ def test_blosum62_is_symmetric_and_has_its_known_scale():
     assert total == pytest.approx(1, abs=0.002)
 
 
-def slow_best_segment(a: str, b: str) -> tuple[int, float, int]:
-    """Score, identity and length of the best ungapped segment over all diagonals."""
-    best = (0, 0.0, 0)
-    for shift in range(-len(a) + 1, len(b)):
-        places = [(i, i + shift) for i in range(len(a)) if 0 <= i + shift < len(b)]
-        for begin in range(len(places)):
-            score = same = 0
-            for n, (i, j) in enumerate(places[begin:], 1):
-                score += int(BLOSUM62[LETTERS.index(a[i]), LETTERS.index(b[j])])
-                same += a[i] == b[j]
-                if (score, -n) > (best[0], -best[2]):  # of equals the shortest
-                    best = (score, same / n, n)
-    return best
-
-
-def test_masked_windows_are_those_of_low_entropy():
-    rng = random.Random(9)
-    text = protein(rng, 60) + "QQQQQQPQQQQPQQ" + protein(rng, 40) + "SP" * 7 + protein(rng, 30)
-    codes = np.array([LETTERS.index(letter) for letter in text], np.uint8)
-    expected = codes.copy()
-    for at in range(len(text) - 11):
-        window = text[at : at + 12]
-        shares = [window.count(letter) / 12 for letter in set(window)]
-        if -sum(share * math.log2(share) for share in shares) < 2.2:
-            expected[at : at + 12] = len(LETTERS)
-    assert (expected == len(LETTERS)).sum() > 20
-    assert np.array_equal(_mask(codes), expected)
-
-
-def test_pairs_equal_a_slow_search_over_all_segments(monkeypatch):
-    monkeypatch.setattr("plmsae.proteins.homology._mask", lambda codes: codes)
-    rng = random.Random(1)
-    for identity in (0.9, 0.7, 0.6):
-        a = protein(rng, 50)
-        b = protein(rng, 7) + mutated(rng, a, identity) + protein(rng, 5)
-        pairs = homologous_pairs([a, b])
-        score, same, length = slow_best_segment(a, b)
-        assert score >= score_for(1e-3, query=50, database=len(a) + len(b))
-        assert pairs.score.max() == score
-        at = int(pairs.score.argmax())
-        assert pairs.identity[at] == pytest.approx(same)
-        assert pairs.coverage[at] == pytest.approx(length / 50)
-
-
 def test_mutated_copies_land_together_and_strangers_do_not():
     rng = random.Random(2)
     sequences = []
     for _ in range(60):
         ancestor = protein(rng, rng.randint(120, 500))
         sequences += [ancestor, *(mutated(rng, ancestor, rng.uniform(0.6, 0.9)) for _ in range(2))]
-    labels = cluster(sequences, method="kmer")
+    labels = cluster(sequences, method="kmer", evalue=1e-5)  # 180 times 1e-3 is no small chance
     assert labels.tolist() == [family for family in range(60) for _ in range(3)]
 
 
@@ -122,22 +73,10 @@ def test_low_complexity_does_not_join_strangers():
     assert cluster([a, b, c, d], method="kmer").tolist() == [0, 1, 2, 3]
 
 
-def test_clusters_do_not_depend_on_the_size_of_the_working_blocks(monkeypatch):
-    rng = random.Random(5)
-    ancestors = [protein(rng, 150) for _ in range(10)]
-    sequences = [mutated(rng, rng.choice(ancestors), 0.75) for _ in range(80)]
-    whole = homologous_pairs(sequences)
-    monkeypatch.setattr("plmsae.proteins.homology._HITS", 500)
-    monkeypatch.setattr("plmsae.proteins.homology._CELLS", 1000)
-    blocks = homologous_pairs(sequences)
-    for name in ("first", "second", "score", "identity", "coverage"):
-        assert np.array_equal(getattr(whole, name), getattr(blocks, name))
-
-
-def test_a_family_larger_than_the_partner_limit_stays_whole():
+def test_a_family_of_hundreds_stays_whole():
     rng = random.Random(6)
     ancestor = protein(rng, 120)
-    family = [mutated(rng, ancestor, 0.85) for _ in range(300)]
+    family = [mutated(rng, ancestor, 0.85) for _ in range(150)]
     assert not cluster(family, method="kmer").any()
 
 
@@ -155,51 +94,6 @@ def test_odd_inputs_are_clustered_by_equality(sequences):
 def test_shares_outside_0_to_1_are_refused():
     with pytest.raises(InputError, match="identity: a share must lie"):
         cluster(["MK"], identity=30)
-
-
-# --- MMseqs2 ---
-
-FAKE = """#!{python}
-import sys
-from pathlib import Path
-command, fasta, out, tmp = sys.argv[1:5]
-assert command == "easy-cluster" and "--min-seq-id" in sys.argv, sys.argv
-first = {{}}
-rows = []
-for block in Path(fasta).read_text().split(">")[1:]:
-    name, sequence = block.split()
-    rows.append((first.setdefault(sequence[0], name), name))
-if {fail}:
-    sys.exit("Error: no space")
-Path(out + "_cluster.tsv").write_text("".join(f"{{a}}\\t{{b}}\\n" for a, b in rows))
-"""
-
-
-def fake_mmseqs(folder: Path, monkeypatch: pytest.MonkeyPatch, *, fail: bool = False) -> None:
-    program = folder / "mmseqs"
-    program.write_text(FAKE.format(python=sys.executable, fail=fail))
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(folder))
-
-
-def test_mmseqs_is_used_where_it_is_installed(tmp_path, monkeypatch):
-    fake_mmseqs(tmp_path, monkeypatch)
-    assert resolve_method("auto") == "mmseqs"
-    assert resolve_method("kmer") == "kmer"
-    assert cluster(["MA", "KA", "MC", "KK"]).tolist() == [0, 1, 0, 1]
-
-
-def test_a_failing_mmseqs_is_one_clear_error(tmp_path, monkeypatch):
-    fake_mmseqs(tmp_path, monkeypatch, fail=True)
-    with pytest.raises(InputError, match=r"exit code 1 .*no space.*'kmer'"):
-        cluster(["MA", "KA"])
-
-
-def test_without_mmseqs_the_built_in_way_is_used(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert resolve_method("auto") == "kmer"
-    with pytest.raises(InputError, match="MMseqs2 is not on the PATH"):
-        resolve_method("mmseqs")
 
 
 def test_cluster_ids_of_a_table_come_first():
@@ -259,19 +153,6 @@ def test_too_few_clusters_are_refused():
 def test_a_split_that_would_stay_empty_is_refused_by_name():
     with pytest.raises(InputError, match="the split test would be empty"):
         split(np.repeat([0, 1, 2], [100, 100, 100]), {"fit": 0.45, "select": 0.45, "test": 0.1}, 0)
-
-
-def test_the_nearest_homologue_is_found_with_its_identity():
-    rng = random.Random(7)
-    a, b, stranger = protein(rng, 300), protein(rng, 300), protein(rng, 300)
-    near = nearest_identity(
-        [a, mutated(rng, b, 0.7), stranger], [mutated(rng, a, 0.55), b, a, protein(rng, 300)]
-    )
-    assert near[0] == 1.0
-    assert near[1] == pytest.approx(0.7, abs=0.07)
-    assert near[2] == 0.0
-    assert nearest_identity([], [a]).shape == (0,)
-    assert nearest_identity([a], []).tolist() == [0.0]
 
 
 def test_clusters_are_the_same_whatever_the_order():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,31 @@ def test_a_label_the_table_lacks_is_proposed_with_everything_a_curator_needs(
             "implied": ["Domain"],
             "sequence_stretch": "WWWW",
             "evidence": ["HAS", "FAR"],
+            "homologue": None,
+            "homologue_identity": None,
             "model_uri": "fake/1",
         }
     ]
     path = result.proposals_path / "part-00000.parquet"
     assert pq.read_schema(path).equals(PROPOSALS)
     assert pq.read_schema(result.abstained_path).equals(ABSTAINED)
+
+
+def test_a_proposal_names_the_relative_that_has_the_label_in_the_same_place(
+    tmp_path: Path,
+) -> None:
+    rng = random.Random(0)
+    ends = ["".join(rng.choices("CDEFHIKLMNPQRSTVY", k=40)) for _ in range(2)]
+    rows = [
+        ("HAS", ends[0] + "WWWW" + ends[1], {"Domain [FT]": 'DOMAIN 41..44; /note="W-rich"'}),
+        ("NEAR", ends[0] + "WWWW" + ends[1].replace("K", "R") + "WWWW", {}),
+    ]
+    result = run(write_table(tmp_path / "x.tsv", rows), tmp_path / "out")
+    found = result.proposals().filter(concept="Domain: W-rich")
+    named = dict(found.select("start", "homologue").iter_rows())
+    assert named == {41: "HAS", 85: None}
+    assert 0.85 < found.filter(start=41)["homologue_identity"][0] < 1
+    assert result.n_with_homologue == result.proposals()["homologue"].count()
 
 
 def test_the_tsv_says_the_same_as_the_parquet(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def outcome(place):
 METHODS = [
     *("sae", "neuron", "pca", "ica", "random_plm_sae"),
     *("sae_shuffled_labels", "amino_acid", "window_of_3"),
+    *("best_hit", "nearest_embedding"),
 ]
 
 
@@ -158,7 +159,7 @@ def test_fast_baselines_need_no_second_plm(place, monkeypatch):
         request(place, "fast", baselines="fast", bootstrap=0, fidelity_proteins=0), Silent()
     )
     names = [row["method"] for row in found.baselines]
-    assert names == ["sae", "neuron", "sae_shuffled_labels", "amino_acid", "window_of_3"]
+    assert names == ["sae", "neuron", *METHODS[5:]]
     assert found.baselines[0]["n_features_low"] is None
 
 

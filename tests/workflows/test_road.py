@@ -56,6 +56,7 @@ def test_latents_detect_concepts_beyond_chance_and_baselines_stand_beside(road):
     assert methods == {
         *("sae", "neuron", "pca", "ica", "random_plm_sae"),
         *("sae_shuffled_labels", "amino_acid", "window_of_3"),
+        *("best_hit", "nearest_embedding"),
     }
     for row in road.evaluated.baselines:
         assert row["n_concepts_low"] <= row["n_concepts"] <= row["n_concepts_high"]
@@ -113,7 +114,11 @@ def test_the_back_test_hides_known_labels_in_both_ways(road):
     assert set(rows["hiding"]) == {"random", "cluster"}
     assert (rows["recovered"] <= rows["hidden"]).all()
     assert rows["hidden"].sum() > 0
-    for name in ("backtest.tsv", "backtest.parquet", "backtest.png"):
+    homology = pl.DataFrame(road.filled.backtest_homology).filter(bin="all")
+    hidden = rows.group_by("hiding").agg(pl.col("hidden").sum())
+    # The same labels were hidden.
+    assert dict(homology.select("hiding", "hidden").iter_rows()) == dict(hidden.iter_rows())
+    for name in ("backtest.tsv", "backtest.parquet", "backtest.png", "backtest_homology.tsv"):
         assert (road.filled.folder / name).is_file()
     assert any("labels hidden by family" in line for line in road.filled.lines())
 

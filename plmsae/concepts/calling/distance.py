@@ -10,7 +10,6 @@ often filled by a few large families: the interval counts these, by the design e
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,16 @@ from plmsae.concepts.latents import Int64
 from plmsae.core.errors import InputError
 
 EDGES = (0.3, 0.4, 0.5, 0.7)
-"""Identities at which bins are cut; the first bin is of proteins without a homologue."""
+"""Identities at which bins are cut."""
+_CUTS = [0, *(round(100 * edge) for edge in EDGES), 100]
+BINS = ("none", *(f"{low}-{high}" for low, high in itertools.pairwise(_CUTS)))
+"""Names of the bins, in per cent; the first is of proteins without a homologue."""
+
+
+def bin_of(identity_P: npt.ArrayLike) -> Int64:
+    """Return the index in `BINS` of each identity in [0, 1]; 0 means that there is no homologue."""
+    identity = np.asarray(identity_P, dtype=np.float64)
+    return np.where(identity > 0, 1 + np.searchsorted(EDGES, identity, side="right"), 0)
 
 
 def accuracy_by_distance(
@@ -33,7 +41,6 @@ def accuracy_by_distance(
     identity_P: npt.ArrayLike,
     *,
     clusters_P: npt.ArrayLike | None = None,
-    edges: Sequence[float] = EDGES,
 ) -> pl.DataFrame:
     """Count calls and labels by how near a protein is to the nearest one that was chosen on.
 
@@ -46,28 +53,23 @@ def accuracy_by_distance(
     labels : ResidueLabels
         Of the concepts that are called, on the report proteins.
     identity_P : array_like, shape=(P,)
-        :func:`plmsae.proteins.splits.nearest_identity`; 0 where there is no homologue.
+        Identity to the nearest protein that was chosen on; 0 where there is no homologue.
     clusters_P : array_like of int, optional, shape=(P,)
         Homology clusters. Without them calls count as independent.
-    edges : sequence of float
-        Where to cut, ascending, in (0, 1).
 
     Returns
     -------
     polars.DataFrame
-        One row a bin that has proteins, the farthest first: ``bin`` (``none``, ``0-30``, … in per
-        cent), ``n_proteins``, ``n_calls``, ``n_right``, ``precision`` with its 95 % interval
-        ``precision_low``, ``precision_high`` (`calibration.call_precision`,
-        with families if there are clusters), ``n_instances``, ``n_found``, ``recall``; null where
-        there is nothing to divide by.
+        One row a bin that has proteins, the farthest first: ``bin`` (`BINS`), ``n_proteins``,
+        ``n_calls``, ``n_right``, ``precision`` with its 95 % interval ``precision_low``,
+        ``precision_high`` (`calibration.call_precision`, with families if there are clusters),
+        ``n_instances``, ``n_found``, ``recall``; null where there is nothing to divide by.
     """
     identity = np.asarray(identity_P, dtype=np.float64)
     if len(identity) != len(labels.accessions):
         raise InputError(f"{len(identity)} identities for {len(labels.accessions)} proteins")
-    place: Int64 = np.where(identity > 0, 1 + np.searchsorted(edges, identity, side="right"), 0)
-    n_bins = len(edges) + 2
-    cuts = [0, *(round(100 * edge) for edge in edges), 100]
-    names = ["none", *(f"{low}-{high}" for low, high in itertools.pairwise(cuts))]
+    place = bin_of(identity)
+    n_bins = len(BINS)
     protein: Int64 = np.asarray(protein_K, dtype=np.int64)
     call, instance = place[protein], place[labels.protein_I]
     cluster_K = None if clusters_P is None else np.asarray(clusters_P)[protein]
@@ -76,7 +78,7 @@ def accuracy_by_distance(
     n_instances, n_found = (_count(instance, w, n_bins) for w in (None, found))
     frame = pl.DataFrame(
         {
-            "bin": names,
+            "bin": BINS,
             "n_proteins": np.bincount(place, minlength=n_bins),
             "n_calls": measured["n_calls"],
             "n_right": measured["true_calls"],

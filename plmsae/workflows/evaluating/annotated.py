@@ -20,6 +20,8 @@ from plmsae.workflows.shared.requests import EvaluateRequest
 if TYPE_CHECKING:
     import polars as pl
 
+    from plmsae.proteins.leak import Leak
+
 
 @dataclass(frozen=True, kw_only=True)
 class Annotated:
@@ -36,6 +38,8 @@ class Annotated:
         Homology clusters; none spans both splits, except where the splits are two tables.
     how : str
         How the split was made, in words.
+    leak : Leak
+        The homologous pairs that the split parts.
     """
 
     accessions: list[str]
@@ -44,6 +48,7 @@ class Annotated:
     split: NDArray[np.str_]
     clusters: NDArray[np.int64]
     how: str
+    leak: Leak
 
     def fingerprint(self, source: str, split: str) -> DataFingerprint:
         """Return what exactly one split holds."""
@@ -103,6 +108,7 @@ def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:
         split=divided.names,
         clusters=divided.clusters,
         how=divided.how,
+        leak=divided.leak,
     )
 
 

@@ -105,6 +105,7 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
             split=split,
             clusters=divided.clusters,
             how=divided.how,
+            leak=divided.leak,
         )
         rejected = pl.concat([_rejected(source) for source in sources])
         task.update(1, 1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plmsae.core.errors import InputError
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.label_transfer import Transferred
 from plmsae.workflows.evaluating.random_baseline import random_encoder, random_latents
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
@@ -54,6 +55,7 @@ def compare(
     latents: Sequence[csr_array],
     states: Sequence[NDArray[np.floating]],
     encoder: Encoder,
+    transferred: Transferred,
     progress: Progress,
 ) -> pl.DataFrame:
     """Return the headline table (`headline.headline_table`), the SAE first.
@@ -71,6 +73,8 @@ def compare(
         :func:`plmsae.workflows.evaluating.activation_store.encode_with_states`.
     encoder : Encoder
         What made them.
+    transferred : Transferred
+        Labels of the nearest labelled proteins, two more baselines.
     progress : Progress
     """
     import polars as pl
@@ -97,10 +101,10 @@ def compare(
     def states_of(index: int) -> NDArray[np.float32]:
         return states[index].astype(np.float32)
 
-    n_methods = 8 if request.baselines == "all" else 5
+    n_methods = (8 if request.baselines == "all" else 5) + len(transferred.calls)
     found = []
     with progress.task("running the baselines") as task:
-        methods = _methods(request, data, latents, states_of, encoder, progress)
+        methods = _methods(request, data, latents, states_of, encoder, transferred, progress)
         for number, method in enumerate(methods):
             task.update(number, n_methods, method.name)
             table = shuffled if method.shuffled else labels
@@ -143,6 +147,7 @@ def _methods(
     latents: Sequence[csr_array],
     states_of: StatesOf,
     encoder: Encoder,
+    transferred: Transferred,
     progress: Progress,
 ) -> Iterator[Method]:
     """Yield the SAE and its baselines one by one, so that each can be forgotten after its turn."""
@@ -151,6 +156,7 @@ def _methods(
         signed_units,
         window_latents,
     )
+    from plmsae.concepts.baselines.label_transfer import as_latents
 
     config = encoder.sae.config
     yield Method(name="sae", latents_of=latents.__getitem__, n_latents=config.d_sae)
@@ -200,6 +206,14 @@ def _methods(
         latents_of=lambda i: window_latents([data.sequences[i]])[0],
         n_latents=22**3,
     )
+    for name, calls in transferred.calls.items():
+        lengths = [len(sequence) for sequence in data.sequences]
+        yield Method(
+            name=name,
+            latents_of=as_latents(calls, transferred.concepts, lengths).__getitem__,
+            n_latents=len(transferred.concepts),
+            note=transferred.notes[name],
+        )
 
 
 def _fit(

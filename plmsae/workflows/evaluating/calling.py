@@ -17,6 +17,7 @@ from plmsae.core.errors import TooFewClustersError
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.class_calls import measure_left_over
+from plmsae.workflows.evaluating.label_transfer import EMBEDDING, HOMOLOGY, Transferred
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 
     from plmsae.concepts.association.evidence import Split
     from plmsae.concepts.evaluation import Evaluation
+
+MODEL = "model"
+_WHOSE = {
+    "": "calls",
+    f"{HOMOLOGY}_": "labels of the best hit",
+    f"{EMBEDDING}_": "labels of the nearest mean embedding",
+}
+"""What the metrics of accuracy by distance begin with, and whose they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +79,24 @@ def calling_lines(metrics: dict[str, float]) -> list[str]:
             f"{metrics['probe_size']:.0f} latents, the same on raw activations "
             f"{_ap_and_f1(metrics, 'raw_probe')} of {metrics['raw_probe_size']:.0f} units"
         )
-    bins = [
-        name.removeprefix("identity_").removesuffix("_precision")
-        for name in metrics
-        if name.startswith("identity_") and name.endswith("_precision")
-    ]
-    if bins:
-        words = {b: "no homologue" if b == "none" else f"{b} %" for b in bins}
-        shown = ", ".join(
-            f"{words[b]} {metrics[f'identity_{b}_precision']:.2f}"
-            f" of {metrics[f'identity_{b}_n_calls']:,.0f}"
-            for b in bins
-        )
-        lines.append(f"precision of calls by identity to the nearest protein chosen on: {shown}")
+    for prefix, whose in _WHOSE.items():
+        start, end = f"{prefix}identity_", "_precision"
+        bins = [
+            name.removeprefix(start).removesuffix(end)
+            for name in metrics
+            if name.startswith(start) and name.endswith(end)
+        ]
+        if bins:
+            words = {b: "no homologue" if b == "none" else f"{b} %" for b in bins}
+            shown = ", ".join(
+                f"{words[b]} {metrics[f'{start}{b}_precision']:.2f}"
+                f" of {metrics[f'{start}{b}_n_calls']:,.0f}"
+                for b in bins
+            )
+            lines.append(
+                f"precision of {whose} by identity to the nearest labelled protein chosen on: "
+                f"{shown}"
+            )
     if "ece" in metrics:
         lines.append(f"calibration error of calls on held-out proteins (ECE) {metrics['ece']:.3f}")
     return lines
@@ -98,6 +112,7 @@ def choose_calling(
     evaluation: Evaluation,
     latents: Sequence[csr_array],
     states: Sequence[NDArray[np.floating]],
+    transferred: Transferred,
     progress: Progress,
     *,
     unit: str = "residue",
@@ -115,11 +130,18 @@ def choose_calling(
     latents, states : sequence
         Of every protein: latents, and raw activations (may be empty, then the same probe on raw
         activations is left out).
+    transferred : Transferred
+        Labels of the nearest labelled proteins, which are judged beside the calls.
     unit : str
         ``protein`` where each protein is one row.
     """
     from plmsae.concepts.calling.calibration import meets
-    from plmsae.concepts.calling.call_calibration import calibrators_of, fit_calibrators, judge
+    from plmsae.concepts.calling.call_calibration import (
+        calibrators_of,
+        fit_calibrators,
+        judge,
+        make_calls,
+    )
     from plmsae.concepts.calling.caller_selection import choose_callers, inner_folds, take
     from plmsae.concepts.calling.crossfit import crossfit_calls
     from plmsae.concepts.calling.threshold_tuning import registered_concepts
@@ -184,46 +206,67 @@ def choose_calling(
     if math.isfinite(judged.ece):
         metrics["ece"] = judged.ece
     speaking = concepts.filter(meets(concepts, request.min_precision))
-    if speaking.height:
+    if speaking.height or transferred.calls:
         with progress.task("measuring accuracy by distance") as task:
-            tables["distance"] = _by_distance(data, at, speaking, callers, report, scale_F)
+            made = {MODEL: make_calls(speaking, callers, report, scale_F)}
+            made |= {name: _on_report(own, at) for name, own in transferred.calls.items()}
+            # Where the model may call nothing, the others show what there is to call.
+            names = speaking["concept"] if speaking.height else concepts["concept"]
+            tables["distance"] = _by_distance(
+                made, names, report, transferred.identity_P[at["report"]]
+            )
             task.update(1, 1)
-        for row in tables["distance"].iter_rows(named=True):
-            shown = {name: row[name] for name in ("precision", "recall", "n_calls")}
-            metrics |= {
-                f"identity_{row['bin']}_{name}": float(value)
-                for name, value in shown.items()
-                if value is not None
-            }
+        metrics |= _distance_metrics(tables["distance"])
     return Calling(concepts=concepts, callers=callers, metrics=metrics, tables=tables)
 
 
+def _on_report(calls: pl.DataFrame, at: dict[str, NDArray[np.int64]]) -> pl.DataFrame:
+    """Return the calls on report proteins, which are then numbered among themselves."""
+    number = pl.DataFrame({"protein": at["report"]}).with_row_index("number")
+    on_report = calls.join(number, on="protein", how="inner", maintain_order="left")
+    return on_report.with_columns(protein=pl.col("number").cast(pl.Int64)).drop("number")
+
+
 def _by_distance(
-    data: Annotated,
-    at: dict[str, NDArray[np.int64]],
-    speaking: pl.DataFrame,
-    callers: Callers,
-    report: Split,
-    scale_F: NDArray[np.float32],
+    made: dict[str, pl.DataFrame], names: pl.Series, report: Split, identity_P: NDArray[np.float64]
 ) -> pl.DataFrame:
-    """Count the calls of the concepts that may be called, by nearness to the select proteins."""
-    from plmsae.concepts.calling.call_calibration import make_calls
+    """Count the calls of some concepts by each method, by nearness to labelled select proteins."""
     from plmsae.concepts.calling.distance import accuracy_by_distance
     from plmsae.concepts.calling.matching import match_calls
-    from plmsae.proteins.splits import nearest_identity
 
-    sequences = {name: [data.sequences[int(i)] for i in index] for name, index in at.items()}
-    called = np.isin(report.labels.concepts, speaking["concept"].to_list())
+    called = np.isin(report.labels.concepts, names.to_list())
     labels = report.labels.keep_concepts(called)
-    calls = make_calls(speaking, callers, report, scale_F)
-    identity_P = nearest_identity(sequences["report"], sequences["select"])
-    return accuracy_by_distance(
-        calls["protein"],
-        match_calls(calls, labels),
-        labels,
-        identity_P,
-        clusters_P=report.clusters,
-    )
+    parts = []
+    for method, calls in made.items():
+        own = calls.filter(pl.col("concept").is_in(names.implode()))
+        table = accuracy_by_distance(
+            own["protein"],
+            match_calls(own, labels),
+            labels,
+            identity_P,
+            clusters_P=report.clusters,
+        )
+        parts.append(table.select(pl.lit(method).alias("method"), pl.all()))
+    return pl.concat(parts)
+
+
+def _distance_metrics(table: pl.DataFrame) -> dict[str, float]:
+    """Return precision and recall by method and bin, and of all bins together by method."""
+    metrics: dict[str, float] = {}
+    for row in table.iter_rows(named=True):
+        prefix = "" if row["method"] == MODEL else f"{row['method']}_"
+        metrics |= {
+            f"{prefix}identity_{row['bin']}_{name}": float(row[name])
+            for name in ("precision", "recall", "n_calls")
+            if row[name] is not None
+        }
+    counts = ["n_calls", "n_right", "n_instances", "n_found"]
+    for row in table.group_by("method").agg(pl.col(counts).sum()).iter_rows(named=True):
+        if row["n_calls"]:
+            metrics[f"{row['method']}_calls_precision"] = row["n_right"] / row["n_calls"]
+        if row["n_instances"]:
+            metrics[f"{row['method']}_calls_recall"] = row["n_found"] / row["n_instances"]
+    return metrics
 
 
 def _by_probe(concepts: pl.DataFrame) -> set[str]:

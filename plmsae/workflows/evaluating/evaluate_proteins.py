@@ -24,6 +24,7 @@ from plmsae.workflows.evaluating.annotated_proteins import (
     read_annotated_proteins,
 )
 from plmsae.workflows.evaluating.calling import choose_calling
+from plmsae.workflows.evaluating.label_transfer import Transferred, transfer
 from plmsae.workflows.evaluating.outcome import promoted
 from plmsae.workflows.evaluating.protein_outcome import SAE, EvaluateProteinsOutcome
 from plmsae.workflows.shared.inputs import gate
@@ -67,7 +68,10 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)
         latents_PF, means_PD = encode_means(encoder, data.sequences, progress)
-        tests = _run_tests(request, annotated, latents_PF, means_PD, progress)
+        states = [] if request.baselines == "none" else list(means_PD[:, None])
+        names = data.labels["concept"].unique()
+        transferred = transfer(request, data, names, states, progress, unit="protein")
+        tests = _run_tests(request, annotated, latents_PF, means_PD, transferred, progress)
         with progress.task("measuring latents as detectors") as task:
             evaluation = evaluate_proteins(
                 latents_PF,
@@ -82,14 +86,16 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
             )
             task.update(1, 2)
             if request.baselines != "none":
-                tests.add_detectors(request, annotated, evaluation, latents_PF, means_PD)
+                tests.add_detectors(
+                    request, annotated, evaluation, latents_PF, means_PD, transferred
+                )
             task.update(2, 2)
-        states = [] if request.baselines == "none" else list(means_PD[:, None])
         calling = choose_calling(
-            request, data, evaluation, rows_of(latents_PF), states, progress, unit="protein"
-        )
+            request, data, evaluation, rows_of(latents_PF), states, transferred, progress,
+            unit="protein",
+        )  # fmt: skip
         tables = tests.tables(annotated, latents_PF)
-        metrics = tests.metrics(tables, evaluation) | calling.metrics
+        metrics = tests.metrics(tables, evaluation) | calling.metrics | data.leak.metrics()
         # Of all proteins: half of a proteome is too little to call a latent dead.
         metrics["dead_share"] = 1 - len(np.unique(latents_PF.indices)) / latents_PF.shape[1]
         callable_concepts = meets(calling.concepts, request.min_precision)
@@ -106,7 +112,12 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
                     **{k: v for k, v in metrics.items() if "_share_at_depth_" not in k},
                 },
                 min_precision=request.min_precision,
-                extra={**bundle.meta.extra, "split": data.how, **annotated.ontology_note()},
+                extra={
+                    **bundle.meta.extra,
+                    "split": data.how,
+                    "homology_leak": data.leak.line(),
+                    **annotated.ontology_note(),
+                },
             ),
             features=_features(evaluation, tables["best"]),
             concepts=_concepts(calling.concepts, tables["terms"], annotated),
@@ -123,6 +134,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         bundle=new.path,
         model=model,
         how=data.how,
+        leak=data.leak.line(),
         summary=metrics,
         baselines=tests.rows,
         callable_concepts=calling.concepts.filter(callable_concepts)
@@ -178,6 +190,7 @@ class _Tests:
         evaluation: Evaluation,
         latents_PF: csr_array,
         means_PD: NDArray[np.float32],
+        transferred: Transferred,
     ) -> None:
         """Count, by method, the terms that a single unit detects: the residue protocol."""
         from plmsae.concepts.baselines.control_latents import signed_units
@@ -187,8 +200,10 @@ class _Tests:
         evaluated = evaluation.concepts["concept"]
         labels = data.labels.filter(pl.col("concept").is_in(evaluated.implode()))
         centre_D = means_PD[annotated.layout.select_P].mean(0)
+        measured = {SAE: latents_PF, "neuron": signed_units(means_PD, centre_D)}
+        measured |= {method: transferred.units_PC(method) for method in transferred.calls}
         for row in self.rows:
-            units = {SAE: latents_PF, "neuron": signed_units(means_PD, centre_D)}.get(row["method"])
+            units = measured.get(row["method"])
             if units is None:
                 continue
             found = found_by_units(row["method"], units, data.accessions, labels, data.split)
@@ -256,6 +271,7 @@ def _run_tests(
     annotated: AnnotatedProteins,
     latents_PF: csr_array,
     means_PD: NDArray[np.float32],
+    transferred: Transferred,
     progress: Progress,
 ) -> _Tests:
     """Run the SAE and its baselines through one protocol."""
@@ -290,6 +306,9 @@ def _run_tests(
                 min_proteins=request.min_instances,
             )
             tested["sae_shuffled_terms"] = confirm_terms(active_PF, shuffled)
+        for method in transferred.calls:
+            given_PC = (transferred.units_PC(method) > 0).astype(np.int32)
+            tested[method] = confirm_terms(given_PC, layout)
         task.update(4, 4)
     tied = {m: tied_terms(t, annotated.terms.descriptions) for m, t in tested.items()}
     rows = [summarise(method, tested[method], tied[method]) for method in tested]

@@ -27,6 +27,8 @@ class EvaluateOutcome:
     callable_concepts: list[dict[str, Any]]
     """Those whose calls reach the precision asked for, on held-out proteins."""
     promoted: bool
+    leak: str = ""
+    """How many homologous pairs the split parts, in words."""
     reconstruction: Reconstruction | None = None
     """How faithful the SAE is, where it is of residues."""
 
@@ -66,6 +68,7 @@ class EvaluateOutcome:
             f"{len(self.callable_concepts)} {things} can be called at the precision asked for; "
             "the others abstain",
             *calling_lines(self.summary),
+            *([self.leak] if self.leak else []),
             f"registered as {self.model}" if self.model else f"bundle in {self.bundle}",
         ]
         if self.promoted:

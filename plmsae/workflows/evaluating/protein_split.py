@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from plmsae.proteins.leak import Leak
 
 CHOICES = ("cluster", "organism")
 _SHOWN = 3
@@ -33,6 +36,8 @@ class Divided:
     cross, each split is clustered by itself."""
     how: str
     """The split, in words."""
+    leak: Leak
+    """The homologous pairs that it parts."""
 
 
 def check_split(request: EvaluateRequest) -> None:
@@ -65,16 +70,32 @@ def split_table(table: pl.DataFrame, request: EvaluateRequest) -> Divided:
     InputError
         If there are too few clusters or organisms for two splits.
     """
-    from plmsae.proteins.splits import cluster_table, describe_clusters, split
+    from plmsae.proteins.leak import measure_leak
+    from plmsae.proteins.search import resolve_method
+    from plmsae.proteins.splits import (
+        IDENTITY,
+        cluster_table,
+        describe_clusters,
+        names_clusters,
+        split,
+    )
 
     if request.split == "organism":
         return _by_organism(table, request)
     clusters = cluster_table(table, identity=request.identity)
     numbers = split(clusters, _shares(request), request.seed)
+    by_table = request.identity is None and names_clusters(table)
     return Divided(
         table=table.select("accession", "sequence"),
         names=np.array(["select", "report"])[numbers],
         clusters=clusters,
+        leak=measure_leak(
+            table["sequence"].to_list(),
+            numbers,
+            made_by=None if by_table else resolve_method("auto"),
+            promised=(IDENTITY if request.identity is None else request.identity) <= IDENTITY,
+            seed=request.seed,
+        ),
         how=f"{describe_clusters(table, identity=request.identity)}, none in both splits",
     )
 
@@ -160,7 +181,7 @@ def _by_organism(table: pl.DataFrame, request: EvaluateRequest) -> Divided:
     if not n_unnamed:
         return divided
     how = f"{divided.how}; {n_unnamed} proteins of no named organism left out"
-    return Divided(table=divided.table, names=divided.names, clusters=divided.clusters, how=how)
+    return dataclasses.replace(divided, how=how)
 
 
 def _in_words(
@@ -175,6 +196,7 @@ def _in_words(
 def _two_sides(
     select: pl.DataFrame, report: pl.DataFrame, request: EvaluateRequest, chosen: str, told: str
 ) -> Divided:
+    from plmsae.proteins.leak import measure_leak
     from plmsae.proteins.splits import cluster_table, describe_clusters
 
     # Homologues of either split count once there: in intervals, in bounds, and in the folds of
@@ -183,10 +205,13 @@ def _two_sides(
     clusters[1] += select.height
     columns = ["accession", "sequence"]
     how = f"chosen on {chosen}, reported on {told}, homologues may be in both; intervals by "
+    both = select.select(columns).vstack(report.select(columns))
+    names = np.repeat(["select", "report"], [select.height, report.height])
     return Divided(
-        table=select.select(columns).vstack(report.select(columns)),
-        names=np.repeat(["select", "report"], [select.height, report.height]),
+        table=both,
+        names=names,
         clusters=np.concatenate(clusters),
+        leak=measure_leak(both["sequence"].to_list(), names, made_by=None, promised=False),
         how=how + describe_clusters(report, identity=request.identity),
     )
 

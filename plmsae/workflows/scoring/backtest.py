@@ -24,8 +24,11 @@ def run_backtest(
     hide_share: float,
     min_precision: float | None,
     seed: int,
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Back-test a finished fill; write ``backtest.tsv``, ``.parquet``, ``.png`` and log them.
+
+    What the best hit proposes where the same labels are hidden goes to ``backtest_homology.tsv``,
+    by identity to the nearest labelled protein.
 
     Parameters
     ----------
@@ -37,12 +40,19 @@ def run_backtest(
         Where it is logged.
     hide_share, seed
         As for `plmsae.scoring.backtest.backtest`.
+
+    Returns
+    -------
+    measured, homology : DataFrame
+        `backtest`, with the name of each concept, and `homology_totals` of `backtest_homology`
+        (`plmsae.scoring.backtest`).
     """
     from plmsae.concepts.labels.names import names_of_ids
     from plmsae.proteins.splits import cluster_table
     from plmsae.reports.plots_of_calls import plot_backtest
-    from plmsae.scoring.backtest import HIDINGS, backtest
+    from plmsae.scoring.backtest import HIDINGS, backtest, backtest_homology, homology_totals
     from plmsae.scoring.folder import ScoreFolder
+    from plmsae.scoring.relatives import Relatives
     from plmsae.scoring.truth import totals
 
     accessions = result.proteins["accession"].to_list()
@@ -67,11 +77,34 @@ def run_backtest(
     for hiding in HIDINGS:
         sums = totals(measured.filter(measured["hiding"] == hiding))
         tracked.log_metrics(0, {f"backtest_{hiding}_{name}": v for name, v in sums.items()})
-    return measured
+    by_bin = backtest_homology(
+        Relatives(result.proteins),
+        result.labels,
+        bundle.concepts,
+        clusters,
+        hide_share=hide_share,
+        seed=seed,
+        whole=bundle.meta.unit == "protein",
+    )
+    path = result.path / "backtest_homology.tsv"
+    by_bin.drop("promised", "promised_low").write_csv(path, separator="\t", float_precision=4)
+    tracked.log_artifact(path)
+    homology = homology_totals(by_bin)
+    for row in homology.iter_rows(named=True):
+        prefix = f"backtest_{row['hiding']}_homology_{row['bin']}_"
+        shown = {name: row[name] for name in ("precision", "recall", "proposed", "hidden")}
+        tracked.log_metrics(0, {prefix + k: float(v) for k, v in shown.items() if v is not None})
+    return measured, homology
 
 
-def backtest_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """Return a back-test in words: a line for each way of hiding, then the busiest concepts."""
+def backtest_lines(rows: list[dict[str, Any]], homology: list[dict[str, Any]]) -> list[str]:
+    """Return a back-test in words: a line for each way of hiding, then the busiest concepts.
+
+    Parameters
+    ----------
+    rows, homology : list of dict
+        The rows of what `run_backtest` returns.
+    """
     import polars as pl
 
     from plmsae.concepts.labels.names import named
@@ -90,6 +123,12 @@ def backtest_lines(rows: list[dict[str, Any]]) -> list[str]:
             promised = sums["promised_precision"]
             line += f" (precision {sums['precision']:.2f}, promised {promised:.2f})"
         lines.append(line)
+        lines += [
+            f"  the best hit alone{_in_bin(row['bin'])}: {row['recovered']:,} of {row['hidden']:,} "
+            f"came back; {row['correct']:,} of {row['proposed']:,} right"
+            for row in homology
+            if row["hiding"] == hiding and (row["hidden"] or row["proposed"])
+        ]
         made = part.filter(pl.col("proposed") > 0).sort(
             "proposed", "concept", descending=[True, False]
         )
@@ -101,3 +140,11 @@ def backtest_lines(rows: list[dict[str, Any]]) -> list[str]:
             for row in made.head(_SHOWN).iter_rows(named=True)
         ]
     return lines
+
+
+def _in_bin(name: str) -> str:
+    if name == "all":
+        return ""
+    if name == "none":
+        return ", no labelled homologue"
+    return f", nearest labelled homologue at {name} %"

@@ -272,8 +272,9 @@ class EvaluateRequest:
     """Use a random sample of so many of each table."""
     baselines: Literal["all", "fast", "none"] = "all"
     """What stands beside the SAE, through the same protocol: ``fast`` is the PLM's neurons,
-    shuffled labels, amino-acid identity and windows of 3 residues; ``all`` adds PCA, ICA and the
-    SAE of a randomly initialised PLM, and takes up to twice as long."""
+    shuffled labels, amino-acid identity, windows of 3 residues, and labels transferred from the
+    best hit of a homology search and from the nearest mean embedding; ``all`` adds PCA, ICA and
+    the SAE of a randomly initialised PLM, and takes up to twice as long."""
     random_vectors: int = 100_000
     """Residues (repeats counted) on which the SAE of the random PLM is trained."""
     probes: bool = True
@@ -339,7 +340,7 @@ class FillRequest:
     of which another share is missing; 0 where nothing is. Too large a share promises too much."""
     backtest: bool = False
     """Also hide a share of the known labels, at random and by whole homology cluster, and measure
-    what comes back."""
+    what comes back, beside what the best hit of a homology search brings back."""
     hide_share: float = 0.1
     """Share of the known labels that the back-test hides, in (0, 1)."""
     strict: bool = False

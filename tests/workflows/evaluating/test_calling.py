@@ -12,8 +12,10 @@ import pytest
 from scipy.sparse import csr_array
 
 from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.proteins.leak import Leak
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.calling import Calling, calling_lines, choose_calling
+from plmsae.workflows.evaluating.label_transfer import transfer
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -47,6 +49,7 @@ def world() -> dict[str, Any]:
         split=np.where(np.arange(N) < N // 2, "select", "report"),
         clusters=np.arange(N) // 2,
         how="planted",
+        leak=Leak(n_pairs=0, n_across=0, judge=""),
     )
     evaluation = evaluate_residue(
         latents, data.accessions, data.labels, data.split, clusters=data.clusters, min_precision=0.5
@@ -55,7 +58,10 @@ def world() -> dict[str, Any]:
 
 
 def run(world: dict[str, Any], request: EvaluateRequest = REQUEST, **changed: Any) -> Calling:
-    return choose_calling(request, progress=Silent(), **(world | changed))
+    given = world | changed
+    names = given["evaluation"].concepts["concept"]
+    transferred = transfer(request, given["data"], names, given["states"], Silent())
+    return choose_calling(request, progress=Silent(), transferred=transferred, **given)
 
 
 def test_probes_are_chosen_compared_calibrated_and_logged(
@@ -68,7 +74,12 @@ def test_probes_are_chosen_compared_calibrated_and_logged(
     assert set(calling.tables) == {"callers", "probes", "annotator", "reliability", "distance"}
     assert calling.metrics["ece"] < 0.2
     assert calling.metrics["probe_ap"] > calling.metrics["latent_ap"]
-    assert calling.tables["distance"]["n_calls"].sum() == row["n_calls"]
+    distance = calling.tables["distance"]
+    assert distance.filter(method="model")["n_calls"].sum() == row["n_calls"]
+    # Strangers: there is no best hit, and every protein has a nearest embedding.
+    assert distance["bin"].unique().to_list() == ["none"]
+    assert distance.filter(method="best_hit")["n_calls"].sum() == 0
+    assert distance.filter(method="nearest_embedding")["n_calls"].sum() > 0
     logged: list[str] = []
 
     class Run:
@@ -81,6 +92,8 @@ def test_probes_are_chosen_compared_calibrated_and_logged(
     assert "evaluation/distance.parquet" in logged
     text = "\n".join(calling.lines())
     assert "1 concepts are called by one" in text
+    assert "precision of calls by identity to the nearest labelled protein" in text
+    assert "precision of labels of the nearest mean embedding by identity" in text
     assert "no homologue" in text
     assert "ECE" in text
 
@@ -124,13 +137,14 @@ def test_latents_chosen_by_luck_promise_no_more_than_they_keep() -> None:
         split=np.where(np.arange(N) < N // 2, "select", "report"),
         clusters=np.arange(N),
         how="planted",
+        leak=Leak(n_pairs=0, n_across=0, judge=""),
     )
     evaluation = evaluate_residue(
         latents, names, table, data.split, clusters=data.clusters, min_precision=0.5
     )
-    calling = choose_calling(
-        replace(REQUEST, probes=False), data, evaluation, latents, [], Silent()
-    )
+    request = replace(REQUEST, probes=False)
+    transferred = transfer(request, data, evaluation.concepts["concept"], [], Silent())
+    calling = choose_calling(request, data, evaluation, latents, [], transferred, Silent())
     curve = calling.tables["reliability"]
     n = curve["n"].to_numpy()
     said, kept = ((curve[name] * n).sum() / n.sum() for name in ("mean_probability", "frequency"))

@@ -17,9 +17,11 @@ from scipy.sparse import csr_array, vstack
 from scoring_fakes import LETTERS, FakeBundle, FakeEncoder, FakeMeta, encode_one, table, write_fasta
 
 from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of, term_labels
+from plmsae.proteins.leak import Leak
 from plmsae.scoring.engine import score
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.calling import Calling, choose_calling
+from plmsae.workflows.evaluating.label_transfer import transfer
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -62,6 +64,7 @@ def world() -> dict[str, Any]:
             split=split,
             clusters=np.arange(P) // 2,
             how="planted",
+            leak=Leak(n_pairs=0, n_across=0, judge=""),
         ),
     }
 
@@ -74,8 +77,10 @@ def call(world: dict[str, Any], request: EvaluateRequest = REQUEST) -> tuple[Cal
     )  # fmt: skip
     mix = np.linalg.qr(np.random.default_rng(1).normal(size=(len(LETTERS), len(LETTERS))))[0]
     states = list((latents.toarray() @ mix).astype(np.float32)[:, None])
+    names = evaluation.concepts["concept"]
+    transferred = transfer(request, data, names, states, Silent(), unit="protein")
     calling = choose_calling(
-        request, data, evaluation, rows_of(latents), states, Silent(), unit="protein"
+        request, data, evaluation, rows_of(latents), states, transferred, Silent(), unit="protein"
     )
     return calling, evaluation.features
 
@@ -141,7 +146,10 @@ def test_probes_stand_beside_the_best_latent_and_raw_probes(
     assert row["raw_probe_ap"] > row["latent_ap"]
     assert calling.metrics["probe_f1"] > calling.metrics["latent_f1"]
     assert "average precision (F1)" in "\n".join(calling.lines())
-    assert calling.tables["distance"]["n_calls"].sum() > 0
+    distance = calling.tables["distance"]
+    for method in ("model", "nearest_embedding"):
+        assert distance.filter(method=method)["n_calls"].sum() > 0
+    assert distance.filter(method="best_hit")["n_calls"].sum() == 0  # strangers
 
 
 @pytest.mark.parametrize("probes", [True, False])

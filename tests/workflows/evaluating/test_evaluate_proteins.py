@@ -78,7 +78,10 @@ def outcome(world):
 def test_planted_terms_are_found_and_shuffled_ones_are_not(outcome):
     assert isinstance(outcome, EvaluateProteinsOutcome)
     rows = {row["method"]: row for row in outcome.baselines}
-    assert set(rows) == {"sae", "neuron", "composition", "sae_shuffled_terms"}
+    assert set(rows) == {
+        *("sae", "neuron", "composition", "sae_shuffled_terms"),
+        *("best_hit", "nearest_embedding"),
+    }
     assert rows["sae"]["n_tied"] >= 3
     assert rows["sae_shuffled_terms"]["n_tied"] == 0
     found = {row["concept"] for row in outcome.top_terms}
@@ -309,6 +312,11 @@ def test_terms_that_a_table_lacks_are_proposed_for_whole_proteins(world, outcome
     assert done.truth["recovered"] > 10
     assert done.truth["precision"] > 0.7 * done.truth["promised_precision"]
     assert {row["hiding"] for row in done.backtest} == {"random", "cluster"}
+    assert done.n_with_homologue == proposals["homologue"].count()
+    alone = [row for row in done.backtest_homology if row["bin"] == "all"]
+    for row in alone:
+        mine = [of["hidden"] for of in done.backtest if of["hiding"] == row["hiding"]]
+        assert row["hidden"] == sum(mine)
     assert "GO:0000011 deep tryptophan business" in "\n".join(done.lines())
     tested = {row["concept"] for row in done.backtest if row["recovered"]}
     assert "GO:0000011" in tested

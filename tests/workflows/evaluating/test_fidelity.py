@@ -9,6 +9,7 @@ from tiny import save_tiny, tiny_masked_lm
 
 from plmsae.encode import Encoder
 from plmsae.plm.model import load_plm
+from plmsae.proteins.leak import Leak
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
 from plmsae.workflows.evaluating.annotated import Annotated
@@ -24,6 +25,7 @@ DATA = Annotated(
     split=np.array(["report", "report", "select"]),
     clusters=np.arange(3),
     how="",
+    leak=Leak(n_pairs=0, n_across=0, judge=""),
 )
 
 

@@ -108,21 +108,21 @@ def test_one_organism_cannot_be_split_by_organism():
 
 
 def test_it_is_said_whose_clusters_were_used(monkeypatch):
-    monkeypatch.setattr("plmsae.proteins.splits.shutil.which", lambda _: None)
+    monkeypatch.setattr("plmsae.proteins.search.shutil.which", lambda _: None)
     named = table_of([YEAST] * 6, clusters=[f"UniRef50_{i // 2}" for i in range(6)])
     assert split_table(named, request()).how.startswith("UniRef50 clusters of the table")
     own = named.with_columns(cluster=pl.lit("family") + pl.col("accession"))
     assert split_table(own, request()).how.startswith("the clusters of the table")
     found = split_table(table_of([YEAST] * 6), request()).how
-    assert found.startswith("built-in k-mer clusters at 30% identity")
+    assert found.startswith("built-in clusters at 30% identity")
     # An identity that is asked for is what clusters are cut at, whatever the table names.
     asked = split_table(named, request(identity=0.4))
-    assert asked.how.startswith("built-in k-mer clusters at 40% identity")
+    assert asked.how.startswith("built-in clusters at 40% identity")
     assert len(set(asked.clusters)) == 6
 
 
 def test_the_identity_decides_what_is_one_cluster(monkeypatch):
-    monkeypatch.setattr("plmsae.proteins.splits.shutil.which", lambda _: None)
+    monkeypatch.setattr("plmsae.proteins.search.shutil.which", lambda _: None)
     rng = random.Random(1)
     parent = "".join(rng.choices("ACDEFGHIKLMNPQRSTVWY", k=200))
     child = "".join(c if rng.random() < 0.7 else "A" for c in parent)
