@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("bundle",),
     ("tracking",),
     ("registry",),
-    ("scoring", "quality", "reports"),
+    ("scoring", "quality", "reports", "steering"),
     ("workflows",),
     ("cli",),
     ("__main__",),
@@ -54,6 +54,7 @@ NEVER: dict[str, set[str]] = {
     "scoring": SERVICES - {"mlflow"} | FACE | {"plmsae.tracking", "plmsae.registry"},
     "quality": MODELS | {"anthropic"} | FACE,
     "reports": MODELS | {"great_expectations"} | FACE,
+    "steering": SERVICES | FACE | {"plmsae.tracking", "plmsae.registry", "plmsae.bundle"},
     "workflows": FACE,
     "cli": MODELS | SERVICES | {"polars", "pandas", "numpy", "matplotlib"},
 }
