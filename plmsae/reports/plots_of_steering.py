@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -39,7 +40,7 @@ def plot_dose_response(doses: pl.DataFrame, path: Path, *, title: str) -> Path:
     shown = "p_after" if "p_after" in doses.columns else "kl"
     group = ["masked", "steered", "n_residues"]
     groups = doses.select(group).unique(maintain_order=True).rows(named=True)
-    styles = {
+    styles: dict[str, dict[str, Any]] = {
         "direction": {"color": PALE, "linewidth": 0.8, "linestyle": ":"},
         "latent": {"color": BAR, "linewidth": 0.8, "alpha": 0.6},
         "feature": {"color": MARK, "linewidth": 2.2, "marker": "o", "markersize": 4},

@@ -46,7 +46,7 @@ class Control:
 def decoder_direction(sae: Sae, latent: int) -> Tensor:
     """Return a latent's decoder row at length 1, float32 (D,)."""
     row_D = sae.W_dec_FD[latent].detach().float()
-    return row_D / torch.linalg.vector_norm(row_D)
+    return torch.nn.functional.normalize(row_D, dim=0)
 
 
 def latent_scale(features: pl.DataFrame, latent: int) -> float:

@@ -206,7 +206,7 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch: Patch, capsys: Ca
         (["trian"], "No such command 'trian'"),
         (["train"], "Missing argument 'PROTEINS'"),
         (["train", "p", "--layer", "3"], "No such option: --layer"),
-        (["train", "p", "--layers", "3-4"], "--layers: not a list of whole numbers such as"),
+        (["train", "p", "--layers", "3-"], "--layers: not a list of whole numbers such as"),
         (["train", "p", "--layers", "6..1"], "--layers: not a list of whole numbers such as"),
         (["train", "p", "--k", "some"], "--k: not a list of whole numbers such as"),
         (["import", "sea", "d", "--plm", "P", "--layer", "1"], "'sea' is not one of"),
