@@ -204,6 +204,36 @@ COMMANDS = (
         },
     ),
     WorkflowCommand(
+        name="steer",
+        request=requests.SteerRequest,
+        about="Set a latent to a value and see what the PLM then predicts.",
+        more="The rest of the PLM runs on the change. The same change in the directions of random "
+        "latents, and in random directions, tells how much of the effect is the feature's. Units, "
+        "tables and an experiment: docs/steering.md.",
+        examples=(
+            f"plmsae steer --model {MODEL} --latent 412 --value 1.5 --positions 12-20 "
+            "--sequence MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQ",
+            f"plmsae steer -m {MODEL} --latent 412 --value 1 --positions 7 --mask 10,13 --target G "
+            "--generate sequential --sequence MKTAYIGKQRQISFVKSHFSRQ",
+        ),
+        shapes={
+            "model": _MODEL,
+            "generate": Shape(choices=("none", "one-shot", "sequential")),
+        },
+    ),
+    WorkflowCommand(
+        name="ablate",
+        request=requests.AblateRequest,
+        about="Find out which predictions of a protein need which latent.",
+        more="Each latent is set to 0 wherever it is active. A prediction needs it if the residue "
+        "becomes less probable, and more so than under any control of the same size.",
+        examples=(
+            f"plmsae ablate --model {MODEL} --sequence MKTAYIAKQRQISFVKSHFSRQLEERLG",
+            f"plmsae ablate -m {MODEL} --latents 12,40-45 --mask 5,9 --sequence MKTAYIAKQRQISFVK",
+        ),
+        shapes={"model": _MODEL},
+    ),
+    WorkflowCommand(
         name="simulate",
         request=requests.SimulateRequest,
         about="Make a simulated proteome whose every label is known.",

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from plmsae.core.errors import InputError
 
-_PART = re.compile(r"(\d+)(?:\.\.(\d+))?")
+_PART = re.compile(r"(\d+)(?:(?:\.\.|-)(\d+))?")
 _MOST = 100_000
 
 
 def parse_numbers(text: str | None, *, option: str) -> tuple[int, ...]:
-    """Read ``1,2,4`` and ``1..6`` (both ends included), and any mix; repeats count once.
+    """Read ``1,2,4``, ``1..6`` or ``1-6`` (both ends included), and any mix; repeats count once.
 
     Parameters
     ----------

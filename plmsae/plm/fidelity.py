@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plmsae.plm.model import Plm
+from plmsae.plm.splice import logits_from, states_at
 from plmsae.plm.windows import batches
 
 Replace = Callable[[Tensor], Tensor]
@@ -118,21 +119,16 @@ def fidelity(
             ids[where] = plm.vocabulary.mask_id
         residues = plm.is_residue(lengths).to(plm.device)
         where = where.to(plm.device)
-        layout = plm.layout(lengths)
-        x_ND = plm.embed(ids.to(plm.device), layout)
-        for _, state in plm.run_blocks(x_ND, layout, 0, layer):
-            x_ND = state
+        x_ND, layout = states_at(plm, ids, lengths, layer)
         replaced = x_ND.clone()
         replaced[residues] = replace(x_ND[residues].float()).to(x_ND.dtype)
         versions = [x_ND, replaced, x_ND.masked_fill(residues.unsqueeze(1), 0.0)]
         if mean_D is not None:
             versions.append(torch.where(residues.unsqueeze(1), mean_D.to(x_ND), x_ND))
-        log_p = []
-        for version in versions:
-            last = version
-            for _, state in plm.run_blocks(version, layout, layer, plm.n_layers):
-                last = state
-            log_p.append(plm.logits(last[where]).double().log_softmax(-1))
+        log_p = [
+            logits_from(plm, version, layout, layer, where).double().log_softmax(-1)
+            for version in versions
+        ]
         losses = [float(functional.nll_loss(lp, target, reduction="sum")) for lp in log_p]
         totals[1 : 1 + len(losses)] += losses
         totals[0] += float((log_p[0].exp() * (log_p[0] - log_p[1])).sum())

@@ -84,6 +84,12 @@ SURFACE: dict[str, set[str]] = {
     "report": TRACKED
     | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}
     | {"--max-proteins", "--device", "--seed"},
+    "steer": TRACKED
+    | {"--model", "--sequence", "--latent", "--value", "--positions", "--mask", "--target"}
+    | {"--generate", "--temperature", "--n-controls", "--out", "--device", "--seed"},
+    "ablate": TRACKED
+    | {"--model", "--sequence", "--mask", "--latents", "--n-latents", "--n-controls", "--out"}
+    | {"--device", "--seed"},
     "export": (COMMON - {"--json"}) | {"DIR", "--out", "--format"},
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},

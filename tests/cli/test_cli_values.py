@@ -25,14 +25,17 @@ def test_a_range_includes_both_ends(first: int, length: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1,2,4", (1, 2, 4)), ("1, 3..4", (1, 3, 4)), ("2,2,1..2", (2, 1)), ("", ()), (None, ())],
+    [
+        *[("1,2,4", (1, 2, 4)), ("1, 3..4", (1, 3, 4)), ("2,2,1..2", (2, 1)), ("", ())],
+        *[(None, ()), ("1,3-5", (1, 3, 4, 5))],
+    ],
 )
 def test_lists_and_ranges_mix(text: str | None, expected: tuple[int, ...]) -> None:
     assert parse_numbers(text, option="--layers") == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "1,", ",1", "-1", "1-3", "3..1", "1.5", "1...3", " ", "0..9999999"]
+    "text", ["x", "1,", ",1", "-1", "1-", "3..1", "3-1", "1.5", "1...3", " ", "0..9999999"]
 )
 def test_what_is_no_list_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--layers: not a list of whole numbers"):

@@ -384,6 +384,56 @@ class ReportRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SteerRequest:
+    """Set a latent to a value in one protein, and see what the PLM then predicts."""
+
+    model: str
+    sequence: str
+    """One-letter residues of the protein; it must fit one window of the PLM."""
+    latent: int
+    """The latent to set; 0-based, as in the model's features."""
+    value: float
+    """What to set it to, 0 or more, in units of its max_activation in the bundle: 1 is the highest
+    activation on the proteins it was measured on; 0 removes it."""
+    positions: tuple[int, ...] = ()
+    """Residues at which it is set, such as 30-60; 1-based, both ends included. By default all."""
+    mask: tuple[int, ...] = ()
+    """Residues that the PLM does not see, so that its predictions there are no copies."""
+    target: str | None = None
+    """An amino acid whose probability is followed beside the KL divergence."""
+    generate: str = "none"
+    """Fill the masked residues: all from one prediction (one-shot), or the surest first, each seen
+    by those after it (sequential)."""
+    temperature: float = 0.0
+    """0 fills in the most probable amino acid, 1 draws from the prediction."""
+    n_controls: int = 10
+    """Random latents of the same density and norm, and random directions, to compare with."""
+    out: Path = Path("runs/steer")
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateRequest:
+    """Find out which predictions of one protein need which latent."""
+
+    model: str
+    sequence: str
+    """One-letter residues of the protein; it must fit one window of the PLM."""
+    mask: tuple[int, ...] = ()
+    """Residues that the PLM does not see, so that its predictions there are no copies."""
+    latents: tuple[int, ...] = ()
+    """These and no others; by default those of all active ones that change a prediction most."""
+    n_latents: int = 20
+    """How many of them."""
+    n_controls: int = 5
+    """Random latents of the same density and norm, and random directions, to compare with."""
+    out: Path = Path("runs/ablate")
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoRequest:
     """The whole road on the sample of Swiss-Prot that ships."""
 

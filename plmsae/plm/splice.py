@@ -1,0 +1,64 @@
+"""The two halves of a PLM around layer L, so that something can be put in between.
+
+Shapes: N packed tokens (special tokens included), M of them to predict, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from plmsae.plm.model import Plm
+from plmsae.plm.packed import PackedLayout
+
+
+def states_at(
+    plm: Plm, ids_N: Tensor, lengths: Sequence[int], layer: int
+) -> tuple[Tensor, PackedLayout]:
+    """Run a PLM up to layer L.
+
+    Parameters
+    ----------
+    plm : Plm
+    ids_N : Tensor, dtype=int64, shape (N,)
+        Tokens of packed sequences, as `Plm.pack` gives them; some may be masked.
+    lengths : sequence of int
+        Tokens of each sequence.
+    layer : int
+
+    Returns
+    -------
+    x_ND : Tensor, shape (N, D)
+        In the dtype of the PLM's residual stream.
+    layout : PackedLayout
+        What `logits_from` needs of these sequences.
+    """
+    layout = plm.layout(lengths)
+    x_ND = plm.embed(ids_N.to(plm.device), layout)
+    for _, state in plm.run_blocks(x_ND, layout, 0, layer):
+        x_ND = state
+    return x_ND, layout
+
+
+def logits_from(plm: Plm, x_ND: Tensor, layout: PackedLayout, layer: int, where: Tensor) -> Tensor:
+    """Run all blocks above layer L and the head.
+
+    Parameters
+    ----------
+    plm : Plm
+        Opened with ``head=True``.
+    x_ND : Tensor, shape (N, D)
+        Layer L, changed or not.
+    layout : PackedLayout
+    layer : int
+    where : Tensor, shape (M,), int64 or (N,), bool
+        The tokens to predict.
+
+    Returns
+    -------
+    Tensor, shape (M, V)
+    """
+    for _, state in plm.run_blocks(x_ND, layout, layer, plm.n_layers):
+        x_ND = state
+    return plm.logits(x_ND[where])
