@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from plmsae.core.programs import activation_line
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import ui_command
 from plmsae.workflows import evaluate, fill, report, score, train
@@ -134,7 +135,10 @@ class DemoOutcome:
         examples = [f"  {line}" for line in self.examples()]
         if examples:
             examples = ["", "Features, for example:", *examples]
-        return ["", *rows, *examples, "", "Open the MLflow UI:", f"  {self.ui}"]
+        lines = ["", *rows, *examples, "", "Open the MLflow UI:", f"  {self.ui}"]
+        if (activate := activation_line()) is not None:
+            lines += ["For plmsae and mlflow to be found in this shell:", f"  {activate}"]
+        return lines
 
 
 def _beside(summary: dict[str, float], what: str) -> str:
