@@ -29,7 +29,9 @@ def test_without_activation_a_program_is_called_by_its_path(environment):
 
 
 def test_from_another_folder_the_path_is_absolute(environment, monkeypatch):
-    monkeypatch.chdir("/")
+    other = environment.parent / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
     assert program("mlflow") == str(environment / "bin" / "mlflow")
 
 
