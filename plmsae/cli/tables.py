@@ -64,7 +64,9 @@ def print_models(
         print(f"no model{asked} is registered; plmsae train makes one", file=sys.stderr)  # noqa: T201
         return
     rows = [{**row, "aliases": " ".join(f"@{a}" for a in row["aliases"] or ())} for row in rows]
-    _print_fitting(rows, [name for name in _COLUMNS if any(r[name] not in (None, "") for r in rows)])
+    _print_fitting(
+        rows, [name for name in _COLUMNS if any(r[name] not in (None, "") for r in rows)]
+    )
 
 
 def _print_fitting(rows: list[dict[str, Any]], shown: list[str]) -> None:

@@ -204,7 +204,7 @@ def _number(value: Any) -> str:
 
 def _log(report: ValidationReport) -> None:
     for result in report.of("unchecked"):
-        # Of an empty table nothing can be checked, and that it is empty is an expectation of its own.
+        # That a table is empty is an expectation of its own, and the reason for all these.
         matters = result.severity == "critical" and report.n_rows and not result.element_count
         level = logging.WARNING if matters else logging.INFO
         logger.log(level, "%s: %s was not checked: %s", report.kind, result.name, result.observed)

@@ -349,9 +349,7 @@ def test_the_precision_of_format_1_is_no_longer_precision(
 
 def test_the_card_shows_evidence_with_intervals(make_bundle: Make) -> None:
     card = make_bundle().card
-    assert (
-        "| Motif: P-loop | 0 | 0.87 | 0.96 [0.85, 0.99] of 50 calls |  |  |  | 40 | 40 |" in card
-    )
+    assert "| Motif: P-loop | 0 | 0.87 | 0.96 [0.85, 0.99] of 50 calls |  |  |  | 40 | 40 |" in card
     assert "| Transmembrane | 2 | 0.69 | no calls |  |  |  | 12 | 6 |" in card
     assert "not recorded" in card
 
