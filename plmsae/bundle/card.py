@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.metric_names import (
+    GROUPS,
+    HEADLINE,
+    MetricName,
+    grouped,
+    metric_name,
+    number,
+)
 from plmsae.core import markdown
 from plmsae.core.fingerprint import DataFingerprint
 
@@ -30,16 +38,17 @@ def model_card(bundle: Bundle) -> str:
     parts = [
         f"# {meta.name}",
         _what_it_is(meta),
-        "## Quality",
-        _metrics(meta),
+        "## Use",
+        _use(bundle),
         "## Evidence",
         _evidence(bundle),
-        "## Data",
-        _data(meta),
-        "## Use",
-        _use(meta),
+        "## Quality",
+        _headline(meta),
         "## Limits",
         _limits(meta),
+        "## Data",
+        _data(meta),
+        *_all_metrics(meta),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -64,11 +73,27 @@ def _what_it_is(meta: BundleMeta) -> str:
     )
 
 
-def _metrics(meta: BundleMeta) -> str:
+def _headline(meta: BundleMeta) -> str:
     if not meta.metrics:
         return "Nothing was measured."
-    rows = [(f"`{name}`", _number(value)) for name, value in sorted(meta.metrics.items())]
-    return _table(("metric", "value"), rows)
+    return _metric_table(meta, [metric_name(name) for name in HEADLINE if name in meta.metrics])
+
+
+def _all_metrics(meta: BundleMeta) -> list[str]:
+    """Return all metrics by group, folded away where the reader's program can."""
+    if not meta.metrics:
+        return []
+    tables = [
+        f"### {GROUPS[group]}\n\n{_metric_table(meta, members)}"
+        for group, members in grouped(meta.metrics).items()
+    ]
+    title = f"<summary>All {len(meta.metrics)} metrics, by group</summary>"
+    return ["## All metrics", f"<details>{title}", *tables, "</details>"]
+
+
+def _metric_table(meta: BundleMeta, members: Sequence[MetricName]) -> str:
+    rows = [(m.meaning, number(meta.metrics[m.name]), f"`{m.name}`") for m in members]
+    return _table(("what", "value", "metric"), rows)
 
 
 def _evidence(bundle: Bundle) -> str:
@@ -84,7 +109,7 @@ def _evidence(bundle: Bundle) -> str:
         (
             escape(row["concept"]),
             "" if row["latent"] is None else str(row["latent"]),
-            _number(row["f1"]),
+            number(row["f1"]),
             _precision(row),
             *(_share(row, name) for name in _BESIDE),
             f"{row['n_instances'] or 0:,}",
@@ -109,8 +134,8 @@ def _precision(row: dict[str, Any]) -> str:
     if row["call_precision"] is None or not row["n_calls"]:
         return "no calls"
     low, high = row["call_precision_low"], row["call_precision_high"]
-    interval = "" if low is None or high is None else f" [{_number(low)}, {_number(high)}]"
-    return f"{_number(row['call_precision'])}{interval} of {row['n_calls']:,} calls"
+    interval = "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+    return f"{number(row['call_precision'])}{interval} of {row['n_calls']:,} calls"
 
 
 _BESIDE = ("iou", "call_precision_touch", "call_precision_residue")
@@ -137,13 +162,21 @@ def _fingerprint(data: DataFingerprint | None) -> tuple[str, str, str, str]:
     return (escape(data.source), proteins, residues, f"`{data.sha256[:16]}…`")
 
 
-def _use(meta: BundleMeta) -> str:
-    return (
-        "```bash\n"
-        f"plmsae score proteome.fasta --model {meta.name}@champion --out scored\n"
+def _use(bundle: Bundle) -> str:
+    model = f"{bundle.meta.name}@challenger"
+    evaluate = f"plmsae evaluate labelled.tsv.gz --model {model}\n"
+    score = (
+        f"plmsae score proteome.fasta --model {model} --out scored\n"
         "plmsae validate scored\n"
-        f"plmsae report proteome.fasta --model {meta.name}@champion --out report\n"
-        "```"
+        f"plmsae report proteome.fasta --model {model} --out report\n"
+    )
+    files = "`proteome.fasta` holds the proteins to annotate"
+    if bundle.concepts.is_empty():
+        files = "`labelled.tsv.gz` is a UniProt table with columns of features"
+        score = evaluate
+    return (
+        f"```bash\n{score}```\n\n{files}; `{model}` is the version registered last, and "
+        f"`{bundle.meta.name}@champion` the one that `plmsae promote {model}` made champion."
     )
 
 
@@ -159,12 +192,6 @@ def _limits(meta: BundleMeta) -> str:
     if meta.eval_data is None:
         lines.insert(0, "- **The evaluation data was not recorded: treat the numbers with care.**")
     return "\n".join(lines)
-
-
-def _number(value: float) -> str:
-    if float(value).is_integer() and abs(value) >= 2:
-        return f"{int(value):,}"
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

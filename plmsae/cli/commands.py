@@ -217,7 +217,6 @@ COMMANDS = (
             "--generate sequential --sequence MKTAYIGKQRQISFVKSHFSRQ",
         ),
         shapes={
-            "model": _MODEL,
             "generate": Shape(choices=("none", "one-shot", "sequential")),
         },
     ),
@@ -231,7 +230,6 @@ COMMANDS = (
             f"plmsae ablate --model {MODEL} --sequence MKTAYIAKQRQISFVKSHFSRQLEERLG",
             f"plmsae ablate -m {MODEL} --latents 12,40-45 --mask 5,9 --sequence MKTAYIAKQRQISFVK",
         ),
-        shapes={"model": _MODEL},
     ),
     WorkflowCommand(
         name="simulate",

@@ -20,6 +20,7 @@ else:
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
+AllMetrics = Annotated[bool, typer.Option("--all", help="Compare by every metric, not a dozen.")]
 TrackingUri = Annotated[
     str | None,
     typer.Option(
@@ -37,8 +38,9 @@ def models(
         typer.Argument(metavar="REF", help="Only names that hold this; references to compare."),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Put the models named side by side, all metrics.")
+        bool, typer.Option("--compare", help="Put the models named side by side.")
     ] = False,
+    all_metrics: AllMetrics = False,
     history: Annotated[
         str | None,
         typer.Option("--history", metavar="NAME", help="Show who made which version champion."),
@@ -59,7 +61,7 @@ def models(
 
             tables.print_history(promotion_log(history), as_json=as_json)
         elif compare:
-            _side_by_side(refs or [], "--compare", as_json=as_json)
+            _side_by_side(refs or [], "--compare", as_json=as_json, all_metrics=all_metrics)
         else:
             found = models.list_models()
             tables.print_models(found, parts=refs or [], as_json=as_json, quiet=quiet)
@@ -72,26 +74,27 @@ def compare(
         list[str],
         typer.Argument(metavar="REF", help="NAME@alias, NAME/3 or a bundle folder; two or more."),
     ],
+    all_metrics: AllMetrics = False,
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Put layers and PLMs side by side, by all that was measured."""
+    """Put layers and PLMs side by side, by what was measured."""
 
     def command() -> None:
-        _side_by_side(refs, "compare", as_json=as_json)
+        _side_by_side(refs, "compare", as_json=as_json, all_metrics=all_metrics)
 
     _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
 
 
-def _side_by_side(refs: list[str], where: str, *, as_json: bool) -> None:
+def _side_by_side(refs: list[str], where: str, *, as_json: bool, all_metrics: bool) -> None:
     from plmsae.cli import tables
     from plmsae.registry import models
 
     if len(refs) < 2:
         raise InputError("needs two references or more", where=where)
-    tables.print_compared(models.compare(refs), as_json=as_json)
+    tables.print_compared(models.compare(refs), as_json=as_json, all_metrics=all_metrics)
 
 
 def promote(
@@ -103,6 +106,7 @@ def promote(
         bool, typer.Option("--force", help="Promote though gates fail; the log says so.")
     ] = False,
     tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -115,9 +119,20 @@ def promote(
         try:
             result = promotion.promote(ref, force=force)
         except promotion.GatesNotMetError as error:
-            if not quiet:
+            if as_json:
+                tables.print_promotion(ref, error.gates, promoted=False)
+            elif not quiet:
                 tables.print_gates(error.gates)
             raise
+        if as_json:
+            tables.print_promotion(
+                str(result.ref),
+                result.gates,
+                promoted=result.promoted,
+                forced=result.forced,
+                previous=result.previous,
+            )
+            return
         if not quiet:
             tables.print_gates(result.gates)
         if not result.promoted:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.metric_names import HEADLINE, grouped, metric_name
 from plmsae.bundle.naming import PREFIX
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ _COLUMNS: Mapping[str, str] = {
     "dead_share": "dead",
     "created": "created (UTC)",
 }
+_IDENTITY = ("plm", "layer", "unit", "arch", "d_sae", "k")
 _WIDE = 10_000
 
 
@@ -61,30 +64,59 @@ def print_models(
         print(f"no model{asked} is registered; plmsae train makes one", file=sys.stderr)  # noqa: T201
         return
     rows = [{**row, "aliases": " ".join(f"@{a}" for a in row["aliases"] or ())} for row in rows]
-    shown = [name for name in _COLUMNS if any(row[name] not in (None, "") for row in rows)]
-    _print_table(
-        [_COLUMNS[name] for name in shown],
-        [[_cell(row[name]) for name in shown] for row in rows],
-        right={_COLUMNS[n] for n in shown if n not in ("model", "aliases", "arch", "created")},
+    _print_fitting(
+        rows, [name for name in _COLUMNS if any(r[name] not in (None, "") for r in rows)]
     )
 
 
-def print_compared(frame: pl.DataFrame, *, as_json: bool = False) -> None:
-    """Print models side by side, one a column.
+def _print_fitting(rows: list[dict[str, Any]], shown: list[str]) -> None:
+    """Print the columns that fit the terminal with the references whole, the first ones first."""
+    cells = {name: [_COLUMNS[name], *(_cell(row[name]) for row in rows)] for name in shown}
+    widths = {name: max(map(len, cells[name])) + 3 for name in shown}
+    width = _terminal_width()
+    kept: list[str] = []
+    for name in shown:
+        if not kept or sum(widths[n] for n in [*kept, name]) <= width:
+            kept.append(name)
+    _print_table(
+        [_COLUMNS[name] for name in kept],
+        [[_cell(row[name]) for name in kept] for row in rows],
+        right={_COLUMNS[n] for n in kept if n not in ("model", "aliases", "arch", "created")},
+        whole="model",
+    )
+    if left := [_COLUMNS[name] for name in shown if name not in kept]:
+        note = f"not shown for lack of width: {', '.join(left)}; --json shows all"
+        print(note, file=sys.stderr)  # noqa: T201
+
+
+def print_compared(
+    frame: pl.DataFrame, *, as_json: bool = False, all_metrics: bool = False
+) -> None:
+    """Print models side by side, one a column, and what each row means.
 
     Parameters
     ----------
     frame : DataFrame
         From `plmsae.registry.models.compare`.
     as_json : bool, optional
-        One JSON list instead of a table.
+        One JSON list instead of a table, with all metrics.
+    all_metrics : bool, optional
+        All metrics by group, not only the headline.
     """
     if as_json:
         _print_json(frame.to_dicts())
         return
-    rows = [[name, *map(_cell, frame[name])] for name in frame.columns if name != "model"]
+    identity = [name for name in frame.columns if name in _IDENTITY]
+    metrics = [name for name in frame.columns if name not in (*_IDENTITY, "model")]
+    headline = [name for name in HEADLINE if name in metrics] or metrics
+    groups = grouped(metrics).values()
+    shown = [m.name for members in groups for m in members] if all_metrics else headline
+    rows = [[name, *map(_cell, frame[name]), ""] for name in identity]
+    rows += [[name, *map(_cell, frame[name]), metric_name(name).meaning] for name in shown]
     names = [name.removeprefix(f"models:/{PREFIX}.") for name in frame["model"]]
-    _print_table(["", *names], rows, right=set(names))
+    _print_table(["", *names, "meaning"], rows, right=set(names))
+    if left := len(metrics) - len(shown):
+        print(f"{left} more metrics: --all", file=sys.stderr)  # noqa: T201
 
 
 def print_history(frame: pl.DataFrame, *, as_json: bool = False) -> None:
@@ -115,6 +147,27 @@ def print_gates(gates: Sequence[GateResult]) -> None:
     )
 
 
+def print_promotion(
+    model: str,
+    gates: Sequence[GateResult],
+    *,
+    promoted: bool,
+    forced: bool = False,
+    previous: str | None = None,
+) -> None:
+    """Print as JSON what a promotion did, with the verdict of every gate."""
+    verdicts = [{"met": g.passed, "expected": g.expected, "found": g.found} for g in gates]
+    value = {
+        "model": model,
+        "promoted": promoted,
+        "forced": forced,
+        "previous": previous,
+        "gates_met": all(g.passed for g in gates),
+        "gates": verdicts,
+    }
+    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
+
+
 def _holds(row: Mapping[str, Any], part: str) -> bool:
     aliases = [f"{row['name']}@{alias}" for alias in row["aliases"] or ()]
     return any(part in name for name in (f"{row['name']}/{row['version']}", *aliases))
@@ -130,7 +183,17 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: set[str]) -> None:
+def _terminal_width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
+
+
+def _print_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: set[str],
+    whole: str | None = None,
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -139,12 +202,16 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: s
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in head:
         kind = "right" if name in right else "left"
-        table.add_column(Text(name), justify=kind, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(
+            Text(name),
+            justify=kind,  # type: ignore[arg-type]
+            overflow="fold",
+            no_wrap=name == whole,
+        )
     for row in rows:
         # As Text: brackets in names are no markup.
         table.add_row(*map(Text, row))
-    width = None if sys.stdout.isatty() else _WIDE
-    Console(file=sys.stdout, width=width, highlight=False).print(table)
+    Console(file=sys.stdout, width=_terminal_width(), highlight=False).print(table)
 
 
 def _print_json(rows: Sequence[Mapping[str, Any]]) -> None:

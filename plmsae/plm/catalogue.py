@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 _PACKAGED = "package:"
 #: The subfolder that ``plmsae pretrain`` writes the finished PLM to.
 _WRITTEN = "model"
+#: How the revision of a PLM begins that is a folder: the digest of its weights follows.
+_OF_A_FOLDER = "sha256:"
 
 #: Whose licence was logged in this process.
 _announced: set[CatalogueEntry] = set()
@@ -90,7 +92,8 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
         working folder or its ``runs``), or a hub id (``owner/model``). What ``plmsae pretrain``
         wrote to ``runs/mine/model`` is called ``mine``.
     revision : str, optional
-        Hub revision; overrides the catalogue's.
+        Hub revision; overrides the catalogue's. The digest of a folder's weights means the user's
+        own PLM, also where the catalogue has one of that name.
 
     Raises
     ------
@@ -98,6 +101,8 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
         If `name` is none of the three.
     """
     plms = read_catalogue()
+    if "hub_id" in plms.get(name, {}) and (revision or "").startswith(_OF_A_FOLDER):
+        return _own_of_that_name(name)
     if name in plms:
         return _listed(name, plms[name], revision)
     local = _local_folder(name)
@@ -114,6 +119,24 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
         hint=f"give one of {', '.join(plms)}, a folder, or a hub id such as owner/model; a PLM of "
         "your own is found by its name in the folders of PLMSAE_PLMS",
     )
+
+
+def _own_of_that_name(name: str) -> CatalogueEntry:
+    """Return the user's own PLM whose folder has the name of one on the hub.
+
+    A model that was trained on it records the name and the digest of its weights; the PLM of that
+    name on the hub is another.
+    """
+    local = _local_folder(name)
+    if local is None or not (local / "config.json").is_file():
+        raise NotFoundError(
+            f"the model was trained on a PLM in a folder named {name}, which is not the PLM of "
+            "that name on the hub",
+            where="--plm",
+            value=name,
+            hint="set PLMSAE_PLMS to the folder that holds it",
+        )
+    return CatalogueEntry(name=name, source=str(local), revision=None)
 
 
 def _listed(name: str, listed: Mapping[str, Any], revision: str | None) -> CatalogueEntry:

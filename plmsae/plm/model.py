@@ -76,10 +76,7 @@ class Plm:
 
     def check_layer(self, layer: int, *, option: str = "--layer") -> None:
         """Raise `InputError`, naming the option that gave it, if the PLM has no such layer."""
-        if not 0 <= layer <= self.n_layers:
-            raise InputError(
-                f"{self.id} has layers 0 to {self.n_layers}", where=option, value=str(layer)
-            )
+        _check_layer(self, layer, option)
 
     def activations(
         self, sequences: Sequence[str], layers: Sequence[int], *, token_budget: int | None = None
@@ -248,6 +245,62 @@ def wrap_model(masked_lm: Any, vocabulary: Vocabulary, *, dtype: torch.dtype | N
     )
 
 
+@dataclass(frozen=True)
+class PlmIdentity:
+    """What is known of a PLM without opening its weights.
+
+    Attributes
+    ----------
+    id, revision : str
+        As those of the `Plm`, without a head that was fitted.
+    n_layers : int
+    """
+
+    id: str
+    revision: str
+    n_layers: int
+
+    def check_layer(self, layer: int, *, option: str = "--layer") -> None:
+        """Raise `InputError`, naming the option that gave it, if the PLM has no such layer."""
+        _check_layer(self, layer, option)
+
+
+def identify_plm(name: str, *, revision: str | None = None) -> PlmIdentity:
+    """Return what is known of a PLM without opening its weights, to check arguments against.
+
+    Parameters
+    ----------
+    name, revision
+        As for `load_plm`.
+
+    Raises
+    ------
+    InputError
+        If there is no such PLM, or its configuration cannot be read.
+    """
+    quiet_transformers()
+    entry = find_plm(name, revision)
+    options = _available(entry)
+    try:
+        config, family = open_config(entry.source, name, options)
+    except (OSError, ValueError) as error:
+        raise _unopened(entry, error) from error
+    return PlmIdentity(entry.name, _revision(entry), getattr(config, family.layers_key))
+
+
+def _check_layer(plm: Plm | PlmIdentity, layer: int, option: str) -> None:
+    if not 0 <= layer <= plm.n_layers:
+        raise InputError(f"{plm.id} has layers 0 to {plm.n_layers}", where=option, value=str(layer))
+
+
+def _unopened(entry: CatalogueEntry, error: Exception) -> InputError:
+    return InputError(
+        "the PLM cannot be opened: " + str(error).strip().splitlines()[0],
+        where=entry.source,
+        hint="give a folder with config.json and model.safetensors, or check the network",
+    )
+
+
 def load_plm(
     name: str,
     *,
@@ -294,11 +347,7 @@ def load_plm(
         vocabulary = family.vocabulary(entry.source, config, options)
         opened = family.open(entry.source, head=head, dtype=_DTYPES[precision], options=options)
     except (OSError, ValueError) as error:
-        raise InputError(
-            "the PLM cannot be opened: " + str(error).strip().splitlines()[0],
-            where=entry.source,
-            hint="give a folder with config.json and model.safetensors, or check the network",
-        ) from error
+        raise _unopened(entry, error) from error
     if vocabulary.size > config.vocab_size:
         raise InputError(
             f"the tokenizer has {vocabulary.size} tokens, the model only {config.vocab_size}",

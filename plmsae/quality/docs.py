@@ -2,14 +2,18 @@
 
 Great Expectations' pages load their style, scripts and a logo from a dozen outside hosts, so that
 whoever opens one tells those hosts. Here every outside reference is taken out, a small style sheet
-of our own is put in, and the pictures of tutorials (3 MB) are left away.
+of our own is put in, and the pictures of tutorials (3 MB) are left away. The scripts would fill the
+tables of the start page; a list of the pages takes its place.
 """
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+
+from plmsae.core.atomic import write_text
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
@@ -56,12 +60,34 @@ def strip_external_references(folder: Path) -> None:
     for picture in (folder / "static" / "images").glob("*"):
         if picture.suffix in {".gif", ".png"}:
             picture.unlink()
+    write_text(folder / "index.html", _start_page(folder))
 
 
-def strip_outside(html: str) -> str:
+def validation_page(folder: Path) -> Path:
+    """Return the page with the results in the Data Docs in `folder`; the start page lists it."""
+    return next((folder / "validations").rglob("*.html"), folder / "index.html")
+
+
+def _start_page(folder: Path) -> str:
+    """Return a page that links every page of results and of expectations."""
+    parts = []
+    for name, title in (("validations", "Validation results"), ("expectations", "Suites")):
+        paths = sorted(page.relative_to(folder) for page in (folder / name).rglob("*.html"))
+        links = "".join(
+            f'<li><a href="{html.escape(path.as_posix())}">{html.escape(path.parts[1])}</a></li>'
+            for path in paths
+        )
+        parts.append(f"<h2>{title}</h2><ul>{links}</ul>")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Data Docs</title>'
+        f"<style>{_STYLE}</style></head><body><h1>Data Docs</h1>{''.join(parts)}</body></html>"
+    )
+
+
+def strip_outside(page: str) -> str:
     """Return a page without scripts, forms and outside style, and with a style of its own."""
     copier = _Copier()
-    copier.feed(html)
+    copier.feed(page)
     copier.close()
     return _CSS_URL.sub("none", _CSS_IMPORT.sub("", "".join(copier.copied)))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from plmsae.core.atomic import write_json, write_text
 from plmsae.core.errors import QualityError
+from plmsae.quality.docs import validation_page
 from plmsae.quality.suites import Kind, Severity
 
 
@@ -72,7 +73,7 @@ class ValidationReport:
     versions: dict[str, str]
     """Of plmsae and Great Expectations."""
     docs_path: Path
-    """``index.html`` of the Data Docs."""
+    """``index.html`` of the Data Docs, which lists their pages."""
     summary_path: Path
     """The single page, with nothing outside it."""
     json_path: Path
@@ -81,6 +82,21 @@ class ValidationReport:
     def of(self, state: str) -> tuple[ExpectationResult, ...]:
         """Return the results in one state: ``passed``, ``failed``, ``warning`` or ``unchecked``."""
         return tuple(result for result in self.results if result.state == state)
+
+    @property
+    def verdict(self) -> str:
+        """One line: what became of the expectations, those that were not checked included."""
+        n, unchecked = len(self.results), len(self.of("unchecked"))
+        checked = n - unchecked
+        if not self.success:
+            return f"{len(self.of('failed'))} of {checked} checked expectations failed critically"
+        if not checked:
+            return f"nothing was checked: of {n} expectations none could be"
+        warnings = len(self.of("warning"))
+        met = f"{checked - warnings} of {n} expectations are met"
+        parts = [f"{warnings} gave a warning"] if warnings else []
+        parts += [f"{unchecked} could not be checked"] if unchecked else []
+        return ", ".join([met, *parts])
 
     def to_json(self) -> dict[str, Any]:
         """Everything, in types that JSON has; paths are relative to the report's folder."""
@@ -135,5 +151,7 @@ def render_summary(report: ValidationReport) -> str:
     return environment.get_template("summary.html.j2").render(
         report=report,
         groups=[(state, report.of(state)) for state in order],
-        docs=report.docs_path.relative_to(report.summary_path.parent).as_posix(),
+        docs=validation_page(report.docs_path.parent)
+        .relative_to(report.summary_path.parent)
+        .as_posix(),
     )

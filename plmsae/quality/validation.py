@@ -50,7 +50,7 @@ def validate(
 
     Rows are read part by part and never all at once; numbers over the whole table are computed
     lazily. An expectation that needs a table not given in `context`, or a column that is not there,
-    is reported as unchecked, never as met.
+    or that no row of the table bears on, is reported as unchecked, never as met.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def _result(
     value: float | None = None
     examples: tuple[str, ...] = ()
     unexpected = 0
-    if tally is None:
-        observed = plan.skipped.get(expectation.name, "there are no rows to measure")
+    if tally is None or not tally.n_rows:
+        observed = plan.skipped.get(expectation.name, "there are no rows to check")
     elif expectation in plan.on_numbers:
         number = numbers[expectation.columns[0]]
         success, value = tally.success, number.value
@@ -157,6 +157,8 @@ def _result(
         if not success:
             examples = number.examples
             unexpected = int(value) if isinstance(value, int) else tally.n_unexpected
+    elif not tally.n_considered:
+        observed = "no row has the values that it compares"
     else:
         success, unexpected = tally.success, tally.n_unexpected
         value = unexpected / tally.n_considered if tally.n_considered else None
@@ -185,8 +187,6 @@ def _example(row: Mapping[str, Any], columns: Sequence[str]) -> str:
 
 
 def _share(tally: ExpectationTally) -> str:
-    if not tally.n_rows:
-        return "no rows"
     if not tally.n_unexpected:
         return f"all of {tally.n_considered:,} rows"
     share = tally.n_unexpected / tally.n_considered
@@ -204,7 +204,9 @@ def _number(value: Any) -> str:
 
 def _log(report: ValidationReport) -> None:
     for result in report.of("unchecked"):
-        level = logging.WARNING if result.severity == "critical" else logging.INFO
+        # That a table is empty is an expectation of its own, and the reason for all these.
+        matters = result.severity == "critical" and report.n_rows and not result.element_count
+        level = logging.WARNING if matters else logging.INFO
         logger.log(level, "%s: %s was not checked: %s", report.kind, result.name, result.observed)
     for result in report.of("failed") + report.of("warning"):
         logger.warning("%s: expected %s, found %s", report.kind, result.expected, result.observed)

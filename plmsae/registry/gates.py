@@ -91,6 +91,8 @@ def check_gates(
     gates: tuple[Gate, ...],
     metrics: Mapping[str, float],
     champion: Mapping[str, float] | None,
+    *,
+    no_champion: str = "no champion yet",
 ) -> tuple[GateResult, ...]:
     """Hold a candidate's metrics against the gates.
 
@@ -102,12 +104,17 @@ def check_gates(
         The candidate's.
     champion : mapping or None
         The present champion's; None if there is none (or it is the candidate).
+    no_champion : str
+        What to say of a gate relative to the champion where that is None.
     """
-    return tuple(_check_gate(gate, metrics, champion) for gate in gates)
+    return tuple(_check_gate(gate, metrics, champion, no_champion) for gate in gates)
 
 
 def _check_gate(
-    gate: Gate, metrics: Mapping[str, float], champion: Mapping[str, float] | None
+    gate: Gate,
+    metrics: Mapping[str, float],
+    champion: Mapping[str, float] | None,
+    no_champion: str,
 ) -> GateResult:
     bound_of = f"{gate.value:g}"
     if gate.relative_to != "none":
@@ -125,7 +132,7 @@ def _check_gate(
     base = 0.0
     if gate.relative_to == "champion":
         if champion is None:
-            return GateResult(gate=gate, passed=True, expected=plain, found="no champion yet")
+            return GateResult(gate=gate, passed=True, expected=plain, found=no_champion)
         if gate.metric not in champion:
             found = f"the champion has no {gate.metric} to compare with (skipped)"
             return GateResult(gate=gate, passed=True, expected=plain, found=found)

@@ -89,10 +89,12 @@ def register(
             source=f"models:/{model_id}",
             run_id=run_id,
             tags={**_version_tags(checked), **(tags or {})},
-            description=checked.card,
             model_id=model_id,
         )
         ref = ModelRef(name=checked.name, version=str(created.version), model_id=model_id)
+        # The commands of the card then name this version for good; aliases move on.
+        card = checked.card.replace(f"{ref.name}@challenger --", f"{ref.name}/{ref.version} --")
+        store.update_model_version(ref.name, ref.version, card)
         # MLflow's own pages read this tag to link the logged model to its versions.
         link = json.dumps([{"name": ref.name, "version": created.version}])
         store.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})

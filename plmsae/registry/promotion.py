@@ -120,7 +120,9 @@ def promote(
         raise InputError(f"the model inside is {bundle.name}", where=str(candidate.ref))
     previous, champion = _champion(store, candidate.ref)
     if previous == candidate.ref.version:
-        results = check_gates(gates, bundle.meta.metrics, None)
+        results = check_gates(
+            gates, bundle.meta.metrics, None, no_champion="it is the champion itself"
+        )
         return PromotionResult(
             ref=candidate.ref, previous=previous, gates=results, promoted=False, forced=False
         )

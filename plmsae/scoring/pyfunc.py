@@ -28,7 +28,7 @@ def _load_pyfunc(data_path: str) -> PyfuncModel:
     """Return the model of a bundle folder; MLflow's entry point."""
     from plmsae.bundle.reading import read_bundle
 
-    return PyfuncModel(read_bundle(Path(data_path)))
+    return _ServedModel(read_bundle(Path(data_path)))
 
 
 class PyfuncModel:
@@ -88,6 +88,32 @@ class PyfuncModel:
                 "unknown parameter", value=unknown[0], hint=f"known: {', '.join(_PARAMS)}"
             )
         return params.get("min_precision")
+
+
+class _ServedModel(PyfuncModel):
+    """A `PyfuncModel` that tells MLflow what is wrong with an input.
+
+    MLflow's server answers an `MlflowException` with its message, and any other exception with a
+    stack trace.
+    """
+
+    def predict(
+        self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Annotate sequences; see `PyfuncModel.predict`.
+
+        Raises
+        ------
+        MlflowException
+            With the code ``BAD_REQUEST``, where `PyfuncModel.predict` raises `InputError`.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import BAD_REQUEST
+
+        try:
+            return super().predict(model_input, params)
+        except InputError as error:
+            raise MlflowException(str(error), error_code=BAD_REQUEST) from error
 
 
 def _read_input(model_input: pd.DataFrame) -> list[Protein]:

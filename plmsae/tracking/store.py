@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError
+from plmsae.core.programs import program
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -254,6 +255,7 @@ def ui_command(uri: str | None = None) -> str:
     quoted = shlex.quote(redact(resolved))
     # Job runners would take 2 GB of memory and nothing here uses them.
     return (
-        f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {quoted}"
+        "MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false "
+        f"{program('mlflow')} ui --backend-store-uri {quoted}"
         "  # then open http://127.0.0.1:5000/#/models"
     )

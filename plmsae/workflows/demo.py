@@ -11,11 +11,14 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from plmsae.bundle.metric_names import HEADLINE
+from plmsae.core.programs import activation_line
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import ui_command
 from plmsae.workflows import evaluate, fill, report, score, train
@@ -33,6 +36,12 @@ from plmsae.workflows.shared.requests import (
 from plmsae.workflows.shared.swissprot_sample import SampleTables, write_sample_tables
 
 _EXAMPLES = 3
+_TRAINED = ("explained_variance", "loss_recovered", "l0")
+_ABOUT = (
+    "An SAE trained on proteins of Swiss-Prot, evaluated on yeast and B. subtilis, registered, and "
+    "applied to B. subtilis proteins of other families. Each step is a run below this one; "
+    "summary.html among the artifacts holds the results in words."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +109,18 @@ class DemoOutcome:
             ("time", f"{self.seconds / 60:.1f} minutes"),
         ]
 
+    def metrics(self) -> dict[str, float]:
+        """Return the closing table's numbers, as metrics of the run."""
+        trained, summary = self.trained.metrics, self.evaluated.summary
+        return {
+            **{f"train/{k}": trained[k] for k in _TRAINED if k in trained},
+            **{f"evaluate/{k}": summary[k] for k in HEADLINE if k in summary},
+            "score/n_proteins": float(self.scored.n_scored),
+            "score/n_annotations": float(self.scored.n_annotations),
+            "fill/n_proposed": float(self.filled.n_proposed),
+            "demo/seconds": self.seconds,
+        }
+
     def _backtest(self) -> list[tuple[str, str]]:
         from plmsae.scoring.truth import totals
 
@@ -135,7 +156,10 @@ class DemoOutcome:
         examples = [f"  {line}" for line in self.examples()]
         if examples:
             examples = ["", "Features, for example:", *examples]
-        return ["", *rows, *examples, "", "Open the MLflow UI:", f"  {self.ui}"]
+        lines = ["", *rows, *examples, "", "Open the MLflow UI:", f"  {self.ui}"]
+        if (activate := activation_line()) is not None:
+            lines += ["For plmsae and mlflow to be found in this shell:", f"  {activate}"]
+        return lines
 
 
 def _beside(summary: dict[str, float], what: str) -> str:
@@ -177,7 +201,8 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
         experiment="plmsae-demo",
         run_name=f"demo {request.plm}",
         params=request_params(request),
-    ):
+        tags={"mlflow.note.content": _ABOUT},
+    ) as tracked:
         with progress.task("dividing the sample of Swiss-Prot") as task:
             tables = write_sample_tables(
                 out / "proteins", max_proteins=request.max_proteins, seed=request.seed
@@ -250,17 +275,36 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
             ),
             progress,
         )
-    return DemoOutcome(
-        out=out,
-        seconds=time.monotonic() - started,
-        tables=tables,
-        trained=trained,
-        evaluated=evaluated,
-        scored=scored,
-        filled=filled,
-        reported=reported,
-        gates=gates,
-        ui=ui_command(),
+        outcome = DemoOutcome(
+            out=out,
+            seconds=time.monotonic() - started,
+            tables=tables,
+            trained=trained,
+            evaluated=evaluated,
+            scored=scored,
+            filled=filled,
+            reported=reported,
+            gates=gates,
+            ui=ui_command(),
+        )
+        tracked.log_metrics(0, outcome.metrics())
+        tracked.log_text(_page(outcome), "summary.html")
+    return outcome
+
+
+def _page(outcome: DemoOutcome) -> str:
+    """Return the closing table as an HTML page, which MLflow shows among the run's artifacts."""
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+        for name, value in outcome.table()
+    )
+    examples = "".join(f"<li>{escape(line)}</li>" for line in outcome.examples())
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>plmsae demo</title>'
+        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
+        "th{text-align:left;vertical-align:top;padding-right:1.5rem}</style></head><body>"
+        f"<h1>plmsae demo</h1><p>{escape(_ABOUT)}</p><table>{rows}</table>"
+        f"<h2>Features, for example</h2><ul>{examples}</ul></body></html>"
     )
 
 

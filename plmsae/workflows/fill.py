@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
+from plmsae.workflows.scoring.callable_concepts import round_down
 from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
 from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback
 from plmsae.workflows.shared.inputs import gate
@@ -127,8 +127,8 @@ def abstained_lines(
         )
     # The bounds worth trying are those of concepts that had something to propose.
     if calling := [row for row in low if row["n_withheld"]]:
-        best = ", ".join(f"{named(r)} {_floor(r['precision_low']):g}" for r in calling[:3])
-        bound = _floor(calling[0]["precision_low"])
+        best = ", ".join(f"{named(r)} {round_down(r['precision_low']):g}" for r in calling[:3])
+        bound = round_down(calling[0]["precision_low"])
         freed = sum(row["n_withheld"] for row in calling if row["precision_low"] >= bound)
         lines.append(
             f"  the surest, each with the highest bound it meets: {best}; --min-precision "
@@ -149,12 +149,6 @@ def _concepts(rows: list[dict[str, Any]]) -> str:
     verb = "concept abstains" if len(rows) == 1 else "concepts abstain"
     calls = f" ({withheld:,} calls withheld)" if withheld else ""
     return f"{len(rows)} {verb}{calls}"
-
-
-def _floor(bound: float) -> float:
-    """Round down, to a bound that is still kept."""
-    digits = 100 if bound >= 0.01 else 10_000
-    return math.floor(bound * digits) / digits
 
 
 def run(request: FillRequest, progress: Progress) -> FillOutcome:

@@ -9,6 +9,7 @@ from typing import Any
 from plmsae.proteins.stream import source_name
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
+from plmsae.workflows.scoring.callable_concepts import refuse_if_none_callable
 from plmsae.workflows.scoring.input_gate import (
     beside,
     checked_input,
@@ -69,7 +70,8 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     Raises
     ------
     InputError
-        If the input, the model or the output folder is wrong.
+        If the input, the model or the output folder is wrong, or no concept of the model can be
+        called and `ScoreRequest.features` is not asked for.
     QualityError
         If the proteins or the annotations fail a critical expectation.
     """
@@ -79,6 +81,8 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     check_arguments(request.out, min_precision=request.min_precision)
     check_device(request.device)
     bundle, uri = resolve_exactly(request.model)
+    if not request.features:
+        refuse_if_none_callable(bundle, request.min_precision, model=request.model)
     with start_run(
         experiment="plmsae-score",
         run_name=f"score {PurePath(source_name(request.proteins)).name}",

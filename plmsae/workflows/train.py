@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 #: Held-out proteins on which the PLM is run again while training, for the loss recovered.
 PROBED = 48
 
+_CHECKPOINTS = "checkpoints"
+
 
 def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
     """Train one SAE for each layer and k of the request, all on one pass of activations.
@@ -62,12 +64,22 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
         return _run(request, place, Silent() if place.rank else progress)
 
 
+def _layers(request: TrainRequest, parts: list[PlannedSae]) -> tuple[int, ...]:
+    """Return every layer that is read: the inputs, and the targets of transcoders."""
+    return tuple(sorted({*request.layers, *(p.target for p in parts if p.target is not None)}))
+
+
 def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainOutcome]:
+    from plmsae.plm.model import identify_plm
+
     recipe = load_recipe(request.recipe or recipe_for(request.plm))
     recipe |= {key: value for key, value in request.overrides.items() if value is not None}
     recipe["seed"] = request.seed
     targets = target_layers(recipe, request.layers)
     parts = parts_of(request, request.k or (recipe["k"],), targets)
+    identity = identify_plm(request.plm, revision=request.plm_revision)
+    for layer in _layers(request, parts):
+        identity.check_layer(layer, option="--layers")
     proteins = read_protein_set(
         request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
     )
@@ -79,6 +91,8 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
     if place.rank:
         _train(request, recipe, parts, proteins, place, progress, lambda step, metrics: None)
         return []
+    checkpoints = request.out / _CHECKPOINTS
+    check_continuation(request, parts, proteins, identity, checkpoints, place.world)
     with start_run(
         experiment="plmsae-train",
         run_name=f"{request.plm} {request.unit}",
@@ -128,7 +142,7 @@ def _train(
     # Each process has a device of its own.
     shared = place.world > 1 and request.device in ("auto", "cuda")
     device: Any = place.device if shared else request.device
-    layers = tuple(sorted({*request.layers, *(p.target for p in parts if p.target is not None)}))
+    layers = _layers(request, parts)
     # The head is needed to say what a reconstruction costs the PLM; means have no such reading, and
     # what a transcoder gives does not belong where it reads.
     head = request.unit == "residue" and layers == tuple(sorted(request.layers))
@@ -139,23 +153,19 @@ def _train(
         head=head,
         max_layer=None if head else highest_layer(request.cache, layers),
     )
-    for layer in layers:
-        plm.check_layer(layer, option="--layers")
     used, kept = hold_out(len(proteins.proteins), request.seed)
     held_out = [proteins.sequences[i] for i in kept]
-    checkpoints = request.out / "checkpoints"
-    if place.rank == 0:
-        check_continuation(request, parts, proteins, plm, checkpoints, place.world)
-        if request.cache is not None:
-            fill_cache(
-                request.cache,
-                plm,
-                layers,
-                request.unit,
-                proteins,
-                progress,
-                dtype=request.cache_dtype,
-            )
+    checkpoints = request.out / _CHECKPOINTS
+    if place.rank == 0 and request.cache is not None:
+        fill_cache(
+            request.cache,
+            plm,
+            layers,
+            request.unit,
+            proteins,
+            progress,
+            dtype=request.cache_dtype,
+        )
     wait_for_all()
     activations = _activations(request, recipe, layers, proteins, plm, used, kept, place)
     jobs = [_job(part, recipe, plm, activations, held_out, place) for part in parts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError, printable
 from plmsae.core.settings import check_choices
@@ -15,21 +15,32 @@ from plmsae.workflows.shared.inputs import gate, has_sequences
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ValidateRequest, request_params
 
+if TYPE_CHECKING:
+    from plmsae.quality.report import ValidationReport
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValidateOutcome:
     """That all critical expectations are met; a failure is raised, not returned."""
 
-    kind: str
-    summary: Path
+    report: ValidationReport
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {"kind": self.kind, "summary": str(self.summary)}
+        """Return it as plain data: the verdict, and the state of every expectation by name."""
+        report = self.report
+        return {
+            "kind": report.kind,
+            "success": report.success,
+            "verdict": report.verdict,
+            "n_rows": report.n_rows,
+            "expectations": {result.name: result.state for result in report.results},
+            "summary": str(report.summary_path),
+        }
 
     def lines(self) -> list[str]:
         """Return it in words."""
-        return [f"{self.kind}: every critical expectation is met", f"report: {self.summary}"]
+        report = self.report
+        return [f"{report.kind}: {report.verdict}", f"report: {report.summary_path}"]
 
 
 def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
@@ -55,9 +66,9 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
         progress.task(f"checking {kind}") as task,
     ):
         table, context = _open(path, kind, stack)
-        summary = gate(kind, table, request.out / kind, context, tracked, name=request.path)
+        report = gate(kind, table, request.out / kind, context, tracked, name=request.path)
         task.update(1, 1)
-    return ValidateOutcome(kind=kind, summary=Path(summary))
+    return ValidateOutcome(report=report)
 
 
 def _kind_of(path: Path) -> str:

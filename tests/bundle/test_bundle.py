@@ -349,12 +349,33 @@ def test_the_precision_of_format_1_is_no_longer_precision(
 
 def test_the_card_shows_evidence_with_intervals(make_bundle: Make) -> None:
     card = make_bundle().card
-    assert (
-        "| Motif: P-loop | 0 | 0.870 | 0.960 [0.850, 0.990] of 50 calls |  |  |  | 40 | 40 |"
-        in card
-    )
-    assert "| Transmembrane | 2 | 0.690 | no calls |  |  |  | 12 | 6 |" in card
+    assert "| Motif: P-loop | 0 | 0.87 | 0.96 [0.85, 0.99] of 50 calls |  |  |  | 40 | 40 |" in card
+    assert "| Transmembrane | 2 | 0.69 | no calls |  |  |  | 12 | 6 |" in card
     assert "not recorded" in card
+
+
+def test_the_card_begins_with_use_and_evidence_and_ends_with_all_metrics(
+    make_bundle: Make,
+) -> None:
+    card = make_bundle().card
+    titles = [line[3:] for line in card.splitlines() if line.startswith("## ")]
+    assert titles == ["Use", "Evidence", "Quality", "Limits", "Data", "All metrics"]
+    quality, _, folded = card.partition("## Quality")[2].partition("<details>")
+    assert "| concepts that a feature finds (F1 > 0.5 on both parts) | 8 | `n_con" in quality
+    assert "| 0.95 | `loss_recovered` |" in quality
+    assert all(f"`{name}`" in folded for name in METRICS)
+
+
+def test_the_cards_commands_name_options_that_exist(make_bundle: Make) -> None:
+    from plmsae.cli.commands import COMMANDS
+
+    card = make_bundle().card
+    commands = card.partition("```bash\n")[2].partition("```")[0].splitlines()
+    flags = {spec.name: {setting.flag for setting in spec.settings} for spec in COMMANDS}
+    for line in commands:
+        program, name, *words = line.split()
+        assert program == "plmsae"
+        assert {word for word in words if word.startswith("--")} <= flags[name]
 
 
 def test_the_card_does_not_let_outside_text_become_markup(tmp_path: Path) -> None:

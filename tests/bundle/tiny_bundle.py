@@ -76,6 +76,7 @@ METRICS = {
     "dead_share": 0.02,
     "n_features_f1_50": 12.0,
     "n_concepts_f1_50": 8.0,
+    "n_concepts_callable": 1.0,
     "neuron_concepts_f1_50": 2.0,
 }
 

@@ -79,9 +79,42 @@ def test_compare_puts_models_side_by_side(
     monkeypatch.setattr(models, "compare", compare)
     assert run([*command, f"{NAME}@champion", f"{NAME}/1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == [f"{NAME}@champion", f"{NAME}/1"]
+    assert lines[0].split() == [f"{NAME}@champion", f"{NAME}/1", "meaning"]
     assert lines[2].split() == ["plm", "a", "b"]
-    assert lines[3].split() == ["explained_variance", "0.5", "–"]
+    assert lines[3].split()[:4] == ["explained_variance", "0.5", "–", "share"]
+
+
+def test_compare_shows_the_headline_and_all_on_request(
+    monkeypatch: Patch, capsys: Captured
+) -> None:
+    def compare(refs: list[str]) -> pl.DataFrame:
+        metrics = {"explained_variance": [0.5, 0.6], "kl": [0.1, 0.2]}
+        return pl.DataFrame({"model": refs, "plm": ["a", "b"], **metrics})
+
+    monkeypatch.setattr(models, "compare", compare)
+    assert run(["compare", f"{NAME}/1", f"{NAME}/2"]) == 0
+    captured = capsys.readouterr()
+    assert "kl" not in captured.out
+    assert captured.err == "1 more metrics: --all\n"
+    assert run(["compare", f"{NAME}/1", f"{NAME}/2", "--all"]) == 0
+    captured = capsys.readouterr()
+    assert "divergence of the predictions" in captured.out
+    assert captured.err == ""
+
+
+def test_on_80_columns_the_references_stay_whole(monkeypatch: Patch, capsys: Captured) -> None:
+    from plmsae.cli import tables
+
+    monkeypatch.setattr(models, "list_models", registered)
+    monkeypatch.setattr(tables, "_terminal_width", lambda: 80)
+    assert run(["models"]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert len(lines) == 4
+    assert lines[2].startswith(f"{NAME}/2")
+    assert "@champion" in lines[2]
+    assert max(map(len, lines)) <= 80
+    assert "not shown for lack of width" in captured.err
 
 
 def gate(metric: str, *, passed: bool) -> GateResult:
@@ -107,6 +140,19 @@ def test_promote_shows_every_gate_and_exits_with_3_if_one_fails(
         ["not", "met", "b", ">=", "0.5", "0.3"],
     ]
     assert captured.err == "plmsae: error: quality gate failed: expected b >= 0.5, found 0.3\n"
+
+
+def test_promote_gives_its_verdicts_as_json_when_it_refuses_too(
+    monkeypatch: Patch, capsys: Captured
+) -> None:
+    def refuse(ref: str, *, force: bool) -> None:
+        raise promotion.GatesNotMetError((gate("a", passed=True), gate("b", passed=False)))
+
+    monkeypatch.setattr(promotion, "promote", refuse)
+    assert run(["promote", NAME, "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert (found["promoted"], found["gates_met"]) == (False, False)
+    assert [row["met"] for row in found["gates"]] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,9 @@ SURFACE: dict[str, set[str]] = {
         "--device",
         "--seed",
     },
-    "models": TRACKED | {"REF", "--compare", "--history"},
-    "compare": TRACKED | {"REF"},
-    "promote": (TRACKED - {"--json"}) | {"REF", "--force"},
+    "models": TRACKED | {"REF", "--compare", "--all", "--history"},
+    "compare": TRACKED | {"REF", "--all"},
+    "promote": TRACKED | {"REF", "--force"},
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
     | {"--validate", "--device"},

@@ -120,8 +120,30 @@ def test_a_warning_does_not_raise(tmp_path: Path) -> None:
     report = check("annotations", frame, tmp_path, proteins=PROTEINS, concepts=CONCEPTS)
     assert report.success
     assert failing(report) == {"something_was_found", "proteins_annotated"}
-    assert named(report, "few_per_protein").observed == "there are no rows to measure"
+    assert named(report, "few_per_protein").observed == "there are no rows to check"
     raise_if_critical(report)
+
+
+def test_of_a_table_without_rows_nothing_about_rows_is_called_passed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        report = check("annotations", annotations().clear(), tmp_path, proteins=PROTEINS)
+    assert named(report, "start_from_one").state == "unchecked"
+    assert f"{len(report.of('unchecked'))} could not be checked" in report.verdict
+    assert report.verdict in report.summary_path.read_text()
+    assert "was not checked" not in caplog.text
+
+
+def test_the_summary_links_the_page_that_holds_the_results(tmp_path: Path) -> None:
+    report = check("annotations", annotations(), tmp_path, proteins=PROTEINS, concepts=CONCEPTS)
+    (linked,) = re.findall(r'<a href="(data_docs/[^"]+)"', report.summary_path.read_text())
+    assert "/validations/" in linked
+    assert "precision_low" in (tmp_path / linked).read_text()
+    listed = re.findall(r'<a href="([^"]+)"', report.docs_path.read_text())
+    assert linked.removeprefix("data_docs/") in listed
+    assert len(listed) == 2
+    assert all((report.docs_path.parent / page).is_file() for page in listed)
 
 
 def test_what_cannot_be_checked_is_never_called_passed(

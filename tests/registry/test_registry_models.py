@@ -63,7 +63,8 @@ def test_the_version_carries_identity_metrics_and_card(make_bundle: Make, store_
     expected |= {"d_sae": "6", "explained_variance": "0.9", "n_concepts_f1_50": "8"}
     expected |= {"note": "first", "bundle_sha256": bundle.digest}
     assert expected.items() <= version.tags.items()
-    assert version.description == bundle.card
+    assert version.description == bundle.card.replace("@challenger --", "/1 --")
+    assert f"--model {bundle.name}/1 --out scored" in version.description
 
 
 def test_the_model_holds_plain_data_and_names_only_our_loader(

@@ -154,3 +154,22 @@ def test_rounding_in_the_last_digit_does_not_decide() -> None:
     # 0.3 - 0.02 is 0.27999999999999997 or 0.28, depending on who computes it.
     (result,) = check_gates((gate,), {"ev": 0.28}, {"ev": 0.1 + 0.2})
     assert result.passed
+
+
+def test_a_model_of_which_no_concept_can_be_called_is_not_promoted(
+    make_bundle: Make, store_uri: str
+) -> None:
+    register(make_bundle(metrics={**METRICS, "n_concepts_callable": 0.0}))
+    with pytest.raises(QualityError, match=r"n_concepts_callable >= 1, found 0"):
+        promote(f"{NAME}/1")
+
+
+def test_the_champion_itself_is_not_told_that_there_is_none(
+    make_bundle: Make, store_uri: str
+) -> None:
+    register(make_bundle())
+    promote(f"{NAME}/1")
+    again = promote(f"{NAME}/1")
+    found = [gate.found for gate in again.gates if gate.gate.relative_to == "champion"]
+    assert found == ["it is the champion itself"] * 2
+    assert not again.promoted

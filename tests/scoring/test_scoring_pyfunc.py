@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from scoring_fakes import FakeBundle, FakeEncoder, FakeMeta, proteome, table, write_fasta
 
 from plmsae.core.errors import InputError
 from plmsae.registry.mlflow_model import _signature
 from plmsae.scoring.engine import score
-from plmsae.scoring.pyfunc import COLUMNS, PyfuncModel
+from plmsae.scoring.pyfunc import COLUMNS, PyfuncModel, _ServedModel
 
 
 def model(**changed: float) -> PyfuncModel:
@@ -83,3 +85,14 @@ def test_a_wrong_input_gets_one_clear_line(
 ) -> None:
     with pytest.raises(InputError, match=message):
         model().predict(pd.DataFrame(frame), params)
+
+
+def test_mlflow_is_told_what_is_wrong_with_an_input_and_no_stack_trace() -> None:
+    served = _ServedModel(FakeBundle(), FakeEncoder())  # type: ignore[arg-type]
+    with pytest.raises(MlflowException) as caught:
+        served.predict(pd.DataFrame({"sequence": ["AA1A"]}))
+    answer = json.loads(caught.value.serialize_as_json())
+    assert answer["error_code"] == "BAD_REQUEST"
+    assert "row 1: illegal character at position 3" in answer["message"]
+    assert "stack_trace" not in answer
+    assert caught.value.get_http_status_code() == 400

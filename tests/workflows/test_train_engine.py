@@ -192,7 +192,7 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
         *(("change", 3), ("layer", 3), ("input", None)),
     ]
     assert "gives what the blocks add up to layer 3" in found[0].card
-    assert f"--model {names[0]}@champion" in found[0].card
+    assert f"--model {names[0]}@challenger" in found[0].card
     assert "gives the activations of layer 3" in found[1].card
 
 

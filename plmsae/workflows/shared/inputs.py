@@ -20,6 +20,7 @@ from plmsae.proteins.tsv import SEQUENCE_HEADERS, find_column
 if TYPE_CHECKING:
     import polars as pl
 
+    from plmsae.quality.report import ValidationReport
     from plmsae.workflows.shared.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -157,13 +158,8 @@ def gate(
     run: object | None = None,
     *,
     name: str | None = None,
-) -> str:
+) -> ValidationReport:
     """Check a table against its suite; log the page to `run`; stop if a critical one fails.
-
-    Returns
-    -------
-    str
-        The path of the summary page.
 
     Raises
     ------
@@ -179,4 +175,4 @@ def gate(
         run.log_artifact(out, f"quality/{kind}")
         run.log_metrics(0, {f"quality_{kind}_met": float(report.success)})
     raise_if_critical(report)
-    return str(report.summary_path)
+    return report

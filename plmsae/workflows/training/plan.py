@@ -19,7 +19,7 @@ from plmsae.workflows.shared.requests import TrainRequest
 from plmsae.workflows.training.activation_cache import cache_dtype
 
 if TYPE_CHECKING:
-    from plmsae.plm.model import Plm
+    from plmsae.plm.model import PlmIdentity
 
 #: Proteins kept out of training, to measure the reconstruction on.
 HELD_OUT = 128
@@ -73,7 +73,7 @@ def check_continuation(
     request: TrainRequest,
     parts: list[PlannedSae],
     proteins: ProteinSet,
-    plm: Plm,
+    plm: PlmIdentity,
     folder: Path,
     n_processes: int = 1,
 ) -> None:
@@ -100,6 +100,7 @@ def check_continuation(
             raise InputError(
                 f"the folder holds a run with other {', '.join(other)}",
                 where=request.out,
-                hint="give another --out, or what that run was given to go on with it",
+                hint="give another --out, or what that run was given to go on with it, or remove "
+                f"{folder} to start over",
             )
     write_json(path, made_of)

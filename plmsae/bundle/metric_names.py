@@ -1,0 +1,177 @@
+"""What the metrics of a model mean, in words, and which belong together.
+
+The model card, the comparison of models and the charts of MLflow all take their groups and
+explanations from here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+GROUPS: dict[str, str] = {
+    "concepts": "Concepts and features",
+    "calls": "Calls",
+    "reconstruction": "Reconstruction",
+    "fidelity": "What the reconstruction keeps of the PLM's predictions",
+    "baselines": "Baselines, by the same protocol",
+    "features": "How features behave",
+    "other": "Other",
+}
+"""Group of metrics → its title, in the order in which they are shown."""
+
+HEADLINE: tuple[str, ...] = (
+    *("n_concepts_callable", "n_concepts_f1_50", "n_features_f1_50", "n_concepts"),
+    *("neuron_concepts_f1_50", "explained_variance", "loss_recovered", "l0", "dead_share"),
+    *("ece", "instances_found"),
+)
+"""The metrics that a reader asks for first, in order."""
+
+_METHODS = {
+    "sae": "the SAE's features",
+    "neuron": "the PLM's own neurons",
+    "pca": "principal components of the activations",
+    "ica": "independent components of the activations",
+    "random_plm_sae": "an SAE of the same PLM with random weights",
+    "sae_shuffled_labels": "the SAE's features with the labels shuffled between proteins",
+    "amino_acid": "the kind of amino acid",
+    "window_of_3": "windows of three residues",
+}
+_WHAT = {
+    "concepts_f1_50": "concepts found (F1 > 0.5 on both parts)",
+    "features_f1_50": "units that find a concept (F1 > 0.5 on both parts)",
+}
+_EXPLAINED: dict[str, dict[str, str]] = {
+    "concepts": {
+        "n_concepts": "concepts common enough to be chosen and judged",
+        "n_concepts_skipped": "concepts that are too rare for that",
+        "n_concepts_f1_50": "concepts that a feature finds (F1 > 0.5 on both parts)",
+        "n_concepts_any_f1_50": "concepts for which any feature reaches F1 > 0.5 on both parts",
+        "n_concepts_beyond_residue": "concepts found by more than their amino acids",
+        "n_concepts_split": "concepts that several features find",
+        "n_features_f1_50": "features that find their best concept (F1 > 0.5 on both parts)",
+        "n_features_any_f1_50": "features that find any concept (F1 > 0.5 on both parts)",
+        "n_features_q_05": "features associated with a concept beyond chance (q < 0.05)",
+        "n_features_shared": "features that find several concepts",
+        "n_pairs_f1_50": "pairs of feature and concept with F1 > 0.5 on both parts",
+        "n_pairs_q_05": "pairs of feature and concept beyond chance (q < 0.05)",
+        "mean_concept_f1": "mean over the concepts of their best feature's F1; none counts 0",
+    },
+    "calls": {
+        "n_concepts_callable": "concepts whose calls are precise enough to be made",
+        "n_concepts_precise_90": "concepts whose calls are surely right in 90 % of cases",
+        "n_concepts_probe": "concepts called by a probe over several features",
+        "n_probes_fitted": "concepts for which a probe was tried",
+        "n_probes_compared": "concepts over which probes are compared",
+        "instances_found": "share of the labelled instances that a call hits",
+        "instances_iou_50": "share of the labelled instances that a call covers (IoU ≥ 0.5)",
+        "ece": "calibration error of the calls' probabilities (ECE)",
+        "latent_ap": "average precision of the best feature, mean over concepts",
+        "latent_f1": "F1 of the best feature, mean over concepts",
+        "probe_ap": "average precision of probes over features, mean over concepts",
+        "probe_f1": "F1 of probes over features, mean over concepts",
+        "probe_size": "features in a probe, mean over concepts",
+        "raw_probe_ap": "average precision of probes over raw activations, mean over concepts",
+        "raw_probe_f1": "F1 of probes over raw activations, mean over concepts",
+        "raw_probe_size": "units in a probe over raw activations, mean over concepts",
+    },
+    "reconstruction": {
+        "explained_variance": "share of the activations' variance that is reconstructed",
+        "explained_variance_within": "the same of what is left when the amino acid is known",
+        "fvu": "share of the variance that is not reconstructed",
+        "mse": "mean squared error of the reconstruction, in units of the activations",
+        "l0": "features active at once, mean",
+        "dead_share": "share of the features that never fire",
+        "n_dead": "features that never fire",
+        "n_latents": "features of the SAE",
+        "train_dead_share": "share of the features that did not fire at the end of training",
+        "dense_share": "share of the features active on more than 10 % of residues",
+        "silent_share": "share of the features that never fire",
+        "n_vectors": "activation vectors measured on",
+        "gamma": "norm of the activations' mean over that of their spread",
+    },
+    "fidelity": {
+        "loss_recovered": "share of the PLM's loss that is recovered, against zero-ablation",
+        "loss_recovered_mean": "the same against mean-ablation",
+        "ce_own": "cross-entropy of the PLM itself, in nats",
+        "ce_replaced": "cross-entropy with the reconstruction in place of the activations, in nats",
+        "kl": "divergence of the predictions with the reconstruction from the PLM's own, in nats",
+    },
+}
+_PATTERN = re.compile(r"n_features_([a-z_]+)")
+_BASELINE = re.compile(rf"({'|'.join(_METHODS)})_({'|'.join(_WHAT)})")
+_AHEAD = re.compile(rf"sae_ahead_of_({'|'.join(_METHODS)})_(concepts|features)")
+_IDENTITY = re.compile(r"identity_(.+)_(precision|recall|n_calls)")
+_PLACES = (
+    ("report_", "on the proteins reported on"),
+    ("held_out_", "on proteins held out of training"),
+)
+_ENDS = {"_low": "lower end of the 95 % interval", "_high": "upper end of the 95 % interval"}
+
+
+@dataclass(frozen=True, slots=True)
+class MetricName:
+    """A metric's name, taken apart."""
+
+    name: str
+    """As it is registered."""
+    group: str
+    """A key of `GROUPS`."""
+    meaning: str
+    """In words; empty for a metric that this module does not know."""
+
+
+def metric_name(name: str) -> MetricName:
+    """Return a metric's group and meaning."""
+    extra = []
+    base = name
+    for prefix, words in _PLACES:
+        if base.startswith(prefix):
+            base = base.removeprefix(prefix)
+            extra.append(words)
+    for suffix, words in _ENDS.items():
+        if base.endswith(suffix):
+            base = base.removesuffix(suffix)
+            extra.append(words)
+    if base.endswith("_unmasked"):
+        base = base.removesuffix("_unmasked")
+        extra.append("at all positions, none masked")
+    group, meaning = _known(base)
+    return MetricName(name, group, ", ".join([meaning, *extra]) if meaning else "")
+
+
+def _known(base: str) -> tuple[str, str]:
+    for group, explained in _EXPLAINED.items():
+        if base in explained:
+            return group, explained[base]
+    if found := _BASELINE.fullmatch(base):
+        return "baselines", f"{_METHODS[found[1]]}: {_WHAT[found[2]]}"
+    if found := _AHEAD.fullmatch(base):
+        return "baselines", f"{found[2]} by which the SAE is ahead of {_METHODS[found[1]]}"
+    if found := _IDENTITY.fullmatch(base):
+        what = {"n_calls": "number of calls"}.get(found[2], f"{found[2]} of calls")
+        near = "without a homologue" if found[1] == "none" else f"{found[1]} % identical to the one"
+        return "calls", f"{what} on proteins {near} among those that concepts were chosen on"
+    if found := _PATTERN.fullmatch(base):
+        return "features", f"features of the kind: {found[1].replace('_', ' ')}"
+    return "other", ""
+
+
+def grouped(names: Iterable[str]) -> dict[str, list[MetricName]]:
+    """Return metrics by group, in the order of `GROUPS`; within one, the headline comes first."""
+    rank = {name: i for i, name in enumerate(HEADLINE)}
+    found: dict[str, list[MetricName]] = {group: [] for group in GROUPS}
+    for name in sorted(names, key=lambda n: (rank.get(n, len(rank)), n)):
+        known = metric_name(name)
+        found[known.group].append(known)
+    return {group: members for group, members in found.items() if members}
+
+
+def number(value: float) -> str:
+    """Return a metric's value for readers: counts as whole numbers, the rest to two digits."""
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"

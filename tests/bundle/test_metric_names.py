@@ -1,0 +1,48 @@
+"""Every metric that a model carries is explained, and stands in a group."""
+
+from __future__ import annotations
+
+import pytest
+
+from plmsae.bundle.metric_names import GROUPS, HEADLINE, grouped, metric_name, number
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "meaning"),
+    [
+        ("kl", "fidelity", "in nats"),
+        ("report_kl_unmasked", "fidelity", "on the proteins reported on"),
+        ("neuron_concepts_f1_50", "baselines", "the PLM's own neurons: concepts found"),
+        ("sae_shuffled_labels_features_f1_50", "baselines", "labels shuffled"),
+        ("sae_ahead_of_neuron_concepts_low", "baselines", "lower end of the 95 % interval"),
+        ("identity_none_precision", "calls", "without a homologue"),
+        ("n_features_family_specific", "features", "family specific"),
+        ("n_features_shared", "concepts", "several concepts"),
+        ("held_out_fvu", "reconstruction", "held out of training"),
+    ],
+)
+def test_a_metric_is_explained(name, group, meaning):
+    found = metric_name(name)
+    assert found.group == group
+    assert meaning in found.meaning
+
+
+def test_an_unknown_metric_stands_last_without_a_meaning():
+    assert metric_name("novel").meaning == ""
+    assert list(grouped(["novel", "kl", "n_concepts"])) == ["concepts", "fidelity", "other"]
+
+
+def test_the_headline_metrics_are_known_and_come_first_in_their_group():
+    assert all(metric_name(name).group != "other" for name in HEADLINE)
+    names = [m.name for m in grouped(["n_concepts_any_f1_50", "n_concepts"])["concepts"]]
+    assert names == ["n_concepts", "n_concepts_any_f1_50"]
+    assert set(grouped(HEADLINE)) <= set(GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0"), (1.0, "1"), (25.0, "25"), (11119.0, "11,119"), (0.954, "0.95"),
+     (34.5456, "34.55"), (0.01234, "0.012"), (-4.0, "-4"), (12345.6, "12,346")],
+)  # fmt: skip
+def test_counts_are_whole_numbers_and_shares_have_two_digits(value, shown):
+    assert number(value) == shown
