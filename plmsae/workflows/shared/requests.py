@@ -357,6 +357,13 @@ class ReportRequest:
     """Claude model; by default the one of ``registry/llm.yaml``. Used only where a key is set."""
     no_llm: bool = False
     """Write from evidence alone even where a key is set."""
+    batch: bool = False
+    """Ask Claude by Message Batches: half the price, and up to a day. A run that was killed
+    finds its batch again."""
+    max_usd: float | None = None
+    """Ask Claude nothing that could cost more than what is left of so many US dollars."""
+    dry_run: bool = False
+    """Say what Claude would be asked, and what it can cost at most; send and write nothing."""
     max_proteins: int | None = 2000
     device: str = "auto"
     seed: int = 0
