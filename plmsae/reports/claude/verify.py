@@ -76,6 +76,7 @@ def unsupported(answer: Description, evidence: FeatureEvidence) -> tuple[str, ..
     plain = text
     for name in sorted(names, key=len, reverse=True):
         plain = plain.replace(name, " ")  # a name may hold what looks like a residue: SH3, H3
+    plain = _ACCESSION.sub(" ", plain)  # P99999 is no proline
     plain = re.sub(r"\bF1\b", " ", plain)  # the score, not a phenylalanine
     residues = {(letter, position) for _, letter, position in shown}
     for one, three, position in _RESIDUE.findall(plain):

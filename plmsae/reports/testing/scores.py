@@ -42,7 +42,7 @@ class PredictionTest:
     basis: str
     """The rule, or what the predictor was given, in words."""
     families: Families
-    """Whether the proteins held back are of ``other`` families than those shown, or the ``same``."""
+    """Whether the proteins held back are of other families than those shown."""
     r: float
     """Pearson correlation of predicted and measured activation over the active and the silent
     proteins, in [-1, 1]; 0 if the predictions are all the same."""
