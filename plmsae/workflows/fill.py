@@ -237,6 +237,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 "proteins": request.out / "scores" / "proteins",
                 "concepts": bundle.concepts,
                 "labels": known,
+                "sequences": read_table(Path(request.table)).select("accession", "sequence"),
                 "backtest": _counts(measured, tested, request),
             }
             gate(

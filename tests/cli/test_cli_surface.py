@@ -77,10 +77,10 @@ SURFACE: dict[str, set[str]] = {
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
     | {"--missing-shares", "--ontology"}
     | {"--backtest", "--hide-share", "--validate", "--device", "--seed"},
-    "validate": TRACKED | {"PATH", "--kind", "--out"},
+    "validate": TRACKED | {"PATH", "--kind", "--out", "--proteins", "--labels", "--model"},
     "report": TRACKED
     | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}
-    | {"--max-proteins", "--device", "--seed"},
+    | {"--max-proteins", "--device", "--seed", "--batch", "--max-usd", "--dry-run"},
     "export": (COMMON - {"--json"}) | {"DIR", "--out", "--format"},
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},

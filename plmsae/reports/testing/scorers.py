@@ -1,8 +1,8 @@
 """The scores of held-back predictions as scorers for ``mlflow.genai.evaluate``.
 
-A row of its data is one feature: ``inputs`` say which, ``outputs`` are ``{"activations": {accession:
-predicted}}``, ``expectations`` are ``{"activations": {accession: observed}, "roles": {accession:
-role}}``. `evaluation_rows` makes such rows of reports; with them anybody can score predictions of
+A row of its data is one feature: ``inputs`` say which, ``outputs`` are ``{"activations":
+{accession: predicted}}``, ``expectations`` are ``{"activations": {accession: observed}, "roles":
+{accession: role}}``. `evaluation_rows` makes such rows of reports; with them anybody can score predictions of
 their own on the same proteins.
 """
 

@@ -338,7 +338,15 @@ class ValidateRequest:
     """A FASTA or UniProt table (kind ``proteins`` or ``labels``), or a folder made by ``score`` or
     ``fill`` (kind ``annotations`` or ``proposals``)."""
     kind: str | None = None
-    """Found from the path if not given."""
+    """Found from the path if not given; a table of calls or proposals of any tool needs it."""
+    proteins: str | None = None
+    """FASTA or UniProt table of the proteins that were scored: residues are checked against it."""
+    labels: str | None = None
+    """UniProt table, or table of labels, of proteins whose labels are known: calls and their
+    probabilities are checked against it."""
+    model: str | None = None
+    """Registered model that made the calls: its concepts, its files and the PLM's revision are
+    checked. By default the one that the folder names, where the registry has it."""
     out: Path = Path("runs/validate")
 
 
