@@ -9,7 +9,7 @@ import pytest
 from held_out_world import world
 
 from plmsae.reports.describe import describe_all
-from plmsae.reports.testing.scorers import evaluation_rows, scorers
+from plmsae.reports.scorers import evaluation_rows, scorers
 
 
 def test_mlflow_evaluates_reports_with_the_scores_that_reports_print(

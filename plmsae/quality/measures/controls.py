@@ -107,7 +107,7 @@ def label_shift(frame: pl.LazyFrame, context: Context) -> Measured:
     if both.height < 2 or min(both["n"].sum(), both["n_calls"].sum()) < _FEWEST:
         return Measured(None)
     p, q = (
-        (both[name].to_numpy() + 0.5) / (both[name].sum() + 0.5 * both.height)
+        (both[name].to_numpy() + 0.5) / (float(both[name].sum()) + 0.5 * both.height)
         for name in ("n", "n_calls")
     )
     terms = (p - q) * np.log(p / q)

@@ -137,7 +137,8 @@ class Asker:
                 send_batch(self.client, folder, affordable)
                 found |= collect_batches(self.client, self.settings, folder, affordable)
         except UnavailableError as error:
-            found = {digest_of(request): str(error) for request in wanted} | found
+            for request in wanted:
+                found.setdefault(digest_of(request), str(error))
         seconds = time.monotonic() - started
         for request, answer in zip(requests, kept, strict=True):
             if answer is None:

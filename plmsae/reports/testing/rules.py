@@ -90,7 +90,9 @@ def best_rule(
     if len(peaks) > 1:
         rules.append(_motif_rule(peaks, shown, background))
     rules = rules or [("nothing in common", np.zeros(len(shown)), lambda _protein: 0.0)]
-    basis, on_shown, score = max(rules, key=lambda rule: pearson_r(rule[1], observed))
+    basis, on_shown, score = max(
+        rules, key=lambda rule: pearson_r(rule[1].tolist(), observed.tolist())
+    )
     slope, start = _line(on_shown, observed)
     return score_predictions(
         [
@@ -157,7 +159,8 @@ def _window_counts(protein: SampledProtein) -> Floats:
 
 def _log_odds(counts: Floats, usual: Floats) -> Floats:
     shares = (counts + _PSEUDOCOUNTS * usual) / (counts.sum(1, keepdims=True) + _PSEUDOCOUNTS)
-    return np.log2(shares / usual)
+    odds: Floats = np.log2(shares / usual)
+    return odds
 
 
 def _best_window(sequence: str, weights: Floats) -> float:

@@ -2,8 +2,8 @@
 
 A row of its data is one feature: ``inputs`` say which, ``outputs`` are ``{"activations":
 {accession: predicted}}``, ``expectations`` are ``{"activations": {accession: observed}, "roles":
-{accession: role}}``. `evaluation_rows` makes such rows of reports; with them anybody can score predictions of
-their own on the same proteins.
+{accession: role}}``. `evaluation_rows` makes such rows of reports; with them anybody can score
+predictions of their own on the same proteins.
 """
 
 from __future__ import annotations
