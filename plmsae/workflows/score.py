@@ -15,7 +15,13 @@ from plmsae.workflows.scoring.input_gate import (
     quality_folder,
     refuse_working_folder,
 )
-from plmsae.workflows.scoring.running import check_device, counts, encoder_on, progress_callback
+from plmsae.workflows.scoring.running import (
+    check_device,
+    counts,
+    encoder_on,
+    progress_callback,
+    run_facts,
+)
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ScoreRequest
@@ -105,6 +111,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
                     "proteins": request.out / "proteins",
                     "rejected": request.out / "rejected",
                     "concepts": bundle.concepts,
+                    "registered": run_facts(manifest, bundle, uri),
                     "sequences": None if isinstance(checked, str) else checked.proteins,
                 }
                 gate(

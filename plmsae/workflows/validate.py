@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.core.errors import InputError, printable
 from plmsae.proteins.stream import need_file
 from plmsae.tracking.runs import start_run
+from plmsae.workflows.scoring.running import run_facts
 from plmsae.workflows.shared.inputs import gate, has_sequences
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ValidateRequest
@@ -153,14 +154,8 @@ def _registered(model: str | None, manifest: Path | None) -> dict[str, Any]:
             raise
         logger.warning("the model of the calls cannot be compared with the registry: %s", error)
         return {}
-    facts = [("model", uri, uri)]
-    if used is not None:
-        identity = used.identity
-        facts = [
-            ("model", used.model_uri, uri),
-            ("files of the model", str(identity["model_sha256"]), bundle.digest),
-            ("PLM", str(identity["plm"]), bundle.meta.plm),
-            ("PLM revision", str(identity["plm_revision"]), bundle.meta.plm_revision),
-        ]
-    table = pl.DataFrame(facts, schema=["fact", "used", "registered"], orient="row")
-    return {"concepts": bundle.concepts, "registered": table}
+    if used is None:
+        facts = pl.DataFrame({"fact": ["model"], "used": [uri], "registered": [uri]})
+    else:
+        facts = run_facts(used, bundle, uri)
+    return {"concepts": bundle.concepts, "registered": facts}
