@@ -17,6 +17,8 @@ _COLUMNS: Mapping[str, Mapping[str, ColumnType]] = {
     "proteins": {"accession": "string", "length": "integer"},
     "rejected": {"reason": "string"},
     "concepts": {"concept": "string"},
+    "sequences": {"accession": "string", "sequence": "string"},
+    "registered": {"fact": "string", "used": "string", "registered": "string"},
     "labels": {"accession": "string", "start": "integer", "end": "integer", "concept": "string"},
     "backtest": {
         "concept": "string",
@@ -32,7 +34,10 @@ _OPTIONAL: Mapping[str, Mapping[str, ColumnType]] = {
         "kind": "string",
         "label_whole_share": "number",
         "label_one_residue_share": "number",
+        "n_calls": "integer",
+        "abstains": "string",
     },
+    "labels": {"kind": "string"},
 }
 """Columns that are used when they are there."""
 
@@ -50,8 +55,9 @@ class Context:
         ``kind``, without which the lengths of calls are not checked) or a sequence of names.
         ``labels``: a label table. ``backtest``: per concept how many labels were hidden and found
         again, how many proposals were made and were right (``n_hidden``, ``n_recovered``,
-        ``n_proposed``, ``n_correct``). Each a frame, a file or a folder of Parquet parts; None
-        counts as not given.
+        ``n_proposed``, ``n_correct``). ``sequences``: accession, sequence. ``registered``: facts of
+        the run beside those of the registered model (``fact``, ``used``, ``registered``). Each a
+        frame, a file or a folder of Parquet parts; None counts as not given.
 
     Raises
     ------
@@ -79,13 +85,13 @@ class Context:
         return all(key in self._tables for key in needs)
 
     def scan(self, key: str) -> pl.LazyFrame:
-        """Scan the table under `key` lazily, with the columns it must have (and no others)."""
-        return self._tables[key].scan().select(list(_COLUMNS[key]))
+        """Scan the table under `key` lazily, with the columns that may be used (and no others)."""
+        return self._tables[key].scan().select(self._present[key])
 
     @cached_property
     def concepts(self) -> frozenset[str]:
         """The concepts the model knows."""
-        frame = self.scan("concepts").unique().collect()
+        frame = self.scan("concepts").select("concept").unique().collect()
         return frozenset(frame["concept"].drop_nulls().to_list())
 
     @cached_property
@@ -97,7 +103,7 @@ class Context:
         """
         if "kind" not in self._present["concepts"]:
             return None
-        shares = [name for name in _OPTIONAL["concepts"] if name != "kind"]
+        shares = ("label_whole_share", "label_one_residue_share")
         found = self._tables["concepts"].scan().filter(pl.col("kind") == "span")
         columns = [
             pl.col(name).cast(pl.Float64).fill_null(0.0).max()
@@ -106,6 +112,39 @@ class Context:
             for name in shares
         ]
         return found.group_by(pl.col("concept").cast(pl.String)).agg(columns).collect()
+
+    @cached_property
+    def reference_calls(self) -> pl.DataFrame | None:
+        """How many calls of each concept the model made on its held-out proteins.
+
+        ``concept``, ``n_calls``, ``abstains`` (whether it is not called by default); None if the
+        table of concepts does not say.
+        """
+        if "n_calls" not in self._present["concepts"]:
+            return None
+        abstains = (
+            pl.col("abstains").is_not_null().all()
+            if "abstains" in self._present["concepts"]
+            else pl.lit(value=False).alias("abstains")
+        )
+        return (
+            self.scan("concepts")
+            .group_by(pl.col("concept").cast(pl.String))
+            .agg(pl.col("n_calls").max().fill_null(0).cast(pl.Int64), abstains)
+            .sort("concept")
+            .collect()
+        )
+
+    def sequences(self, accessions: pl.Series) -> dict[str, str]:
+        """Look up the sequences of some proteins."""
+        wanted = pl.LazyFrame({"accession": accessions.unique().cast(pl.String)})
+        found = (
+            self.scan("sequences")
+            .with_columns(pl.col("accession").cast(pl.String))
+            .join(wanted, on="accession", how="semi")
+            .collect(engine="streaming")
+        )
+        return dict(found.select("accession", "sequence").iter_rows())
 
     @cached_property
     def labels(self) -> pl.DataFrame:

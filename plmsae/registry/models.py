@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     import polars as pl
     from mlflow import MlflowClient
 
-__all__ = ["HEADLINE_METRICS", "compare", "list_models", "register", "resolve"]
+__all__ = [
+    "HEADLINE_METRICS",
+    "compare",
+    "list_models",
+    "log_version_metrics",
+    "register",
+    "resolve",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -223,6 +230,34 @@ def resolve_exactly(ref: str | Path, *, tracking_uri: str | None = None) -> tupl
     version = find_version(store, parse_reference(str(ref)))
     bundle = fetch_model(store, version.model_id, expected_digest=version.digest)
     return bundle, version.ref.uri if version.ref else f"models:/{version.model_id}"
+
+
+def log_version_metrics(
+    uri: str, metrics: Mapping[str, float], *, run_id: str, tracking_uri: str | None = None
+) -> None:
+    """Attach metrics measured by a run to a registered version: to its model, and as its tags.
+
+    Parameters
+    ----------
+    uri : str
+        ``models:/NAME/VERSION``, as `resolve_exactly` gives it. For anything else, such as a
+        folder, nothing is done.
+    metrics : mapping
+        By name.
+    run_id : str
+        The run that measured them.
+    tracking_uri : str, optional
+        See `store.tracking_uri`.
+    """
+    if not uri.startswith("models:/"):
+        return
+    store = client(tracking_uri)
+    found = find_version(store, parse_reference(uri))
+    with mlflow_errors(store.tracking_uri):
+        for name, value in sorted(metrics.items()):
+            store.log_metric(run_id, name, value, model_id=found.model_id)
+            if found.ref is not None:
+                store.set_model_version_tag(found.ref.name, found.ref.version, name, f"{value:.6g}")
 
 
 def list_models(*, tracking_uri: str | None = None) -> pl.DataFrame:

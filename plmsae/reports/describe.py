@@ -1,81 +1,66 @@
-"""Putting a feature into words: by Claude where a key is set, from the evidence alone where not."""
+"""Putting features into words, and testing the words.
+
+Claude writes where a key is set; else the words are made from the evidence alone. Either way they
+are tested on proteins that were held back.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from plmsae.core.errors import printable
-from plmsae.reports.claude import (
+from plmsae.reports.claude.answer_cache import AnswerCache
+from plmsae.reports.claude.answers import Citation, Description, Predictions
+from plmsae.reports.claude.asking import Asker, Outcome
+from plmsae.reports.claude.budget import Budget, Estimate, estimate
+from plmsae.reports.claude.requests import (
+    Given,
+    Request,
+    describe_request,
+    names_of,
+    predict_request,
+)
+from plmsae.reports.claude.settings import (
     LlmSettings,
-    UnavailableError,
     Usage,
-    ask,
     llm_settings,
     make_client,
+    total_usage,
 )
+from plmsae.reports.claude.verify import unsupported
 from plmsae.reports.evidence import FeatureEvidence
-from plmsae.reports.prompt import request
+from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
+from plmsae.reports.testing.scores import Prediction, PredictionTest, score_predictions
 from plmsae.reports.text_summary import description_of, summary_of, title_of
-from plmsae.reports.verify import unsupported
 
 if TYPE_CHECKING:
     import anthropic
 
     Client = anthropic.Anthropic | Literal["auto"] | None
 
-EVIDENCE_ONLY = "evidence only"
-"""Author of a text that no language model wrote."""
+GIVEN: tuple[Given, ...] = ("metadata", "sequences")
+"""What a description is tested with, each a question of its own."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureReport:
-    """A feature in words, with what the words rest on."""
-
-    evidence: FeatureEvidence
-    """What was measured."""
-    title: str
-    """A name for it."""
-    summary: str
-    """One sentence."""
-    description: str
-    """A paragraph."""
-    author: str
-    """The Claude model that wrote the words, or ``evidence only``."""
-    confidence: Literal["high", "medium", "low"] | None
-    """What Claude said of its own answer; None without it."""
-    verified: bool
-    """Whether every concept, protein and residue that the words name is in the evidence."""
-    reasons: tuple[str, ...]
-    """Why not, if not."""
-    note: str
-    """Why Claude did not write it although it was to; empty otherwise."""
-    usage: Usage | None
-    """What Claude's answer took."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, in types that JSON has."""
-        return dataclasses.asdict(self)
 
 
 def describe_all(
     evidence: Sequence[FeatureEvidence],
     *,
     client: Client = "auto",
-    model: str | None = None,
+    settings: LlmSettings | None = None,
     cache_dir: Path | None = None,
     jobs: int = 4,
-    on_done: Callable[[FeatureReport], None] | None = None,
+    batch: bool = False,
+    max_usd: float | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[FeatureReport]:
-    """Put features into words, a few requests at a time.
+    """Put features into words and test them: all descriptions first, then all predictions.
 
     Parameters
     ----------
@@ -83,14 +68,18 @@ def describe_all(
         What is known about each.
     client : anthropic.Anthropic, "auto" or None
         ``"auto"`` asks Claude if ``ANTHROPIC_API_KEY`` is set; None never does.
-    model : str, optional
-        A name from ``registry/llm.yaml``; its default if not given.
+    settings : LlmSettings, optional
+        Of the model that is asked; those of the default one if not given.
     cache_dir : Path, optional
-        Where answers are kept.
+        Where answers are kept, and the ids of batches.
     jobs : int
-        Requests under way at once.
-    on_done : callable, optional
-        Called with each report, in order, for a progress bar.
+        Questions under way at once.
+    batch : bool
+        Send the descriptions, then the predictions, as one Message Batch each.
+    max_usd : float, optional
+        Questions that could cost more than what is left of it are not asked.
+    on_outcome : callable, optional
+        Called with what became of each question, for progress and traces.
 
     Returns
     -------
@@ -101,23 +90,202 @@ def describe_all(
     Raises
     ------
     InputError
-        If ``registry/llm.yaml`` does not name the model.
+        If ``registry/llm.yaml`` does not name the default model, or a batch has no `cache_dir`.
     """
-    settings = llm_settings(model)
+    settings = settings or llm_settings()
     asked = make_client(settings) if client == "auto" else client
-    reports = []
-    with ThreadPoolExecutor(max_workers=jobs if asked is not None else 1) as pool:
-        for report in pool.map(lambda one: _describe(one, asked, settings, cache_dir), evidence):
-            reports.append(report)
-            if on_done is not None:
-                on_done(report)
+    if asked is None:
+        return [_from_evidence(one, note="", usage=None) for one in evidence]
+    asker = Asker(
+        client=asked,
+        settings=settings,
+        cache=AnswerCache(folder=cache_dir),
+        budget=Budget(max_usd=max_usd),
+        jobs=jobs,
+        batch=batch,
+        on_outcome=on_outcome,
+    )
+    written = asker.ask([describe_request(one, settings) for one in evidence])
+    tested = _tested(asker, evidence, written)
+    reports = [
+        _report(one, outcome, tests, settings.model)
+        for one, outcome, tests in zip(evidence, written, tested, strict=True)
+    ]
     _warn_of_notes(reports, settings.model)
     return reports
 
 
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a report would send, and what that can cost."""
+
+    model: str
+    """The Claude model."""
+    describing: Estimate
+    """Of the descriptions."""
+    testing: Estimate
+    """Of the predictions. The descriptions that they quote are taken to be as long as allowed."""
+
+    @property
+    def cost_usd(self) -> float:
+        """The most that both can cost."""
+        return self.describing.cost_usd + self.testing.cost_usd
+
+
+def dry_run(
+    evidence: Sequence[FeatureEvidence],
+    *,
+    settings: LlmSettings,
+    cache_dir: Path | None,
+    batch: bool = False,
+) -> DryRun:
+    """Say what `describe_all` would send, without sending anything."""
+    cache = AnswerCache(folder=cache_dir)
+    describing: list[Request] = []
+    testing: list[Request] = []
+    for one in evidence:
+        request = describe_request(one, settings)
+        answer = cache.read(request)
+        if not isinstance(answer, Description):
+            describing.append(request)
+            answer = _LONGEST
+        testing += [r for r in _predict_requests(one, answer, settings) if cache.read(r) is None]
+    return DryRun(
+        model=settings.model,
+        describing=estimate(describing, settings, batch=batch),
+        testing=estimate(testing, settings, batch=batch),
+    )
+
+
+_LONGEST = Description(
+    title="x" * 80,
+    claim="x" * 300,
+    description="x" * 900,
+    activation_rule="x" * 600,
+    citations=(),
+    known_concept="x" * 60,
+    confidence="low",
+)
+
+
+def _predict_requests(
+    evidence: FeatureEvidence, description: Description, settings: LlmSettings
+) -> list[Request]:
+    if not evidence.held_out:
+        return []
+    return [
+        predict_request(evidence.latent, description, evidence.held_out, given, settings)
+        for given in GIVEN
+    ]
+
+
+def _tested(
+    asker: Asker, evidence: Sequence[FeatureEvidence], written: Sequence[Outcome]
+) -> list[list[Outcome]]:
+    """Ask for the predictions of all descriptions at once; return them for each feature."""
+    questions = [
+        _predict_requests(one, outcome.answer, asker.settings)
+        if isinstance(outcome.answer, Description)
+        else []
+        for one, outcome in zip(evidence, written, strict=True)
+    ]
+    outcomes = iter(asker.ask([request for group in questions for request in group]))
+    return [[next(outcomes) for _ in group] for group in questions]
+
+
+def _report(
+    evidence: FeatureEvidence, written: Outcome, tested: Sequence[Outcome], model: str
+) -> FeatureReport:
+    usage = total_usage([written.usage, *(outcome.usage for outcome in tested)])
+    answer = written.answer
+    if not isinstance(answer, Description):
+        return _from_evidence(
+            evidence, note=f"{model} wrote nothing: {written.problem}", usage=usage
+        )
+    reasons = unsupported(answer, evidence)
+    if reasons:
+        logger.warning("feature %d: not in the evidence: %s", evidence.latent, "; ".join(reasons))
+    tests = [] if evidence.rule_test is None else [evidence.rule_test]
+    notes = []
+    for given, outcome in zip(GIVEN, tested, strict=False):
+        if isinstance(outcome.answer, Predictions):
+            tests.append(_test(evidence, outcome.answer, model, given))
+        else:
+            notes.append(f"{model} predicted nothing from {given}: {outcome.problem}")
+    return FeatureReport(
+        evidence=evidence,
+        title=printable(" ".join(answer.title.split())),
+        claim=printable(" ".join(answer.claim.split())),
+        description=printable(answer.description),
+        activation_rule=printable(answer.activation_rule),
+        citations=answer.citations,
+        known_concept=answer.known_concept,
+        author=model,
+        confidence=answer.confidence,
+        reasons=reasons,
+        tests=tuple(tests),
+        note="; ".join(notes),
+        usage=usage,
+    )
+
+
+def _test(
+    evidence: FeatureEvidence, answer: Predictions, model: str, given: Given
+) -> PredictionTest:
+    by_name = {entry.protein: entry.activation for entry in answer.predictions}
+    names = names_of(evidence.latent, evidence.held_out)
+    assert evidence.rule_test is not None  # noqa: S101 - made for all that have proteins held back
+    return score_predictions(
+        [
+            Prediction(
+                accession=protein.accession,
+                role=protein.role,
+                observed=protein.activation,
+                predicted=by_name[name],
+            )
+            for protein, name in zip(evidence.held_out, names, strict=True)
+        ],
+        predictor=f"{model}, {given}",
+        basis=f"the description and each protein's {given}",
+        families=evidence.rule_test.families,
+    )
+
+
+def _from_evidence(evidence: FeatureEvidence, *, note: str, usage: Usage | None) -> FeatureReport:
+    best = evidence.concepts[0] if evidence.concepts else None
+    title = title_of(evidence)
+    return FeatureReport(
+        evidence=evidence,
+        title=title,
+        claim=summary_of(evidence),
+        description=description_of(evidence),
+        activation_rule="",
+        citations=_peaks(evidence),
+        known_concept=best.concept if best and best.concept == title else None,
+        author=EVIDENCE_ONLY,
+        confidence=None,
+        reasons=(),
+        tests=() if evidence.rule_test is None else (evidence.rule_test,),
+        note=note,
+        usage=usage,
+    )
+
+
+def _peaks(evidence: FeatureEvidence) -> tuple[Citation, ...]:
+    return tuple(
+        Citation(
+            accession=example.accession,
+            position=example.peak,
+            residue=example.window[example.peak - example.window_start],
+            shows=f"peak, {example.activation:.2f} of the maximum",
+        )
+        for example in evidence.examples[:3]
+    )
+
+
 def _warn_of_notes(reports: Sequence[FeatureReport], model: str) -> None:
     """Say in one line how many features the model wrote nothing about, and the commonest reason."""
-    notes = Counter(report.note for report in reports if report.note)
+    notes = Counter(r.note for r in reports if r.author == EVIDENCE_ONLY and r.note)
     if notes:
         (note, count), total = notes.most_common(1)[0], notes.total()
         of_them = "" if count == total else f" ({count} of them)"
@@ -131,48 +299,3 @@ def _warn_of_notes(reports: Sequence[FeatureReport], model: str) -> None:
             reason,
             of_them,
         )
-
-
-def _describe(
-    evidence: FeatureEvidence,
-    client: anthropic.Anthropic | None,
-    settings: LlmSettings,
-    cache_dir: Path | None,
-) -> FeatureReport:
-    if client is None:
-        return _from_evidence(evidence, note="")
-    arguments = request(evidence, model=settings.model, max_tokens=settings.max_tokens)
-    try:
-        answer, usage = ask(client, arguments, settings, cache_dir)
-    except UnavailableError as error:
-        return _from_evidence(evidence, note=f"{settings.model} wrote nothing: {error}")
-    reasons = unsupported(answer, evidence)
-    if reasons:
-        logger.warning("feature %d: not in the evidence: %s", evidence.latent, "; ".join(reasons))
-    return FeatureReport(
-        evidence=evidence,
-        title=printable(" ".join(answer["title"].split())),
-        summary=printable(" ".join(answer["summary"].split())),
-        description=printable(answer["description"].strip()),
-        author=settings.model,
-        confidence=answer["confidence"],
-        verified=not reasons,
-        reasons=reasons,
-        note="",
-        usage=usage,
-    )
-
-
-def _from_evidence(evidence: FeatureEvidence, *, note: str) -> FeatureReport:
-    return FeatureReport(
-        evidence=evidence,
-        title=title_of(evidence),
-        summary=summary_of(evidence),
-        description=description_of(evidence),
-        author=EVIDENCE_ONLY,
-        confidence=None,
-        verified=True,
-        reasons=(),
-        note=note,
-        usage=None,
-    )

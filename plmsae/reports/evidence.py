@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
-from scipy.sparse import csc_array, csr_array, vstack
-
-from plmsae.concepts.features.patterns import ACTIVE, activation_patterns
-from plmsae.core.errors import InputError
-
-N_LEVELS = 10
-"""Activation levels are tenths of the maximum; the last one includes the maximum itself."""
+from plmsae.reports.testing.rules import SampledProtein
+from plmsae.reports.testing.scores import PredictionTest
 
 FLANK = 15
 """Residues shown on either side of the peak."""
 
-# What readers are told of a latent's pattern where the name in the tables is short.
-_PATTERNS = {
-    "dead": "none",
-    "whole": "whole protein",
-    "short": "short motif",
-    "medium": "medium motif",
-    "long": "long motif",
-}
-_LOGO_FLANK = 7  # residues of the logo on either side of the peak
-_TOP = 8  # proteins shown of the top level
-_STRONG = 0.5  # a peak from this level on tells which residues a feature likes
+
+@dataclass(frozen=True, kw_only=True)
+class ProteinMetadata:
+    """What a table says of a protein beside its labels; written by others, not to be trusted."""
+
+    name: str = ""
+    """Its name."""
+    organism: str = ""
+    """Scientific name."""
+    terms: tuple[str, ...] = ()
+    """GO terms, keywords, families, EC numbers, locations, where the table has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +50,10 @@ class ProteinExample:
     """Its accession."""
     description: str
     """Its name, from whoever supplied the proteins; not to be trusted."""
+    organism: str
+    """Likewise; empty where not known."""
+    terms: tuple[str, ...]
+    """GO terms and the like (at most 12), where the table has them."""
     length: int
     """In residues."""
     activation: float
@@ -79,6 +72,34 @@ class ProteinExample:
     """Known labels on active residues or the peak: ``Domain: SH3 10..64``."""
     labels_at_peak: tuple[str, ...] = ()
     """Those of them that contain the peak."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilentProtein:
+    """A protein on which the feature does not fire."""
+
+    accession: str
+    """Its accession."""
+    description: str
+    """Its name; not to be trusted."""
+    activation: float
+    """Largest activation in it, in [0, 1]: 0, or under the active level for a relative."""
+    is_relative: bool
+    """Whether it is a hard negative: homologous to a protein on which the feature fires."""
+    concepts: tuple[str, ...]
+    """Concepts it is labelled with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companion:
+    """Another feature that fires on the same residues."""
+
+    latent: int
+    """Its index."""
+    concept: str | None
+    """The concept it detects best, if any."""
+    overlap: float
+    """Residues on which both are above 0, over those on which either is, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +145,11 @@ class FeatureEvidence:
     concepts: tuple[ConceptScore, ...]
     """Concepts it detects, best first."""
     examples: tuple[ProteinExample, ...]
-    """The strongest proteins, then one for each lower level, strongest first."""
+    """Proteins of every level, strongest first; those held back for testing are not among them."""
+    silent: tuple[SilentProtein, ...]
+    """Proteins without activation, then relatives of active ones that stay under 0.15."""
+    companions: tuple[Companion, ...]
+    """Features that fire together with it, the most overlap first (at most 5)."""
     levels: tuple[Level, ...]
     """The ten levels from low to high."""
     residues: tuple[ResidueShare, ...]
@@ -141,276 +166,15 @@ class FeatureEvidence:
     """Longest run of active residues in a protein, the median over proteins."""
     coverage: float
     """Share of a protein that is active, the mean over proteins."""
+    held_out: tuple[SampledProtein, ...]
+    """Proteins held back: nothing of them is shown to who writes the description. Empty where too
+    few proteins are active."""
+    rule_test: PredictionTest | None
+    """How well the best concept or motif, as a rule, predicts activations there; None without."""
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, in types that JSON has."""
-        return dataclasses.asdict(self)
-
-
-def build_evidence(
-    features: pl.DataFrame,
-    concepts: pl.DataFrame,
-    latents: Sequence[csr_array],
-    accessions: Sequence[str],
-    sequences: Sequence[str],
-    labels: pl.DataFrame | None,
-    *,
-    latents_to_report: int,
-    descriptions: Mapping[str, str] | None = None,
-) -> list[FeatureEvidence]:
-    """Collect the evidence on the top features.
-
-    The best feature of each concept comes first, by F1; then the features that share a concept with
-    a better one; then those without a concept, by how often they are active. Dead features never.
-
-    Parameters
-    ----------
-    features : polars.DataFrame
-        The bundle's ``features.parquet``: at least ``latent``, ``density``, ``max_activation``,
-        ``concept``, ``threshold``, ``f1``, ``precision``, ``recall``; ``dead`` is honoured.
-    concepts : polars.DataFrame
-        The bundle's ``concepts.parquet``: at least ``concept``, ``latent``, ``threshold``, ``f1``.
-    latents : sequence of csr_array, shape=(length, F)
-        Sparse activations of each protein, one row per residue.
-    accessions, sequences : sequence of str
-        Of the same proteins, in the same order.
-    labels : polars.DataFrame or None
-        A label table (``accession``, ``start``, ``end``, ``concept``; 1-based, inclusive).
-    latents_to_report : int
-        How many features.
-    descriptions : mapping, optional
-        Name of each protein, by accession.
-
-    Raises
-    ------
-    InputError
-        If the three sequences do not belong together, or nothing is to be reported.
-    """
-    _check(latents, accessions, sequences, latents_to_report)
-    chosen = top_latents(features, latents_to_report)
-    if not chosen:
-        return []
-    rows = {row["latent"]: row for row in features.iter_rows(named=True)}
-    # Cut out before stacking: the whole would be F / len(chosen) times as large.
-    parts = [csr_array(array[:, chosen]) for array in latents]
-    patterns = activation_patterns(
-        parts, [rows[latent]["max_activation"] for latent in chosen], min_proteins=1
-    ).rows(named=True)
-    cut = csc_array(vstack(parts, format="csc"))
-    background = Counter("".join(sequences))
-    known = _labels_by_protein(labels)
-    bounds = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences])))
-    found = []
-    for i, latent in enumerate(chosen):
-        # One dense column at a time: 4 bytes per residue, however many features are reported.
-        column = cut[:, [i]].toarray().ravel().astype(np.float32)
-        scaled = np.clip(column / rows[latent]["max_activation"], 0.0, 1.0)
-        values = [scaled[low:high] for low, high in itertools.pairwise(bounds)]
-        found.append(
-            _evidence(
-                rows[latent] | patterns[i] | {"latent": latent},
-                _scores(rows[latent], concepts),
-                values,
-                accessions,
-                sequences,
-                known,
-                descriptions or {},
-                background,
-            )
-        )
-    return found
-
-
-def top_latents(features: pl.DataFrame, n: int) -> list[int]:
-    """Choose the features to report; see `build_evidence` for the order."""
-    alive = features.filter(
-        (pl.col("max_activation") > 0)
-        & ~(
-            pl.col("dead").fill_null(value=False)
-            if "dead" in features.columns
-            else pl.lit(value=False)
-        )
-    )
-    ranked = alive.sort(
-        ["f1", "density", "latent"], descending=[True, True, False], nulls_last=True
-    ).with_columns(
-        rank=pl.when(pl.col("concept").is_null())
-        .then(2)
-        .otherwise((pl.int_range(pl.len()).over("concept") > 0).cast(pl.Int32))
-    )
-    best = ranked.sort("rank", maintain_order=True)["latent"].head(n)
-    return [int(latent) for latent in best]
-
-
-def level_of(scaled: float) -> int:
-    """Return the level, 0 to 9, of a scaled activation in [0, 1]; 1.0 belongs to the last."""
-    return min(int(scaled * N_LEVELS), N_LEVELS - 1)
-
-
-def _check(
-    latents: Sequence[csr_array], accessions: Sequence[str], sequences: Sequence[str], n: int
-) -> None:
-    if n < 1:
-        raise InputError("at least one feature is to be reported", value=str(n))
-    if not latents:
-        raise InputError("there are no proteins to take evidence from")
-    if not len(latents) == len(accessions) == len(sequences):
-        raise InputError(
-            f"{len(latents)} arrays of latents, {len(accessions)} accessions and "
-            f"{len(sequences)} sequences do not belong together"
-        )
-    for array, accession, sequence in zip(latents, accessions, sequences, strict=True):
-        if array.shape[0] != len(sequence):
-            raise InputError(
-                f"{array.shape[0]} rows of latents for {len(sequence)} residues", record=accession
-            )
-
-
-def _scores(row: Mapping[str, Any], concepts: pl.DataFrame) -> tuple[ConceptScore, ...]:
-    scores = {}
-    if row.get("concept") is not None:
-        scores[row["concept"]] = _score(row)
-    for other in concepts.filter(pl.col("latent") == row["latent"]).iter_rows(named=True):
-        scores.setdefault(other["concept"], _score(other))
-    return tuple(sorted(scores.values(), key=lambda score: (-score.f1, score.concept)))
-
-
-def _score(row: Mapping[str, Any]) -> ConceptScore:
-    # concepts.parquet names it by residue, features.parquet does not
-    precision = row.get("precision", row.get("precision_residue"))
-    return ConceptScore(
-        concept=str(row["concept"]),
-        f1=_finite(row["f1"]) or 0.0,
-        precision=_finite(precision),
-        recall=_finite(row.get("recall")),
-        threshold=_finite(row["threshold"]) or 0.0,
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 4)
-
-
-def _labels_by_protein(labels: pl.DataFrame | None) -> dict[str, list[tuple[int, int, str]]]:
-    known: dict[str, list[tuple[int, int, str]]] = {}
-    if labels is not None:
-        for accession, start, end, concept in labels.select(
-            "accession", "start", "end", "concept"
-        ).iter_rows():
-            known.setdefault(accession, []).append((start, end, concept))
-    return known
-
-
-def _evidence(
-    row: Mapping[str, Any],
-    scores: tuple[ConceptScore, ...],
-    values: list[npt.NDArray[np.float32]],
-    accessions: Sequence[str],
-    sequences: Sequence[str],
-    known: Mapping[str, list[tuple[int, int, str]]],
-    descriptions: Mapping[str, str],
-    background: Counter[str],
-) -> FeatureEvidence:
-    maxima = np.array([v.max(initial=0.0) for v in values])
-    order = [int(p) for p in np.argsort(-maxima, kind="stable") if maxima[p] > 0]
-    by_level: list[list[int]] = [[] for _ in range(N_LEVELS)]
-    for protein in order:
-        by_level[level_of(maxima[protein])].append(protein)
-    levels = tuple(
-        Level(
-            low=i / N_LEVELS,
-            high=(i + 1) / N_LEVELS,
-            n_proteins=len(members),
-            accessions=tuple(accessions[p] for p in members[: _TOP if i == N_LEVELS - 1 else 2]),
-        )
-        for i, members in enumerate(by_level)
-    )
-    top = order[:_TOP]
-    shown = top + [members[0] for members in by_level[::-1] if members and members[0] not in top]
-    examples = tuple(
-        _example(p, accessions[p], sequences[p], values[p], known, descriptions) for p in shown
-    )
-    strong = [p for p in order if maxima[p] >= _STRONG]
-    peaks = [(sequences[p], int(values[p].argmax())) for p in strong]
-    return FeatureEvidence(
-        latent=int(row["latent"]),
-        density=float(row["density"]),
-        max_activation=float(row["max_activation"]),
-        n_proteins=len(accessions),
-        n_active=int((maxima >= ACTIVE).sum()),
-        concepts=scores,
-        examples=examples,
-        levels=levels,
-        residues=_residues(peaks, background),
-        logo=_logo(peaks),
-        n_peaks=len(peaks),
-        pattern=_PATTERNS.get(row["pattern"], row["pattern"]),
-        run_length=row["median_run"] or 0.0,
-        coverage=round(row["coverage"] or 0.0, 4),
-    )
-
-
-def runs(active_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Return start and end of each run of True, 0-based and half-open, in order: (R, 2)."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], active_N, [False])).astype(np.int8)))
-    return edges.reshape(-1, 2).astype(np.int64)
-
-
-def _example(
-    protein: int,
-    accession: str,
-    sequence: str,
-    values: npt.NDArray[np.float32],
-    known: Mapping[str, list[tuple[int, int, str]]],
-    descriptions: Mapping[str, str],
-) -> ProteinExample:
-    peak = int(values.argmax())
-    low, high = max(0, peak - FLANK), min(len(sequence), peak + FLANK + 1)
-    active = values >= ACTIVE
-    active[peak] = True
-    labels = [
-        (f"{concept} {start}..{end}", start <= peak + 1 <= end)
-        for start, end, concept in known.get(accession, ())
-        if active[start - 1 : end].any()
-    ]
-    return ProteinExample(
-        accession=accession,
-        description=" ".join(descriptions.get(accession, "").split())[:200],
-        length=len(sequence),
-        activation=round(float(values[peak]), 4),
-        peak=peak + 1,
-        active=tuple((int(a) + 1, int(b)) for a, b in runs(active)[:12]),
-        window_start=low + 1,
-        window=sequence[low:high],
-        activations=tuple(round(float(v), 3) for v in values[low:high]),
-        labels=tuple(dict.fromkeys(label for label, _ in labels)),
-        labels_at_peak=tuple(dict.fromkeys(label for label, there in labels if there)),
-    )
-
-
-def _residues(
-    peaks: Sequence[tuple[str, int]], background: Counter[str]
-) -> tuple[ResidueShare, ...]:
-    counts = Counter(sequence[peak] for sequence, peak in peaks)
-    total = background.total()
-    return tuple(
-        ResidueShare(
-            residue=residue,
-            share=round(n / len(peaks), 4),
-            fold=round(n / len(peaks) / (background[residue] / total), 2),
-        )
-        for residue, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:6]
-    )
-
-
-def _logo(peaks: Sequence[tuple[str, int]]) -> tuple[Mapping[str, float], ...]:
-    columns = []
-    for offset in range(-_LOGO_FLANK, _LOGO_FLANK + 1):
-        counts = Counter(
-            sequence[peak + offset]
-            for sequence, peak in peaks
-            if 0 <= peak + offset < len(sequence)
-        )
-        total = counts.total()
-        columns.append({aa: round(n / total, 4) for aa, n in sorted(counts.items())})
-    return tuple(columns)
+        """Everything but sequences, in types that JSON has."""
+        value = dataclasses.asdict(self)
+        for protein in value["held_out"]:
+            del protein["sequence"]
+        return value

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plmsae.core.atomic import write_text
-from plmsae.reports.describe import FeatureReport
 from plmsae.reports.page import PAGES
+from plmsae.reports.report import FeatureReport
 
 
 def render_reports(
@@ -16,7 +16,7 @@ def render_reports(
     *,
     about: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
-    """Write the reports into a folder.
+    """Write the reports into a folder: pages of all features, and ``features/`` with one of each.
 
     Parameters
     ----------
@@ -30,10 +30,14 @@ def render_reports(
     Returns
     -------
     dict of str to Path
-        The file of each page by the page's name: ``html``, ``json``, ``markdown``, …
+        The file of each page of all features by the page's name: ``html``, ``json``, ``markdown``.
     """
     paths = {}
     for name, page in PAGES.items():
         paths[name] = Path(out_dir) / page.filename
         write_text(paths[name], page.render(reports, about or {}))
+        for report in reports:
+            suffix = paths[name].suffix
+            one = Path(out_dir) / "features" / f"{report.evidence.latent}{suffix}"
+            write_text(one, page.render([report], about or {}))
     return paths

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from plmsae.concepts.calling.callers import can_call, with_caller
+from plmsae.concepts.calling.place_matching import right_calls
 from plmsae.concepts.labels.missing_labels import MISSING_SHARE, check_missing_share
 from plmsae.concepts.labels.names import names_of_ids
 from plmsae.core.atomic import atomic_path
@@ -24,7 +25,6 @@ from plmsae.scoring.hierarchy import keep_most_specific
 from plmsae.scoring.known import check_feature_columns, check_ontology, known_labels
 from plmsae.scoring.manifest import Manifest
 from plmsae.scoring.part_scoring import EncoderSource
-from plmsae.scoring.place_matching import right_calls
 from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
 from plmsae.scoring.relatives import Relatives, homology_support
 from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame, write_table

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from plmsae.concepts.calling.calibration import call_precision
+from plmsae.concepts.calling.place_matching import found_by, right_calls
 from plmsae.concepts.labels.residue_labels import ids_of
-from plmsae.scoring.place_matching import found_by, right_calls
 
 _PLACE = ["accession", "start", "end", "concept"]
 _COUNTS = ["hidden", "recovered", "proposed", "correct"]

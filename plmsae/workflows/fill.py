@@ -11,7 +11,7 @@ from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.callable_concepts import round_down
 from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
-from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback
+from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback, run_facts
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import FillRequest, request_params
@@ -169,6 +169,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     from plmsae.scoring.engine import check_arguments
     from plmsae.scoring.fill import fill
     from plmsae.scoring.known import check_ontology, known_labels
+    from plmsae.scoring.manifest import Manifest
     from plmsae.scoring.truth import check_against_truth, totals
 
     # Before hours are spent.
@@ -236,6 +237,10 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 "proteins": request.out / "scores" / "proteins",
                 "concepts": bundle.concepts,
                 "labels": known,
+                "registered": run_facts(
+                    Manifest.read(request.out / "scores" / "manifest.json"), bundle, uri
+                ),
+                "sequences": read_table(Path(request.table)).select("accession", "sequence"),
                 "backtest": _counts(measured, tested, request),
             }
             gate(

@@ -16,7 +16,13 @@ from plmsae.workflows.scoring.input_gate import (
     quality_folder,
     refuse_working_folder,
 )
-from plmsae.workflows.scoring.running import check_device, counts, encoder_on, progress_callback
+from plmsae.workflows.scoring.running import (
+    check_device,
+    counts,
+    encoder_on,
+    progress_callback,
+    run_facts,
+)
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ScoreRequest, request_params
@@ -88,36 +94,37 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         run_name=f"score {PurePath(source_name(request.proteins)).name}",
         params=request_params(request, model=uri),
     ) as tracked:
-        with (
-            checked_input(request.proteins, request, tracked, progress) as checked,
-            progress.task(f"scoring with {bundle.name}") as task,
-        ):
-            manifest = score(
-                checked,
-                bundle,
-                request.out,
-                model_uri=uri,
-                encoder=None if request.device == "auto" else encoder_on(bundle, request.device),
-                write_features=request.features,
-                strict=request.strict,
-                min_precision=request.min_precision,
-                progress=progress_callback(task),
-            )
-        tracked.log_metrics(0, counts(manifest))
-        tracked.log_artifact(request.out / "manifest.json")
-        if request.validate:
-            context = {
-                "proteins": request.out / "proteins",
-                "rejected": request.out / "rejected",
-                "concepts": bundle.concepts,
-            }
-            gate(
-                "annotations",
-                request.out / "annotations",
-                quality_folder(request.out, "output"),
-                context,
-                tracked,
-            )
+        with checked_input(request.proteins, request, tracked, progress) as checked:
+            with progress.task(f"scoring with {bundle.name}") as task:
+                on_device = None if request.device == "auto" else request.device
+                manifest = score(
+                    checked,
+                    bundle,
+                    request.out,
+                    model_uri=uri,
+                    encoder=None if on_device is None else encoder_on(bundle, on_device),
+                    write_features=request.features,
+                    strict=request.strict,
+                    min_precision=request.min_precision,
+                    progress=progress_callback(task),
+                )
+            tracked.log_metrics(0, counts(manifest))
+            tracked.log_artifact(request.out / "manifest.json")
+            if request.validate:
+                context = {
+                    "proteins": request.out / "proteins",
+                    "rejected": request.out / "rejected",
+                    "concepts": bundle.concepts,
+                    "registered": run_facts(manifest, bundle, uri),
+                    "sequences": None if isinstance(checked, str) else checked.proteins,
+                }
+                gate(
+                    "annotations",
+                    request.out / "annotations",
+                    quality_folder(request.out, "output"),
+                    context,
+                    tracked,
+                )
         exported = None
         if request.format is not None:
             from plmsae.scoring.export import export

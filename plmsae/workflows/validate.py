@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,17 @@ from plmsae.core.errors import InputError, printable
 from plmsae.core.settings import check_choices
 from plmsae.proteins.stream import need_file
 from plmsae.tracking.runs import start_run
+from plmsae.workflows.scoring.running import run_facts
 from plmsae.workflows.shared.inputs import gate, has_sequences
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ValidateRequest, request_params
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from plmsae.quality.report import ValidationReport
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,7 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
         ExitStack() as stack,
         progress.task(f"checking {kind}") as task,
     ):
-        table, context = _open(path, kind, stack)
+        table, context = _open(path, kind, request, stack)
         report = gate(kind, table, request.out / kind, context, tracked, name=request.path)
         task.update(1, 1)
     return ValidateOutcome(report=report)
@@ -84,22 +90,80 @@ def _kind_of(path: Path) -> str:
     return "proteins"
 
 
-def _open(path: Path, kind: str, stack: ExitStack) -> tuple[Any, dict[str, Any]]:
+def _open(
+    path: Path, kind: str, request: ValidateRequest, stack: ExitStack
+) -> tuple[Any, dict[str, Any]]:
     """Return the table to check and what it is compared with."""
-    from plmsae.concepts.labels.label_table import labels_from_uniprot, read_labels
-    from plmsae.proteins.uniprot import read_table
     from plmsae.scoring.parts import PART_RESIDUES
     from plmsae.scoring.spool import spooled
 
     if kind in ("annotations", "proposals"):
+        context = _controls(request, stack)
+        if not path.is_dir():
+            return path, context | _registered(request.model, None)
         scores = path if kind == "annotations" else path / "scores"
-        context = {"proteins": scores / "proteins", "rejected": scores / "rejected"}
+        context |= {"proteins": scores / "proteins", "rejected": scores / "rejected"}
+        manifest = scores / "manifest.json"
+        context |= _registered(request.model, manifest if manifest.is_file() else None)
         return path / kind, context
     if kind == "labels":
-        need_file(path, why="what a label table is shows from its first line")
-        if has_sequences(str(path)):
-            table = read_table(path)
-            return labels_from_uniprot(table), {"proteins": table.select("accession", "length")}
-        return read_labels(path), {}
+        labels, proteins = _labels(path)
+        return labels, {} if proteins is None else {"proteins": proteins}
     spool = stack.enter_context(spooled(str(path), PART_RESIDUES))
     return spool.proteins, {"rejected": spool.rejected}
+
+
+def _labels(path: Path) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Read labels, and the lengths of their proteins where the table has sequences."""
+    from plmsae.concepts.labels.label_table import labels_from_uniprot, read_labels
+    from plmsae.proteins.uniprot import read_table
+
+    need_file(path, why="what a label table is shows from its first line")
+    if has_sequences(str(path)):
+        table = read_table(path)
+        return labels_from_uniprot(table), table.select("accession", "length")
+    return read_labels(path), None
+
+
+def _controls(request: ValidateRequest, stack: ExitStack) -> dict[str, Any]:
+    """Return the tables that the request names for calls to be compared with."""
+    from plmsae.scoring.parts import PART_RESIDUES
+    from plmsae.scoring.spool import spooled
+
+    context: dict[str, Any] = {}
+    if request.proteins is not None:
+        spool = stack.enter_context(spooled(request.proteins, PART_RESIDUES))
+        context |= {"sequences": spool.proteins, "proteins": spool.proteins}
+    if request.labels is not None:
+        context["labels"], _ = _labels(Path(request.labels))
+    return context
+
+
+def _registered(model: str | None, manifest: Path | None) -> dict[str, Any]:
+    """Return the model's concepts, and the facts of the run beside those of the registry.
+
+    Raises
+    ------
+    InputError
+        If a model is named and is not registered. One that only the manifest names may be.
+    """
+    import polars as pl
+
+    from plmsae.registry.models import resolve_exactly
+    from plmsae.scoring.manifest import Manifest
+
+    used = None if manifest is None else Manifest.read(manifest)
+    if model is None and (used is None or not used.model_uri.startswith("models:/")):
+        return {}
+    try:
+        bundle, uri = resolve_exactly(model or str(used and used.model_uri))
+    except InputError as error:
+        if model is not None:
+            raise
+        logger.warning("the model of the calls cannot be compared with the registry: %s", error)
+        return {}
+    if used is None:
+        facts = pl.DataFrame({"fact": ["model"], "used": [uri], "registered": [uri]})
+    else:
+        facts = run_facts(used, bundle, uri)
+    return {"concepts": bundle.concepts, "registered": facts}

@@ -80,10 +80,10 @@ SURFACE: dict[str, set[str]] = {
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
     | {"--missing-shares", "--ontology"}
     | {"--backtest", "--hide-share", "--validate", "--device", "--seed"},
-    "validate": TRACKED | {"PATH", "--kind", "--out"},
+    "validate": TRACKED | {"PATH", "--kind", "--out", "--proteins", "--labels", "--model"},
     "report": TRACKED
     | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}
-    | {"--max-proteins", "--device", "--seed"},
+    | {"--max-proteins", "--device", "--seed", "--batch", "--max-usd", "--dry-run"},
     "steer": TRACKED
     | {"--model", "--sequence", "--latent", "--value", "--positions", "--mask", "--target"}
     | {"--generate", "--temperature", "--n-controls", "--out", "--device", "--seed"},

@@ -13,7 +13,8 @@ import anthropic
 import pytest
 from test_reports_claude import answer, evidence, message
 
-from plmsae.reports.describe import EVIDENCE_ONLY, describe_all
+from plmsae.reports.describe import describe_all
+from plmsae.reports.report import EVIDENCE_ONLY
 
 DEEP = "[" * 100_000 + "]" * 100_000
 GOOD = json.dumps(message(json.dumps(answer())))
@@ -107,11 +108,12 @@ def test_the_report_is_the_one_from_evidence_and_one_line_says_why(
     assert json.dumps([report.to_json() for report in reports]).encode()
 
 
-def test_what_is_no_text_in_a_good_answer_can_still_be_written(endpoint: Endpoint) -> None:
+def test_what_is_no_text_in_a_good_answer_costs_the_words(endpoint: Endpoint) -> None:
     endpoint.body = json.dumps(message(json.dumps(answer(title="a\ud800b")))).encode()
     client = anthropic.Anthropic(
         api_key="k", base_url=f"http://127.0.0.1:{endpoint.port}", max_retries=0
     )
     (report,) = describe_all([evidence(7)], client=client)
-    assert report.title == "a\\ud800b"
-    report.title.encode("utf-8")
+    assert report.author == EVIDENCE_ONLY
+    assert "field title" in report.note
+    json.dumps(report.to_json(), ensure_ascii=False).encode("utf-8")

@@ -7,8 +7,11 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.reports.evidence import FeatureEvidence, build_evidence, level_of
-from plmsae.reports.prompt import request
+from plmsae.reports.claude.requests import describe_request
+from plmsae.reports.claude.settings import llm_settings
+from plmsae.reports.collecting import build_evidence
+from plmsae.reports.evidence import FeatureEvidence
+from plmsae.reports.testing.samples import level_of
 
 MAXIMUM = 7.3
 FEATURES = pl.DataFrame(
@@ -42,7 +45,7 @@ def test_the_top_level_includes_the_maximum_and_the_strongest_proteins_are_shown
     top = found.levels[-1]
     assert (top.n_proteins, top.accessions) == (2, ("P1", "P3"))
     assert [example.accession for example in found.examples[:2]] == ["P1", "P3"]
-    prompt = request(found, model="m", max_tokens=1)["messages"][0]["content"]
+    prompt = describe_request(found, llm_settings()).arguments["messages"][0]["content"]
     assert '"P1"' in prompt
     assert '"P3"' in prompt
 

@@ -15,8 +15,11 @@ import anthropic
 import pytest
 
 from plmsae.core.errors import InputError
-from plmsae.reports.claude import llm_settings
-from plmsae.reports.describe import EVIDENCE_ONLY, FeatureReport, describe_all
+from plmsae.reports.claude.answers import AnswerError, Description, parse
+from plmsae.reports.claude.requests import describe_request
+from plmsae.reports.claude.settings import llm_settings
+from plmsae.reports.claude.verify import unsupported
+from plmsae.reports.describe import describe_all
 from plmsae.reports.evidence import (
     ConceptScore,
     FeatureEvidence,
@@ -24,14 +27,15 @@ from plmsae.reports.evidence import (
     ProteinExample,
     ResidueShare,
 )
-from plmsae.reports.prompt import AnswerError, parse, request
-from plmsae.reports.verify import unsupported
+from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 
 KEY = "sk-ant-test-0123456789-secret"
 
 
 def describe(evidence: FeatureEvidence, **options: Any) -> FeatureReport:
     """Put one feature into words."""
+    if "model" in options:
+        options["settings"] = llm_settings(options.pop("model"))
     (report,) = describe_all([evidence], **options)
     return report
 
@@ -40,6 +44,8 @@ def evidence(latent: int = 7, description: str = "Ras-like protein") -> FeatureE
     example = ProteinExample(
         accession="P01123",
         description=description,
+        organism="Homo sapiens",
+        terms=("GO:0005525",),
         length=206,
         activation=1.0,
         peak=21,
@@ -61,6 +67,10 @@ def evidence(latent: int = 7, description: str = "Ras-like protein") -> FeatureE
         max_activation=9.8,
         n_proteins=100,
         n_active=1,
+        silent=(),
+        companions=(),
+        held_out=(),
+        rule_test=None,
         concepts=(
             ConceptScore(
                 concept="Motif: P-loop", f1=0.91, precision=0.9, recall=0.8, threshold=0.15
@@ -80,14 +90,20 @@ def evidence(latent: int = 7, description: str = "Ras-like protein") -> FeatureE
 def answer(**changes: Any) -> dict[str, Any]:
     good = {
         "title": "P-loop lysine",
-        "summary": "It marks the `Motif: P-loop` of small GTPases (F1 0.91).",
+        "claim": "It marks the `Motif: P-loop` of small GTPases (F1 0.91).",
         "description": "It peaks at K21 of P01123, the lysine of G15 to Ser22.",
-        "concepts": ["Motif: P-loop", "Binding site: GTP"],
-        "accessions": ["P01123"],
-        "residues": ["K"],
+        "activation_rule": "Strong in GTPases with GxxxxGKS, at the lysine; silent elsewhere.",
+        "citations": [
+            {"accession": "P01123", "position": 21, "residue": "K", "shows": "the peak"},
+        ],
+        "known_concept": "Motif: P-loop",
         "confidence": "high",
     }
     return {**good, **changes}
+
+
+def described(**changes: Any) -> Description:
+    return parse(Description, json.dumps(answer(**changes)))
 
 
 @dataclass
@@ -160,13 +176,15 @@ def test_a_good_answer_is_taken_and_signed(server: Server) -> None:
     report = describe(evidence(), client=server.client())
     assert report.author == "claude-sonnet-5-5"
     assert report.title == "P-loop lysine"
-    assert report.verified, report.reasons
+    assert report.reasons == ()
+    assert report.status == "unverified: not tested"
     assert report.confidence == "high"
     assert report.usage is not None
     assert report.usage.cost_usd == pytest.approx(1000 * 2e-6 + 200 * 10e-6)
     (sent,) = server.requests
     assert sent["output_config"]["format"]["type"] == "json_schema"
     assert "temperature" not in sent
+    assert [part["cache_control"] for part in sent["system"]] == [{"type": "ephemeral"}]
 
 
 def test_an_overloaded_server_is_asked_again(server: Server) -> None:
@@ -211,9 +229,14 @@ def test_nobody_at_the_other_end_is_told_too() -> None:
     ("text", "stop_reason", "note"),
     [
         ("{not json", "end_turn", "not JSON"),
-        (json.dumps({"title": "only"}), "end_turn", "does not have the fields"),
+        (json.dumps({"title": "only"}), "end_turn", "field claim of the answer: field required"),
         (json.dumps(answer(confidence="sure")), "end_turn", "field confidence"),
-        (json.dumps(answer(concepts="Motif")), "end_turn", "field concepts"),
+        (json.dumps(answer(citations="P01123")), "end_turn", "field citations"),
+        (
+            json.dumps(answer(citations=[answer()["citations"][0] | {"position": 0}])),
+            "end_turn",
+            "field citations.0.position",
+        ),
         (json.dumps(answer(title="  ")), "end_turn", "field title"),
         (json.dumps(answer())[:50], "max_tokens", "ended early (max_tokens)"),
         (json.dumps(answer()), "refusal", "ended early (refusal)"),
@@ -233,7 +256,7 @@ def test_an_unusable_answer_is_asked_for_twice_and_then_given_up(
 def test_a_second_try_can_succeed_and_both_are_paid_for(server: Server) -> None:
     server.says("{", json.dumps(answer()))
     report = describe(evidence(), client=server.client())
-    assert report.verified
+    assert report.author == "claude-sonnet-5-5"
     assert report.usage is not None
     assert report.usage.input_tokens == 2000
 
@@ -262,7 +285,7 @@ def test_a_damaged_cache_is_asked_again_and_mended(
     (path,) = tmp_path.iterdir()
     good = path.read_text()
     path.write_text(text)
-    assert describe(evidence(), client=server.client(), cache_dir=tmp_path).verified
+    assert describe(evidence(), client=server.client(), cache_dir=tmp_path).note == ""
     assert len(server.requests) == 2
     assert path.read_text() == good
 
@@ -277,12 +300,13 @@ def test_a_protein_name_cannot_leave_its_block(server: Server) -> None:
     assert content.count("</evidence>") == 1
     block = content.split("<evidence>\n")[1].split("\n</evidence>")[0]
     assert json.loads(block)["examples"][0]["description"] == HOSTILE
-    assert "never follow" in server.requests[0]["system"]
-    assert HOSTILE not in server.requests[0]["system"]
+    system = server.requests[0]["system"][0]["text"]
+    assert "never follow" in system
+    assert HOSTILE not in system
 
 
 def test_an_answer_that_followed_a_hostile_name_is_flagged(server: Server) -> None:
-    server.says(json.dumps(answer(summary="It is `Domain: Evil`.", concepts=["Domain: Evil"])))
+    server.says(json.dumps(answer(claim="It is `Domain: Evil`.", known_concept="Domain: Evil")))
     report = describe(evidence(description=HOSTILE), client=server.client())
     assert not report.verified
     assert "concept Domain: Evil is not in the evidence" in report.reasons
@@ -291,19 +315,27 @@ def test_an_answer_that_followed_a_hostile_name_is_flagged(server: Server) -> No
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"concepts": ["Domain: SH2"]}, "concept Domain: SH2 is not in the evidence"),
-        ({"summary": "See `Domain: SH2`."}, "Domain: SH2 is not in the evidence"),
-        ({"accessions": ["P99999"]}, "protein P99999 is not in the evidence"),
+        ({"known_concept": "Domain: SH2"}, "concept Domain: SH2 is not in the evidence"),
+        ({"claim": "See `Domain: SH2`."}, "Domain: SH2 is not in the evidence"),
+        ({"description": "As in P99999."}, "protein P99999 is not in the evidence"),
         ({"description": "As in A0A024RBG1."}, "protein A0A024RBG1 is not in the evidence"),
-        ({"residues": ["W"]}, "preferred residue W is not among the peaks"),
+        ({"citations": []}, "no evidence is cited"),
+        (
+            {"citations": [{"accession": "P01123", "position": 22, "residue": "K", "shows": "-"}]},
+            "K22 of P01123 is cited and not shown in the evidence",
+        ),
+        (
+            {"citations": [{"accession": "P01124", "position": 21, "residue": "K", "shows": "-"}]},
+            "K21 of P01124 is cited and not shown in the evidence",
+        ),
         ({"description": "It peaks at W21."}, "residue W21 is not shown in the evidence"),
         ({"description": "It peaks at Lys22."}, "residue K22 is not shown in the evidence"),
-        ({"description": "It peaks at `K400`."}, "residue K400 is not shown in the evidence"),
+        ({"activation_rule": "At `K400`."}, "residue K400 is not shown in the evidence"),
         ({"title": "x" * 500}, "title is far longer than asked for"),
     ],
 )
 def test_what_the_evidence_does_not_show_is_named(changes: dict[str, Any], reason: str) -> None:
-    assert unsupported(answer(**changes), evidence()) == (reason,)
+    assert unsupported(described(**changes), evidence()) == (reason,)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +343,7 @@ def test_what_the_evidence_does_not_show_is_named(changes: dict[str, Any], reaso
     ["K21", "Lys21 of P01123", "`K21`", "`Motif: P-loop`", "an F1 of 0.91", "the `K` of `P01123`"],
 )
 def test_what_the_evidence_shows_is_not_flagged(text: str) -> None:
-    assert unsupported(answer(description=text), evidence()) == ()
+    assert unsupported(described(description=text), evidence()) == ()
 
 
 def test_a_concept_may_look_like_a_residue() -> None:
@@ -323,7 +355,7 @@ def test_a_concept_may_look_like_a_residue() -> None:
             ConceptScore(concept="Region: H3", f1=0.9, precision=1.0, recall=1.0, threshold=0.5),
         ),
     )
-    good = answer(concepts=["Region: H3"], summary="It marks `Region: H3`.")
+    good = described(known_concept="Region: H3", claim="It marks `Region: H3`.")
     assert unsupported(good, shown) == ()
 
 
@@ -334,16 +366,16 @@ def test_without_a_key_nothing_is_asked_and_the_words_say_so(
     report = describe(evidence())
     assert report.author == EVIDENCE_ONLY
     assert report.note == ""
-    assert report.verified
-    assert "detects Motif: P-loop (F1 0.91" in report.summary
+    assert not report.verified
+    assert report.status == "unverified: not tested"
+    assert "detects Motif: P-loop (F1 0.91" in report.claim
+    assert report.known_concept == "Motif: P-loop"
     assert "K (100%, 14.0× usual)" in report.description
-    assert unsupported(
-        {
-            "title": report.title, "summary": report.summary, "description": report.description,
-            "concepts": [], "accessions": [], "residues": [],
-        },
-        evidence(),
-    ) == ()  # fmt: skip
+    said = described(
+        title=report.title, claim=report.claim, description=report.description,
+        citations=[citation.model_dump() for citation in report.citations],
+    )  # fmt: skip
+    assert unsupported(said, evidence()) == ()
 
 
 def test_with_a_key_claude_is_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +395,7 @@ def test_several_come_back_in_order(server: Server, tmp_path: Path) -> None:
         client=server.client(),
         cache_dir=tmp_path,
         jobs=3,
-        on_done=lambda report: seen.append(report.evidence.latent),
+        on_outcome=lambda outcome: seen.append(int(outcome.request.about.split()[-1])),
     )
     assert [report.evidence.latent for report in reports] == seen == list(range(6))
     assert len(server.requests) == 6
@@ -382,10 +414,10 @@ def test_every_model_in_the_file_has_prices() -> None:
 
 
 def test_the_same_evidence_makes_the_same_request() -> None:
-    one = request(evidence(), model="m", max_tokens=5)
-    assert json.dumps(one) == json.dumps(request(evidence(), model="m", max_tokens=5))
+    one, two = (describe_request(evidence(), llm_settings()).arguments for _ in range(2))
+    assert json.dumps(one) == json.dumps(two)
 
 
 def test_an_answer_with_more_fields_is_refused() -> None:
     with pytest.raises(AnswerError):
-        parse(json.dumps(answer(extra=1)))
+        parse(Description, json.dumps(answer(extra=1)))

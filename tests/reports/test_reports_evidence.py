@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from plmsae.core.errors import InputError
-from plmsae.reports.evidence import build_evidence, level_of, runs, top_latents
+from plmsae.reports.collecting import build_evidence, runs, top_latents
+from plmsae.reports.evidence import ProteinMetadata
+from plmsae.reports.testing.samples import level_of
 
 
 def features(**columns: list[object]) -> pl.DataFrame:
@@ -70,7 +72,7 @@ def test_the_strongest_protein_is_shown_with_its_peak_window_and_labels() -> Non
     )
     (found,) = build_evidence(
         features(), CONCEPTS, arrays, ["P1", "P2"], sequences, labels,
-        latents_to_report=1, descriptions={"P1": "a\n name"},
+        latents_to_report=1, metadata={"P1": ProteinMetadata(name="a name")},
     )  # fmt: skip
     assert found.latent == 0
     assert [score.concept for score in found.concepts] == ["Motif", "Helix"]

@@ -15,10 +15,12 @@ from scipy.sparse import csr_array
 
 from plmsae.core.errors import InputError
 from plmsae.reports import drawing
-from plmsae.reports.describe import FeatureReport, describe_all
-from plmsae.reports.evidence import build_evidence
+from plmsae.reports.collecting import build_evidence
+from plmsae.reports.describe import describe_all
+from plmsae.reports.evidence import ProteinMetadata
 from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
 from plmsae.reports.render import render_reports
+from plmsae.reports.report import FeatureReport
 
 EVIL = '<script>alert("x")</script>|`[a](http://e.invalid)'
 
@@ -46,7 +48,7 @@ def some_reports(concept: str = "Motif: P-loop", description: str = "name") -> l
     labels = pl.DataFrame({"accession": ["P1"], "start": [11], "end": [18], "concept": [concept]})
     found = build_evidence(
         features, concepts, [csr_array(dense)], ["P1"], [sequence], labels,
-        latents_to_report=3, descriptions={"P1": description},
+        latents_to_report=3, metadata={"P1": ProteinMetadata(name=description)},
     )  # fmt: skip
     return describe_all(found, client=None)
 
@@ -58,7 +60,7 @@ def rendered(folder: Path, reports: list[FeatureReport]) -> dict[str, Path]:
 class Collector(HTMLParser):
     """Tags that are open at the end, and ids and links seen."""
 
-    void = frozenset({"meta", "rect", "line", "br"})
+    void = frozenset({"meta", "rect", "line", "br", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,12 +96,12 @@ def test_the_page_is_whole_and_every_link_leads_somewhere(tmp_path: Path) -> Non
     collector.feed(paths["html"].read_text())
     assert collector.open == []
     assert collector.links == ["#feature-0", "#feature-1", "#feature-2"]
-    assert [link[1:] for link in collector.links] == collector.ids
+    assert [link[1:] for link in collector.links] == collector.ids[-3:]
 
 
-def test_the_page_needs_no_script_and_nothing_from_outside(tmp_path: Path) -> None:
+def test_the_page_takes_nothing_from_outside(tmp_path: Path) -> None:
     text = rendered(tmp_path, some_reports())["html"].read_text()
-    assert "<script" not in text
+    assert text.count("<script>") == text.count("<script") == 1  # it sorts and searches the index
     assert "http" not in text
     assert "url(" not in text
     assert "@import" not in text
@@ -107,12 +109,10 @@ def test_the_page_needs_no_script_and_nothing_from_outside(tmp_path: Path) -> No
 
 def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
     reports = some_reports(concept=EVIL, description=EVIL)
-    reports[0] = dataclasses.replace(
-        reports[0], title=EVIL, author="claude-x", verified=False, reasons=(EVIL,)
-    )
+    reports[0] = dataclasses.replace(reports[0], title=EVIL, author="claude-x", reasons=(EVIL,))
     paths = rendered(tmp_path, reports)
     page = paths["html"].read_text()
-    assert "<script" not in page
+    assert page.count("<script") == 1
     assert "&lt;script&gt;" in page
     collector = Collector()
     collector.feed(page)
@@ -122,21 +122,22 @@ def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
     assert "<script" not in text
     assert "](http" not in text
     rows = [line for line in text.splitlines() if line.startswith("| [0]")]
-    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 7
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 8
 
 
 def test_all_three_say_who_wrote_what(tmp_path: Path) -> None:
     reports = some_reports()
     reports[1] = dataclasses.replace(
-        reports[1], author="claude-x", verified=False, reasons=("concept Q is not in the evidence",)
+        reports[1], author="claude-x", reasons=("concept Q is not in the evidence",)
     )
     paths = rendered(tmp_path, reports)
     page, text = paths["html"].read_text(), paths["markdown"].read_text()
     stored = json.loads(paths["json"].read_text())
     assert "2 from evidence only" in " ".join(page.split())
     assert "1 written by claude-x" in " ".join(page.split())
-    assert page.count(">not verified<") == 2
-    assert "not verified: concept Q is not in the evidence" in text
+    assert "Not in the evidence: concept Q is not in the evidence." in page
+    assert "Not in the evidence: concept Q is not in the evidence." in text
+    assert page.count(">unverified: not tested<") == 3
     assert stored["authors"] == {"evidence only": 2, "claude-x": 1}
     assert [entry["author"] for entry in stored["features"]] == [r.author for r in reports]
     assert stored["features"][0]["evidence"]["examples"][0]["accession"] == "P1"
@@ -200,3 +201,15 @@ def test_figures_of_nothing_are_drawn_and_of_the_wrong_table_refused(tmp_path: P
     with pytest.raises(InputError, match="lacks a column"):
         plot_f1_histogram(empty.drop("f1"), tmp_path / "c.png")
     assert not (tmp_path / "c.png").exists()
+
+
+def test_each_feature_has_pages_of_its_own(tmp_path: Path) -> None:
+    rendered(tmp_path, some_reports())
+    names = {path.name for path in (tmp_path / "features").iterdir()}
+    assert names == {f"{i}.{suffix}" for i in range(3) for suffix in ("html", "md", "json")}
+    collector = Collector()
+    page = (tmp_path / "features" / "1.html").read_text()
+    collector.feed(page)
+    assert collector.open == []
+    assert collector.ids == ["feature-1"]
+    assert "<script" not in page

@@ -1,4 +1,7 @@
-"""The feature reports as one HTML page: no scripts, nothing fetched from outside."""
+"""The feature reports as one HTML page: nothing is fetched from outside.
+
+Its one script only sorts and filters the table of features; without it the page is whole.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plmsae.reports import drawing
-from plmsae.reports.describe import EVIDENCE_ONLY, FeatureReport
-from plmsae.reports.page import ReportPage, authors
+from plmsae.reports.page import ReportPage, authors, in_words, untested
+from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 
 
 def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
@@ -27,6 +30,8 @@ def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str
         authors=authors(reports),
         evidence_only=EVIDENCE_ONLY,
         drawing=drawing,
+        in_words=in_words,
+        untested=untested,
         cost=sum(report.usage.cost_usd for report in reports if report.usage),
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from plmsae.core.atomic import json_text
-from plmsae.reports.describe import FeatureReport
 from plmsae.reports.page import ReportPage, authors
+from plmsae.reports.report import FeatureReport
 
 
 def json_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from plmsae.concepts.features.patterns import ACTIVE
 from plmsae.core.markdown import escape
-from plmsae.reports.describe import EVIDENCE_ONLY, FeatureReport
 from plmsae.reports.evidence import ProteinExample
-from plmsae.reports.page import ReportPage, authors, byline
+from plmsae.reports.page import ReportPage, authors, byline, in_words, untested
+from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 
 
 def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
@@ -21,15 +21,16 @@ def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) ->
         else f"- {n} from evidence only"
         for author, n in authors(reports).items()
     ]
-    lines += ["", "| feature | what | best concept | F1 | fires as | proteins |"]
-    lines += ["| ---: | --- | --- | ---: | --- | ---: |"]
+    lines += ["", "| feature | what | best concept | F1 | r | fires as | proteins |"]
+    lines += ["| ---: | --- | --- | ---: | ---: | --- | ---: |"]
     for report in reports:
         evidence = report.evidence
         best = evidence.concepts[0] if evidence.concepts else None
         lines.append(
             f"| [{evidence.latent}](#feature-{evidence.latent}) | {escape(report.title)} | "
             f"{escape(best.concept) if best else '–'} | {f'{best.f1:.2f}' if best else '–'} | "
-            f"{evidence.pattern} | {evidence.n_active:,} |"
+            f"{f'{report.test.r:.2f}' if report.test else '–'} | {evidence.pattern} | "
+            f"{evidence.n_active:,} |"
         )
     for report in reports:
         lines += ["", *_section(report)]
@@ -43,10 +44,33 @@ def _section(report: FeatureReport) -> list[str]:
         "",
         f"## {evidence.latent}: {escape(report.title)}",
         "",
-        f"**{escape(report.summary)}** {escape(report.description)}",
+        f"**{escape(report.claim)}** {escape(report.description)}",
         "",
         f"*{escape(byline(report))}*",
     ]
+    if report.reasons:
+        lines += ["", f"Not in the evidence: {escape('; '.join(report.reasons))}."]
+    if report.activation_rule:
+        lines += ["", f"Activation: {escape(report.activation_rule)}"]
+    lines += ["", "Known concept: " + escape(report.known_concept or "none")]
+    if report.citations:
+        lines += ["", "Evidence:", ""]
+        lines += [
+            f"- {escape(c.residue)}{c.position} of {escape(c.accession)}: {escape(c.shows)}"
+            for c in report.citations
+        ]
+    rows = [in_words(test) for test in report.tests]
+    if rows:
+        lines += ["", f"| {' | '.join(rows[0])} |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+        lines += [f"| {' | '.join(escape(cell) for cell in row.values())} |" for row in rows]
+    else:
+        lines += ["", untested(report)]
+    if evidence.companions:
+        others = [
+            f"{c.latent} ({f'{escape(c.concept)}, ' if c.concept else ''}{c.overlap:.2f})"
+            for c in evidence.companions
+        ]
+        lines += ["", f"Fires together with {', '.join(others)}; overlap of residues in brackets."]
     if evidence.concepts:
         lines += [
             "",

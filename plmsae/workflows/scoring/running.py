@@ -9,6 +9,8 @@ from plmsae.bundle.reading import Bundle
 from plmsae.workflows.shared.progress import Task
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from plmsae.scoring.engine import OnProgress, ScoreProgress
     from plmsae.scoring.manifest import Manifest
 
@@ -49,3 +51,23 @@ def progress_callback(task: Task) -> OnProgress:
         task.update(state.residues, state.total_residues, note)
 
     return show
+
+
+def run_facts(manifest: Manifest, bundle: Bundle, uri: str) -> pl.DataFrame:
+    """Return what a run says of its model beside what is registered, for the quality gates.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``fact``, ``used``, ``registered``.
+    """
+    import polars as pl
+
+    used = manifest.identity
+    facts = [
+        ("model", manifest.model_uri, uri),
+        ("files of the model", str(used["model_sha256"]), bundle.digest),
+        ("PLM", str(used["plm"]), bundle.meta.plm),
+        ("PLM revision", str(used["plm_revision"]), bundle.meta.plm_revision),
+    ]
+    return pl.DataFrame(facts, schema=["fact", "used", "registered"], orient="row")

@@ -357,7 +357,15 @@ class ValidateRequest:
     """A FASTA or UniProt table (kind ``proteins`` or ``labels``), or a folder made by ``score`` or
     ``fill`` (kind ``annotations`` or ``proposals``)."""
     kind: Literal["proteins", "labels", "annotations", "proposals"] | None = None
-    """Found from the path if not given."""
+    """Found from the path if not given; a table of calls or proposals of any tool needs it."""
+    proteins: str | None = None
+    """FASTA or UniProt table of the proteins that were scored: residues are checked against it."""
+    labels: str | None = None
+    """UniProt table, or table of labels, of proteins whose labels are known: calls and their
+    probabilities are checked against it."""
+    model: str | None = None
+    """Registered model that made the calls: its concepts, its files and the PLM's revision are
+    checked. By default the one that the folder names, where the registry has it."""
     out: Path = Path("runs/validate")
 
 
@@ -377,6 +385,13 @@ class ReportRequest:
     """Claude model; by default the one of ``registry/llm.yaml``. Used only where a key is set."""
     no_llm: bool = False
     """Write from evidence alone even where a key is set."""
+    batch: bool = False
+    """Ask Claude by Message Batches: half the price, and up to a day. A run that was killed
+    finds its batch again."""
+    max_usd: float | None = None
+    """Ask Claude nothing that could cost more than what is left of so many US dollars."""
+    dry_run: bool = False
+    """Say what Claude would be asked, and what it can cost at most; send and write nothing."""
     max_proteins: int | None = 2000
     """Use a random sample of so many."""
     device: str = "auto"

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from plmsae.concepts.calling.calls import CALL_SCHEMA
 from plmsae.concepts.calling.matching import match_calls
+from plmsae.concepts.calling.place_matching import found_by, right_calls
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.scoring.hierarchy import implied_concepts, keep_most_specific
 from plmsae.scoring.overlap import overlaps
-from plmsae.scoring.place_matching import found_by, right_calls
 
 LENGTH = 40
 SCHEMA = {"accession": pl.String, "start": pl.Int32, "end": pl.Int32, "concept": pl.String}

@@ -1,0 +1,173 @@
+"""Measures of calls against controls: known labels, the reference of the model, the registry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from plmsae.concepts.calling.place_matching import right_calls
+from plmsae.quality.context import Context
+from plmsae.quality.measure import CALLS, EXAMPLES, Measure, Measured
+
+MEMBRANE = ("Transmembrane", "Intramembrane")
+"""Classes whose labels make a protein a membrane protein."""
+_BINS = 10
+_FEWEST = 100  # fewer calls say nothing of a distribution
+
+
+def share_soluble_with_membrane_call(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Take the share of soluble proteins that get a transmembrane call.
+
+    Soluble are the proteins of the table of labels that carry labels and none of `MEMBRANE`.
+    """
+    labels = context.labels.with_columns(pl.col("accession", "concept").cast(pl.String))
+    in_membrane = pl.any_horizontal(pl.col("concept").str.starts_with(name) for name in MEMBRANE)
+    scored = context.scan("proteins").select(pl.col("accession").cast(pl.String)).unique()
+    soluble = (
+        labels.lazy()
+        .group_by("accession")
+        .agg(in_membrane.any())
+        .filter(~pl.col("concept"))
+        .join(scored, on="accession", how="semi")
+        .select("accession")
+        .collect()
+    )
+    if soluble.is_empty():
+        return Measured(None)
+    wrong = (
+        frame.with_columns(pl.col("accession", "concept").cast(pl.String))
+        .filter(pl.col("concept").str.starts_with(MEMBRANE[0]))
+        .join(soluble.lazy(), on="accession", how="semi")
+        .select("accession")
+        .unique()
+        .sort("accession")
+        .collect(engine="streaming")
+    )
+    return Measured(wrong.height / soluble.height, tuple(wrong["accession"].head(EXAMPLES)))
+
+
+def calibration_error(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Compare probabilities with the share of right calls, over ten bins, weighted by calls.
+
+    Only calls on proteins that carry labels count: elsewhere nobody knows what is right.
+    """
+    labels = context.labels.with_columns(pl.col("accession", "concept").cast(pl.String))
+    calls = (
+        frame.select(
+            pl.col("accession", "concept").cast(pl.String),
+            pl.col("start", "end").cast(pl.Int64),
+            pl.col("probability").cast(pl.Float64),
+        )
+        .filter(pl.col("probability").is_not_null())
+        .join(labels.lazy().select("accession").unique(), on="accession", how="semi")
+        .collect(engine="streaming")
+    )
+    if calls.height < _FEWEST:
+        return Measured(None)
+    judged = calls.with_columns(
+        right=right_calls(calls, labels.with_columns(pl.col("start", "end").cast(pl.Int64))),
+        bin=(pl.col("probability") * _BINS).floor().clip(0, _BINS - 1),
+    )
+    bins = (
+        judged.group_by("bin")
+        .agg(
+            n=pl.len(),
+            promised=pl.col("probability").mean(),
+            right=pl.col("right").cast(pl.Float64).mean(),
+        )
+        .with_columns(gap=(pl.col("promised") - pl.col("right")).abs())
+        .sort(pl.col("gap") * pl.col("n"), descending=True)
+    )
+    error = float((bins["gap"] * bins["n"]).sum() / calls.height)
+    return Measured(
+        error,
+        tuple(
+            f"promised {row['promised']:.2f}, {row['right']:.2f} right ({row['n']:,} calls)"
+            for row in bins.head(EXAMPLES).iter_rows(named=True)
+        ),
+    )
+
+
+def label_shift(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Compare how calls spread over concepts with the reference stored with the model.
+
+    The population-stability index Σ (p − q) ln(p / q) of the shares of calls here (p) and on the
+    model's held-out proteins (q); half a call is added to every concept, so that none is empty.
+    """
+    reference = context.reference_calls
+    if reference is None:
+        return Measured(None)
+    here = frame.group_by(pl.col("concept").cast(pl.String)).len("n").collect(engine="streaming")
+    both = reference.join(here, on="concept", how="left").with_columns(pl.col("n").fill_null(0))
+    # What abstains now was counted when the model was evaluated; nothing of it is missing.
+    both = both.filter((pl.col("n") > 0) | ~pl.col("abstains"))
+    if both.height < 2 or min(both["n"].sum(), both["n_calls"].sum()) < _FEWEST:
+        return Measured(None)
+    p, q = (
+        (both[name].to_numpy() + 0.5) / (float(both[name].sum()) + 0.5 * both.height)
+        for name in ("n", "n_calls")
+    )
+    terms = (p - q) * np.log(p / q)
+    worst = np.argsort(-terms, kind="stable")[:EXAMPLES]
+    return Measured(
+        float(math.fsum(terms)),
+        tuple(f"{both['concept'][int(i)]}: {p[i]:.1%}, reference {q[i]:.1%}" for i in worst),
+    )
+
+
+def unregistered(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Count the facts of the run that differ from those of the registered model."""
+    facts = context.scan("registered").collect()
+    odd = facts.filter(~pl.col("used").eq_missing(pl.col("registered")))
+    models = facts.filter(pl.col("fact") == "model")["registered"].to_list()
+    found = frame.select(pl.col("model_uri").cast(pl.String)).unique().collect()["model_uri"]
+    strange = [name for name in found.drop_nulls().sort() if models and name not in models]
+    return Measured(
+        odd.height + len(strange),
+        tuple(
+            [
+                f"{fact}: used {used}, registered {registered}"
+                for fact, used, registered in odd.select("fact", "used", "registered").iter_rows()
+            ]
+            + [f"rows of the model {name}" for name in strange]
+        )[:EXAMPLES],
+    )
+
+
+MEASURES: Mapping[str, Measure] = {
+    "share_soluble_with_membrane_call": Measure(
+        what="of the proteins that are labelled, with nothing in a membrane: share that gets a "
+        "transmembrane call",
+        kinds=CALLS,
+        columns=("accession", "concept"),
+        needs=("labels", "proteins"),
+        compute=share_soluble_with_membrane_call,
+    ),
+    "calibration_error": Measure(
+        what="mean distance between the probability of calls on labelled proteins and the share of "
+        "them that is right (ten bins)",
+        kinds=("annotations",),
+        columns=("accession", "start", "end", "concept", "probability"),
+        needs=("labels",),
+        compute=calibration_error,
+    ),
+    "label_shift": Measure(
+        what="population-stability index of the shares of the concepts among the calls, against "
+        "the calls on the model's held-out proteins",
+        kinds=("annotations",),
+        columns=("concept",),
+        needs=("concepts",),
+        compute=label_shift,
+    ),
+    "n_unregistered_facts": Measure(
+        what="facts of the run (model, its files, PLM, its revision) that are not those of the "
+        "registered version",
+        kinds=CALLS,
+        columns=("model_uri",),
+        needs=("registered",),
+        compute=unregistered,
+    ),
+}

@@ -1,0 +1,431 @@
+"""Collecting the evidence on features: which to report, and what is known of each."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy.sparse import csc_array, csr_array, vstack
+
+from plmsae.concepts.features.patterns import ACTIVE, activation_patterns
+from plmsae.core.errors import InputError
+from plmsae.reports.evidence import (
+    FLANK,
+    Companion,
+    ConceptScore,
+    FeatureEvidence,
+    Level,
+    ProteinExample,
+    ProteinMetadata,
+    ResidueShare,
+    SilentProtein,
+)
+from plmsae.reports.testing.rules import SampledProtein, best_rule
+from plmsae.reports.testing.samples import (
+    N_LEVELS,
+    STRONG,
+    TOP,
+    Homology,
+    Side,
+    choose_sides,
+    level_of,
+)
+from plmsae.reports.testing.scores import Role
+
+# What readers are told of a latent's pattern where the name in the tables is short.
+_PATTERNS = {
+    "dead": "none",
+    "whole": "whole protein",
+    "short": "short motif",
+    "medium": "medium motif",
+    "long": "long motif",
+}
+_LOGO_FLANK = 7  # residues of the logo on either side of the peak
+_COMPANIONS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Proteins:
+    """The proteins looked at, and what is known of them."""
+
+    accessions: Sequence[str]
+    sequences: Sequence[str]
+    labels: Mapping[str, list[tuple[int, int, str]]]
+    metadata: Mapping[str, ProteinMetadata]
+    homology: Homology
+    background: Counter[str]
+
+
+def build_evidence(
+    features: pl.DataFrame,
+    concepts: pl.DataFrame,
+    latents: Sequence[csr_array],
+    accessions: Sequence[str],
+    sequences: Sequence[str],
+    labels: pl.DataFrame | None,
+    *,
+    latents_to_report: int,
+    metadata: Mapping[str, ProteinMetadata] | None = None,
+    homology: Homology | None = None,
+) -> list[FeatureEvidence]:
+    """Collect the evidence on the top features.
+
+    The best feature of each concept comes first, by F1; then the features that share a concept with
+    a better one; then those without a concept, by how often they are active. Dead features never.
+
+    Parameters
+    ----------
+    features : polars.DataFrame
+        The bundle's ``features.parquet``: at least ``latent``, ``density``, ``max_activation``,
+        ``concept``, ``threshold``, ``f1``, ``precision``, ``recall``; ``dead`` is honoured.
+    concepts : polars.DataFrame
+        The bundle's ``concepts.parquet``: at least ``concept``, ``latent``, ``threshold``, ``f1``.
+    latents : sequence of csr_array, shape=(length, F)
+        Sparse activations of each protein, one row a residue.
+    accessions, sequences : sequence of str
+        Of the same proteins, in the same order.
+    labels : polars.DataFrame or None
+        A label table (``accession``, ``start``, ``end``, ``concept``; 1-based, inclusive).
+    latents_to_report : int
+        How many features.
+    metadata : mapping, optional
+        Name, organism and terms of each protein, by accession.
+    homology : Homology, optional
+        Which proteins are related. Without it all are taken as unrelated.
+
+    Raises
+    ------
+    InputError
+        If the three sequences do not belong together, or nothing is to be reported.
+    """
+    _check(latents, accessions, sequences, latents_to_report)
+    chosen = top_latents(features, latents_to_report)
+    if not chosen:
+        return []
+    rows = {row["latent"]: row for row in features.iter_rows(named=True)}
+    # Cut out before stacking: the whole would be F / len(chosen) times as large.
+    parts = [csr_array(array[:, chosen]) for array in latents]
+    patterns = activation_patterns(
+        parts, [rows[latent]["max_activation"] for latent in chosen], min_proteins=1
+    ).rows(named=True)
+    cut = csc_array(vstack(parts, format="csc"))
+    proteins = _Proteins(
+        accessions=accessions,
+        sequences=sequences,
+        labels=_labels_by_protein(labels),
+        metadata=metadata or {},
+        homology=homology or Homology.unrelated(len(sequences)),
+        background=Counter("".join(sequences)),
+    )
+    companions = _companions(parts, latents, chosen, features)
+    bounds = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences])))
+    found = []
+    for i, latent in enumerate(chosen):
+        # One dense column at a time: 4 bytes a residue, however many features are reported.
+        column = cut[:, [i]].toarray().ravel().astype(np.float32)
+        scaled = np.clip(column / rows[latent]["max_activation"], 0.0, 1.0)
+        values = [scaled[low:high] for low, high in itertools.pairwise(bounds)]
+        found.append(
+            _evidence(
+                rows[latent] | patterns[i] | {"latent": latent},
+                _scores(rows[latent], concepts),
+                values,
+                proteins,
+                companions[i],
+            )
+        )
+    return found
+
+
+def top_latents(features: pl.DataFrame, n: int) -> list[int]:
+    """Choose the features to report; see `build_evidence` for the order."""
+    alive = features.filter(
+        (pl.col("max_activation") > 0)
+        & ~(
+            pl.col("dead").fill_null(value=False)
+            if "dead" in features.columns
+            else pl.lit(value=False)
+        )
+    )
+    ranked = alive.sort(
+        ["f1", "density", "latent"], descending=[True, True, False], nulls_last=True
+    ).with_columns(
+        rank=pl.when(pl.col("concept").is_null())
+        .then(2)
+        .otherwise((pl.int_range(pl.len()).over("concept") > 0).cast(pl.Int32))
+    )
+    best = ranked.sort("rank", maintain_order=True)["latent"].head(n)
+    return [int(latent) for latent in best]
+
+
+def _check(
+    latents: Sequence[csr_array], accessions: Sequence[str], sequences: Sequence[str], n: int
+) -> None:
+    if n < 1:
+        raise InputError("at least one feature is to be reported", value=str(n))
+    if not latents:
+        raise InputError("there are no proteins to take evidence from")
+    if not len(latents) == len(accessions) == len(sequences):
+        raise InputError(
+            f"{len(latents)} arrays of latents, {len(accessions)} accessions and "
+            f"{len(sequences)} sequences do not belong together"
+        )
+    for array, accession, sequence in zip(latents, accessions, sequences, strict=True):
+        if array.shape[0] != len(sequence):
+            raise InputError(
+                f"{array.shape[0]} rows of latents for {len(sequence)} residues", record=accession
+            )
+
+
+def _scores(row: Mapping[str, Any], concepts: pl.DataFrame) -> tuple[ConceptScore, ...]:
+    scores = {}
+    if row.get("concept") is not None:
+        scores[row["concept"]] = _score(row)
+    for other in concepts.filter(pl.col("latent") == row["latent"]).iter_rows(named=True):
+        scores.setdefault(other["concept"], _score(other))
+    return tuple(sorted(scores.values(), key=lambda score: (-score.f1, score.concept)))
+
+
+def _score(row: Mapping[str, Any]) -> ConceptScore:
+    # concepts.parquet names it by residue, features.parquet does not
+    precision = row.get("precision", row.get("precision_residue"))
+    return ConceptScore(
+        concept=str(row["concept"]),
+        f1=_finite(row["f1"]) or 0.0,
+        precision=_finite(precision),
+        recall=_finite(row.get("recall")),
+        threshold=_finite(row["threshold"]) or 0.0,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(float(value), 4)
+
+
+def _labels_by_protein(labels: pl.DataFrame | None) -> dict[str, list[tuple[int, int, str]]]:
+    known: dict[str, list[tuple[int, int, str]]] = {}
+    if labels is not None:
+        for accession, start, end, concept in labels.select(
+            "accession", "start", "end", "concept"
+        ).iter_rows():
+            known.setdefault(accession, []).append((start, end, concept))
+    return known
+
+
+def _companions(
+    parts: Sequence[csr_array],
+    latents: Sequence[csr_array],
+    chosen: Sequence[int],
+    features: pl.DataFrame,
+) -> list[tuple[Companion, ...]]:
+    """Find the features that fire on the same residues as each chosen one."""
+    width = latents[0].shape[1]
+    together = np.zeros((len(chosen), width))
+    fired = np.zeros(width)
+    for part, whole in zip(parts, latents, strict=True):
+        fires = csr_array((np.ones(whole.nnz), whole.indices, whole.indptr), shape=whole.shape)
+        together += (csr_array(part > 0).astype(np.float64).T @ fires).toarray()
+        fired += np.bincount(whole.indices, minlength=width)
+    concepts = dict(features.select("latent", "concept").iter_rows())
+    found = []
+    for i, latent in enumerate(chosen):
+        union = fired[latent] + fired - together[i]
+        overlap = np.divide(together[i], union, out=np.zeros(width), where=union > 0)
+        overlap[latent] = 0
+        found.append(
+            tuple(
+                Companion(
+                    latent=int(f), concept=concepts.get(int(f)), overlap=round(float(overlap[f]), 4)
+                )
+                for f in np.argsort(-overlap, kind="stable")[:_COMPANIONS]
+                if overlap[f] >= 0.01
+            )
+        )
+    return found
+
+
+def _evidence(
+    row: Mapping[str, Any],
+    scores: tuple[ConceptScore, ...],
+    values: list[npt.NDArray[np.float32]],
+    proteins: _Proteins,
+    companions: tuple[Companion, ...],
+) -> FeatureEvidence:
+    accessions, sequences = proteins.accessions, proteins.sequences
+    maxima = np.array([v.max(initial=0.0) for v in values], dtype=np.float32)
+    sides = choose_sides(maxima, proteins.homology, seed=int(row["latent"]))
+    held_out = _sampled(sides.held_out, values, proteins) if sides.held_out else ()
+    hidden = {protein.accession for protein in held_out}
+    order = [
+        int(p)
+        for p in np.argsort(-maxima, kind="stable")
+        if maxima[p] > 0 and accessions[p] not in hidden
+    ]
+    by_level: list[list[int]] = [[] for _ in range(N_LEVELS)]
+    for protein in order:
+        by_level[level_of(float(maxima[protein]))].append(protein)
+    counts = Counter(level_of(float(value)) for value in maxima if value > 0)
+    levels = tuple(
+        Level(
+            low=i / N_LEVELS,
+            high=(i + 1) / N_LEVELS,
+            n_proteins=counts[i],
+            accessions=tuple(accessions[p] for p in members[: TOP if i == N_LEVELS - 1 else 2]),
+        )
+        for i, members in enumerate(by_level)
+    )
+    strong = [p for p in order if maxima[p] >= STRONG]
+    peaks = [(sequences[p], int(values[p].argmax())) for p in strong]
+    rule_test = None
+    if held_out:
+        rule_test = best_rule(
+            [score.concept for score in scores],
+            _sampled(sides.shown, values, proteins),
+            held_out,
+            proteins.background,
+            families=sides.families,
+        )
+    return FeatureEvidence(
+        latent=int(row["latent"]),
+        density=float(row["density"]),
+        max_activation=float(row["max_activation"]),
+        n_proteins=len(accessions),
+        n_active=int((maxima >= ACTIVE).sum()),
+        concepts=scores,
+        examples=tuple(_example(p, values[p], proteins) for p in sides.shown.active),
+        silent=_silent(sides.shown, maxima, proteins),
+        companions=companions,
+        levels=levels,
+        residues=_residues(peaks, proteins.background),
+        logo=_logo(peaks),
+        n_peaks=len(peaks),
+        pattern=_PATTERNS.get(row["pattern"], row["pattern"]),
+        run_length=row["median_run"] or 0.0,
+        coverage=round(row["coverage"] or 0.0, 4),
+        held_out=held_out,
+        rule_test=rule_test,
+    )
+
+
+def _sampled(
+    side: Side, values: Sequence[npt.NDArray[np.float32]], proteins: _Proteins
+) -> tuple[SampledProtein, ...]:
+    """Gather what a predictor may be told of the proteins of a side, and what it is to find."""
+    roles: list[tuple[Role, tuple[int, ...]]] = [
+        ("active", side.active),
+        ("silent", side.silent),
+        ("relative", side.relatives),
+    ]
+    found = []
+    for role, members in roles:
+        for p in members:
+            accession = proteins.accessions[p]
+            about = proteins.metadata.get(accession, ProteinMetadata())
+            labels = proteins.labels.get(accession, ())
+            activation = float(values[p].max(initial=0.0))
+            found.append(
+                SampledProtein(
+                    accession=accession,
+                    name=about.name,
+                    organism=about.organism,
+                    terms=about.terms,
+                    labels=tuple(
+                        dict.fromkeys(f"{concept} {start}..{end}" for start, end, concept in labels)
+                    ),
+                    concepts=tuple(dict.fromkeys(concept for _, _, concept in labels)),
+                    sequence=proteins.sequences[p],
+                    activation=round(activation, 4),
+                    peak=int(values[p].argmax()) + 1 if activation > 0 else 0,
+                    role=role,
+                )
+            )
+    return tuple(found)
+
+
+def _silent(
+    side: Side, maxima: npt.NDArray[np.float32], proteins: _Proteins
+) -> tuple[SilentProtein, ...]:
+    return tuple(
+        SilentProtein(
+            accession=accession,
+            description=proteins.metadata.get(accession, ProteinMetadata()).name,
+            activation=round(float(maxima[p]), 4),
+            is_relative=is_relative,
+            concepts=tuple(
+                dict.fromkeys(concept for _, _, concept in proteins.labels.get(accession, ()))
+            ),
+        )
+        for is_relative, members in ((False, side.silent), (True, side.relatives))
+        for p in members
+        for accession in (proteins.accessions[p],)
+    )
+
+
+def runs(active_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return start and end of each run of True, 0-based and half-open, in order: (R, 2)."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], active_N, [False])).astype(np.int8)))
+    return edges.reshape(-1, 2).astype(np.int64)
+
+
+def _example(protein: int, values: npt.NDArray[np.float32], proteins: _Proteins) -> ProteinExample:
+    accession, sequence = proteins.accessions[protein], proteins.sequences[protein]
+    about = proteins.metadata.get(accession, ProteinMetadata())
+    peak = int(values.argmax())
+    low, high = max(0, peak - FLANK), min(len(sequence), peak + FLANK + 1)
+    active = values >= ACTIVE
+    active[peak] = True
+    labels = [
+        (f"{concept} {start}..{end}", start <= peak + 1 <= end)
+        for start, end, concept in proteins.labels.get(accession, ())
+        if active[start - 1 : end].any()
+    ]
+    return ProteinExample(
+        accession=accession,
+        description=about.name,
+        organism=about.organism,
+        terms=about.terms[:12],
+        length=len(sequence),
+        activation=round(float(values[peak]), 4),
+        peak=peak + 1,
+        active=tuple((int(a) + 1, int(b)) for a, b in runs(active)[:12]),
+        window_start=low + 1,
+        window=sequence[low:high],
+        activations=tuple(round(float(v), 3) for v in values[low:high]),
+        labels=tuple(dict.fromkeys(label for label, _ in labels)),
+        labels_at_peak=tuple(dict.fromkeys(label for label, there in labels if there)),
+    )
+
+
+def _residues(
+    peaks: Sequence[tuple[str, int]], background: Counter[str]
+) -> tuple[ResidueShare, ...]:
+    counts = Counter(sequence[peak] for sequence, peak in peaks)
+    total = background.total()
+    return tuple(
+        ResidueShare(
+            residue=residue,
+            share=round(n / len(peaks), 4),
+            fold=round(n / len(peaks) / (background[residue] / total), 2),
+        )
+        for residue, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:6]
+    )
+
+
+def _logo(peaks: Sequence[tuple[str, int]]) -> tuple[Mapping[str, float], ...]:
+    columns = []
+    for offset in range(-_LOGO_FLANK, _LOGO_FLANK + 1):
+        counts = Counter(
+            sequence[peak + offset]
+            for sequence, peak in peaks
+            if 0 <= peak + offset < len(sequence)
+        )
+        total = counts.total()
+        columns.append({aa: round(n / total, 4) for aa, n in sorted(counts.items())})
+    return tuple(columns)
