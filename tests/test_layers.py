@@ -30,6 +30,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("tracking",),
     ("registry",),
     ("scoring", "quality", "reports"),
+    ("atlas",),
     ("workflows",),
     ("cli",),
     ("__main__",),
@@ -54,6 +55,7 @@ NEVER: dict[str, set[str]] = {
     "scoring": SERVICES - {"mlflow"} | FACE | {"plmsae.tracking", "plmsae.registry"},
     "quality": MODELS | {"anthropic"} | FACE,
     "reports": MODELS | {"great_expectations"} | FACE,
+    "atlas": TENSORS | SERVICES | FACE | {"plmsae.tracking", "plmsae.registry"},
     "workflows": FACE,
     "cli": MODELS | SERVICES | {"polars", "pandas", "numpy", "matplotlib"},
 }

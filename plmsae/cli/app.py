@@ -49,7 +49,7 @@ EXAMPLES = {
 ORDER = (
     *("fetch", "pretrain", "distil", "train", "import", "evaluate", "models", "compare"),
     "promote",
-    *("score", "fill", "validate", "report", "export", "simulate", "demo"),
+    *("score", "fill", "validate", "report", "atlas", "export", "simulate", "demo"),
 )
 
 
