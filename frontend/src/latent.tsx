@@ -48,7 +48,7 @@ function Whole({ example, latent }: { example: Example; latent: number }) {
 function ExampleStrip({ example, latent }: { example: Example; latent: number }) {
   const [whole, setWhole] = useState(false);
   return (
-    <article class="example">
+    <article class={`example ${whole ? "wide" : ""}`}>
       <header>
         <b><ProteinLink accession={example.accession} /></b>
         <span class="quiet ellipsis" title={example.description}>{example.description}</span>
@@ -118,10 +118,10 @@ export function LatentPage({ id }: { id: string }) {
         </div>
         <div class="grid">
           <Panel title="Strongest proteins" wide note={<>Residues coloured by activation <Legend />; known labels beneath. Point at a residue for its position.</>}>
-            {top.map((example) => <ExampleStrip key={example.accession} example={example} latent={number} />)}
+            <div class="examples">{top.map((example) => <ExampleStrip key={example.accession} example={example} latent={number} />)}</div>
           </Panel>
           {lower.length ? <Panel title="One protein of each lower tenth" wide note="How the latent looks where it is weaker: a good explanation holds here, too.">
-            {lower.map((example) => <ExampleStrip key={example.accession} example={example} latent={number} />)}
+            <div class="examples">{lower.map((example) => <ExampleStrip key={example.accession} example={example} latent={number} />)}</div>
           </Panel> : null}
           <Panel title="Concepts" wide note="On held-out proteins; beside it, what the same concept gets from amino-acid identity and from other units.">
             <Scores latent={latent} /></Panel>

@@ -149,6 +149,11 @@ export function lanes<T extends { start: number; end: number }>(spans: T[], gap 
   return found;
 }
 
+/** Leave out a class that stands exactly where its member stands: Domain beside Domain: SH3. */
+export function mostSpecific<T extends { start: number; end: number }>(spans: T[], name: (span: T) => string): T[] {
+  return spans.filter((a) => !spans.some((b) => b !== a && b.start === a.start && b.end === a.end && name(b).startsWith(`${name(a)}:`)));
+}
+
 /** Residues coloured by activation, labels beneath. `first` is the position of the first letter. */
 export function Strip({ sequence, activations, first, spans, name }: {
   sequence: string; activations: number[]; first: number; spans: Span[]; name: string;
@@ -157,7 +162,7 @@ export function Strip({ sequence, activations, first, spans, name }: {
   const last = first + sequence.length - 1;
   const inside = spans.filter((s) => s.end >= first && s.start <= last)
     .map((s) => ({ ...s, start: Math.max(s.start, first), end: Math.min(s.end, last) }));
-  const rows = lanes(inside);
+  const rows = lanes(mostSpecific(inside, (s) => s.name));
   const width = sequence.length * cell + 2, height = above + letters + rows.length * 16 + gap;
   return (
     <Picture name={name} label={`${name}: residues ${first} to ${last}`} width={width} height={height} class="strip">

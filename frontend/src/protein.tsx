@@ -3,7 +3,7 @@ import { useMemo, useState } from "preact/hooks";
 import { colourOfConcept, ramp } from "./colour";
 import { index, live, loadProtein, proteinNumber, scoreLive } from "./data";
 import { alongProtein } from "./latent";
-import { LatentLink, Legend, Loaded, Panel, Picture, Strip, Table, lanes, show } from "./parts";
+import { LatentLink, Legend, Loaded, Panel, Picture, Strip, Table, lanes, mostSpecific, show } from "./parts";
 import { link, setQuery, useRoute } from "./route";
 import { asSequence, similar, type Similar } from "./search";
 import { Structure } from "./structure";
@@ -23,7 +23,7 @@ function Spans({ title, spans, y, x, faint }: { title: string; spans: (Call & { 
 function Tracks({ protein, highlight, onPick, n }: { protein: Protein; highlight: number | null; onPick: (latent: number) => void; n: number }) {
   const length = protein.sequence.length, x = (p: number) => LEFT + ((p - 1) / length) * (WIDTH - LEFT);
   const text = (c: Call) => ({ ...c, text: `; precision ${show(c.precision)} (at least ${show(c.precision_low)})${c.probability ? `; probability ${show(c.probability)}` : ""}` });
-  const labels = lanes(protein.labels.map(([start, end, concept]) => ({ start, end, concept })));
+  const labels = lanes(mostSpecific(protein.labels.map(([start, end, concept]) => ({ start, end, concept })), (l) => l.concept));
   const calls = lanes(protein.annotations.map(text)), proposals = lanes(protein.proposals.map(text));
   const groups: [string, ReturnType<typeof lanes<Call>>][] = [["known labels", labels], ["annotations", calls], ["proposals", proposals]].filter(([, l]) => l.length) as never;
   let y = 22;

@@ -15,6 +15,7 @@ Int64 = npt.NDArray[np.int64]
 
 _BLOCK = 1024  # latents compared with all others at a time
 _MAP_INPUT = 50  # principal components that the map is made from
+_MAP_STEPS = 500
 
 
 def unit_rows(directions_FD: npt.ArrayLike) -> Float32:
@@ -43,6 +44,7 @@ def map_of(directions_FD: npt.ArrayLike, alive_F: npt.NDArray[np.bool_], *, seed
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     placed_F2 = np.full((len(alive_F), 2), np.nan, dtype=np.float32)
     rows_FD = unit_rows(directions_FD)[alive_F]
@@ -53,10 +55,13 @@ def map_of(directions_FD: npt.ArrayLike, alive_F: npt.NDArray[np.bool_], *, seed
         plane = np.stack([np.arange(n), np.arange(n) % 3], axis=1).astype(np.float64)
     else:
         parts = min(_MAP_INPUT, n - 1, rows_FD.shape[1])
-        # For rows of unit length, Euclidean distance orders pairs as cosine does.
-        inputs = PCA(parts, random_state=seed).fit_transform(rows_FD)
-        tsne = TSNE(2, perplexity=min(30.0, (n - 1) / 3), init="pca", random_state=seed)
-        plane = tsne.fit_transform(inputs)
+        tsne = TSNE(
+            2, perplexity=min(30.0, (n - 1) / 3), init="pca", max_iter=_MAP_STEPS, random_state=seed
+        )
+        # On cores that others use too, threads wait for one another longer than they work.
+        with threadpool_limits(1):
+            # For rows of unit length, Euclidean distance orders pairs as cosine does.
+            plane = tsne.fit_transform(PCA(parts, random_state=seed).fit_transform(rows_FD))
     low, high = plane.min(axis=0), plane.max(axis=0)
     placed_F2[alive_F] = (plane - low) / np.maximum(high - low, 1e-9)
     return placed_F2

@@ -155,8 +155,11 @@ def _single_page(title: str, packed: Mapping[str, str]) -> str:
     if has_structures:
         blocks.append(_data_block("3dmol", pack(library)))
     body = "\n".join(
-        ['<script type="text/plain" id="single-file"></script>', *blocks]
-        + [f"<script>{script}</script>"]
+        (
+            '<script type="text/plain" id="single-file"></script>',
+            *blocks,
+            f"<script>{script}</script>",
+        )
     )
     return _PAGE.format(
         policy=policy, title=html.escape(title), style=f"<style>{style}</style>", body=body

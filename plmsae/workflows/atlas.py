@@ -186,9 +186,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
             task.update(1, 1)
         tracked.log_artifact(paths["single"], "atlas")
         tracked.log_metrics(0, {name: float(value) for name, value in counts.items()})
-    return AtlasOutcome(
-        **paths, **counts, n_compared=len(compared), n_structures=len(structures)
-    )
+    return AtlasOutcome(**paths, **counts, n_compared=len(compared), n_structures=len(structures))
 
 
 def _residue_model(reference: str) -> tuple[Bundle, str]:
