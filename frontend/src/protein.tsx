@@ -9,7 +9,10 @@ import { asSequence, similar, type Similar } from "./search";
 import { Structure } from "./structure";
 import type { Call, Protein } from "./types";
 
-const LEFT = 190, WIDTH = 1000, ROW = 17;
+/** Below this, features of another protein say little about a sequence. */
+const MIN_IDENTITY = 0.3;
+
+const LEFT = 190, WIDTH = 1240, ROW = 17;
 
 function Spans({ title, spans, y, x, faint }: { title: string; spans: (Call & { text?: string })[][]; y: number; x: (p: number) => number; faint?: boolean }) {
   return <g><text class="side-label" x={LEFT - 8} y={y + 11}>{title}</text>{spans.map((lane, i) => lane.map((s) => {
@@ -110,7 +113,7 @@ function SimilarList({ sequence }: { sequence: string }) {
         { name: "protein", value: (f) => index.proteins.accession[f.protein], width: "minmax(7rem,.7fr)", cell: (f) => <a href={link("protein", index.proteins.accession[f.protein])}>{index.proteins.accession[f.protein]}</a> },
         { name: "description", value: (f) => index.proteins.description[f.protein], width: "minmax(12rem,3fr)" },
         { name: "identical %", number: true, value: (f) => Math.round(100 * f.identity) }, { name: "shared 4-mers", number: true, value: (f) => f.shared }]} />
-      {live ? null : <Loaded load={() => loadProtein(best.protein)} deps={[best.protein]}>{(protein: Protein) => {
+      {live ? null : best.identity < MIN_IDENTITY ? <p class="note">None is similar enough (30 % identical without gaps) to stand in for the model. Run plmsae atlas --serve to read the sequence itself.</p> : <Loaded load={() => loadProtein(best.protein)} deps={[best.protein]}>{(protein: Protein) => {
         // Features of the nearest protein, moved to the places of the pasted sequence.
         const moved: Protein = { ...protein, accession: `pasted (by ${protein.accession})`, sequence, annotations: [], proposals: [],
           labels: shift(protein.labels.map(([start, end, concept]) => ({ start, end, concept })), best.offset, sequence.length).map((s) => [s.start, s.end, s.concept]),

@@ -20,30 +20,51 @@ export function link(page: string, id: string | number = "", query: Record<strin
   return `#/${page}${id === "" ? "" : `/${encodeURIComponent(String(id))}`}${text ? `?${text}` : ""}`;
 }
 
-export function go(hash: string): void {
-  location.hash = hash;
+/** A frame of unknown origin, as MLflow shows artifacts in, may not change its address: there the
+ * state is kept here alone. */
+const framed = window.origin === "null" && location.protocol === "blob:";
+let hash = location.hash;
+
+function changed(): void {
+  dispatchEvent(new Event("routechange"));
+}
+
+if (framed) {
+  addEventListener("click", (event) => {
+    const target = (event.target as Element).closest?.("a[href^='#/']");
+    if (!target) return;
+    event.preventDefault();
+    go(target.getAttribute("href")!);
+  });
+} else {
+  addEventListener("hashchange", () => {
+    hash = location.hash;
+    changed();
+  });
+}
+
+export function go(to: string): void {
+  if (!framed) location.hash = to;
+  else {
+    hash = to;
+    changed();
+  }
 }
 
 /** Change parts of the query without a new entry in the history. */
 export function setQuery(changes: Record<string, string>): void {
-  const { page, id, query } = parse(location.hash);
-  const all = { ...Object.fromEntries(query), ...changes };
-  const hash = link(page, id, all);
-  if (hash === location.hash || (hash === "#/" && location.hash === "")) return;
-  try {
-    history.replaceState(null, "", hash);
-    dispatchEvent(new HashChangeEvent("hashchange"));
-  } catch {
-    location.hash = hash; // a frame of unknown origin may not rewrite its history
-  }
+  const { page, id, query } = parse(hash);
+  hash = link(page, id, { ...Object.fromEntries(query), ...changes });
+  if (!framed) history.replaceState(null, "", hash);
+  changed();
 }
 
 export function useRoute(): Route {
-  const [route, set] = useState(() => parse(location.hash));
+  const [route, set] = useState(() => parse(hash));
   useEffect(() => {
-    const changed = () => set(parse(location.hash));
-    addEventListener("hashchange", changed);
-    return () => removeEventListener("hashchange", changed);
+    const update = () => set(parse(hash));
+    addEventListener("routechange", update);
+    return () => removeEventListener("routechange", update);
   }, []);
   return route;
 }

@@ -177,7 +177,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
                 compared=compared,
                 structures=structures,
                 made_from={
-                    "model": uri,
+                    "model": _lasting_reference(request.model, uri),
                     "min_precision": request.min_precision,
                     "features_per_protein": request.features_per_protein,
                     **counts,
@@ -187,6 +187,11 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
         tracked.log_artifact(paths["single"], "atlas")
         tracked.log_metrics(0, {name: float(value) for name, value in counts.items()})
     return AtlasOutcome(**paths, **counts, n_compared=len(compared), n_structures=len(structures))
+
+
+def _lasting_reference(reference: str, uri: str) -> str:
+    # The URI of a bundle folder does not lead back to it.
+    return uri if uri.startswith("models:") else str(Path(reference).resolve())
 
 
 def _residue_model(reference: str) -> tuple[Bundle, str]:
