@@ -34,13 +34,14 @@ define install
 	@rm -f $(2); touch $@
 endef
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test lint docs frontend frontend-check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   train, evaluate, register, score, validate, fill and report; about 6 minutes"
 	@echo "make test   format, lint, types and tests"
 	@echo "make docs   write docs/cli.md and MLproject anew"
+	@echo "make frontend  build the pages of the atlas (needs node)"
 	@echo "make clean  remove .venv and caches; models, runs and results stay"
 
 $(VENV)/bin/python:
@@ -78,6 +79,14 @@ test: lint
 
 docs: | $(READY)
 	python -m plmsae.cli.reference
+
+frontend:
+	cd frontend && npm ci --no-audit --no-fund --silent && npm run --silent build
+
+# Builds anew and says whether the files in the tree are those that came out.
+frontend-check: frontend
+	@git diff --exit-code --stat -- plmsae/atlas/static \
+	  || { echo "plmsae: plmsae/atlas/static is not what frontend/ gives; commit it" >&2; exit 1; }
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

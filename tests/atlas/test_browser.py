@@ -185,7 +185,8 @@ def test_every_control_has_a_name(page: Any, world: Path) -> None:
         page.wait_for_selector("main h1")
         nameless = page.evaluate(
             "[...document.querySelectorAll('button, a, input, select, textarea, [role=img]')]"
-            ".filter(e => !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length))"
+            ".filter(e => !(e.getAttribute('aria-label') || e.textContent.trim()"
+            " || e.labels?.length))"
             ".map(e => e.outerHTML)"
         )
         assert nameless == []
