@@ -113,7 +113,6 @@ export function Home({ theme }: { theme: string }) {
 export function Concepts() {
   const rows = index.concept_rows;
   const has = (key: string) => rows.some((row) => (row as any)[key] !== null && (row as any)[key] !== undefined);
-  const methods = [...new Set(rows.flatMap((row) => Object.keys(row.f1_baselines ?? {})))];
   const num = (name: string, key: keyof (typeof rows)[0]): Column<(typeof rows)[0]>[] => has(key)
     ? [{ name, number: true, value: (r) => r[key] as number, cell: (r) => show(r[key] as number) }] : [];
   return (
@@ -123,7 +122,6 @@ export function Concepts() {
         { name: "concept", value: (r) => r.concept, cell: (r) => <a href={link("", "", { concept: r.concept })}><Concept name={r.concept} /></a> },
         { name: "latent", value: (r) => r.latent, number: true, cell: (r) => (r.latent === null ? "–" : <LatentLink latent={r.latent} plain />) },
         ...num("F1", "f1"), ...num("low", "f1_low"), ...num("high", "f1_high"), ...num("amino acid", "f1_same_residue"),
-        ...methods.map((m): Column<(typeof rows)[0]> => ({ name: m, number: true, value: (r) => r.f1_baselines?.[m], cell: (r) => show(r.f1_baselines?.[m]) })),
         ...num("precision", "precision_residue"), ...num("recall", "recall"), ...num("call precision", "call_precision"),
         { name: "instances", number: true, value: (r) => r.n_instances, cell: (r) => r.n_instances ?? "–" },
       ]} /></div>

@@ -83,14 +83,12 @@ function Logo({ latent }: { latent: Latent }) {
 
 function Scores({ latent }: { latent: Latent }) {
   const rows = latent.concepts.map((score) => ({ ...score, measured: index.concept_rows.find((r) => r.concept === score.concept) }));
-  const methods = [...new Set(rows.flatMap((r) => Object.keys(r.measured?.f1_baselines ?? {})))];
   return <Table name={`latent-${latent.latent}-concepts`} rows={rows} height={300} empty="No concept was tied to this latent." columns={[
     { name: "concept", value: (r) => r.concept, cell: (r) => <Concept name={r.concept} /> },
     { name: "F1", number: true, value: (r) => r.f1, cell: (r) => <b>{show(r.f1)}</b> },
     { name: "precision", number: true, value: (r) => r.precision, cell: (r) => show(r.precision) },
     { name: "recall", number: true, value: (r) => r.recall, cell: (r) => show(r.recall) },
     { name: "amino acid", number: true, value: (r) => r.measured?.f1_same_residue, cell: (r) => show(r.measured?.f1_same_residue) },
-    ...methods.map((m) => ({ name: m, number: true, value: (r: (typeof rows)[0]) => r.measured?.f1_baselines?.[m], cell: (r: (typeof rows)[0]) => show(r.measured?.f1_baselines?.[m]) })),
     { name: "from", number: true, value: (r) => r.threshold, cell: (r) => show(r.threshold) },
   ]} />;
 }
@@ -123,7 +121,7 @@ export function LatentPage({ id }: { id: string }) {
           {lower.length ? <Panel title="One protein of each lower tenth" wide note="How the latent looks where it is weaker: a good explanation holds here, too.">
             <div class="examples">{lower.map((example) => <ExampleStrip key={example.accession} example={example} latent={number} />)}</div>
           </Panel> : null}
-          <Panel title="Concepts" wide note="On held-out proteins; beside it, what the same concept gets from amino-acid identity and from other units.">
+          <Panel title="Concepts" wide note="On held-out proteins; beside it, what amino-acid identity alone gets for the same concept.">
             <Scores latent={latent} /></Panel>
           <Panel title="Activations" note="Residues by activation; the height is logarithmic.">
             <Histogram counts={latent.histogram} name={`latent-${number}-activations`} label="Histogram of activations" ticks={["0", "maximum"]} /></Panel>

@@ -124,7 +124,7 @@ export function Picture({ name, label, width, height, children, class: extra = "
   const svg = useRef<SVGSVGElement>(null);
   return (
     <figure class={`picture ${extra}`}>
-      <svg ref={svg} viewBox={`0 0 ${width} ${height}`} role="img" aria-label={label} style={{ maxWidth: `${width}px` }}>{children}</svg>
+      <svg ref={svg} viewBox={`0 0 ${width} ${height}`} role="img" aria-label={label} style={{ maxWidth: `${width}px`, minWidth: extra === "strip" ? `${width}px` : undefined }}>{children}</svg>
       {canSave ? <figcaption>
         <button class="small" onClick={() => saveSvg(name, svg.current!)}>SVG</button>
         <button class="small" onClick={() => savePng(name, svg.current!)}>PNG</button>

@@ -24,7 +24,6 @@ export interface ConceptRow {
   f1_low?: number | null; f1_high?: number | null; f1_same_residue?: number | null;
   precision_residue?: number | null; recall?: number | null; n_instances?: number | null;
   call_precision?: number | null; call_precision_low?: number | null; span_f1?: number | null;
-  f1_baselines?: Record<string, number>;
 }
 
 export interface Example {
