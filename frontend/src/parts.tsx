@@ -79,7 +79,8 @@ export function Table<Row>({ name, columns, rows, height = 420, note, onHover, e
   useEffect(() => { body.current?.scrollTo(0, 0); setTop(0); }, [rows, sort]);
   const first = Math.max(0, Math.floor(top / ROW) - 8);
   const last = Math.min(sorted.length, first + Math.ceil(height / ROW) + 16);
-  const grid = { gridTemplateColumns: columns.map((c) => c.width ?? (c.number ? "minmax(4.6rem,.5fr)" : "minmax(9rem,2fr)")).join(" ") };
+  // The same for all rows, or a long cell would widen its own row alone.
+  const grid = { minWidth: `${columns.reduce((sum, c) => sum + (c.number ? 5.4 : 9.8), 0)}rem`, gridTemplateColumns: columns.map((c) => c.width ?? (c.number ? "minmax(4.6rem,.5fr)" : "minmax(9rem,2fr)")).join(" ") };
   const order = (i: number) => (sort?.column === i ? (sort.down ? "descending" : "ascending") : "none");
   return (
     <div class="table-box">

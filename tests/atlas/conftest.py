@@ -10,11 +10,22 @@ import pytest
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 D_SAE = 48
-PDB = "".join(
-    f"ATOM  {i:5d}  CA  ALA A{i:4d}    {3.8 * i:8.3f}{2.0 * (i % 2):8.3f}{0:8.3f}  1.00 90.00"
-    "           C\n"
-    for i in range(1, 41)
-)
+# Atoms of an ideal helix: radius (Å), angle (degrees) and height (Å) of each within its residue.
+_HELIX = {"N": (1.55, -27, -0.9), "CA": (2.28, 0, 0), "C": (1.67, 26, 1.1), "O": (2.0, 21, 2.3)}
+
+
+def helix_pdb(n_residues: int) -> str:
+    """Return the backbone of a helix of alanines."""
+    lines = []
+    for residue in range(n_residues):
+        for name, (radius, angle, height) in _HELIX.items():
+            turn = np.deg2rad(100 * residue + angle)
+            x, y, z = radius * np.cos(turn), radius * np.sin(turn), 1.5 * residue + height
+            lines.append(
+                f"ATOM  {len(lines) + 1:5d}  {name:<3} ALA A{residue + 1:4d}    "
+                f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00 90.00           {name[0]}"
+            )
+    return "\n".join([*lines, "END", ""])
 
 
 def write_bundle_of(folder: Path, sequences: list[str], *, seed: int) -> Path:
@@ -108,7 +119,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.write_csv(folder / "proteins.tsv", separator="\t", quote_style="never")
     sequences = table["Sequence"].to_list()
     (folder / "structures").mkdir()
-    (folder / "structures" / f"AF-{table['Entry'][0]}-F1-model_v4.pdb").write_text(PDB)
+    (folder / "structures" / f"AF-{table['Entry'][0]}-F1-model_v4.pdb").write_text(helix_pdb(40))
     a, b = (
         write_bundle_of(tmp_path_factory.mktemp(n), sequences, seed=i) for i, n in enumerate("ab")
     )
