@@ -3,6 +3,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { ramp } from "./colour";
 import { load3dmol, loadStructure } from "./data";
 
+/** A colour as 3Dmol.js takes it without parsing: 0xRRGGBB. */
+const asNumber = (colour: string) => colour.match(/\d+/g)!.reduce((sum, part) => 256 * sum + Number(part), 0);
+
 export function Structure({ number, values }: { number: number; values: number[] }) {
   const box = useRef<HTMLDivElement>(null);
   const [problem, tell] = useState("");
@@ -13,7 +16,7 @@ export function Structure({ number, values }: { number: number; values: number[]
       box.current.replaceChildren();
       viewer = library.createViewer(box.current, { backgroundColor: getComputedStyle(document.body).backgroundColor });
       viewer.addModel(structure.text, structure.format === "cif" ? "mmcif" : "pdb");
-      viewer.setStyle({}, { cartoon: { colorfunc: (atom: { resi: number }) => ramp(values[atom.resi - 1] ?? 0) } });
+      viewer.setStyle({}, { cartoon: { colorfunc: (atom: { resi: number }) => asNumber(ramp(values[atom.resi - 1] ?? 0)) } });
       viewer.zoomTo();
       viewer.render();
       tell("");

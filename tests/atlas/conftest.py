@@ -20,7 +20,7 @@ def helix_pdb(n_residues: int) -> str:
     for residue in range(n_residues):
         for name, (radius, angle, height) in _HELIX.items():
             turn = np.deg2rad(100 * residue + angle)
-            x, y, z = radius * np.cos(turn), radius * np.sin(turn), 1.5 * residue + height
+            x, y, z = 1.5 * residue + height, radius * np.cos(turn), radius * np.sin(turn)
             lines.append(
                 f"ATOM  {len(lines) + 1:5d}  {name:<3} ALA A{residue + 1:4d}    "
                 f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00 90.00           {name[0]}"
