@@ -22,7 +22,10 @@ def unit_rows(directions_FD: npt.ArrayLike) -> Float32:
     """Return each row divided by its length; rows of zeros stay."""
     rows_FD = np.asarray(directions_FD, dtype=np.float32)
     lengths_F = np.linalg.norm(rows_FD, axis=1, keepdims=True)
-    return np.divide(rows_FD, lengths_F, out=np.zeros_like(rows_FD), where=lengths_F > 0)
+    unit_FD: Float32 = np.divide(
+        rows_FD, lengths_F, out=np.zeros_like(rows_FD), where=lengths_F > 0
+    )
+    return unit_FD
 
 
 def map_of(directions_FD: npt.ArrayLike, alive_F: npt.NDArray[np.bool_], *, seed: int) -> Float32:

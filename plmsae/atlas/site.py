@@ -91,7 +91,7 @@ def write_site(
     """
     check_folder(out)
     structures = structures or {}
-    chunks = {"index": dict(index)}
+    chunks: dict[str, Any] = {"index": index}
     for i in range(0, len(latents), LATENTS_PER_CHUNK):
         chunks[f"latents-{i // LATENTS_PER_CHUNK}"] = list(latents[i : i + LATENTS_PER_CHUNK])
     for i in range(0, len(proteins), PROTEINS_PER_CHUNK):

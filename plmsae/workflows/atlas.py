@@ -150,7 +150,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
             theirs = load_encoder(other, device=device)
             other_latents = _encode(theirs, proteins, other.name, progress)
             compared.append(comparison(ours, _side(other, other_uri, theirs, other_latents)))
-        structures = {}
+        structures: Mapping[str, Path] = {}
         if request.structures is not None:
             if not request.structures.is_dir():
                 raise NotFoundError("no such folder", where=request.structures)
@@ -186,7 +186,14 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
             task.update(1, 1)
         tracked.log_artifact(paths["single"], "atlas")
         tracked.log_metrics(0, {name: float(value) for name, value in counts.items()})
-    return AtlasOutcome(**paths, **counts, n_compared=len(compared), n_structures=len(structures))
+    return AtlasOutcome(
+        site=paths["site"],
+        single=paths["single"],
+        n_latents=len(reports),
+        n_proteins=len(accessions),
+        n_compared=len(compared),
+        n_structures=len(structures),
+    )
 
 
 def _lasting_reference(reference: str, uri: str) -> str:
