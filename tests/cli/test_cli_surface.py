@@ -81,6 +81,10 @@ SURFACE: dict[str, set[str]] = {
     "report": TRACKED
     | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}
     | {"--max-proteins", "--device", "--seed"},
+    "atlas": TRACKED
+    | {"MODEL", "--proteins", "--out", "--max-proteins", "--features-per-protein", "--compare"}
+    | {"--proposals", "--reports", "--structures", "--ontology", "--min-precision"}
+    | {"--serve", "--port", "--device", "--seed"},
     "export": (COMMON - {"--json"}) | {"DIR", "--out", "--format"},
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},
