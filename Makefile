@@ -81,7 +81,7 @@ docs: | $(READY)
 	python -m plmsae.cli.reference
 
 frontend:
-	cd frontend && npm ci --no-audit --no-fund --silent && npm run --silent build
+	cd frontend && npm install --no-save --no-audit --no-fund --silent && npm run --silent build
 
 # Builds anew and says whether the files in the tree are those that came out.
 frontend-check: frontend
