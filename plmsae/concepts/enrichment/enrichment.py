@@ -55,7 +55,12 @@ class TermTable:
         return bits
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, accessions: Sequence[str], terms: Sequence[str]) -> TermTable:
+    def of(
+        cls,
+        rows: pl.DataFrame,
+        accessions: Sequence[str] | pl.Series,
+        terms: Sequence[str] | pl.Series,
+    ) -> TermTable:
         """Lay `terms` over proteins; `rows` has ``accession`` and ``concept``, others left out."""
         proteins = pl.DataFrame({"accession": accessions, "protein": np.arange(len(accessions))})
         columns = pl.DataFrame({"concept": terms, "id": np.arange(len(terms))})
