@@ -34,7 +34,7 @@ define install
 	@rm -f $(2); touch $@
 endef
 
-.PHONY: help demo test lint docs site clean
+.PHONY: help demo test lint docs site frontend frontend-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -42,6 +42,7 @@ help:
 	@echo "make test   format, lint, types and tests"
 	@echo "make docs   write docs/cli.md, docs/api.md, MLproject and plmsae/__init__.pyi anew"
 	@echo "make site   build the documentation site; a broken link is an error"
+	@echo "make frontend  build the pages of the atlas (needs node)"
 	@echo "make clean  remove .venv and caches; models, runs and results stay"
 
 $(VENV)/bin/python:
@@ -85,6 +86,14 @@ $(VENV)/.ready-docs-$(KEY): | $(VENV)/bin/python
 
 site: | $(VENV)/.ready-docs-$(KEY)
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+frontend:
+	cd frontend && npm install --no-save --no-audit --no-fund --silent && npm run --silent build
+
+# Builds anew and says whether the files in the tree are those that came out.
+frontend-check: frontend
+	@git diff --exit-code --stat -- plmsae/atlas/static \
+	  || { echo "plmsae: plmsae/atlas/static is not what frontend/ gives; commit it" >&2; exit 1; }
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

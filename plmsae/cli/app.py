@@ -49,7 +49,8 @@ EXAMPLES = {
 ORDER = (
     *("fetch", "pretrain", "distil", "train", "import", "evaluate", "models", "compare"),
     "promote",
-    *("score", "fill", "validate", "report", "steer", "ablate", "export", "simulate", "demo"),
+    *("score", "fill", "validate", "report", "atlas", "steer", "ablate", "export", "simulate"),
+    "demo",
 )
 
 

@@ -232,6 +232,23 @@ COMMANDS = (
         ),
     ),
     WorkflowCommand(
+        name="atlas",
+        request=requests.AtlasRequest,
+        about="Build a site to explore a model's latents and proteins.",
+        more="Open index.html by double click, or --serve it to paste sequences that the model "
+        "reads at once. atlas.html is the same in one file, as the MLflow UI shows it.",
+        examples=(
+            f"plmsae atlas {MODEL}",
+            f"plmsae atlas {MODEL} --proteins yeast.tsv.gz --compare plmsae.plmsae-mini.L3.residue "
+            "--structures alphafold -o atlas",
+            "plmsae atlas --serve -o atlas",
+        ),
+        shapes={
+            "model": Shape(argument="MODEL", is_name=True),
+            "max_proteins": Shape(help="Use a random sample of so many."),
+        },
+    ),
+    WorkflowCommand(
         name="simulate",
         request=requests.SimulateRequest,
         about="Make a simulated proteome whose every label is known.",

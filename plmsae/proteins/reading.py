@@ -73,6 +73,25 @@ def read_proteins(
     return _read(source, strict, Alphabet(alphabet))
 
 
+def read_pasted(text: str) -> Protein:
+    """Return the one protein of a text: FASTA, or letters alone (then called ``pasted``).
+
+    Raises
+    ------
+    InputError
+        If it holds none or several, or one with letters that proteins do not have.
+    """
+    name = "the pasted sequence"
+    fasta = text.strip() if text.strip().startswith(">") else f">pasted\n{text.strip()}"
+    check = RecordValidator(name, strict=True, alphabet=Alphabet(PROTEIN_LETTERS))
+    records = [check(raw) for raw in fasta_records(name, [fasta.encode()])]
+    if len(records) != 1:
+        raise InputError(f"holds {len(records)} proteins, not one", where=name)
+    (protein,) = records
+    assert isinstance(protein, Protein)  # noqa: S101 - strict: nothing is rejected
+    return protein
+
+
 def count_proteins(source: Source) -> int | None:
     """Count the records of `source` without checking them, for a progress bar.
 

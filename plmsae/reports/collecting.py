@@ -48,6 +48,7 @@ _PATTERNS = {
     "long": "long motif",
 }
 _LOGO_FLANK = 7  # residues of the logo on either side of the peak
+_RUNS = 12  # runs told of a protein
 _COMPANIONS = 5
 
 
@@ -394,13 +395,22 @@ def _example(protein: int, values: npt.NDArray[np.float32], proteins: _Proteins)
         length=len(sequence),
         activation=round(float(values[peak]), 4),
         peak=peak + 1,
-        active=tuple((int(a) + 1, int(b)) for a, b in runs(active)[:12]),
+        active=_strongest_runs(values, active),
         window_start=low + 1,
         window=sequence[low:high],
         activations=tuple(round(float(v), 3) for v in values[low:high]),
         labels=tuple(dict.fromkeys(label for label, _ in labels)),
         labels_at_peak=tuple(dict.fromkeys(label for label, there in labels if there)),
     )
+
+
+def _strongest_runs(
+    values: npt.NDArray[np.float32], active: npt.NDArray[np.bool_]
+) -> tuple[tuple[int, int], ...]:
+    found = runs(active)
+    peaks = np.array([values[start:end].max() for start, end in found])
+    kept = np.sort(np.argsort(-peaks, kind="stable")[:_RUNS])
+    return tuple((int(start) + 1, int(end)) for start, end in found[kept])
 
 
 def _residues(

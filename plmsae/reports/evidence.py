@@ -61,7 +61,8 @@ class ProteinExample:
     peak: int
     """Where that is; 1-based."""
     active: tuple[tuple[int, int], ...]
-    """Runs of active residues in the whole protein (at most 12); 1-based, inclusive."""
+    """Runs of active residues in the whole protein (at most 12, those with the highest peaks), by
+    place; 1-based, inclusive."""
     window_start: int
     """Position of the first residue of the window; 1-based."""
     window: str

@@ -90,6 +90,10 @@ SURFACE: dict[str, set[str]] = {
     "ablate": TRACKED
     | {"--model", "--sequence", "--mask", "--latents", "--n-latents", "--n-controls", "--out"}
     | {"--device", "--seed"},
+    "atlas": TRACKED
+    | {"MODEL", "--proteins", "--out", "--max-proteins", "--features-per-protein", "--compare"}
+    | {"--proposals", "--reports", "--structures", "--ontology", "--min-precision"}
+    | {"--serve", "--port", "--device", "--seed"},
     "export": (COMMON - {"--json"}) | {"DIR", "--out", "--format"},
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},

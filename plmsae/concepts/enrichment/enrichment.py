@@ -54,6 +54,28 @@ class TermTable:
         bits: npt.NDArray[np.float64] = -np.log2(self.count_C / self.carries_PC.shape[0])
         return bits
 
+    @classmethod
+    def of(
+        cls,
+        rows: pl.DataFrame,
+        accessions: Sequence[str] | pl.Series,
+        terms: Sequence[str] | pl.Series,
+    ) -> TermTable:
+        """Lay `terms` over proteins; `rows` has ``accession`` and ``concept``, others left out."""
+        proteins = pl.DataFrame({"accession": accessions, "protein": np.arange(len(accessions))})
+        columns = pl.DataFrame({"concept": terms, "id": np.arange(len(terms))})
+        placed = rows.select("accession", "concept").unique()
+        placed = placed.join(proteins, on="accession").join(columns, on="concept")
+        place = (placed["protein"].to_numpy(), placed["id"].to_numpy())
+        carries_PC = csr_array(
+            (np.ones(placed.height, dtype=np.int32), place), shape=(len(accessions), len(terms))
+        )
+        return cls(
+            terms=tuple(terms),
+            carries_PC=carries_PC,
+            count_C=np.bincount(carries_PC.indices, minlength=len(terms)).astype(np.int64),
+        )
+
 
 def active_proteins(
     latents_PF: csr_array, max_activation_F: npt.ArrayLike, level: float

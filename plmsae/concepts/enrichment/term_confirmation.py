@@ -154,9 +154,9 @@ def lay_out(
                 Space(
                     namespace=str(namespace),
                     select_P=place["select"],
-                    select=_table(rows, held["select"], kept),
+                    select=TermTable.of(rows, held["select"], kept),
                     report_P=place["report"],
-                    report=_table(rows, held["report"], kept),
+                    report=TermTable.of(rows, held["report"], kept),
                 )
             )
     if not spaces:
@@ -270,21 +270,4 @@ def _on_report(
         pl.Series("fold", fold, dtype=pl.Float64),
         pl.Series("odds", odds, dtype=pl.Float64),
         pl.Series("log10_p", log_p / np.log(10), dtype=pl.Float64),
-    )
-
-
-def _table(rows: pl.DataFrame, names: pl.Series, terms: pl.Series) -> TermTable:
-    """Return which of the proteins `names` carry which of `terms`, none left out."""
-    proteins = pl.DataFrame({"accession": names, "protein": np.arange(len(names))})
-    columns = pl.DataFrame({"concept": terms, "id": np.arange(len(terms))})
-    placed = rows.select("accession", "concept").unique()
-    placed = placed.join(proteins, on="accession").join(columns, on="concept")
-    place = (placed["protein"].to_numpy(), placed["id"].to_numpy())
-    carries_PC = csr_array(
-        (np.ones(placed.height, dtype=np.int32), place), shape=(len(names), len(terms))
-    )
-    return TermTable(
-        terms=tuple(terms.to_list()),
-        carries_PC=carries_PC,
-        count_C=np.bincount(carries_PC.indices, minlength=len(terms)).astype(np.int64),
     )

@@ -449,6 +449,43 @@ class AblateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AtlasRequest:
+    """Build a site to explore a model's latents and the proteins seen through them."""
+
+    model: str | None = None
+    """Registered model (``NAME@alias``, ``NAME/3``; ``NAME`` alone means ``@champion``) or bundle
+    folder. With `serve`, by default the one that the folder was made from."""
+    proteins: str | None = None
+    """UniProt TSV export (labels and terms are shown) or FASTA; by default the sample of
+    Swiss-Prot that ships."""
+    out: Path = Path("atlas")
+    max_proteins: int | None = 1000
+    features_per_protein: int = 80
+    """Features drawn along each protein: those with the highest peaks."""
+    compare: tuple[str, ...] = ()
+    """Other models to put beside this one, on the same proteins."""
+    proposals: Path | None = None
+    """A folder made by ``fill``; its proposals are shown on the proteins."""
+    reports: Path | None = None
+    """The ``report.json`` of ``report``: its words are shown in the place of those made from the
+    evidence alone."""
+    structures: Path | None = None
+    """A folder of PDB or mmCIF files, named as the AlphaFold database does or by accession."""
+    ontology: Path | None = None
+    """Gene Ontology as an OBO file: enrichment then counts the ancestors of terms."""
+    min_precision: float | None = None
+    """Show annotations only of concepts whose precision interval starts at this or higher. By
+    default the model's own bound."""
+    serve: bool = False
+    """Serve the folder on this machine until stopped; pasted sequences are then read by the model.
+    Builds first what is not there yet."""
+    port: int = 8765
+    """Where to serve; 0 takes any free port."""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoRequest:
     """The whole road on the sample of Swiss-Prot that ships."""
 

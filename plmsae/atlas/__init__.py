@@ -1,0 +1,1 @@
+"""The atlas: a static site of a model's latents and of proteins seen through them."""
