@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from plmsae.reports.describe import FeatureReport
+from plmsae.reports.report import FeatureReport
 
 
 def index_of(

@@ -13,8 +13,8 @@ from scipy.sparse import csr_array
 from plmsae.concepts.association.significance import benjamini_hochberg
 from plmsae.concepts.enrichment.enrichment import TermTable, over_represented
 from plmsae.concepts.features.patterns import ACTIVE
-from plmsae.reports.describe import FeatureReport
 from plmsae.reports.page import byline
+from plmsae.reports.report import FeatureReport
 
 Row = dict[str, Any]
 

@@ -10,9 +10,9 @@ import polars as pl
 
 from plmsae.concepts.baselines.label_transfer import carry_over
 from plmsae.concepts.calling.distance import BINS, bin_of
+from plmsae.concepts.calling.place_matching import right_calls
 from plmsae.proteins.alignment import Alignment, align
 from plmsae.proteins.search import Method, search
-from plmsae.scoring.place_matching import right_calls
 
 _PLACE = ["accession", "start", "end", "concept"]
 _CARRIED = {
@@ -139,7 +139,7 @@ def homology_support(
     polars.DataFrame
         As long as `proposals`: ``homologue``, the nearest of the ten best labelled hits whose
         label, carried over, would make the proposal right
-        (`plmsae.scoring.place_matching.right_calls`), and ``homologue_identity``, the identity of
+        (`plmsae.concepts.calling.place_matching.right_calls`), and ``homologue_identity``, the identity of
         that hit in [0, 1]; null where there is none.
     """
     carried = relatives.carried(labels, n=_MOST, whole=whole)

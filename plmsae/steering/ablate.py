@@ -84,7 +84,7 @@ def _strongest(
     """Return the latents whose absence changes some prediction most, the strongest first."""
     alive = features.filter(~pl.col("dead"))["latent"].to_numpy()
     code = encoder.sae.encode(prompt.x_LD)
-    active = np.intersect1d(code.indices[code.values > 0].unique().cpu().numpy(), alive)
+    active = np.intersect1d(code.indices[code.values > 0].cpu().numpy(), alive)
     highest = []
     for first in range(0, len(active), 64):
         versions = [
@@ -92,7 +92,9 @@ def _strongest(
             for latent in active[first : first + 64]
         ]
         highest.append(kl_nats(before_LA, prompt.log_probabilities(versions)).amax(1))
-    order = torch.cat(highest).argsort(descending=True, stable=True) if highest else []
+    if not highest:
+        return []
+    order = torch.cat(highest).argsort(descending=True, stable=True)
     return [int(active[i]) for i in order[:n]]
 
 

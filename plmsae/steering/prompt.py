@@ -100,7 +100,7 @@ class Prompt:
             layout = plm.layout([tokens] * len(some))
             everywhere = is_residue.repeat(len(some))
             logits = logits_from(plm, x_WTD.flatten(0, 1), layout, layer, everywhere)
-            parts.append(logits.unflatten(0, (len(some), -1)))
+            parts.append(logits.reshape(len(some), -1, *logits.shape[1:]))
         return torch.cat(parts)
 
     def log_probabilities(self, versions: Sequence[Tensor]) -> Tensor:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from plmsae.bundle.reading import Bundle
     from plmsae.encode import Encoder
     from plmsae.proteins.ontology import Ontology
-    from plmsae.reports.describe import FeatureReport
+    from plmsae.reports.report import FeatureReport
 
 _N_TERMS = 12
 

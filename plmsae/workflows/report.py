@@ -159,7 +159,7 @@ def _evidence(
     import polars as pl
 
     from plmsae.concepts.labels.label_table import labels_from_uniprot
-    from plmsae.proteins.homology import homologous_pairs
+    from plmsae.proteins.search import search
     from plmsae.proteins.splits import cluster
     from plmsae.proteins.uniprot import read_table
     from plmsae.reports.collecting import build_evidence
@@ -188,8 +188,8 @@ def _evidence(
         latents = encoder.encode(proteins.sequences)
         task.update(1, 1)
     with progress.task("collecting evidence") as task:
-        homology = Homology.of_pairs(
-            cluster(proteins.sequences).tolist(), homologous_pairs(proteins.sequences)
+        homology = Homology.of_hits(
+            cluster(proteins.sequences).tolist(), search(proteins.sequences)
         )
         found = build_evidence(
             features,

@@ -84,16 +84,16 @@ SURFACE: dict[str, set[str]] = {
     "report": TRACKED
     | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}
     | {"--max-proteins", "--device", "--seed", "--batch", "--max-usd", "--dry-run"},
+    "atlas": TRACKED
+    | {"MODEL", "--proteins", "--out", "--max-proteins", "--features-per-protein", "--compare"}
+    | {"--proposals", "--reports", "--structures", "--ontology", "--min-precision"}
+    | {"--serve", "--port", "--device", "--seed"},
     "steer": TRACKED
     | {"--model", "--sequence", "--latent", "--value", "--positions", "--mask", "--target"}
     | {"--generate", "--temperature", "--n-controls", "--out", "--device", "--seed"},
     "ablate": TRACKED
     | {"--model", "--sequence", "--mask", "--latents", "--n-latents", "--n-controls", "--out"}
     | {"--device", "--seed"},
-    "atlas": TRACKED
-    | {"MODEL", "--proteins", "--out", "--max-proteins", "--features-per-protein", "--compare"}
-    | {"--proposals", "--reports", "--structures", "--ontology", "--min-precision"}
-    | {"--serve", "--port", "--device", "--seed"},
     "export": (COMMON - {"--json"}) | {"DIR", "--out", "--format"},
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from plmsae.concepts.features.patterns import ACTIVE
-from plmsae.proteins.homology import Pairs
+from plmsae.proteins.hits import Hits
 
 N_LEVELS = 10
 """Activation levels are tenths of the maximum; the last one includes the maximum itself."""
@@ -47,11 +47,11 @@ class Homology:
         return cls(clusters=range(n), relatives={})
 
     @classmethod
-    def of_pairs(cls, clusters: Sequence[int], pairs: Pairs) -> Homology:
-        """Join clusters with the homologous pairs of the same proteins, the best score first."""
+    def of_hits(cls, clusters: Sequence[int], hits: Hits) -> Homology:
+        """Join clusters with the hits among the same proteins, the best score first."""
         relatives: dict[int, list[int]] = {}
-        order = np.lexsort((pairs.second, pairs.first, -pairs.score))
-        for a, b in zip(pairs.first[order].tolist(), pairs.second[order].tolist(), strict=True):
+        order = np.lexsort((hits.target, hits.query, -hits.score))
+        for a, b in zip(hits.query[order].tolist(), hits.target[order].tolist(), strict=True):
             for one, other in ((a, b), (b, a)):
                 if other not in relatives.setdefault(one, []):
                     relatives[one].append(other)
