@@ -1,6 +1,6 @@
-"""Pages made from the command line itself: ``docs/cli.md`` and ``MLproject``.
+"""Pages made from the code: ``docs/cli.md``, ``docs/reference/columns.md`` and ``MLproject``.
 
-``python -m plmsae.cli.reference`` in a checkout writes both; a test says when it must be run.
+``python -m plmsae.cli.reference`` in a checkout writes them; a test says when it must be run.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from plmsae.cli.app import ORDER, app
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import RECIPE_OPTIONS, Setting
 from plmsae.cli.values import show_numbers
+from plmsae.concepts import columns
 
 _WIDTH = 96
 
@@ -70,8 +71,9 @@ def mlproject() -> str:
 
 
 def write(root: Path) -> None:
-    """Write both files into a checkout."""
+    """Write all files into a checkout."""
     (root / "docs" / "cli.md").write_text(cli_page(), encoding="utf-8")
+    (root / "docs" / "reference" / "columns.md").write_text(columns.page(), encoding="utf-8")
     (root / "MLproject").write_text(mlproject(), encoding="utf-8")
 
 

@@ -96,7 +96,7 @@ def more_of_concepts(
         control for residue identity), and ``found_by_any`` and ``absorbed``
         (:mod:`plmsae.concepts.features.splitting`), null where no pair is confirmed.
     """
-    evidence = evaluation.evidence.drop("latent").join(
+    evidence = evaluation.evidence.drop("best_latent").join(
         _splitting(evaluation, latents, labels), on="concept", how="left", maintain_order="left"
     )
     new = [name for name in evidence.columns if name == "concept" or name not in concepts.columns]

@@ -18,6 +18,7 @@ from plmsae.cli import reference
 from plmsae.cli.app import ORDER, app, run
 from plmsae.cli.commands import COMMANDS
 from plmsae.cli.fields import RECIPE_OPTIONS
+from plmsae.concepts import columns
 from plmsae.workflows.training import recipes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,6 +176,8 @@ def test_recipe_options_are_keys_of_recipes() -> None:
 def test_pages_made_from_the_command_line_are_up_to_date() -> None:
     hint = "run python -m plmsae.cli.reference"
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference.cli_page(), hint
+    made = (ROOT / "docs" / "reference" / "columns.md").read_text(encoding="utf-8")
+    assert made == columns.page(), hint
     assert (ROOT / "MLproject").read_text(encoding="utf-8") == reference.mlproject(), hint
 
 

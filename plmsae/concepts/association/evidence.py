@@ -48,8 +48,8 @@ def gather_evidence(
     Parameters
     ----------
     concepts : polars.DataFrame
-        Columns ``concept``, ``latent``, ``threshold``; one row for each concept of the labels, in
-        their order.
+        Columns ``concept``, ``best_latent``, ``best_threshold``; one row for each concept of
+        the labels, in their order.
     select, report : Split
         Where the pairs were chosen, and where they are judged.
     max_activation_F : array_like, shape=(F,)
@@ -61,14 +61,14 @@ def gather_evidence(
     Returns
     -------
     polars.DataFrame
-        One row a concept: ``concept``, ``latent``, ``f1_low``, ``f1_high`` (95 %),
+        One row a concept: ``concept``, ``best_latent``, ``f1_low``, ``f1_high`` (95 %),
         ``average_precision``, ``auroc`` (by residue), ``exact_threshold``, ``exact_f1``, and, if
         the report split has sequences, the columns of
         `residue_control.identity_control`. Null for concepts without a latent.
     """
-    chosen = concepts.with_row_index("id").filter(pl.col("latent").is_not_null())
-    ids, latent = chosen["id"].to_numpy(), chosen["latent"].to_numpy()
-    threshold = chosen["threshold"].to_numpy()
+    chosen = concepts.with_row_index("id").filter(pl.col("best_latent").is_not_null())
+    ids, latent = chosen["id"].to_numpy(), chosen["best_latent"].to_numpy()
+    threshold = chosen["best_threshold"].to_numpy()
     fitted = rank_pairs(gather_pairs(select.latents, select.labels, ids, latent, max_activation_F))
     pairs = gather_pairs(report.latents, report.labels, ids, latent, max_activation_F)
     ranking = rank_pairs(pairs)
@@ -81,7 +81,7 @@ def gather_evidence(
     frame = pl.DataFrame(
         {
             "concept": chosen["concept"],
-            "latent": chosen["latent"],
+            "best_latent": chosen["best_latent"],
             "f1_low": low,
             "f1_high": high,
             "average_precision": ranking.average_precision_Q,

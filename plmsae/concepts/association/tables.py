@@ -8,23 +8,10 @@ import polars as pl
 
 from plmsae.concepts.association.counts import Counts
 from plmsae.concepts.association.selection import BestPairs, score_pairs
+from plmsae.concepts.columns import FEATURE_COLUMNS, needed
 from plmsae.concepts.latents import Float32, Int64
 
 FOUND = 0.5  # F1 above which a pair counts, on both splits (InterPLM)
-
-FEATURE_COLUMNS = (
-    "latent", "density", "max_activation", "dead", "concept", "threshold",
-    "f1_select", "precision", "recall", "f1", "description",
-)  # fmt: skip
-CONCEPT_COLUMNS = (
-    "concept", "kind", "latent", "threshold", "n_instances", "n_residues", "n_proteins",
-    "f1_select", "precision_residue", "recall", "f1", "call_precision", "call_precision_low",
-    "call_precision_high", "n_calls", "min_length", "max_gap",
-)  # fmt: skip
-
-COUNT_COLUMNS = ("true_calls", "false_calls", "missed_instances")
-"""What the precision of calls is made of, on report: right and wrong calls, and labelled instances
-that no call found."""
 
 
 def feature_table(
@@ -61,7 +48,7 @@ def feature_table(
     )
     judged = ["concept", "threshold", "f1_select", "precision", "recall", "f1"]
     frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
-    return frame.with_columns(pl.col(pl.Float64).fill_nan(None)).select(FEATURE_COLUMNS)
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None)).select(needed(FEATURE_COLUMNS))
 
 
 def concept_table(best: BestPairs, report: Counts) -> pl.DataFrame:
@@ -74,8 +61,8 @@ def concept_table(best: BestPairs, report: Counts) -> pl.DataFrame:
         {
             "concept": pl.Series(report.concepts, dtype=pl.String),
             "kind": ["span" if span else "site" for span in report.is_span_C],
-            "latent": latent.astype(np.int32),
-            "threshold": _shown(report.thresholds_T)[best.threshold_C],
+            "best_latent": latent.astype(np.int32),
+            "best_threshold": _shown(report.thresholds_T)[best.threshold_C],
             "n_instances": report.n_instances_C,
             "n_residues": report.n_residues_C,
             "n_proteins": report.n_proteins_C,
@@ -85,7 +72,7 @@ def concept_table(best: BestPairs, report: Counts) -> pl.DataFrame:
             "f1": scores.f1_Q,
         }
     )
-    judged = ["latent", "threshold", "f1_select", "precision_residue", "recall", "f1"]
+    judged = ["best_latent", "best_threshold", "f1_select", "precision_residue", "recall", "f1"]
     frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 

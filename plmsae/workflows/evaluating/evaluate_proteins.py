@@ -117,7 +117,6 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         if request.register:
             ref = register(new, run_id=tracked.run_id)
             model = f"{ref.name}/{ref.version}"
-    both = (pl.col("f1") > 0.5) & (pl.col("f1_select") > 0.5)
     outcome = EvaluateProteinsOutcome(
         bundle=new.path,
         model=model,
@@ -127,7 +126,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         callable_concepts=calling.concepts.filter(callable_concepts)
         .sort("call_precision_low", descending=True)
         .to_dicts(),
-        top_concepts=evaluation.concepts.filter(both).sort("f1", descending=True).to_dicts(),
+        top_concepts=_top(calling.concepts, evaluation),
         promoted=False,
         level=tests.level,
         notes=annotated.terms.notes,
@@ -137,6 +136,12 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         top_terms=tables["terms"].head(50).to_dicts(),
     )
     return promoted(outcome, model) if request.promote and model else outcome
+
+
+def _top(concepts: pl.DataFrame, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return the registered rows of the terms that single latents find, by F1 of the best one."""
+    found = concepts.filter(pl.col("concept").is_in(evaluation.pairs["concept"].implode()))
+    return found.sort("f1", descending=True).to_dicts()
 
 
 def encode_means(

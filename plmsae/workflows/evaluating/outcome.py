@@ -53,9 +53,12 @@ class EvaluateOutcome:
             lines += self.reconstruction.lines()
         lines += property_lines(self.summary)
         if self.top_concepts:
-            lines.append("best concepts (F1 on held-out proteins; precision of calls; 95 %):")
+            lines.append(
+                "best concepts (F1 of one latent on held-out proteins; precision of calls; 95 %):"
+            )
         lines += [
-            f"  {row['concept']:<44.44} {_f1(row):<20}  latent {row['latent']:<6} {_interval(row)}"
+            f"  {row['concept']:<44.44} {_f1(row):<20}  latent {row['best_latent']:<6} "
+            f"{_calls(row)}"
             for row in self.top_concepts[:10]
         ]
         return lines + self.closing_lines("concepts")
@@ -90,11 +93,12 @@ def _f1(row: dict[str, Any]) -> str:
     return f"F1 {row['f1']:.2f} [{row['f1_low']:.2f}, {row['f1_high']:.2f}]"
 
 
-def _interval(row: dict[str, Any]) -> str:
+def _calls(row: dict[str, Any]) -> str:
     if row["call_precision"] is None:
         return "no calls"
     low, high = row["call_precision_low"], row["call_precision_high"]
-    return f"precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
+    by = "probe" if row["call_latent"] is None else f"latent {row['call_latent']}"
+    return f"calls by {by}: precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def promoted(outcome: AnyOutcome, model: str) -> AnyOutcome:
