@@ -8,7 +8,6 @@ file's SHA-256 stands in ``model.json``, and the version in the registry carries
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from plmsae.concepts.calling.callers import Callers
-
-_LOG = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 3
 """What is written and read. Since 2, ``call_precision`` follows the rule of
@@ -135,7 +132,8 @@ def read_bundle(folder: Path) -> Bundle:
         raise InputError(
             f"written in bundle format {version}, this plmsae reads {SCHEMA_VERSION}",
             where=files[MODEL_FILE],
-            hint=f"register it anew: plmsae import sae {folder / 'sae'}, then plmsae evaluate"
+            hint=f"register it anew: plmsae import sae {folder / 'sae'} --plm {body.get('plm')} "
+            f"--layer {body.get('layer')}, then plmsae evaluate"
             if older
             else "upgrade plmsae",
         )

@@ -52,6 +52,8 @@ FEATURE_COLUMNS: tuple[Column, ...] = (
         "Int64", "count",
         n_proteins_active="Report proteins on which it fires.",
         n_concepts="Concepts for which it is confirmed: F1 > 0.5 on both splits.",
+        n_concepts_beyond_chance="Of these, those for which it beats the detector that always "
+                                 "fires by 0.05, with the lower end of the interval.",
     ),
     *_of("Float64", median_run="Median length of its runs, in residues.",
          period="Period of its activations, in residues."),
@@ -155,11 +157,14 @@ CONCEPT_COLUMNS: tuple[Column, ...] = (
     ),
     *_of(
         "Float64",
-        f1_lift="`f1` less the higher of `f1_always_on` and `f1_chance`.",
+        f1_lift="`f1` less `f1_always_on`, which is never below `f1_chance`.",
         f1_lift_low="Lower end of the 95 % interval of `f1_lift`.",
         f1_lift_high="Upper end of the 95 % interval of `f1_lift`.",
     ),
-    *_of("Int64", "count", n_latents="Latents confirmed for it: F1 > 0.5 on both splits."),
+    *_of("Int64", "count",
+         n_latents="Latents confirmed for it: F1 > 0.5 on both splits.",
+         n_latents_beyond_chance="Of these, those that beat the detector that always fires by "
+                                 "0.05, with the lower end of the interval."),
     *_of("String", amino_acid="Commonest amino acid of the labelled residues.",
          name="Of a term: its name.", namespace="Of a term: its vocabulary, or part of it."),
     *_of("Int64", "count",

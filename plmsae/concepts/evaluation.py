@@ -16,10 +16,12 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
+from plmsae.concepts.association.bootstrap import Samples
 from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS
 from plmsae.concepts.association.evidence import Split, gather_evidence
 from plmsae.concepts.association.pair_search import PairSearch, search_pairs
 from plmsae.concepts.association.tables import headline
+from plmsae.concepts.baselines.comparison import Detection, confirm_pairs
 from plmsae.concepts.calling.calls import call_all
 from plmsae.concepts.calling.matching import Matches, match_calls
 from plmsae.concepts.calling.measuring import measure_matches
@@ -30,7 +32,6 @@ from plmsae.concepts.labels.residue_labels import ResidueLabels, build_residue_l
 from plmsae.concepts.latents import (
     Float32,
     Int64,
-    check_thresholds,
     firing_rates,
     max_activations,
     same_width,
@@ -62,12 +63,13 @@ class Evaluation:
     evidence: pl.DataFrame
     """One row an evaluated concept: the columns of
     `evidence.gather_evidence`, ``q`` (of the best pair on the report split,
-    corrected over all pairs) and ``n_latents`` (latents confirmed at F1 > 0.5 on both splits: more
-    than one, and the concept is split among them)."""
+    corrected over all pairs), ``n_latents`` (latents at F1 > 0.5 on both splits: more than one, and
+    the concept is split among them) and ``n_latents_beyond_chance`` (of these)."""
     annotator: TunedAnnotator | None
     """Where a precision was asked for: how each concept is called."""
-    pairs: pl.DataFrame
-    """All pairs confirmed at F1 > 0.5 on both splits: ``concept``, ``latent``, ``threshold``."""
+    detection: Detection
+    """What the latents find: the numbers of features and concepts that are shown anywhere, and all
+    pairs at F1 > 0.5 on both splits."""
     skipped: pl.DataFrame
     """Concepts too rare to evaluate: ``concept``, ``n_select``, ``n_report`` (instances)."""
 
@@ -187,6 +189,7 @@ class _Measured:
     """Of the choice, with what its calls are worth."""
     evidence: pl.DataFrame
     annotator: TunedAnnotator | None
+    detection: Detection
 
 
 def _choose(select: Split, report: Split, density_F: npt.NDArray[np.float64]) -> _Choice:
@@ -230,17 +233,40 @@ def _measure(choice: _Choice, select: Split, report: Split, settings: Settings) 
         concepts, select, report, choice.scale_F, draws=settings.bootstrap, seed=settings.seed
     )
     return _Measured(
-        calls=calls, matches=matches, concepts=concepts, evidence=evidence, annotator=annotator
+        calls=calls,
+        matches=matches,
+        concepts=concepts,
+        evidence=evidence,
+        annotator=annotator,
+        detection=_detect(choice, select, report, settings),
+    )
+
+
+def _detect(choice: _Choice, select: Split, report: Split, settings: Settings) -> Detection:
+    both = [*select.latents, *report.latents]
+    index = np.arange(len(both))
+    n_select = len(select.latents)
+    samples = Samples.of(select.cluster_P(), report.cluster_P(), settings.bootstrap, settings.seed)
+    return confirm_pairs(
+        "sae",
+        both.__getitem__,
+        (index[:n_select], select.labels),
+        (index[n_select:], report.labels),
+        choice.scale_F,
+        choice.search.promising_Q2,
+        samples=samples,
     )
 
 
 def _assemble(
     choice: _Choice, measured: _Measured, report: Split, skipped: pl.DataFrame
 ) -> Evaluation:
-    search, matches, pairs = choice.search, measured.matches, choice.search.pairs_Q3
+    search, matches, detection = choice.search, measured.matches, measured.detection
     concepts = measured.concepts.select(*needed(CONCEPT_COLUMNS), *COUNTED)
-    names = pl.Series("concept", list(report.labels.concepts), dtype=pl.String)
-    n_confirmed = np.bincount(pairs[:, 0], minlength=concepts.height)
+    confirmed = detection.pairs.group_by("concept").agg(
+        pl.len().cast(pl.Int64).alias("n_latents"),
+        pl.col("beyond_chance").sum().cast(pl.Int64).alias("n_latents_beyond_chance"),
+    )
     proteins = pl.Series("accession", list(report.labels.accessions), dtype=pl.String)
     return Evaluation(
         features=search.features,
@@ -249,26 +275,21 @@ def _assemble(
             **headline(
                 search.features,
                 concepts,
-                pairs,
                 matches.found_I,
                 matches.instance_iou_I,
                 skipped.height,
             ),
+            **detection.metrics(),
             "n_pairs_q_05": search.n_pairs_q_05,
             "n_features_q_05": search.n_features_q_05,
         },
         evidence=measured.evidence.with_columns(
             pl.when(concepts["best_latent"].is_not_null()).then(pl.Series(search.q_C)).alias("q"),
-            pl.Series("n_latents", n_confirmed.astype(np.int64)),
-        ),
+        )
+        .join(confirmed, on="concept", how="left", maintain_order="left")
+        .with_columns(pl.col("n_latents", "n_latents_beyond_chance").fill_null(0)),
         annotator=measured.annotator,
-        pairs=pl.DataFrame(
-            {
-                "concept": names.gather(pairs[:, 0]),
-                "latent": pairs[:, 1].astype(np.int32),
-                "threshold": check_thresholds(INTERPLM_THRESHOLDS)[pairs[:, 2]].astype(np.float64),
-            }
-        ),
+        detection=detection,
         calls=measured.calls.select(
             proteins.gather(measured.calls["protein"]),
             pl.exclude("protein"),

@@ -171,7 +171,7 @@ def _log(
         ("evidence", evaluation.evidence),
         ("calls", evaluation.calls),
         ("skipped", evaluation.skipped),
-        ("pairs", evaluation.pairs),
+        ("pairs", evaluation.detection.pairs),
         ("concept_counts", concept_counts(labels)),
     ):
         path = out / f"{name}.parquet"

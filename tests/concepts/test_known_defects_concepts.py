@@ -82,7 +82,7 @@ def test_the_threshold_chosen_on_select_is_the_one_measured_on_report():
     row = found.concepts.row(0, named=True)
     assert (row["f1_select"], row["best_threshold"], row["f1"]) == (1.0, pytest.approx(0.6), 0.0)
     assert found.features["f1"].to_list() == [0.0]
-    assert (found.pairs.height, found.calls.height) == (0, 0)
+    assert (found.detection.pairs.height, found.calls.height) == (0, 0)
     assert found.summary["n_concepts_f1_50"] == 0
 
 

@@ -81,7 +81,9 @@ def test_a_latent_that_finds_what_the_best_one_misses_absorbs_it(world):
     )
     import dataclasses
 
-    both = dataclasses.replace(evaluation, pairs=pairs)
+    both = dataclasses.replace(
+        evaluation, detection=dataclasses.replace(evaluation.detection, pairs=pairs)
+    )
     frame = more_of_concepts(evaluation.concepts, both, latents, labels)
     row = frame.filter(pl.col("concept") == "loop").row(0, named=True)
     assert row["found_by_any"] == 1

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association.bootstrap import bootstrap_f1
+from plmsae.concepts.association.bootstrap import draw_proteins, percentile_interval
+from plmsae.concepts.association.chance import f1_always_on, f1_by_chance
 from plmsae.concepts.association.pairs import count_by_group, gather_pairs
 from plmsae.concepts.association.ranking import rank_pairs
 from plmsae.concepts.association.residue_control import identity_control
@@ -32,6 +33,10 @@ class Split:
     clusters: Int64 | None = None
     """Homology cluster of each protein."""
     sequences: Sequence[str] | None = None
+
+    def cluster_P(self) -> Int64:
+        """Return the cluster of each protein; without clusters each is one of its own."""
+        return np.arange(len(self.latents)) if self.clusters is None else self.clusters
 
 
 def gather_evidence(
@@ -61,8 +66,10 @@ def gather_evidence(
     Returns
     -------
     polars.DataFrame
-        One row a concept: ``concept``, ``best_latent``, ``f1_low``, ``f1_high`` (95 %),
-        ``average_precision``, ``auroc`` (by residue), ``exact_threshold``, ``exact_f1``, and, if
+        One row a concept: ``concept``, ``best_latent``, ``f1_low``, ``f1_high`` (95 %, of this
+        pair at this threshold), ``f1_always_on``, ``f1_chance``, ``f1_lift`` with its ends
+        (:mod:`plmsae.concepts.association.chance`), ``prevalence``, ``average_precision``,
+        ``auroc`` (by residue), ``exact_threshold``, ``exact_f1``, and, if
         the report split has sequences, the columns of
         `residue_control.identity_control`. Null for concepts without a latent.
     """
@@ -72,18 +79,25 @@ def gather_evidence(
     fitted = rank_pairs(gather_pairs(select.latents, select.labels, ids, latent, max_activation_F))
     pairs = gather_pairs(report.latents, report.labels, ids, latent, max_activation_F)
     ranking = rank_pairs(pairs)
-    low = high = np.full(len(ids), np.nan)
-    if draws:
-        group = None
-        if report.clusters is not None:
-            group = np.unique(report.clusters, return_inverse=True)[1]
-        low, high = bootstrap_f1(count_by_group(pairs, threshold, group), draws, seed)
+    labels = report.labels
+    counts = count_by_group(pairs, threshold)
+    weight_PB = draw_proteins(report.cluster_P(), draws, seed)
+    f1_QB, f1 = counts.f1(weight_PB.astype(np.float64)), counts.f1()
+    always_on = f1_always_on(labels, ids, np.ones((len(labels.accessions), 1)))[:, 0]
+    low, high = percentile_interval(f1_QB)
+    lift_low, lift_high = percentile_interval(f1_QB - f1_always_on(labels, ids, weight_PB))
     frame = pl.DataFrame(
         {
             "concept": chosen["concept"],
             "best_latent": chosen["best_latent"],
             "f1_low": low,
             "f1_high": high,
+            "f1_always_on": always_on,
+            "f1_chance": f1_by_chance(labels, ids, counts.fires_QG.sum(axis=1) / labels.n_rows),
+            "f1_lift": f1 - always_on,
+            "f1_lift_low": lift_low,
+            "f1_lift_high": lift_high,
+            "prevalence": labels.residues_C()[ids] / labels.n_rows,
             "average_precision": ranking.average_precision_Q,
             "auroc": ranking.auroc_Q,
             "exact_threshold": fitted.threshold_Q,

@@ -140,7 +140,9 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
 
 def _top(concepts: pl.DataFrame, evaluation: Evaluation) -> list[dict[str, Any]]:
     """Return the registered rows of the terms that single latents find, by F1 of the best one."""
-    found = concepts.filter(pl.col("concept").is_in(evaluation.pairs["concept"].implode()))
+    found = concepts.filter(
+        pl.col("concept").is_in(evaluation.detection.pairs["concept"].implode())
+    )
     return found.sort("f1", descending=True).to_dicts()
 
 
@@ -192,10 +194,13 @@ class _Tests:
         labels = data.labels.filter(pl.col("concept").is_in(evaluated.implode()))
         centre_D = means_PD[annotated.layout.select_P].mean(0)
         for row in self.rows:
-            units = {SAE: latents_PF, "neuron": signed_units(means_PD, centre_D)}.get(row["method"])
-            if units is None:
+            if row["method"] == SAE:
+                found = evaluation.detection
+            elif row["method"] == "neuron":
+                units = signed_units(means_PD, centre_D)
+                found = found_by_units("neuron", units, data.accessions, labels, data.split)
+            else:
                 continue
-            found = found_by_units(row["method"], units, data.accessions, labels, data.split)
             row["n_features"], row["n_concepts"] = found.n_features, len(found.concepts)
 
     def tables(
