@@ -8,7 +8,6 @@ file's SHA-256 stands in ``model.json``, and the version in the registry carries
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +25,10 @@ if TYPE_CHECKING:
 
     from plmsae.concepts.calling.callers import Callers
 
-_LOG = logging.getLogger(__name__)
-
-SCHEMA_VERSION = 2
-"""What is written; since 2, ``call_precision`` follows the rule of `concepts.calling.matching`."""
-_BY_TOUCHING = 1
-"""Bundles of this version count a call as right if it touches a label: not what precision means
-now, so that theirs counts as never measured."""
+SCHEMA_VERSION = 3
+"""What is written and read. Since 2, ``call_precision`` follows the rule of
+`concepts.calling.matching`; since 3, the latent and threshold that detect a concept and those that
+call it are columns of their own, where before one column could hold either."""
 MODEL_FILE, CARD_FILE = "model.json", "README.md"
 FEATURES_FILE, CONCEPTS_FILE = "features.parquet", "concepts.parquet"
 CONFIG_FILE, WEIGHTS_FILE = "sae/cfg.json", "sae/sae_weights.safetensors"
@@ -51,8 +47,6 @@ class Bundle:
     """What ``model.json`` says."""
     digest: str
     """SHA-256 of ``model.json``, and through it of everything in the folder."""
-    schema_version: int = SCHEMA_VERSION
-    """Format of the bundle."""
 
     @property
     def name(self) -> str:
@@ -72,18 +66,7 @@ class Bundle:
     @cached_property
     def concepts(self) -> pl.DataFrame:
         """One row per concept and latent that detects it (`schema.CONCEPTS_SCHEMA`)."""
-        import polars as pl
-
-        frame = self._frame(CONCEPTS_FILE, CONCEPTS_SCHEMA)
-        if self.schema_version > _BY_TOUCHING or not frame.height:
-            return frame
-        _LOG.warning(
-            "%s: its precision counts calls that touch a label, which is no longer what precision "
-            "means; it counts as unmeasured (plmsae evaluate measures it anew)",
-            self.name,
-        )
-        old = [f"call_precision{end}" for end in ("", "_low", "_high")]
-        return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in old)
+        return self._frame(CONCEPTS_FILE, CONCEPTS_SCHEMA)
 
     @cached_property
     def callers(self) -> Callers:
@@ -144,11 +127,15 @@ def read_bundle(folder: Path) -> Bundle:
     body = read_json(files[MODEL_FILE], allow_nan=False)
     digest = hashlib.sha256(files[MODEL_FILE].read_bytes()).hexdigest()
     version, recorded = body.pop("schema_version", None), body.pop("files", None)
-    if version not in (_BY_TOUCHING, SCHEMA_VERSION):
+    if version != SCHEMA_VERSION:
+        older = isinstance(version, int) and version < SCHEMA_VERSION
         raise InputError(
             f"written in bundle format {version}, this plmsae reads {SCHEMA_VERSION}",
             where=files[MODEL_FILE],
-            hint="upgrade plmsae",
+            hint=f"register it anew: plmsae import sae {folder / 'sae'} --plm {body.get('plm')} "
+            f"--layer {body.get('layer')}, then plmsae evaluate"
+            if older
+            else "upgrade plmsae",
         )
     _check_files(folder, files, recorded)
     try:
@@ -156,7 +143,7 @@ def read_bundle(folder: Path) -> Bundle:
     except InputError as error:
         raise InputError(error.what, where=files[MODEL_FILE], value=error.value) from error
     _check_sae(files, meta)
-    return Bundle(path=folder, meta=meta, digest=digest, schema_version=version)
+    return Bundle(path=folder, meta=meta, digest=digest)
 
 
 def _check_files(folder: Path, files: dict[str, Path], recorded: object) -> None:

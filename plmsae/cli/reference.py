@@ -1,4 +1,4 @@
-"""Pages made from the command line itself: ``docs/cli.md`` and ``MLproject``.
+"""Pages made from the code: ``docs/cli.md``, ``docs/reference/columns.md`` and ``MLproject``.
 
 ``python -m plmsae.cli.reference`` in a checkout writes them, and those of
 `plmsae.cli.api_reference`; a test says when it must be run.
@@ -18,6 +18,7 @@ from plmsae.cli.app import ORDER, app
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import Option
 from plmsae.cli.values import show_numbers
+from plmsae.concepts import columns
 
 _WIDTH = 96
 
@@ -75,6 +76,7 @@ def pages() -> dict[str, str]:
     """Return every generated file by its path in a checkout."""
     return {
         "docs/cli.md": cli_page(),
+        "docs/reference/columns.md": columns.page(),
         "MLproject": mlproject(),
         "docs/api.md": api_page(),
         "plmsae/__init__.pyi": stub(),

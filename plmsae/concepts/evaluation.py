@@ -16,19 +16,22 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
+from plmsae.concepts.association.bootstrap import Samples
 from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS
 from plmsae.concepts.association.evidence import Split, gather_evidence
-from plmsae.concepts.association.pair_search import search_pairs
-from plmsae.concepts.association.tables import CONCEPT_COLUMNS, COUNT_COLUMNS, headline
+from plmsae.concepts.association.pair_search import PairSearch, search_pairs
+from plmsae.concepts.association.tables import headline
+from plmsae.concepts.baselines.comparison import Detection, confirm_pairs
 from plmsae.concepts.calling.calls import call_all
-from plmsae.concepts.calling.matching import match_calls
+from plmsae.concepts.calling.matching import Matches, match_calls
 from plmsae.concepts.calling.measuring import measure_matches
 from plmsae.concepts.calling.span_rules import with_span_rule
 from plmsae.concepts.calling.threshold_tuning import CANDIDATES, TunedAnnotator, tune_annotator
+from plmsae.concepts.columns import CONCEPT_COLUMNS, needed
 from plmsae.concepts.labels.residue_labels import ResidueLabels, build_residue_labels
 from plmsae.concepts.latents import (
+    Float32,
     Int64,
-    check_thresholds,
     firing_rates,
     max_activations,
     same_width,
@@ -38,6 +41,8 @@ from plmsae.core.errors import InputError
 log = logging.getLogger(__name__)
 
 SPLITS = ("select", "report")
+COUNTED = ("true_calls", "false_calls", "missed_instances")
+"""What the precision of calls is made of, beside the columns that every bundle has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +52,8 @@ class Evaluation:
     features: pl.DataFrame
     """One row per latent, dead ones too; the columns of ``features.parquet``."""
     concepts: pl.DataFrame
-    """One row an evaluated concept, with its best latent; the columns of ``concepts.parquet`` and
-    :data:`plmsae.concepts.association.tables.COUNT_COLUMNS`."""
+    """One row an evaluated concept: the columns that ``concepts.parquet`` always has, and
+    `COUNTED`. The calls are those of the best latent; `annotator` has others."""
     summary: dict[str, float]
     """Headline numbers, ready to be logged as metrics."""
     calls: pl.DataFrame
@@ -58,14 +63,32 @@ class Evaluation:
     evidence: pl.DataFrame
     """One row an evaluated concept: the columns of
     `evidence.gather_evidence`, ``q`` (of the best pair on the report split,
-    corrected over all pairs) and ``n_latents`` (latents confirmed at F1 > 0.5 on both splits: more
-    than one, and the concept is split among them)."""
+    corrected over all pairs), ``n_latents`` (latents at F1 > 0.5 on both splits: more than one, and
+    the concept is split among them) and ``n_latents_beyond_chance`` (of these)."""
     annotator: TunedAnnotator | None
     """Where a precision was asked for: how each concept is called."""
-    pairs: pl.DataFrame
-    """All pairs confirmed at F1 > 0.5 on both splits: ``concept``, ``latent``, ``threshold``."""
+    detection: Detection
+    """What the latents find: the numbers of features and concepts that are shown anywhere, and all
+    pairs at F1 > 0.5 on both splits."""
     skipped: pl.DataFrame
     """Concepts too rare to evaluate: ``concept``, ``n_select``, ``n_report`` (instances)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How an evaluation is made."""
+
+    min_instances: int = 10
+    """Instances a concept needs on ``select`` to be given a pair; one at least."""
+    min_report: int = 5
+    """Instances it needs on ``report`` to be judged; one at least."""
+    bootstrap: int = 0
+    """Samples for intervals of F1; none by default."""
+    min_precision: float | None = None
+    """Also tune an annotator: for each concept the latent and the rule whose calls reach this
+    precision by the lower bound of the interval, chosen on ``select``."""
+    seed: int = 0
+    """Of the bootstrap."""
 
 
 def evaluate_residue(
@@ -73,17 +96,11 @@ def evaluate_residue(
     accessions: Sequence[str],
     labels: pl.DataFrame,
     split: npt.ArrayLike,
+    settings: Settings = Settings(),
     *,
     lengths: Sequence[int] | None = None,
-    thresholds: Sequence[float] = INTERPLM_THRESHOLDS,
-    min_instances: int = 10,
-    min_report: int = 5,
-    max_activation: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     sequences: Sequence[str] | None = None,
-    bootstrap: int = 0,
-    min_precision: float | None = None,
-    seed: int = 0,
 ) -> Evaluation:
     """Find out what the latents of a residue-level SAE detect.
 
@@ -97,36 +114,25 @@ def evaluate_residue(
         A label table: ``accession``, ``start``, ``end`` (1-based inclusive), ``concept``, ``kind``.
     split : array_like of str, shape=(P,)
         ``select`` or ``report`` for each protein; any other value leaves the protein out.
+    settings : Settings
+        How rare a concept may be, and what else is to be found out.
     lengths : sequence of int, optional, shape=(P,)
         Residues of each protein, to make sure that no protein was cut on its way through the PLM:
         labels of a whole protein do not fit the activations of a part.
-    thresholds : sequence of float
-        Shares of a latent's maximum to try.
-    min_instances, min_report : int
-        Instances a concept needs on ``select`` to be given a pair, and on ``report`` to be judged;
-        one at least.
-    max_activation : array_like, optional, shape=(F,)
-        The scale of each latent, from a larger reference set. By default the maximum over the
-        ``select`` proteins, so that the report proteins have no say in it.
     clusters : array_like of int, optional, shape=(P,)
         Homology clusters: checked against the split, used in the precision interval of calls, and
         drawn whole in the bootstrap.
     sequences : sequence of str, optional, shape=(P,)
         The proteins themselves, for the control for residue identity.
-    bootstrap : int
-        Samples for the interval of F1 in ``evidence``; none by default.
-    min_precision : float, optional
-        Also tune an annotator: for each concept the latent and the rule whose calls reach this
-        precision by the lower bound of the interval, chosen on ``select``.
-    seed : int
-        Of the bootstrap.
 
     Returns
     -------
     Evaluation
         In ``features`` and ``concepts``, ``f1_select`` is of the select split; precision, recall,
         F1, calls and the counts ``n_instances``, ``n_residues``, ``n_proteins`` are of the report
-        split. ``density`` is the share of all given residues on which a latent fires.
+        split. ``density`` is the share of all given residues on which a latent fires. The scale of
+        a latent is its maximum over the select proteins, so that the report proteins have no say
+        in it.
 
     Raises
     ------
@@ -140,108 +146,152 @@ def evaluate_residue(
             f"{len(latents)} arrays of latents, {len(accessions)} accessions, "
             f"{len(names)} entries of the split"
         )
-    n_latents = same_width(latents)
     n_rows = [int(array.shape[0]) for array in latents]
-    for name, found, expected in zip(
-        accessions, n_rows, n_rows if lengths is None else lengths, strict=True
-    ):
-        if found != expected:
-            raise InputError(
-                f"activations of {found} residues for a protein of {expected}", record=name
-            )
+    _check_lengths(accessions, n_rows, lengths)
     cluster_P = None if clusters is None else np.asarray(clusters)
     select_P, report_P = _proteins_of(names, cluster_P)
-    all_labels = build_residue_labels(labels, accessions, n_rows)
     all_labels, skipped = _common_enough(
-        all_labels, select_P, report_P, (min_instances, min_report)
+        build_residue_labels(labels, accessions, n_rows),
+        select_P,
+        report_P,
+        (settings.min_instances, settings.min_report),
     )
-    select_labels, report_labels = all_labels.take(select_P), all_labels.take(report_P)
-    select_latents = [latents[int(i)] for i in select_P]
-    report_latents = [latents[int(i)] for i in report_P]
-    report_sequences = None if sequences is None else [sequences[int(i)] for i in report_P]
-    scale_F = (
-        max_activations(select_latents, n_latents)
-        if max_activation is None
-        else np.asarray(max_activation, dtype=np.float32)
+    select, report = (
+        Split(
+            latents=[latents[int(i)] for i in proteins],
+            labels=all_labels.take(proteins),
+            clusters=None if cluster_P is None else cluster_P[proteins],
+            sequences=None if sequences is None else [sequences[int(i)] for i in proteins],
+        )
+        for proteins in (select_P, report_P)
     )
-    density_F = firing_rates(latents, n_latents)
+    choice = _choose(select, report, firing_rates(latents, same_width(latents)))
+    return _assemble(choice, _measure(choice, select, report, settings), report, skipped)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """What the select proteins chose, and the F1 of that on the report proteins."""
+
+    scale_F: Float32
+    search: PairSearch
+    concepts: pl.DataFrame
+    """`search.concepts` with the rule by which the best latent of each concept makes calls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What the choice is worth on the report proteins."""
+
+    calls: pl.DataFrame
+    matches: Matches
+    concepts: pl.DataFrame
+    """Of the choice, with what its calls are worth."""
+    evidence: pl.DataFrame
+    annotator: TunedAnnotator | None
+    detection: Detection
+
+
+def _choose(select: Split, report: Split, density_F: npt.NDArray[np.float64]) -> _Choice:
+    scale_F = max_activations(select.latents, len(density_F))
     search = search_pairs(
-        (select_latents, select_labels),
-        (report_latents, report_labels),
+        (select.latents, select.labels),
+        (report.latents, report.labels),
         scale_F,
         density_F,
-        thresholds,
+        INTERPLM_THRESHOLDS,
         n_candidates=CANDIDATES,
     )
-    features, pairs = search.features, search.pairs_Q3
-    concepts = with_span_rule(search.concepts, select_labels)
-    calls = call_all(report_latents, concepts, scale_F)
-    matches = match_calls(calls, report_labels)
-    report_clusters = None if cluster_P is None else cluster_P[report_P]
+    by_best = search.concepts.with_columns(
+        pl.col("best_latent").alias("call_latent"), pl.col("best_threshold").alias("call_threshold")
+    )
+    concepts = with_span_rule(by_best, select.labels)
+    return _Choice(scale_F=scale_F, search=search, concepts=concepts)
+
+
+def _measure(choice: _Choice, select: Split, report: Split, settings: Settings) -> _Measured:
+    calls = call_all(report.latents, choice.concepts, choice.scale_F)
+    matches = match_calls(calls, report.labels)
     protein_K = calls["protein"].to_numpy()
     measured = measure_matches(
         matches,
-        report_labels,
-        np.diff(report_labels.offsets_P1)[protein_K],
-        None if report_clusters is None else report_clusters[protein_K],
+        report.labels,
+        np.diff(report.labels.offsets_P1)[protein_K],
+        None if report.clusters is None else report.clusters[protein_K],
     )
-    concepts = pl.concat([concepts, measured], how="horizontal")
-    concepts = concepts.select(*CONCEPT_COLUMNS, *COUNT_COLUMNS)
-    select_split = Split(
-        latents=select_latents,
-        labels=select_labels,
-        clusters=None if cluster_P is None else cluster_P[select_P],
-    )
-    report_split = Split(
-        latents=report_latents,
-        labels=report_labels,
-        clusters=report_clusters,
-        sequences=report_sequences,
-    )
+    concepts = pl.concat([choice.concepts, measured], how="horizontal")
     annotator = None
-    if min_precision is not None:
+    if settings.min_precision is not None:
         annotator = tune_annotator(
-            search.candidates_CR,
-            select_split,
-            report_split,
-            scale_F,
-            min_precision=min_precision,
+            choice.search.candidates_CR,
+            select,
+            report,
+            choice.scale_F,
+            min_precision=settings.min_precision,
         )
     evidence = gather_evidence(
-        concepts,
-        select_split,
-        report_split,
-        scale_F,
-        draws=bootstrap,
-        seed=seed,
+        concepts, select, report, choice.scale_F, draws=settings.bootstrap, seed=settings.seed
     )
-    n_confirmed = np.bincount(pairs[:, 0], minlength=concepts.height)
-    evidence = evidence.with_columns(
-        pl.when(concepts["latent"].is_not_null()).then(pl.Series(search.q_C)).alias("q"),
-        pl.Series("n_latents", n_confirmed.astype(np.int64)),
+    return _Measured(
+        calls=calls,
+        matches=matches,
+        concepts=concepts,
+        evidence=evidence,
+        annotator=annotator,
+        detection=_detect(choice, select, report, settings),
     )
-    named = pl.Series("accession", list(report_labels.accessions), dtype=pl.String)
+
+
+def _detect(choice: _Choice, select: Split, report: Split, settings: Settings) -> Detection:
+    both = [*select.latents, *report.latents]
+    index = np.arange(len(both))
+    n_select = len(select.latents)
+    samples = Samples.of(select.cluster_P(), report.cluster_P(), settings.bootstrap, settings.seed)
+    return confirm_pairs(
+        "sae",
+        both.__getitem__,
+        (index[:n_select], select.labels),
+        (index[n_select:], report.labels),
+        choice.scale_F,
+        choice.search.promising_Q2,
+        samples=samples,
+    )
+
+
+def _assemble(
+    choice: _Choice, measured: _Measured, report: Split, skipped: pl.DataFrame
+) -> Evaluation:
+    search, matches, detection = choice.search, measured.matches, measured.detection
+    concepts = measured.concepts.select(*needed(CONCEPT_COLUMNS), *COUNTED)
+    confirmed = detection.pairs.group_by("concept").agg(
+        pl.len().cast(pl.Int64).alias("n_latents"),
+        pl.col("beyond_chance").sum().cast(pl.Int64).alias("n_latents_beyond_chance"),
+    )
+    proteins = pl.Series("accession", list(report.labels.accessions), dtype=pl.String)
     return Evaluation(
-        features=features,
+        features=search.features,
         concepts=concepts,
         summary={
             **headline(
-                features, concepts, pairs, matches.found_I, matches.instance_iou_I, skipped.height
+                search.features,
+                concepts,
+                matches.found_I,
+                matches.instance_iou_I,
+                skipped.height,
             ),
+            **detection.metrics(),
             "n_pairs_q_05": search.n_pairs_q_05,
             "n_features_q_05": search.n_features_q_05,
         },
-        evidence=evidence,
-        annotator=annotator,
-        pairs=pl.DataFrame(
-            {
-                "concept": pl.Series(select_labels.concepts, dtype=pl.String).gather(pairs[:, 0]),
-                "latent": pairs[:, 1].astype(np.int32),
-                "threshold": check_thresholds(thresholds)[pairs[:, 2]].astype(np.float64),
-            }
-        ),
-        calls=calls.select(
-            named.gather(calls["protein"]).alias("accession"),
+        evidence=measured.evidence.with_columns(
+            pl.when(concepts["best_latent"].is_not_null()).then(pl.Series(search.q_C)).alias("q"),
+        )
+        .join(confirmed, on="concept", how="left", maintain_order="left")
+        .with_columns(pl.col("n_latents", "n_latents_beyond_chance").fill_null(0)),
+        annotator=measured.annotator,
+        detection=detection,
+        calls=measured.calls.select(
+            proteins.gather(measured.calls["protein"]),
             pl.exclude("protein"),
             pl.Series("right", matches.right_K),
             pl.Series("touches", matches.touches_K),
@@ -249,6 +299,18 @@ def evaluate_residue(
         ),
         skipped=skipped,
     )
+
+
+def _check_lengths(
+    accessions: Sequence[str], n_rows: Sequence[int], lengths: Sequence[int] | None
+) -> None:
+    for name, found, expected in zip(
+        accessions, n_rows, n_rows if lengths is None else lengths, strict=True
+    ):
+        if found != expected:
+            raise InputError(
+                f"activations of {found} residues for a protein of {expected}", record=name
+            )
 
 
 def check_common(

@@ -44,13 +44,14 @@ def more_of_features(
     polars.DataFrame
         With ``pattern``, ``n_proteins_active``, ``median_run``, ``coverage``, ``period``
         (`features.patterns`), ``n_concepts`` (for how many concepts the latent is
-        confirmed) and, if clusters are given, ``family_f1`` and ``family_specific``
-        (:mod:`plmsae.concepts.features.family_specificity`).
+        confirmed), ``n_concepts_beyond_chance`` and, if clusters are given, ``family_f1`` and
+        ``family_specific`` (:mod:`plmsae.concepts.features.family_specificity`).
     """
     features = evaluation.features
     patterns = activation_patterns(latents, features["max_activation"].to_numpy())
-    confirmed = evaluation.pairs.group_by("latent").agg(
-        pl.col("concept").n_unique().cast(pl.Int64).alias("n_concepts")
+    confirmed = evaluation.detection.pairs.group_by("latent").agg(
+        pl.col("concept").n_unique().cast(pl.Int64).alias("n_concepts"),
+        pl.col("beyond_chance").sum().cast(pl.Int64).alias("n_concepts_beyond_chance"),
     )
     frame = (
         features.join(
@@ -60,7 +61,7 @@ def more_of_features(
             maintain_order="left",
         )
         .join(confirmed, on="latent", how="left", maintain_order="left")
-        .with_columns(pl.col("n_concepts").fill_null(0))
+        .with_columns(pl.col("n_concepts", "n_concepts_beyond_chance").fill_null(0))
     )
     if clusters is None:
         return frame
@@ -96,7 +97,7 @@ def more_of_concepts(
         control for residue identity), and ``found_by_any`` and ``absorbed``
         (:mod:`plmsae.concepts.features.splitting`), null where no pair is confirmed.
     """
-    evidence = evaluation.evidence.drop("latent").join(
+    evidence = evaluation.evidence.drop("best_latent").join(
         _splitting(evaluation, latents, labels), on="concept", how="left", maintain_order="left"
     )
     new = [name for name in evidence.columns if name == "concept" or name not in concepts.columns]
@@ -145,7 +146,7 @@ def _splitting(
         )
     ]
     # Whole concepts at a time: what others find counts only beside what the best one finds.
-    pairs = evaluation.pairs.sort("concept", "latent")
+    pairs = evaluation.detection.pairs.sort("concept", "latent")
     each = pairs.group_by("concept", maintain_order=True).len()
     block = np.cumsum(each["len"].to_numpy()) // _PAIRS
     for number in np.unique(block):

@@ -18,7 +18,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.baselines.comparison import Detection, count_detected
-from plmsae.concepts.evaluation import Evaluation, evaluate_residue
+from plmsae.concepts.evaluation import Evaluation, Settings, evaluate_residue
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.core.errors import InputError
 
@@ -105,12 +105,14 @@ def evaluate_proteins(
         accessions,
         labels,
         split,
+        Settings(
+            min_instances=min_instances,
+            min_report=MIN_REPORT,
+            min_precision=min_precision,
+            bootstrap=bootstrap,
+            seed=seed,
+        ),
         clusters=clusters,
-        min_instances=min_instances,
-        min_report=MIN_REPORT,
-        min_precision=min_precision,
-        bootstrap=bootstrap,
-        seed=seed,
     )
     concepts = evaluation.concepts.with_columns(
         pl.lit("protein").alias("kind"),

@@ -87,7 +87,8 @@ def build_evidence(
         The bundle's ``features.parquet``: at least ``latent``, ``density``, ``max_activation``,
         ``concept``, ``threshold``, ``f1``, ``precision``, ``recall``; ``dead`` is honoured.
     concepts : polars.DataFrame
-        The bundle's ``concepts.parquet``: at least ``concept``, ``latent``, ``threshold``, ``f1``.
+        The bundle's ``concepts.parquet``: at least ``concept``, ``best_latent``,
+        ``best_threshold``, ``f1``.
     latents : sequence of csr_array, shape=(length, F)
         Sparse activations of each protein, one row a residue.
     accessions, sequences : sequence of str
@@ -188,21 +189,20 @@ def _check(
 def _scores(row: Mapping[str, Any], concepts: pl.DataFrame) -> tuple[ConceptScore, ...]:
     scores = {}
     if row.get("concept") is not None:
-        scores[row["concept"]] = _score(row)
-    for other in concepts.filter(pl.col("latent") == row["latent"]).iter_rows(named=True):
-        scores.setdefault(other["concept"], _score(other))
+        scores[row["concept"]] = _score(row, row["threshold"], row.get("precision"))
+    for other in concepts.filter(pl.col("best_latent") == row["latent"]).iter_rows(named=True):
+        score = _score(other, other["best_threshold"], other.get("precision_residue"))
+        scores.setdefault(other["concept"], score)
     return tuple(sorted(scores.values(), key=lambda score: (-score.f1, score.concept)))
 
 
-def _score(row: Mapping[str, Any]) -> ConceptScore:
-    # concepts.parquet names it by residue, features.parquet does not
-    precision = row.get("precision", row.get("precision_residue"))
+def _score(row: Mapping[str, Any], threshold: float, precision: float | None) -> ConceptScore:
     return ConceptScore(
         concept=str(row["concept"]),
         f1=_finite(row["f1"]) or 0.0,
         precision=_finite(precision),
         recall=_finite(row.get("recall")),
-        threshold=_finite(row["threshold"]) or 0.0,
+        threshold=_finite(threshold) or 0.0,
     )
 
 

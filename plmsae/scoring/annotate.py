@@ -58,7 +58,7 @@ class Annotator:
         self._caller = Caller(concepts, bundle.callers, self.max_activation_F)
         self._precision = self._caller.rows.select(
             "concept",
-            pl.col("latent").cast(pl.Int32),
+            latent=pl.col("call_latent").cast(pl.Int32),
             precision=pl.col("call_precision").cast(pl.Float64).fill_nan(None),
             precision_low=pl.col("call_precision_low").cast(pl.Float64).fill_nan(None),
         ).unique(["concept", "latent"], keep="first", maintain_order=True)

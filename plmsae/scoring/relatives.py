@@ -138,9 +138,8 @@ def homology_support(
     -------
     polars.DataFrame
         As long as `proposals`: ``homologue``, the nearest of the ten best labelled hits whose
-        label, carried over, would make the proposal right
-        (`plmsae.concepts.calling.place_matching.right_calls`), and ``homologue_identity``, the identity of
-        that hit in [0, 1]; null where there is none.
+        label, carried over, would make the proposal right (`right_calls`), and
+        ``homologue_identity``, the identity of that hit in [0, 1]; null where there is none.
     """
     carried = relatives.carried(labels, n=_MOST, whole=whole)
     names: list[str | None] = [None] * proposals.height

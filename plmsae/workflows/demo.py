@@ -143,7 +143,7 @@ class DemoOutcome:
     def examples(self) -> list[str]:
         """Return three features in words: what they detect and how well, one concept each."""
         return [
-            f"feature {row['latent']}: {row['concept']}, F1 {row['f1']:.2f} "
+            f"feature {row['best_latent']}: {row['concept']}, F1 {row['f1']:.2f} "
             f"[{row['f1_low']:.2f}, {row['f1_high']:.2f}] on B. subtilis "
             f"({row['f1_select']:.2f} on yeast, where it was chosen)"
             for row in _most_specific(self.evaluated.top_concepts)[:_EXAMPLES]

@@ -46,7 +46,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     """
     from plmsae.concepts.baselines.headline import headline_metrics, registered_metrics
     from plmsae.concepts.calling.calibration import meets
-    from plmsae.concepts.evaluation import evaluate_residue
+    from plmsae.concepts.evaluation import Settings, evaluate_residue
     from plmsae.scoring.encoding import load_encoder
 
     check_baselines(request)
@@ -88,13 +88,15 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 data.accessions,
                 data.labels,
                 data.split,
+                Settings(
+                    min_instances=request.min_instances,
+                    bootstrap=request.bootstrap,
+                    min_precision=request.min_precision,
+                    seed=request.seed,
+                ),
                 lengths=[len(s) for s in data.sequences],
-                min_instances=request.min_instances,
                 clusters=data.clusters,
                 sequences=data.sequences,
-                bootstrap=request.bootstrap,
-                min_precision=request.min_precision,
-                seed=request.seed,
             )
             task.update(1, 1)
         names = evaluation.concepts["concept"]
@@ -148,7 +150,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         callable_concepts=concepts.filter(callable_concepts)
         .sort("call_precision_low", descending=True)
         .to_dicts(),
-        top_concepts=_top(evaluation),
+        top_concepts=_top(concepts),
         promoted=False,
         reconstruction=reconstruction,
     )
@@ -174,7 +176,7 @@ def _log(
         ("evidence", evaluation.evidence),
         ("calls", evaluation.calls),
         ("skipped", evaluation.skipped),
-        ("pairs", evaluation.pairs),
+        ("pairs", evaluation.detection.pairs),
         ("concept_counts", concept_counts(labels)),
     ):
         path = out / f"{name}.parquet"
@@ -186,10 +188,8 @@ def _log(
         tracked.log_artifact(out / name, "figures")
 
 
-def _top(evaluation: Evaluation) -> list[dict[str, Any]]:
+def _top(concepts: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the registered rows of the concepts that were found, by F1 of their best latent."""
     import polars as pl
 
-    confirmed = evaluation.concepts.filter((pl.col("f1") > 0.5) & (pl.col("f1_select") > 0.5))
-    interval = evaluation.evidence.select("concept", "f1_low", "f1_high")
-    confirmed = confirmed.join(interval, on="concept", how="left", maintain_order="left")
-    return confirmed.sort("f1", descending=True).to_dicts()
+    return concepts.filter(pl.col("n_latents") > 0).sort("f1", descending=True).to_dicts()

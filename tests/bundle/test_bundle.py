@@ -113,7 +113,8 @@ def test_a_wrong_value_in_features_is_named(
     ("column", "value"),
     [
         ("kind", pl.lit("stretch")),
-        ("latent", pl.lit(D_SAE)),
+        ("best_latent", pl.lit(D_SAE)),
+        ("call_latent", pl.lit(D_SAE)),
         ("n_calls", pl.lit(-1)),
         ("call_precision_low", pl.lit(2.0)),
         ("concept", pl.lit(None, dtype=pl.String)),
@@ -330,18 +331,21 @@ def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:
         read_bundle(tmp_path / "nowhere")
 
 
-def test_the_precision_of_format_1_is_no_longer_precision(
-    make_bundle: Make, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_format_is_refused_with_what_to_do(make_bundle: Make, version: int) -> None:
     path = make_bundle().path
     body = json.loads((path / "model.json").read_text())
-    assert body["schema_version"] == 2
-    (path / "model.json").write_text(json.dumps(body | {"schema_version": 1}))
-    old = read_bundle(path).concepts
-    for name in ("call_precision", "call_precision_low", "call_precision_high"):
-        assert old[name].null_count() == old.height
-    assert old["f1"].to_list() == [0.87, 0.69]
-    assert "no longer what precision means" in caplog.text
+    (path / "model.json").write_text(json.dumps(body | {"schema_version": version}))
+    with pytest.raises(InputError, match=rf"format {version}.*plmsae import sae") as caught:
+        read_bundle(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_best_latent_and_the_calling_latent_stay_apart(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    row = bundle.concepts.row(by_predicate=pl.col("concept") == "Transmembrane", named=True)
+    assert (row["best_latent"], row["call_latent"]) == (2, 3)
+    assert "| Transmembrane | 2 | 0.690 |  | feature 3 |" in bundle.card
 
 
 # --- The model card ---
@@ -349,8 +353,11 @@ def test_the_precision_of_format_1_is_no_longer_precision(
 
 def test_the_card_shows_evidence_with_intervals(make_bundle: Make) -> None:
     card = make_bundle().card
-    assert "| Motif: P-loop | 0 | 0.87 | 0.96 [0.85, 0.99] of 50 calls |  |  |  | 40 | 40 |" in card
-    assert "| Transmembrane | 2 | 0.69 | no calls |  |  |  | 12 | 6 |" in card
+    assert (
+        "| Motif: P-loop | 0 | 0.87 |  | feature 0 | 0.96 [0.85, 0.99] of 50 calls |  |  |  "
+        "| 40 | 40 |" in card
+    )
+    assert "| Transmembrane | 2 | 0.69 |  | feature 3 | no calls |  |  |  | 12 | 6 |" in card
     assert "not recorded" in card
 
 
@@ -391,8 +398,8 @@ def test_the_card_does_not_let_outside_text_become_markup(tmp_path: Path) -> Non
     assert "\n# Heading" not in card
     table = [line for line in card.splitlines() if "alert" in line and line.startswith("|")]
     assert len(table) == 2
-    # The only bars that are not escaped are those of the nine columns.
-    assert all(line.replace("\\|", "").count("|") == 10 for line in table)
+    # The only bars that are not escaped are those of the eleven columns.
+    assert all(line.replace("\\|", "").count("|") == 12 for line in table)
 
 
 @settings(max_examples=100, deadline=None)
@@ -415,7 +422,7 @@ def test_a_card_for_a_bundle_without_concepts_says_so(tmp_path: Path) -> None:
 
 def probed() -> tuple[pl.DataFrame, Callers]:
     concepts = tiny_concepts().with_columns(
-        caller=pl.Series(["probe", "latent"]), latent=pl.Series([None, 2], dtype=pl.Int32)
+        caller=pl.Series(["probe", "latent"]), call_latent=pl.Series([None, 2], dtype=pl.Int32)
     )
     probe = Probe(latents=(0, 5), weights=(0.1 + 0.2, -1e-17), constant=0.25)
     calibrators = {

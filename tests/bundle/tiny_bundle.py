@@ -51,8 +51,10 @@ def tiny_concepts() -> pl.DataFrame:
         {
             "concept": ["Motif: P-loop", "Transmembrane"],
             "kind": ["span", "span"],
-            "latent": [0, 2],
-            "threshold": [0.5, 0.15],
+            "best_latent": [0, 2],
+            "best_threshold": [0.5, 0.15],
+            "call_latent": [0, 3],
+            "call_threshold": [0.6, 0.15],
             "n_instances": [40, 12],
             "n_residues": [320, 240],
             "n_proteins": [40, 6],

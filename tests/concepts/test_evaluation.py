@@ -4,10 +4,10 @@ import pytest
 from conftest_concepts import label_table
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association.tables import CONCEPT_COLUMNS, COUNT_COLUMNS, FEATURE_COLUMNS
 from plmsae.concepts.baselines.control_latents import shuffle_labels
 from plmsae.concepts.calling.calls import call_spans
-from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.concepts.columns import CONCEPT_COLUMNS, FEATURE_COLUMNS, needed
+from plmsae.concepts.evaluation import COUNTED, Settings, evaluate_residue
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import stack_rows
 from plmsae.core.errors import InputError
@@ -45,8 +45,8 @@ def evaluation(planted):
 
 
 def test_the_frames_have_the_columns_of_the_bundle(evaluation):
-    assert tuple(evaluation.features.columns) == FEATURE_COLUMNS
-    assert tuple(evaluation.concepts.columns) == CONCEPT_COLUMNS + COUNT_COLUMNS
+    assert evaluation.features.columns == needed(FEATURE_COLUMNS)
+    assert evaluation.concepts.columns == [*needed(CONCEPT_COLUMNS), *COUNTED]
     calls = evaluation.concepts
     assert (calls["true_calls"] + calls["false_calls"] == calls["n_calls"]).all()
     assert (calls["missed_instances"] <= calls["n_instances"]).all()
@@ -55,13 +55,13 @@ def test_the_frames_have_the_columns_of_the_bundle(evaluation):
 def test_planted_features_are_found(evaluation):
     concepts = {row["concept"]: row for row in evaluation.concepts.iter_rows(named=True)}
     helix, site = concepts["helix"], concepts["site"]
-    assert (helix["latent"], site["latent"]) == (0, 1)
+    assert (helix["best_latent"], site["best_latent"]) == (0, 1)
     assert helix["precision_residue"] == 1.0
     assert helix["recall"] == 1.0
     assert helix["n_instances"] == helix["n_proteins"] == helix["n_calls"] == 20
     assert helix["call_precision"] == 1.0
     assert helix["max_gap"] >= 1
-    assert site["threshold"] >= 0.15  # below it, noise fires
+    assert site["best_threshold"] >= 0.15  # below it, noise fires
     assert site["f1"] > 0.9
     assert evaluation.summary["n_features_f1_50"] == 2
     assert evaluation.summary["n_concepts_f1_50"] == 2
@@ -128,7 +128,7 @@ def test_an_empty_split_is_refused(planted):
 def test_splits_too_small_for_any_concept_are_refused(planted):
     latents, accessions, table, split, _ = planted
     with pytest.raises(InputError, match=r"no concept has 500 instances.*20 and 20"):
-        evaluate_residue(latents, accessions, table, split, min_instances=500)
+        evaluate_residue(latents, accessions, table, split, Settings(min_instances=500))
 
 
 def test_proteins_of_neither_split_are_left_out(planted, evaluation):
@@ -146,8 +146,8 @@ def test_the_evidence_says_how_sure_each_pair_is(planted):
     rng = np.random.default_rng(0)
     sequences = ["".join(rng.choice(list("ACDE"), LENGTH)) for _ in accessions]
     evaluation = evaluate_residue(
-        latents, accessions, table, split,
-        clusters=clusters, sequences=sequences, bootstrap=200, seed=1,
+        latents, accessions, table, split, Settings(bootstrap=200, seed=1),
+        clusters=clusters, sequences=sequences,
     )  # fmt: skip
     assert evaluation.evidence["concept"].equals(evaluation.concepts["concept"])
     f1 = evaluation.concepts["f1"]
@@ -175,5 +175,5 @@ def test_a_concept_needs_instances_on_the_report_split_too(planted):
     only_one = table.filter((pl.col("concept") != "site") | (pl.col("accession") <= "P20"))
     evaluation = evaluate_residue(latents, accessions, only_one, split)
     assert evaluation.skipped.rows() == [("rare", 1, 0), ("site", 20, 1)]
-    kept = evaluate_residue(latents, accessions, only_one, split, min_report=1)
+    kept = evaluate_residue(latents, accessions, only_one, split, Settings(min_report=1))
     assert kept.concepts["concept"].to_list() == ["helix", "site"]

@@ -13,7 +13,7 @@ from plmsae.concepts.association.bootstrap import draw_proteins
 from plmsae.concepts.association.counts import associate
 from plmsae.concepts.enrichment.enrichment import active_proteins
 from plmsae.concepts.enrichment.term_confirmation import choose_level, confirm_terms, lay_out
-from plmsae.concepts.evaluation import Evaluation, evaluate_residue
+from plmsae.concepts.evaluation import Evaluation, Settings, evaluate_residue
 from plmsae.concepts.features.family_specificity import family_specificity, pool_maximum
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations, scale
@@ -43,9 +43,17 @@ def world():
     return arrays, label_table(rows)
 
 
-def evaluate(arrays, table: pl.DataFrame, **options) -> Evaluation:
+def evaluate(arrays, table: pl.DataFrame, sequences=None, **options) -> Evaluation:
     latents = [csr_array(a) for a in arrays]
-    return evaluate_residue(latents, ACCESSIONS, table, SPLIT, clusters=CLUSTERS, **options)
+    return evaluate_residue(
+        latents,
+        ACCESSIONS,
+        table,
+        SPLIT,
+        Settings(**options),
+        clusters=CLUSTERS,
+        sequences=sequences,
+    )
 
 
 def test_thresholds_apply_to_scaled_activations_not_raw_ones(world):
@@ -56,7 +64,9 @@ def test_thresholds_apply_to_scaled_activations_not_raw_ones(world):
     assert large.concepts.equals(small.concepts)
     assert large.calls.equals(small.calls)
     assert large.evidence.equals(small.evidence)
-    assert set(small.concepts["threshold"]) > {0.0} or small.concepts["threshold"].min() > 0
+    assert (
+        set(small.concepts["best_threshold"]) > {0.0} or small.concepts["best_threshold"].min() > 0
+    )
 
 
 def test_the_threshold_chosen_on_select_is_the_one_measured_on_report():
@@ -70,9 +80,9 @@ def test_the_threshold_chosen_on_select_is_the_one_measured_on_report():
         arrays.append(dense)
     found = evaluate(arrays, label_table(rows))
     row = found.concepts.row(0, named=True)
-    assert (row["f1_select"], row["threshold"], row["f1"]) == (1.0, pytest.approx(0.6), 0.0)
+    assert (row["f1_select"], row["best_threshold"], row["f1"]) == (1.0, pytest.approx(0.6), 0.0)
     assert found.features["f1"].to_list() == [0.0]
-    assert (found.pairs.height, found.calls.height) == (0, 0)
+    assert (found.detection.pairs.height, found.calls.height) == (0, 0)
     assert found.summary["n_concepts_f1_50"] == 0
 
 
@@ -83,11 +93,11 @@ def test_report_proteins_have_no_say_in_pairs_thresholds_and_scales(world):
         a if side == "select" else 3 * a[::-1, ::-1] for a, side in zip(arrays, SPLIT, strict=True)
     ]
     one, two = (evaluate(given, table, min_precision=0.5) for given in (arrays, other))
-    chosen = ["concept", "latent", "threshold", "f1_select", "min_length", "max_gap"]
+    chosen = ["concept", "best_latent", "best_threshold", "f1_select", "min_length", "max_gap"]
     assert one.concepts.select(chosen).equals(two.concepts.select(chosen))
     assert not one.concepts["f1"].equals(two.concepts["f1"])
     assert one.features["max_activation"].equals(two.features["max_activation"])
-    tuned = ["concept", "latent", "threshold", "select_low"]
+    tuned = ["concept", "call_latent", "call_threshold", "select_low"]
     assert one.annotator is not None
     assert two.annotator is not None
     assert one.annotator.frame.select(tuned).equals(two.annotator.frame.select(tuned))

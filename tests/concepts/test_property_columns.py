@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 
 from plmsae.bundle.schema import CONCEPTS_SCHEMA, FEATURES_SCHEMA, conform
 from plmsae.concepts import property_columns
-from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.concepts.evaluation import Settings, evaluate_residue
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.property_columns import column_metrics, more_of_concepts, more_of_features
 
@@ -32,6 +32,8 @@ def world():
             letters[place - 1] = "C"
             dense[place - 1, 2] = 1
         rows += [(accession, place, place, "bond", "site") for place in (10, 12)]
+        if number == 0:
+            dense[0, 3] = 1  # the scale of a latent is of the select proteins
         if clusters[number] == 7:
             dense[:35, 3] = 1
         latents.append(csr_array(dense))
@@ -39,8 +41,8 @@ def world():
     split = np.repeat(["select", "report"], 24)
     table = label_table(rows)
     evaluation = evaluate_residue(
-        latents, accessions, table, split, clusters=clusters, sequences=sequences, bootstrap=20,
-        max_activation=np.array([1, 1, 1, 1, 0], dtype=np.float32),
+        latents, accessions, table, split, Settings(bootstrap=20), clusters=clusters,
+        sequences=sequences,
     )  # fmt: skip
     labels = build_residue_labels(table, accessions, [LENGTH] * 48).take(np.arange(24, 48))
     return evaluation, latents[24:], labels, clusters[24:]
@@ -79,7 +81,9 @@ def test_a_latent_that_finds_what_the_best_one_misses_absorbs_it(world):
     )
     import dataclasses
 
-    both = dataclasses.replace(evaluation, pairs=pairs)
+    both = dataclasses.replace(
+        evaluation, detection=dataclasses.replace(evaluation.detection, pairs=pairs)
+    )
     frame = more_of_concepts(evaluation.concepts, both, latents, labels)
     row = frame.filter(pl.col("concept") == "loop").row(0, named=True)
     assert row["found_by_any"] == 1

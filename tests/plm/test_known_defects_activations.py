@@ -13,7 +13,7 @@ import torch
 from scipy.sparse import csr_array
 from tiny import library_states, save_tiny
 
-from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.concepts.evaluation import Settings, evaluate_residue
 from plmsae.core.errors import InputError
 from plmsae.encode import Encoder
 from plmsae.plm.model import Plm, load_plm
@@ -62,8 +62,8 @@ def test_activations_shorter_than_their_protein_are_refused(plm: Plm) -> None:
                            "concept": ["x", "x"], "kind": ["site", "site"]})  # fmt: skip
     with pytest.raises(InputError, match="1022 residues for a protein of 1023"):
         evaluate_residue(
-            cut, ["A", "B"], labels, ["select", "report"], lengths=[1023, 1023],
-            min_instances=1, min_report=1,
+            cut, ["A", "B"], labels, ["select", "report"],
+            Settings(min_instances=1, min_report=1), lengths=[1023, 1023],
         )  # fmt: skip
     features = pl.DataFrame({"latent": [0], "max_activation": [1.0]})
     with pytest.raises(InputError, match="1022 rows of latents for 1023 residues"):

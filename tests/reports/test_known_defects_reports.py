@@ -26,7 +26,7 @@ FEATURES = pl.DataFrame(
         "f1": [0.9],
     }
 )
-CONCEPTS = FEATURES.select("concept", "latent", "threshold", "f1")
+CONCEPTS = FEATURES.select("concept", "f1", best_latent="latent", best_threshold="threshold")
 
 
 def evidence_of(*peaks: float) -> FeatureEvidence:

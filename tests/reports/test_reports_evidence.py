@@ -35,8 +35,8 @@ def features(**columns: list[object]) -> pl.DataFrame:
 CONCEPTS = pl.DataFrame(
     {
         "concept": ["Motif", "Helix"],
-        "latent": [0, 0],
-        "threshold": [0.15, 0.8],
+        "best_latent": [0, 0],
+        "best_threshold": [0.15, 0.8],
         "precision_residue": [0.9, 0.3],
         "recall": [0.8, 0.2],
         "f1": [0.85, 0.25],

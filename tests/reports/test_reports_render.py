@@ -43,7 +43,7 @@ def some_reports(concept: str = "Motif: P-loop", description: str = "name") -> l
         }
     )
     concepts = features.filter(pl.col("concept").is_not_null()).select(
-        "concept", "latent", "threshold", "f1"
+        "concept", "f1", best_latent="latent", best_threshold="threshold"
     )
     labels = pl.DataFrame({"accession": ["P1"], "start": [11], "end": [18], "concept": [concept]})
     found = build_evidence(

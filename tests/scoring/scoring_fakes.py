@@ -37,8 +37,8 @@ def concept_rows(*rows: tuple[str, str, str, float | None, float | None]) -> pl.
         {
             "concept": [row[0] for row in rows],
             "kind": [row[1] for row in rows],
-            "latent": [LETTERS.index(row[2]) for row in rows],
-            "threshold": [0.15] * len(rows),
+            "call_latent": [LETTERS.index(row[2]) for row in rows],
+            "call_threshold": [0.15] * len(rows),
             "call_precision": [row[3] for row in rows],
             "call_precision_low": [row[4] for row in rows],
             "call_precision_high": [None if row[3] is None else (1 + row[3]) / 2 for row in rows],
@@ -47,7 +47,7 @@ def concept_rows(*rows: tuple[str, str, str, float | None, float | None]) -> pl.
             "max_gap": [1 if row[1] == "span" else 0 for row in rows],
         },
         schema_overrides={
-            "latent": pl.Int32,
+            "call_latent": pl.Int32,
             "call_precision": pl.Float64,
             "call_precision_low": pl.Float64,
             "call_precision_high": pl.Float64,

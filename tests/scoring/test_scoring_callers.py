@@ -37,8 +37,8 @@ def probed() -> FakeBundle:
     )
     rows = rows.with_columns(
         caller=pl.Series(["probe", "latent"]),
-        latent=pl.Series([None, LETTERS.index("W")], dtype=pl.Int32),
-        threshold=pl.Series([0.1, 0.15]),
+        call_latent=pl.Series([None, LETTERS.index("W")], dtype=pl.Int32),
+        call_threshold=pl.Series([0.1, 0.15]),
     )
     calibrator = Calibrator(method="platt", x=(4.0, -1.0))
     return FakeBundle(

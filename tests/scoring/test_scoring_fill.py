@@ -248,7 +248,7 @@ def test_a_concept_whose_precision_is_unknown_or_too_low_abstains_and_says_why(
 
 def test_a_concept_without_a_latent_abstains(tmp_path: Path) -> None:
     lost = concept_rows(("Region", "span", "A", None, None)).with_columns(
-        latent=pl.lit(None, pl.Int32), threshold=pl.lit(None, pl.Float64)
+        call_latent=pl.lit(None, pl.Int32), call_threshold=pl.lit(None, pl.Float64)
     )
     bundle = FakeBundle(concepts=pl.concat([CONCEPTS, lost]))
     rows = [("P1", "AAWWWWAA", {})]

@@ -80,7 +80,9 @@ def bundle(yeast: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         *(pl.lit(value, pl.Int64).alias(name) for name, value in empty.items()),
         *(pl.lit(0.5).alias(name) for name in ("f1_select", "precision_residue", "recall", "f1")),
         call_precision_high=pl.col("call_precision"),
-        threshold=pl.lit(0.6),
+        call_threshold=pl.lit(0.6),
+        best_latent="call_latent",
+        best_threshold=pl.lit(0.6),
     )
     nothing = ("threshold", "f1_select", "precision", "recall", "f1")
     features = pl.DataFrame({"latent": range(D_SAE), "max_activation": highest_F}).with_columns(

@@ -135,7 +135,7 @@ def called(filled: FillResult) -> set[tuple[str, str]]:
     found = set()
     for accession, sequence in filled.proteins.select("accession", "sequence").iter_rows():
         mean_F = encode_one(sequence, "protein").toarray()[0]
-        for concept, latent in bundle_of().concepts.select("concept", "latent").iter_rows():
+        for concept, latent in bundle_of().concepts.select("concept", "call_latent").iter_rows():
             if mean_F[latent] / 3 >= 0.15:
                 found.add((accession, concept))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -13,11 +14,16 @@ from plmsae.core.errors import InputError
 from plmsae.registry import promotion
 from plmsae.registry.gates import Gate, GateResult
 from plmsae.registry.models import resolve
-from plmsae.workflows import evaluate, simulate, train
+from plmsae.workflows import evaluate, report, simulate, train
 from plmsae.workflows.evaluating.annotated import read_annotated
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
 from plmsae.workflows.shared.progress import Silent
-from plmsae.workflows.shared.requests import EvaluateRequest, SimulateRequest, TrainRequest
+from plmsae.workflows.shared.requests import (
+    EvaluateRequest,
+    ReportRequest,
+    SimulateRequest,
+    TrainRequest,
+)
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +196,71 @@ def test_a_gate_that_is_not_met_takes_nothing_of_the_evaluation_away(
     with pytest.raises(promotion.GatesNotMetError) as caught:
         promoted(outcome, "m/2")
     assert caught.value.outcome is outcome
+
+
+def card_number(card: str, metric: str) -> float:
+    return float(re.search(rf"\| `{metric}` \| ([\d.,]+) \|", card)[1].replace(",", ""))
+
+
+def test_each_headline_quantity_is_one_number_wherever_it_is_shown(place, outcome):
+    bundle, lines = resolve(str(outcome.bundle)), outcome.lines()
+    pairs = pl.read_parquet(place / "all" / "pairs.parquet")
+    (sae,) = [row for row in outcome.baselines if row["method"] == "sae"]
+    (console,) = [line for line in lines if line.startswith("  sae  ")]
+    for rule, column, table in (
+        ("f1_50", "", pairs),
+        ("beyond_chance", "_beyond_chance", pairs.filter("beyond_chance")),
+    ):
+        for what, key, frame, count in (
+            ("features", "latent", bundle.features, "n_concepts"),
+            ("concepts", "concept", bundle.concepts, "n_latents"),
+        ):
+            number = outcome.summary[f"n_{what}_{rule}"]
+            assert table[key].n_unique() == number
+            assert frame.filter(pl.col(count + column) > 0).height == number
+            assert sae[f"n_{what}{column}"] == number
+            assert outcome.summary[f"sae_{what}_{rule}"] == number
+            assert bundle.meta.metrics[f"n_{what}_{rule}"] == number
+            assert card_number(bundle.card, f"n_{what}_{rule}") == number
+            low, high = (sae[f"n_{what}{column}_{end}"] for end in ("low", "high"))
+            assert f" {number:.0f} [{low:.0f}, {high:.0f}]" in console
+            assert re.search(rf"\b{number:.0f} {what}", lines[0])
+    assert sae["n_features"] > 0, "the evaluation is too small to compare anything"
+
+
+def test_each_concept_has_one_f1_and_one_precision_wherever_they_are_shown(place, outcome):
+    bundle = resolve(str(outcome.bundle))
+    shown = outcome.top_concepts[:10]
+    assert shown
+    for row in shown:
+        (registered,) = bundle.concepts.filter(concept=row["concept"]).to_dicts()
+        assert {name: row[name] for name in registered} == registered
+        (console,) = [ln for ln in outcome.lines() if ln.startswith(f"  {row['concept']:<44.44} ")]
+        assert f"F1 {row['f1']:.2f}" in console
+        assert f"latent {row['best_latent']} " in console
+        (card,) = [ln for ln in bundle.card.split("\n") if ln.startswith(f"| {row['concept']} |")]
+        _, _, best, f1, _, by, precision, *_ = (cell.strip() for cell in card.split("|"))
+        assert (int(best), float(f1)) == (row["best_latent"], pytest.approx(row["f1"], abs=1e-3))
+        if row["call_precision"] is not None:
+            assert f"precision {row['call_precision']:.2f}" in console
+            assert float(precision.split()[0]) == pytest.approx(row["call_precision"], abs=1e-3)
+        if row["call_latent"] is not None:
+            assert f"calls by latent {row['call_latent']}:" in console
+            assert by == f"feature {row['call_latent']}"
+    made = report.run(
+        ReportRequest(
+            model=str(outcome.bundle),
+            proteins=str(place / "data" / "annotations.tsv.gz"),
+            latents=(shown[0]["best_latent"],),
+            no_llm=True,
+            max_proteins=40,
+            out=place / "report",
+            device="cpu",
+        ),
+        Silent(),
+    )
+    (page,) = json.loads(made.pages["json"].read_text(encoding="utf-8"))["features"]
+    scores = {score["concept"]: score for score in page["evidence"]["concepts"]}
+    score = scores[shown[0]["concept"]]
+    assert score["f1"] == pytest.approx(shown[0]["f1"], abs=1e-3)
+    assert score["precision"] == pytest.approx(shown[0]["precision_residue"], abs=1e-3)

@@ -7,46 +7,37 @@ J. R. Stat. Soc. B 69, 2007).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from plmsae.concepts.association.pairs import GroupCounts
-from plmsae.core.errors import InputError
-
 Float64 = npt.NDArray[np.float64]
-_BLOCK = 4_000_000  # (pair, draw) values held at a time
 
 
-def bootstrap_f1(
-    counts: GroupCounts, draws: int, seed: int, confidence: float = 0.95
-) -> tuple[Float64, Float64]:
-    """Return the percentile interval of each pair's F1.
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """How often each protein is drawn in each of B samples, float32 arrays (P, B)."""
 
-    Parameters
-    ----------
-    counts : GroupCounts
-        Counts of Q pairs in G groups of proteins, which are drawn with replacement.
-    draws : int
-        Number of bootstrap samples.
-    seed : int
-        Of the random numbers; all pairs see the same samples.
-    confidence : float
-        Two-sided level in (0, 1).
+    select_PB: npt.NDArray[np.float32]
+    report_PB: npt.NDArray[np.float32]
 
-    Returns
-    -------
-    low, high : ndarray, shape=(Q,)
-        NaN where no sample holds the concept.
-    """
-    if draws < 1:
-        raise InputError("the bootstrap needs at least one draw", value=str(draws))
-    n_pairs, n_groups = counts.fires_QG.shape
-    weight_GB = _draw(n_groups, draws, seed).astype(np.float64)
-    return percentile_interval(counts, weight_GB, confidence, n_pairs)
+    @classmethod
+    def of(
+        cls, select_group_P: npt.ArrayLike, report_group_P: npt.ArrayLike, draws: int, seed: int
+    ) -> Samples:
+        """Draw the homology clusters of two splits, each from its own."""
+        return cls(
+            select_PB=draw_proteins(select_group_P, draws, [seed, 1]),
+            report_PB=draw_proteins(report_group_P, draws, seed),
+        )
 
 
-def draw_proteins(group_P: npt.ArrayLike, draws: int, seed: int) -> npt.NDArray[np.float32]:
+def draw_proteins(
+    group_P: npt.ArrayLike, draws: int, seed: int | Sequence[int]
+) -> npt.NDArray[np.float32]:
     """Draw groups of proteins with replacement, as many as there are, `draws` times.
 
     Parameters
@@ -100,28 +91,16 @@ def bias_corrected_interval(
     return min(float(low), estimate), max(float(high), estimate)
 
 
-def _draw(n_groups: int, draws: int, seed: int) -> npt.NDArray[np.int64]:
+def _draw(n_groups: int, draws: int, seed: int | Sequence[int]) -> npt.NDArray[np.int64]:
     rng = np.random.default_rng(seed)
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=draws).T
 
 
-def percentile_interval(
-    counts: GroupCounts, weight_GB: Float64, confidence: float, n_pairs: int
-) -> tuple[Float64, Float64]:
-    """Return the quantiles of F1 over given samples (columns of `weight_GB`)."""
-    low, high = np.full(n_pairs, np.nan), np.full(n_pairs, np.nan)
+def percentile_interval(value_QB: Float64, confidence: float = 0.95) -> tuple[Float64, Float64]:
+    """Return the ends of the percentile interval of each row; NaN where no sample has a value."""
+    low, high = np.full(len(value_QB), np.nan), np.full(len(value_QB), np.nan)
     tail = (1 - confidence) / 2
-    step = max(1, _BLOCK // weight_GB.shape[1])
-    for first in range(0, n_pairs, step):
-        part = slice(first, first + step)
-        f1 = GroupCounts(
-            true_positives_QG=counts.true_positives_QG[part],
-            fires_QG=counts.fires_QG[part],
-            found_QG=counts.found_QG[part],
-            targets_QG=counts.targets_QG[part],
-        ).f1(weight_GB)
-        known = ~np.isnan(f1).all(axis=1)
-        if known.any():
-            ends = np.nanquantile(f1[known], [tail, 1 - tail], axis=1)
-            low[part][known], high[part][known] = ends
+    known = ~np.isnan(value_QB).all(axis=1) if value_QB.shape[1] else np.zeros(len(low), dtype=bool)
+    if known.any():
+        low[known], high[known] = np.nanquantile(value_QB[known], [tail, 1 - tail], axis=1)
     return low, high

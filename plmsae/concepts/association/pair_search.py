@@ -18,9 +18,9 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.association.counts import ROOM, associate, concept_blocks
-from plmsae.concepts.association.selection import confirmed_pairs, select_pairs, top_latents
+from plmsae.concepts.association.selection import promising_pairs, select_pairs, top_latents
 from plmsae.concepts.association.significance import benjamini_hochberg, residue_pair_log_p
-from plmsae.concepts.association.tables import FOUND, concept_table, feature_table
+from plmsae.concepts.association.tables import PROMISING, concept_table, feature_table
 from plmsae.concepts.labels.residue_labels import ResidueLabels
 from plmsae.concepts.latents import Float32, Int64
 
@@ -36,8 +36,8 @@ class PairSearch:
     """`tables.feature_table`, with the best concept of each latent."""
     concepts: pl.DataFrame
     """`tables.concept_table`, with the best latent of each concept."""
-    pairs_Q3: Int64
-    """:func:`plmsae.concepts.association.selection.confirmed_pairs`."""
+    promising_Q2: Int64
+    """:func:`plmsae.concepts.association.selection.promising_pairs` of `select`."""
     candidates_CR: Int64
     """:func:`plmsae.concepts.association.selection.top_latents`."""
     q_C: npt.NDArray[np.float64]
@@ -74,7 +74,7 @@ def search_pairs(
     """
     n_concepts, n_latents = select[1].n_concepts, len(scale_F)
     features: pl.DataFrame | None = None
-    concepts, confirmed, candidates, q_of = [], [], [], _Significance(n_latents)
+    concepts, promising, candidates, q_of = [], [], [], _Significance(n_latents)
     blocks = concept_blocks(n_concepts, n_latents, len(thresholds), n_counts=2, room=room)
     for first, here in blocks:
         counted, judged = (
@@ -84,7 +84,7 @@ def search_pairs(
         best = select_pairs(counted)
         features = _better(features, feature_table(best, judged, scale_F, density_F))
         concepts.append(concept_table(best, judged))
-        confirmed.append(np.add(confirmed_pairs(counted, judged, above=FOUND), [first, 0, 0]))
+        promising.append(np.add(promising_pairs(counted, PROMISING), [first, 0]))
         candidates.append(top_latents(counted, n_candidates))
         q_of.add(first, residue_pair_log_p(counted, judged), best.latent_C)
     assert features is not None  # noqa: S101 -- there is a concept, the caller saw to it
@@ -92,7 +92,7 @@ def search_pairs(
     return PairSearch(
         features=features,
         concepts=pl.concat(concepts),
-        pairs_Q3=np.concatenate(confirmed).astype(np.int64),
+        promising_Q2=np.concatenate(promising).astype(np.int64),
         candidates_CR=np.concatenate(candidates),
         q_C=q_C,
         n_pairs_q_05=n_pairs,

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from plmsae.concepts.association.chance import labelled_residues
 from plmsae.concepts.association.selection import f1_score
 from plmsae.concepts.labels.residue_labels import ResidueLabels
 from plmsae.concepts.latents import Float32, Int64, chunks_of_proteins, expand, stack_rows
@@ -193,18 +194,53 @@ def count_by_group(
     group_J = group[labels.protein_I[instance_J]]
     hits = table(pair_J, group_J, pairs.maximum_J() > threshold[pair_J])
     instances = table(pair_J, group_J, np.ones(len(pair_J)))
-    concept, start, end = labels.merged()
-    stretch_group = group[np.searchsorted(labels.offsets_P1, start, side="right") - 1]
-    flat = np.bincount(
-        concept * n_groups + stretch_group,
-        weights=end - start,
-        minlength=labels.n_concepts * n_groups,
-    )
-    residues = flat.reshape(labels.n_concepts, n_groups)[pairs.concept_Q]
+    residues = np.zeros(shape)
+    np.add.at(residues.T, group, labelled_residues(labels, pairs.concept_Q).T)
     is_span = labels.is_span_C[pairs.concept_Q][:, None]
     return GroupCounts(
         true_positives_QG=inside,
         fires_QG=fires,
         found_QG=np.where(is_span, hits, inside),
         targets_QG=np.where(is_span, instances, residues),
+    )
+
+
+def count_by_protein(pairs: PairActivations, thresholds_T: Float32) -> GroupCounts:
+    """Count pairs at every threshold, apart for each protein: the counts are (Q, T, P).
+
+    Parameters
+    ----------
+    pairs : PairActivations
+        The pairs.
+    thresholds_T : ndarray, dtype=float32, shape=(T,)
+        Ascending shares of the latent's maximum that an activation must be above.
+    """
+    labels = pairs.labels
+    shape = (pairs.n_pairs, len(thresholds_T), len(labels.accessions))
+
+    def table(
+        pair: Int64, value: Float32, protein: Int64, counted: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float64]:
+        # Each goes to the highest threshold that it is above; sums over these and those below.
+        highest = np.searchsorted(thresholds_T, value, side="left") - 1
+        kept = counted & (highest >= 0)
+        place = (pair[kept] * shape[1] + highest[kept]) * shape[2] + protein[kept]
+        by_bin = np.bincount(place, minlength=shape[0] * shape[1] * shape[2]).reshape(shape)
+        return np.cumsum(by_bin[:, ::-1], axis=1)[:, ::-1].astype(np.float64)
+
+    protein_E = np.searchsorted(labels.offsets_P1, pairs.row_E, side="right") - 1
+    every_E = np.ones(len(protein_E), dtype=bool)
+    inside = table(pairs.pair_E, pairs.value_E, protein_E, pairs.inside_E())
+    pair_J, instance_J = pairs.instances_J()
+    protein_J = labels.protein_I[instance_J]
+    hits = table(pair_J, pairs.maximum_J(), protein_J, np.ones(len(pair_J), dtype=bool))
+    instances = np.bincount(pair_J * shape[2] + protein_J, minlength=shape[0] * shape[2])
+    is_span = labels.is_span_C[pairs.concept_Q][:, None]
+    residues = labelled_residues(labels, pairs.concept_Q)
+    targets = np.where(is_span, instances.reshape(shape[0], shape[2]), residues)
+    return GroupCounts(
+        true_positives_QG=inside,
+        fires_QG=table(pairs.pair_E, pairs.value_E, protein_E, every_E),
+        found_QG=np.where(is_span[:, None], hits, inside),
+        targets_QG=np.broadcast_to(targets[:, None], shape).astype(np.float64),
     )

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from plmsae.concepts.association.counts import Counts
 from plmsae.concepts.latents import Int64
-from plmsae.core.errors import InputError
 
 Float64 = npt.NDArray[np.float64]
 _BLOCK = 2_000_000  # (concept, latent, threshold) triples worked on at a time
@@ -125,28 +124,19 @@ def score_pairs(
     return PairScores(precision_Q=precision, recall_Q=recall, f1_Q=f1_score(precision, recall))
 
 
-def confirmed_pairs(select: Counts, report: Counts, *, above: float = 0.5) -> npt.NDArray[np.int64]:
-    """Return all pairs whose F1 is above a level on both splits.
-
-    Every pair takes the threshold that is best for it on `select`.
+def promising_pairs(counts: Counts, above: float) -> Int64:
+    """Return all pairs whose F1 is above a level at their best threshold.
 
     Returns
     -------
-    ndarray, dtype=int64, shape=(Q, 3)
-        Concept id, latent, index of the threshold.
+    ndarray, dtype=int64, shape=(Q, 2)
+        Concept id and latent, in this order.
     """
-    if (select.concepts, select.n_latents) != (report.concepts, report.n_latents):
-        raise InputError("the two splits were counted for different concepts or latents")
     found = []
-    for block, f1_cft in f1_blocks(select):
-        threshold_cf = f1_cft.argmax(axis=2)
-        f1_cf = np.take_along_axis(f1_cft, threshold_cf[:, :, None], axis=2)[:, :, 0]
-        concept, latent = np.nonzero(f1_cf > above)
-        threshold = threshold_cf[concept, latent]
-        concept = concept + block.start
-        kept = score_pairs(report, concept, latent, threshold).f1_Q > above
-        found.append(np.stack([concept, latent, threshold], axis=1)[kept])
-    return np.concatenate(found) if found else np.zeros((0, 3), dtype=np.int64)
+    for block, f1_cft in f1_blocks(counts):
+        concept, latent = np.nonzero(f1_cft.max(axis=2) > above)
+        found.append(np.stack([concept + block.start, latent], axis=1))
+    return np.concatenate(found) if found else np.zeros((0, 2), dtype=np.int64)
 
 
 def f1_blocks(counts: Counts) -> Iterator[tuple[slice, Float64]]:

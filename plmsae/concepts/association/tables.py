@@ -8,23 +8,13 @@ import polars as pl
 
 from plmsae.concepts.association.counts import Counts
 from plmsae.concepts.association.selection import BestPairs, score_pairs
-from plmsae.concepts.latents import Float32, Int64
+from plmsae.concepts.columns import FEATURE_COLUMNS, needed
+from plmsae.concepts.latents import Float32
 
 FOUND = 0.5  # F1 above which a pair counts, on both splits (InterPLM)
-
-FEATURE_COLUMNS = (
-    "latent", "density", "max_activation", "dead", "concept", "threshold",
-    "f1_select", "precision", "recall", "f1", "description",
-)  # fmt: skip
-CONCEPT_COLUMNS = (
-    "concept", "kind", "latent", "threshold", "n_instances", "n_residues", "n_proteins",
-    "f1_select", "precision_residue", "recall", "f1", "call_precision", "call_precision_low",
-    "call_precision_high", "n_calls", "min_length", "max_gap",
-)  # fmt: skip
-
-COUNT_COLUMNS = ("true_calls", "false_calls", "missed_instances")
-"""What the precision of calls is made of, on report: right and wrong calls, and labelled instances
-that no call found."""
+PROMISING = 0.4
+"""F1 on select above which a pair is looked at again in every sample of the bootstrap. A pair below
+it that passes `FOUND` in a sample is missed there."""
 
 
 def feature_table(
@@ -61,7 +51,7 @@ def feature_table(
     )
     judged = ["concept", "threshold", "f1_select", "precision", "recall", "f1"]
     frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
-    return frame.with_columns(pl.col(pl.Float64).fill_nan(None)).select(FEATURE_COLUMNS)
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None)).select(needed(FEATURE_COLUMNS))
 
 
 def concept_table(best: BestPairs, report: Counts) -> pl.DataFrame:
@@ -74,8 +64,8 @@ def concept_table(best: BestPairs, report: Counts) -> pl.DataFrame:
         {
             "concept": pl.Series(report.concepts, dtype=pl.String),
             "kind": ["span" if span else "site" for span in report.is_span_C],
-            "latent": latent.astype(np.int32),
-            "threshold": _shown(report.thresholds_T)[best.threshold_C],
+            "best_latent": latent.astype(np.int32),
+            "best_threshold": _shown(report.thresholds_T)[best.threshold_C],
             "n_instances": report.n_instances_C,
             "n_residues": report.n_residues_C,
             "n_proteins": report.n_proteins_C,
@@ -85,7 +75,7 @@ def concept_table(best: BestPairs, report: Counts) -> pl.DataFrame:
             "f1": scores.f1_Q,
         }
     )
-    judged = ["latent", "threshold", "f1_select", "precision_residue", "recall", "f1"]
+    judged = ["best_latent", "best_threshold", "f1_select", "precision_residue", "recall", "f1"]
     frame = frame.with_columns(pl.when(pl.Series(has)).then(pl.col(judged)))
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
@@ -98,13 +88,15 @@ def _shown(thresholds_T: Float32) -> npt.NDArray[np.float64]:
 def headline(
     features: pl.DataFrame,
     concepts: pl.DataFrame,
-    pairs: Int64,
     found_I: npt.NDArray[np.bool_],
     instance_iou_I: npt.NDArray[np.float64],
     n_skipped: int,
 ) -> dict[str, float]:
-    """Return the headline numbers of an evaluation."""
-    both = (pl.col("f1_select") > FOUND) & (pl.col("f1") > FOUND)
+    """Return the headline numbers of an evaluation, but for what its latents find.
+
+    Features and concepts found are counted by `plmsae.concepts.baselines.comparison`, for the SAE
+    as for what it is compared with.
+    """
     n_features, n_dead = features.height, int(features["dead"].sum())
     return {
         "n_latents": n_features,
@@ -112,11 +104,6 @@ def headline(
         "dead_share": n_dead / n_features,
         "n_concepts": concepts.height,
         "n_concepts_skipped": n_skipped,
-        "n_features_f1_50": features.filter(both).height,
-        "n_concepts_f1_50": concepts.filter(both).height,
-        "n_pairs_f1_50": len(pairs),
-        "n_features_any_f1_50": len(np.unique(pairs[:, 1])),
-        "n_concepts_any_f1_50": len(np.unique(pairs[:, 0])),
         "mean_concept_f1": float(concepts["f1"].fill_null(0).mean() or 0),  # type: ignore[arg-type]
         "n_concepts_precise_90": concepts.filter(pl.col("call_precision_low") >= 0.9).height,
         "instances_found": float(found_I.mean()),

@@ -1,26 +1,37 @@
 """How many concepts a set of latents finds, whatever the latents are: a row of the headline table.
 
 Every method goes through the same protocol as the SAE: scale by the maximum over the select
-proteins, choose pair and threshold on select, confirm on report at F1 > 0.5 on both. The pairs are
-then fixed, and counted again on resampled report proteins; with the same samples for all methods,
-differences between them are paired.
+proteins, choose pair and threshold on select, confirm on report at F1 > 0.5 on both. The same is
+done on samples of the homology clusters of either split, choice and confirmation; with the same
+samples for all methods, differences between them are paired. What the samples do not vary is the
+scale, the training of the SAE and the PLM, and which labels there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from scipy.sparse import csr_array
 
+from plmsae.concepts.association.bootstrap import Samples, percentile_interval
+from plmsae.concepts.association.chance import MARGIN, f1_always_on
 from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS, ROOM, Counts, concept_blocks
-from plmsae.concepts.association.pairs import GroupCounts, PairActivations, count_by_group
-from plmsae.concepts.association.selection import f1_blocks
-from plmsae.concepts.association.tables import FOUND
+from plmsae.concepts.association.pairs import GroupCounts, PairActivations, count_by_protein
+from plmsae.concepts.association.selection import promising_pairs
+from plmsae.concepts.association.tables import FOUND, PROMISING
 from plmsae.concepts.labels.residue_labels import ResidueLabels
-from plmsae.concepts.latents import Float32, Int64, max_activations, scale, stack_rows
+from plmsae.concepts.latents import (
+    Float32,
+    Int64,
+    check_thresholds,
+    max_activations,
+    scale,
+    stack_rows,
+)
 from plmsae.core.errors import InputError
 
 #: Residues handled at a time; dense latents make this many rows × latents entries.
@@ -32,9 +43,29 @@ Latents = Callable[[int], csr_array]
 """Gives the (length, F) latents of a protein by its index."""
 
 
+COUNTS = (
+    "n_features", "n_concepts", "n_features_beyond_chance", "n_concepts_beyond_chance",
+)  # fmt: skip
+PAIR_SCHEMA = {
+    "concept": pl.String,
+    "latent": pl.Int32,
+    "threshold": pl.Float64,
+    "f1_lift": pl.Float64,
+    "f1_lift_low": pl.Float64,
+    "beyond_chance": pl.Boolean,
+}
+"""``f1_lift`` is F1 on report less that of the detector that always fires; ``f1_lift_low`` the
+lower end of its 95 % interval, null without samples."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """What one method finds."""
+    """What one method finds.
+
+    Of each number there is one by InterPLM's rule (F1 > 0.5 on select and on report), and one
+    *beyond chance*: the pair also beats the detector that always fires by `chance.MARGIN`, with the
+    lower end of the interval of the difference.
+    """
 
     method: str
     n_latents: int
@@ -42,21 +73,33 @@ class Detection:
     """Latents with at least one concept at F1 > 0.5 on select and on report."""
     concepts: tuple[str, ...]
     """Concepts with at least one such latent."""
-    n_features_B: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """The same number of latents on each sample of report proteins."""
-    n_concepts_B: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """The same number of concepts on each sample."""
+    n_features_beyond_chance: int = 0
+    concepts_beyond_chance: tuple[str, ...] = ()
+    counts_B: Mapping[str, Int64] = field(default_factory=dict)
+    """`COUNTS` on each sample, by name."""
+    pairs: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PAIR_SCHEMA))
+    """The pairs at F1 > 0.5 on both splits: `PAIR_SCHEMA`, by concept and latent."""
     note: str = ""
     """What a reader of the table should know about this method."""
 
+    def counts(self) -> dict[str, int]:
+        """Return `COUNTS` by name."""
+        return {
+            "n_features": self.n_features,
+            "n_concepts": len(self.concepts),
+            "n_features_beyond_chance": self.n_features_beyond_chance,
+            "n_concepts_beyond_chance": len(self.concepts_beyond_chance),
+        }
 
-@dataclass(frozen=True, kw_only=True)
-class _Candidates:
-    """The pairs above F1 0.5 on select, each at its best threshold there."""
-
-    concept_Q: Int64
-    latent_Q: Int64
-    threshold_Q: Float32
+    def metrics(self) -> dict[str, float]:
+        """Return the counts as metrics of an evaluation."""
+        return {
+            "n_features_f1_50": self.n_features,
+            "n_concepts_f1_50": len(self.concepts),
+            "n_pairs_f1_50": self.pairs.height,
+            "n_features_beyond_chance": self.n_features_beyond_chance,
+            "n_concepts_beyond_chance": len(self.concepts_beyond_chance),
+        }
 
 
 def count_detected(
@@ -66,7 +109,7 @@ def count_detected(
     report: tuple[npt.NDArray[np.int64], ResidueLabels],
     n_latents: int,
     *,
-    weight_PB: Float32 | None = None,
+    samples: Samples | None = None,
     note: str = "",
     room: int = ROOM,
 ) -> Detection:
@@ -82,9 +125,9 @@ def count_detected(
         Indices of the proteins of a split, and the labels of exactly these, in this order. Both
         have the same concepts.
     n_latents : int
-    weight_PB : ndarray, dtype=float32, shape=(P, B), optional
-        How often each report protein is drawn in each of B samples
-        (:func:`plmsae.concepts.association.bootstrap.draw_proteins`).
+    samples : Samples, optional
+        How often each protein of either split is drawn in each of B samples. In every sample pairs
+        and thresholds are chosen anew on its select proteins.
     note : str
         Taken over into the result.
     room : int
@@ -98,111 +141,150 @@ def count_detected(
     """
     if select[1].concepts != report[1].concepts:
         raise InputError("the two splits are labelled with different concepts")
-    highest: Float32 = np.zeros(n_latents, dtype=np.float32)
+    scale_F: Float32 = np.zeros(n_latents, dtype=np.float32)
     for index in select[0]:
-        highest = np.maximum(highest, max_activations([latents_of(int(index))], n_latents))
-    chosen = _choose(latents_of, select, highest, room)
-    n_proteins = len(report[0])
-    weight = np.zeros((n_proteins, 0), dtype=np.float32) if weight_PB is None else weight_PB
-    if len(weight) != n_proteins:
-        raise InputError(f"weights of {len(weight)} proteins, labels of {n_proteins}")
-    # The first column is the report split as it is.
-    weight = np.concatenate([np.ones((n_proteins, 1), dtype=np.float32), weight], axis=1)
-    above_QB = _confirmed(latents_of, report, highest, chosen, weight)
-    concepts = np.unique(chosen.concept_Q[above_QB[:, 0]])
-    n_features_B = _distinct(above_QB, chosen.latent_Q)
+        scale_F = np.maximum(scale_F, max_activations([latents_of(int(index))], n_latents))
+    promising_Q2 = _promising(latents_of, select, scale_F, room)
+    return confirm_pairs(
+        method, latents_of, select, report, scale_F, promising_Q2,
+        samples=samples, note=note,
+    )  # fmt: skip
+
+
+def confirm_pairs(
+    method: str,
+    latents_of: Latents,
+    select: tuple[npt.NDArray[np.int64], ResidueLabels],
+    report: tuple[npt.NDArray[np.int64], ResidueLabels],
+    scale_F: Float32,
+    promising_Q2: Int64,
+    *,
+    samples: Samples | None = None,
+    note: str = "",
+) -> Detection:
+    """Return what is found of the pairs that are promising on select; see :func:`count_detected`.
+
+    Parameters
+    ----------
+    scale_F : ndarray, dtype=float32, shape=(F,)
+        The scale of each latent: its maximum over the select proteins.
+    promising_Q2 : ndarray of int, shape=(Q, 2)
+        :func:`plmsae.concepts.association.selection.promising_pairs` of select.
+    """
+    concept_Q, latent_Q = promising_Q2[:, 0], promising_Q2[:, 1]
+    weight = _with_original(samples.report_PB if samples else None, len(report[0]))
+    chosen_by = _with_original(samples.select_PB if samples else None, len(select[0]))
+    f1_select_QTB = _f1_by_sample(latents_of, select, scale_F, promising_Q2, chosen_by)
+    f1_select_QTB = np.nan_to_num(f1_select_QTB)
+    threshold_Q1B = f1_select_QTB.argmax(axis=1)[:, None]
+    f1_QTB = _f1_by_sample(latents_of, report, scale_F, promising_Q2, weight)
+    f1_QB = np.take_along_axis(f1_QTB, threshold_Q1B, axis=1)[:, 0]
+    found_QB = (f1_QB > FOUND) & (f1_select_QTB.max(axis=1) > FOUND)
+    always_on_QB = f1_always_on(report[1], concept_Q, weight)
+    # The interval of a pair's own lift is at the threshold that it has, as its F1 is.
+    own = np.take_along_axis(f1_QTB, threshold_Q1B[:, :, :1], axis=1)[:, 0] - always_on_QB
+    lift_Q, low_Q = own[:, 0], percentile_interval(own[:, 1:])[0]
+    margin_Q = MARGIN + np.maximum(lift_Q - np.where(np.isnan(low_Q), lift_Q, low_Q), 0)
+    # The width of that interval is taken as the same in every sample.
+    beyond_QB = found_QB & (f1_QB - always_on_QB > margin_Q[:, None])
+    by_name = {
+        "n_features": _distinct(found_QB, latent_Q),
+        "n_concepts": _distinct(found_QB, concept_Q),
+        "n_features_beyond_chance": _distinct(beyond_QB, latent_Q),
+        "n_concepts_beyond_chance": _distinct(beyond_QB, concept_Q),
+    }
+    names = np.array(select[1].concepts, dtype=object)
+    kept = found_QB[:, 0]
+    thresholds = check_thresholds(INTERPLM_THRESHOLDS)
     return Detection(
         method=method,
-        n_latents=n_latents,
-        n_features=int(n_features_B[0]),
-        concepts=tuple(select[1].concepts[int(c)] for c in concepts),
-        n_features_B=n_features_B[1:],
-        n_concepts_B=_distinct(above_QB, chosen.concept_Q)[1:],
+        n_latents=len(scale_F),
+        n_features=int(by_name["n_features"][0]),
+        concepts=tuple(names[np.unique(concept_Q[kept])]),
+        n_features_beyond_chance=int(by_name["n_features_beyond_chance"][0]),
+        concepts_beyond_chance=tuple(names[np.unique(concept_Q[beyond_QB[:, 0]])]),
+        counts_B={name: counts[1:] for name, counts in by_name.items()},
+        pairs=pl.DataFrame(
+            {
+                "concept": names[concept_Q[kept]].tolist(),
+                "latent": latent_Q[kept],
+                "threshold": thresholds[threshold_Q1B[kept, 0, 0]],
+                "f1_lift": lift_Q[kept],
+                "f1_lift_low": low_Q[kept],
+                "beyond_chance": beyond_QB[kept, 0],
+            },
+            schema=PAIR_SCHEMA,
+        ).with_columns(pl.col(pl.Float64).fill_nan(None)),
         note=note,
     )
 
 
-def _choose(
+def _promising(
     latents_of: Latents,
     select: tuple[npt.NDArray[np.int64], ResidueLabels],
-    highest: Float32,
+    scale_F: Float32,
     room: int,
-) -> _Candidates:
-    """Return the candidates of all concepts, counted as many at a time as fit into `room`."""
+) -> Int64:
+    """Return the promising pairs, of as many concepts at a time as fit into `room`."""
     n_thresholds = len(INTERPLM_THRESHOLDS)
     parts = []
     for first, here in concept_blocks(
-        select[1].n_concepts, len(highest), n_thresholds, n_counts=1, room=room
+        select[1].n_concepts, len(scale_F), n_thresholds, n_counts=1, room=room
     ):
         kept = select[1].keep_concepts(here)
-        counts = Counts(kept, len(highest), INTERPLM_THRESHOLDS)
-        for _, scaled, labels in _chunks(latents_of, select[0], kept, highest):
+        counts = Counts(kept, len(scale_F), INTERPLM_THRESHOLDS)
+        for _, scaled, labels in _chunks(latents_of, select[0], kept, scale_F):
             counts.add(scaled, labels)
-        found = _candidates(counts)
-        parts.append(replace(found, concept_Q=found.concept_Q + first))
-    names = ("concept_Q", "latent_Q", "threshold_Q")
-    return _Candidates(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+        parts.append(np.add(promising_pairs(counts, PROMISING), [first, 0]))
+    return np.concatenate(parts)
 
 
-def _candidates(select: Counts) -> _Candidates:
-    concepts, latents, thresholds = [], [], []
-    for block, f1_cft in f1_blocks(select):
-        best_cf = f1_cft.argmax(axis=2)
-        f1_cf = np.take_along_axis(f1_cft, best_cf[:, :, None], axis=2)[:, :, 0]
-        concept, latent = np.nonzero(f1_cf > FOUND)
-        concepts.append(concept + block.start)
-        latents.append(latent)
-        thresholds.append(select.thresholds_T[best_cf[concept, latent]])
-    return _Candidates(
-        concept_Q=np.concatenate(concepts),
-        latent_Q=np.concatenate(latents),
-        threshold_Q=np.concatenate(thresholds),
-    )
+def _with_original(weight_PB: Float32 | None, n_proteins: int) -> Float32:
+    """Put the proteins as they are before the samples, as the first column."""
+    weight = np.zeros((n_proteins, 0), dtype=np.float32) if weight_PB is None else weight_PB
+    if len(weight) != n_proteins:
+        raise InputError(f"weights of {len(weight)} proteins, labels of {n_proteins}")
+    return np.concatenate([np.ones((n_proteins, 1), dtype=np.float32), weight], axis=1)
 
 
-def _confirmed(
+def _f1_by_sample(
     latents_of: Latents,
-    report: tuple[npt.NDArray[np.int64], ResidueLabels],
-    highest: Float32,
-    chosen: _Candidates,
+    side: tuple[npt.NDArray[np.int64], ResidueLabels],
+    scale_F: Float32,
+    pairs_Q2: Int64,
     weight_PB: Float32,
-) -> npt.NDArray[np.bool_]:
-    """Say which of the chosen pairs, nothing chosen again, are above F1 0.5 on each sample."""
-    shape = (len(chosen.latent_Q), weight_PB.shape[1])
+) -> npt.NDArray[np.float64]:
+    """Return F1 of pairs at every threshold on each sample of the proteins, shape=(Q, T, B)."""
+    thresholds_T = check_thresholds(INTERPLM_THRESHOLDS)
+    shape = (len(pairs_Q2), len(thresholds_T), weight_PB.shape[1])
     # Sums of whole numbers, exact in float32 up to 16 million.
     names = [column.name for column in fields(GroupCounts)]
     totals = {name: np.zeros(shape, dtype=np.float32) for name in names}
     blocks = [slice(first, first + _PAIRS) for first in range(0, shape[0], _PAIRS)]
     if blocks:
-        for proteins, scaled, labels in _chunks(latents_of, *report, highest):
-            weight = weight_PB[proteins]
-            for pairs in blocks:
-                counts = _count_pairs(scaled, labels, chosen, pairs)
+        for proteins, scaled, labels in _chunks(latents_of, *side, scale_F):
+            for block in blocks:
+                activations = _activations(scaled, labels, pairs_Q2[block])
+                counts = count_by_protein(activations, thresholds_T)
                 for name, total in totals.items():
-                    total[pairs] += getattr(counts, name).astype(np.float32) @ weight
-    above_QB = np.zeros(shape, dtype=bool)
-    for pairs in blocks:
-        exact = {name: total[pairs].astype(np.float64) for name, total in totals.items()}
-        above_QB[pairs] = GroupCounts(**exact).f1_each() > FOUND
-    return above_QB
+                    total[block] += getattr(counts, name).astype(np.float32) @ weight_PB[proteins]
+    f1 = np.zeros(shape)
+    for block in blocks:
+        exact = {name: total[block].astype(np.float64) for name, total in totals.items()}
+        f1[block] = GroupCounts(**exact).f1_each()
+    return f1
 
 
-def _count_pairs(
-    scaled: csr_array, labels: ResidueLabels, chosen: _Candidates, pairs: slice
-) -> GroupCounts:
-    """Count some of the chosen pairs in each protein of a chunk."""
-    columns = scaled[:, chosen.latent_Q[pairs]].tocsc()
-    pair = np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
-    threshold_Q = chosen.threshold_Q[pairs]
-    above = columns.data > threshold_Q[pair]
-    activations = PairActivations(
+def _activations(scaled: csr_array, labels: ResidueLabels, pairs_Q2: Int64) -> PairActivations:
+    """Return the activations of some pairs on a chunk."""
+    columns = scaled[:, pairs_Q2[:, 1]].tocsc()
+    return PairActivations(
         labels=labels,
-        concept_Q=chosen.concept_Q[pairs],
-        pair_E=pair[above],
-        row_E=columns.indices[above].astype(np.int64),
-        value_E=columns.data[above],
+        concept_Q=pairs_Q2[:, 0],
+        pair_E=np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr)),
+        row_E=columns.indices.astype(np.int64),
+        value_E=columns.data,
     )
-    return count_by_group(activations, threshold_Q)
 
 
 def _distinct(above_QB: npt.NDArray[np.bool_], key_Q: Int64) -> Int64:

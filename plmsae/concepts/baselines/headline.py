@@ -8,16 +8,19 @@ import numpy as np
 import polars as pl
 
 from plmsae.concepts.association.bootstrap import bias_corrected_interval
-from plmsae.concepts.baselines.comparison import Detection
+from plmsae.concepts.association.chance import MARGIN
+from plmsae.concepts.baselines.comparison import COUNTS, Detection
 from plmsae.concepts.latents import Int64
 from plmsae.core.errors import InputError
+
+_ENDS = ("low", "high")
 
 HEADLINE_SCHEMA = {
     "method": pl.String,
     "n_latents": pl.Int64,
     **{
         f"{name}{end}": pl.Float64 if end else pl.Int64
-        for name in ("n_features", "n_concepts", "ahead_features", "ahead_concepts")
+        for name in (*COUNTS, "ahead_features", "ahead_concepts")
         for end in ("", "_low", "_high")
     },
     "note": pl.String,
@@ -38,7 +41,9 @@ def headline_table(found: Sequence[Detection], *, confidence: float = 0.95) -> p
     -------
     polars.DataFrame
         One row a method, in the order given: ``method``, ``n_latents``, ``n_features`` and
-        ``n_concepts`` (F1 > 0.5 on both splits), ``ahead_features`` and ``ahead_concepts`` (how
+        ``n_concepts`` (F1 > 0.5 on both splits), ``n_features_beyond_chance`` and
+        ``n_concepts_beyond_chance`` (of these, what also beats the detector that always fires;
+        `plmsae.concepts.association.chance`), ``ahead_features`` and ``ahead_concepts`` (how
         many more the first method has, null for itself), ``note``. Each number has its interval in
         ``…_low`` and ``…_high``, null without samples; those of ``ahead_…`` are of differences on
         the same samples.
@@ -48,22 +53,19 @@ def headline_table(found: Sequence[Detection], *, confidence: float = 0.95) -> p
     first = found[0]
     rows = []
     for row in found:
-        if len(row.n_features_B) != len(first.n_features_B):
+        if {len(n_B) for n_B in row.counts_B.values()} != {
+            len(n_B) for n_B in first.counts_B.values()
+        }:
             raise InputError("the methods were resampled differently", record=row.method)
         record: dict[str, object] = {"method": row.method, "n_latents": row.n_latents}
-        numbers = {
-            "features": (row.n_features, row.n_features_B),
-            "concepts": (len(row.concepts), row.n_concepts_B),
-        }
-        own = {
-            "features": (first.n_features, first.n_features_B),
-            "concepts": (len(first.concepts), first.n_concepts_B),
-        }
-        for name, (count, count_B) in numbers.items():
-            record |= _with_interval(f"n_{name}", count, count_B, confidence)
-            if row is not first:
-                ahead, ahead_B = own[name][0] - count, own[name][1] - count_B
-                record |= _with_interval(f"ahead_{name}", ahead, ahead_B, confidence)
+        for name, count in row.counts().items():
+            record |= _with_interval(name, count, row.counts_B[name], confidence)
+        if row is not first:
+            for what in ("features", "concepts"):
+                name = f"n_{what}"
+                ahead = first.counts()[name] - row.counts()[name]
+                ahead_B = first.counts_B[name] - row.counts_B[name]
+                record |= _with_interval(f"ahead_{what}", ahead, ahead_B, confidence)
         rows.append({**record, "note": row.note})
     return pl.DataFrame(rows, schema=HEADLINE_SCHEMA)
 
@@ -81,6 +83,8 @@ def headline_metrics(table: pl.DataFrame) -> dict[str, float]:
         for what in ("features", "concepts"):
             for end in ("", "_low", "_high"):
                 metrics[f"{row['method']}_{what}_f1_50{end}"] = row[f"n_{what}{end}"]
+                beyond = f"{what}_beyond_chance{end}"
+                metrics[f"{row['method']}_{beyond}"] = row[f"n_{beyond}"]
                 metrics[f"sae_ahead_of_{row['method']}_{what}{end}"] = row[f"ahead_{what}{end}"]
     return {name: float(value) for name, value in metrics.items() if value is not None}
 
@@ -95,19 +99,25 @@ def registered_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     def kept(name: str) -> bool:
         if name.startswith("sae_ahead_of_"):
             return name.startswith("sae_ahead_of_neuron_")
-        return not name.endswith(("_f1_50_low", "_f1_50_high")) or name.startswith(
-            ("sae_features", "sae_concepts")
-        )
+        ends = tuple(f"_{rule}_{end}" for rule in ("f1_50", "beyond_chance") for end in _ENDS)
+        return not name.endswith(ends) or name.startswith(("sae_features", "sae_concepts"))
 
     return {name: value for name, value in metrics.items() if kept(name)}
 
 
 def headline_lines(table: pl.DataFrame) -> list[str]:
     """Return the table in words, a line a method."""
-    lines = []
+    if not table.height:
+        return []
+    lines = [
+        f"  {'at F1 > 0.5; and beyond chance':<20} {'features':>15} {'beyond':>20}"
+        f" {'concepts':>16} {'beyond':>16}"
+    ]
     for row in table.iter_rows(named=True):
-        line = f"  {row['method']:<20} {_shown(row, 'n_features'):>20} features"
-        line += f" {_shown(row, 'n_concepts'):>16} concepts"
+        line = f"  {row['method']:<20}"
+        for name, width in (("features", 20), ("concepts", 16)):
+            line += f" {_shown(row, f'n_{name}'):>{width}}"
+            line += f" {_shown(row, f'n_{name}_beyond_chance'):>{width}}"
         lines.append(line + (f"  ({row['note']})" if row["note"] else ""))
     neuron = table.filter(pl.col("method") == "neuron").to_dicts()
     if neuron and neuron[0]["ahead_features"] is not None:
@@ -115,6 +125,14 @@ def headline_lines(table: pl.DataFrame) -> list[str]:
         lines.append(
             f"  the SAE is ahead of the neurons by {_shown(ahead, 'ahead_features')} features and "
             f"{_shown(ahead, 'ahead_concepts')} concepts"
+        )
+    lines.append(
+        f"  beyond chance: F1 is more than {MARGIN} above that of a detector that always fires"
+    )
+    if table["n_features_low"].null_count() < table.height:
+        lines.append(
+            "  [95 %] from samples of homology clusters of both splits, pairs chosen anew in each; "
+            "they do not cover the training of SAE and PLM, nor other labels"
         )
     return lines
 

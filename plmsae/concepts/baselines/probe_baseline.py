@@ -84,7 +84,7 @@ def compare_probes(
     raw_scale = max_activations(raw["fit"], 2 * len(centre_D))
     columns = {"concept": [concepts["concept"][c] for c in ids]}
     frame = pl.DataFrame(columns)
-    latent = concepts["latent"].fill_null(-1).to_numpy()
+    latent = concepts["best_latent"].fill_null(-1).to_numpy()
     best = {c: int(latent[c]) for c in ids if latent[c] >= 0}
     frame = frame.with_columns(_judge("latent", best, ids, cut["tune"], cut["report"], scale_F))
     for name, latents, scale in (

@@ -60,7 +60,7 @@ class Choice:
 
     annotator: pl.DataFrame
     """As `threshold_tuning.tune_annotator` returns it, with the winner's rows and
-    the column ``caller``; ``latent`` is null for a probe."""
+    the column ``caller``; ``call_latent`` is null for a probe."""
     probes: dict[str, Probe]
     """Of the concepts that a probe calls."""
     comparison: pl.DataFrame
@@ -139,7 +139,7 @@ def choose_callers(
     ones = np.ones(len(probes), dtype=np.float32)
     rules = _best_rule(probe_C, seen["tune"], ones, PROBE_LADDER, min_precision)
     by_probe = measure_calls(rules.frame, seen["held"], ones, rules.segments)
-    latent_C = chosen["latent"].fill_null(concepts["latent"]).fill_null(-1).to_numpy()
+    latent_C = chosen["call_latent"].fill_null(concepts["best_latent"]).fill_null(-1).to_numpy()
     latent_C = np.where(probe_C >= 0, latent_C, -1).astype(np.int64)
     learnt = join(folds["fit"], folds["tune"])
     rules = _best_rule(latent_C, learnt, scale_F, LADDER, min_precision)
@@ -154,9 +154,9 @@ def choose_callers(
         min_precision=min_precision,
         thresholds=PROBE_LADDER,
     )
-    wins = final_rules.frame["latent"].is_not_null()
+    wins = final_rules.frame["call_latent"].is_not_null()
     tuned = final_rules.frame.with_columns(
-        pl.lit(None, pl.Int32).alias("latent"), pl.lit(BY_PROBE).alias("caller")
+        pl.lit(None, pl.Int32).alias("call_latent"), pl.lit(BY_PROBE).alias("caller")
     )
     tuned = tuned.select(pl.col(name).cast(chosen.schema[name]) for name in chosen.columns)
     order = pl.int_range(len(names), eager=True)

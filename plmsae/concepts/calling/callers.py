@@ -97,7 +97,7 @@ def with_caller(concepts: pl.DataFrame) -> pl.DataFrame:
 def can_call() -> pl.Expr:
     """Return which rows of a table :func:`with_caller` made have something that calls them."""
     by_probe = pl.col("caller") == BY_PROBE
-    return pl.col("threshold").is_not_null() & (pl.col("latent").is_not_null() | by_probe)
+    return pl.col("call_threshold").is_not_null() & (pl.col("call_latent").is_not_null() | by_probe)
 
 
 def missing_probes(concepts: pl.DataFrame, callers: Callers) -> list[str]:
@@ -154,10 +154,10 @@ class Caller:
         self.rows = concepts.with_columns(
             pl.when(pl.col("caller") == BY_PROBE)
             .then(place)
-            .otherwise(pl.col("latent"))
-            .alias("latent")
+            .otherwise(pl.col("call_latent"))
+            .alias("call_latent")
         )
-        used = self.rows["latent"].drop_nulls().unique().sort().to_numpy()
+        used = self.rows["call_latent"].drop_nulls().unique().sort().to_numpy()
         if len(used) and not 0 <= used[0] <= used[-1] < self._n_latents + len(names):
             raise InputError(
                 f"a concept names a latent outside the SAE of {self._n_latents} latents",
@@ -165,9 +165,9 @@ class Caller:
             )
         self._used: Int64 = used[used < self._n_latents].astype(np.int64)
         new = np.concatenate([self._used, self._n_latents + np.arange(len(names))])
-        at = np.searchsorted(new, self.rows["latent"].fill_null(0).to_numpy())
+        at = np.searchsorted(new, self.rows["call_latent"].fill_null(0).to_numpy())
         self._narrow = self.rows.with_columns(
-            pl.when(pl.col("latent").is_not_null()).then(pl.Series(at)).alias("latent")
+            pl.when(pl.col("call_latent").is_not_null()).then(pl.Series(at)).alias("call_latent")
         )
         self._names: Int64 = new
 

@@ -64,9 +64,9 @@ def call_spans(
     latents : csr_array, shape=(N, F)
         Raw activations of some proteins under one another.
     concepts : polars.DataFrame
-        Columns ``concept``, ``kind``, ``latent``, ``threshold``, ``min_length``, ``max_gap`` and,
-        where not all are plain runs, ``decoder`` and ``seed_threshold``; concepts without a latent
-        make no calls.
+        Columns ``concept``, ``kind``, ``call_latent``, ``call_threshold``, ``min_length``,
+        ``max_gap`` and, where not all are plain runs, ``decoder`` and ``seed_threshold``;
+        concepts without a latent make no calls.
     max_activation_F : array_like, shape=(F,)
         The scale of each latent.
     offsets_P : array_like, shape=(P + 1,)
@@ -90,7 +90,7 @@ def call_spans(
     if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != latents.shape[0]:
         raise InputError(f"offsets do not fit the {latents.shape[0]} rows of activations")
     active = callable_rows(concepts)
-    latent_Q = active["latent"].to_numpy().astype(np.int64)
+    latent_Q = active["call_latent"].to_numpy().astype(np.int64)
     used, place = np.unique(latent_Q, return_inverse=True)
     found = gather_activations([latents], used, max_activation_F)
     found = Activations(
@@ -107,14 +107,14 @@ def call_all(
 ) -> pl.DataFrame:
     """Apply the rule of :func:`call_spans` to many proteins, given one array per protein."""
     active = callable_rows(concepts)
-    used, place = np.unique(active["latent"].to_numpy().astype(np.int64), return_inverse=True)
+    used, place = np.unique(active["call_latent"].to_numpy().astype(np.int64), return_inverse=True)
     found = gather_activations(latents, used, max_activation_F)
     return decode(found, active, place.astype(np.int64), segments or {})
 
 
 def callable_rows(concepts: pl.DataFrame) -> pl.DataFrame:
     """Return the rows that have a latent and a threshold, with every column of a rule."""
-    has = pl.col("latent").is_not_null() & pl.col("threshold").is_not_null()
+    has = pl.col("call_latent").is_not_null() & pl.col("call_threshold").is_not_null()
     return with_decoder(concepts.filter(has)).with_columns(
         pl.col("min_length").fill_null(1), pl.col("max_gap").fill_null(0)
     )
@@ -142,7 +142,7 @@ def decode(
     spans = find_runs(
         activations,
         place_Q[runs],
-        threshold_Q=chosen["threshold"].to_numpy(),
+        threshold_Q=chosen["call_threshold"].to_numpy(),
         seed_Q=chosen["seed_threshold"].to_numpy(),
         min_length_Q=chosen["min_length"].to_numpy(),
         max_gap_Q=chosen["max_gap"].to_numpy(),
@@ -171,7 +171,7 @@ def as_frame(spans: Spans, rows: pl.DataFrame, row_Q: Int64, offsets_P1: Int64) 
             "end": spans.end_K - base,
             "concept": rows["concept"].gather(whose),
             "score": spans.score_K,
-            "latent": rows["latent"].gather(whose).cast(pl.Int32),
+            "latent": rows["call_latent"].gather(whose).cast(pl.Int32),
         },
         schema=CALL_SCHEMA,
     )

@@ -69,7 +69,7 @@ def crossfit_calls(
     fold_P = deal_clusters(np.asarray(select.clusters), seed)
     members = [np.flatnonzero(fold_P == fold) for fold in np.unique(fold_P)]
     held = [take(select, those) for those in members]
-    by_latent_C = concepts["latent"].is_not_null().to_numpy()
+    by_latent_C = concepts["call_latent"].is_not_null().to_numpy()
     parts = []
     for fold, candidates_CR in enumerate(_candidates_of_the_others(held, scale_F)):
         rest = take(select, np.setdiff1d(np.arange(len(fold_P)), members[fold]))

@@ -58,9 +58,9 @@ EVIDENCE_QUANTILES = (0.0, 0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9)
 RULE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "concept": pl.String,
     "kind": pl.String,
-    "latent": pl.Int64,
+    "call_latent": pl.Int64,
     "decoder": pl.String,
-    "threshold": pl.Float64,
+    "call_threshold": pl.Float64,
     "seed_threshold": pl.Float64,
     "min_length": pl.Int32,
     "max_gap": pl.Int32,
@@ -122,13 +122,13 @@ def search_rules(
     )
     best = Best(labels.n_concepts)
     for rank in range(candidates.shape[1]):
-        rows = base.with_columns(pl.Series("latent", place[:, rank]))
+        rows = base.with_columns(pl.Series("call_latent", place[:, rank]))
         for trial in _run_trials(rows, thresholds):
             usable = (place[:, rank] >= 0) & ~anchored
             seeded = (trial["seed_threshold"] > 0).to_numpy()
-            usable &= np.where(labels.is_span_C, (trial["threshold"] > 0).to_numpy(), ~seeded)
+            usable &= np.where(labels.is_span_C, (trial["call_threshold"] > 0).to_numpy(), ~seeded)
             some = trial.filter(pl.Series(usable))
-            calls = decode(activations, some, some["latent"].to_numpy(), {})
+            calls = decode(activations, some, some["call_latent"].to_numpy(), {})
             best.offer(trial, measure(trial, calls, split), shares, good, usable)
         if rank < SEGMENT_CANDIDATES:
             for trial, calls in _segment_trials(rows, activations, split, halves):
@@ -136,8 +136,10 @@ def search_rules(
                 usable &= (trial["decoder"] == BY_SEGMENTS).to_numpy()
                 best.offer(trial, measure(trial, calls, split), shares, good, usable)
     frame, segments = _refit(best.frame(base), activations, split)
-    latent = pl.Series("latent", used).gather(frame["latent"].fill_null(0))
-    frame = frame.with_columns(pl.when(pl.col("latent").is_not_null()).then(latent).alias("latent"))
+    latent = pl.Series("call_latent", used).gather(frame["call_latent"].fill_null(0))
+    frame = frame.with_columns(
+        pl.when(pl.col("call_latent").is_not_null()).then(latent).alias("call_latent")
+    )
     return Rules(frame=frame, segments=segments)
 
 
@@ -209,7 +211,7 @@ def _run_trials(rows: pl.DataFrame, thresholds: Sequence[float]) -> Iterator[pl.
                 continue
             yield rows.with_columns(
                 pl.lit(BY_RUNS).alias("decoder"),
-                pl.lit(float(threshold)).alias("threshold"),
+                pl.lit(float(threshold)).alias("call_threshold"),
                 pl.lit(0.0 if seed == 1 else seed * threshold).alias("seed_threshold"),
             )
 
@@ -218,8 +220,8 @@ def _segment_trials(
     rows: pl.DataFrame, activations: Activations, split: Split, halves: Sequence[_Half]
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Yield rules and their calls, made by models of the other half of the families."""
-    is_span = (rows["kind"] == "span").to_numpy() & (rows["latent"] >= 0).to_numpy()
-    latent = rows["latent"].to_list()
+    is_span = (rows["kind"] == "span").to_numpy() & (rows["call_latent"] >= 0).to_numpy()
+    latent = rows["call_latent"].to_list()
     fitted: dict[int, list[SegmentModel]] = {}
     for c in np.flatnonzero(is_span).tolist():
         tried = [fit_segments(half.of(activations, latent[c]), 0, half.labels, c)
@@ -246,7 +248,7 @@ def _segment_trials(
             least = least.with_columns(pl.col("min_evidence").clip(0.0) * float(quantile > 0))
             trial = rows.join(least, on="concept", how="left", maintain_order="left").with_columns(
                 decoder.alias("decoder"),
-                pl.lit(0.0).alias("threshold"),
+                pl.lit(0.0).alias("call_threshold"),
                 pl.lit(0.0).alias("seed_threshold"),
                 pl.lit(cost).alias("cost"),
                 pl.col("min_evidence").fill_null(0.0),
@@ -300,19 +302,19 @@ def _refit(
 ) -> tuple[pl.DataFrame, dict[str, SegmentModel]]:
     """Fit the chosen segment decoders on the whole split; a threshold says where they speak."""
     segments: dict[str, SegmentModel] = {}
-    threshold = frame["threshold"].to_list()
+    threshold = frame["call_threshold"].to_list()
     for c, row in enumerate(frame.iter_rows(named=True)):
         if row["decoder"] != BY_SEGMENTS:
             continue
-        model = fit_segments(activations, int(row["latent"]), split.labels, c)
+        model = fit_segments(activations, int(row["call_latent"]), split.labels, c)
         speaks = None if model is None else speaking_threshold(model)
         threshold[c] = speaks
         if model is not None and speaks is not None:
             segments[row["concept"]] = replace(
                 model, cost=row["cost"], min_evidence=row["min_evidence"]
             )
-    frame = frame.with_columns(pl.Series("threshold", threshold, dtype=pl.Float64))
-    lost = pl.col("threshold").is_null()
+    frame = frame.with_columns(pl.Series("call_threshold", threshold, dtype=pl.Float64))
+    lost = pl.col("call_threshold").is_null()
     rule = [name for name in frame.columns if name not in ("concept", "kind")]
     frame = frame.with_columns(pl.when(~lost).then(pl.col(rule)))
     return frame.drop("cost", "min_evidence"), segments

@@ -20,7 +20,6 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.association.evidence import Split
-from plmsae.concepts.association.tables import COUNT_COLUMNS
 from plmsae.concepts.calling.calibration import meets
 from plmsae.concepts.calling.callers import with_caller
 from plmsae.concepts.calling.calls import Segments, call_all
@@ -32,13 +31,7 @@ from plmsae.core.errors import InputError
 
 CANDIDATES = 5  # latents of each concept that the annotator tries
 
-MEASURED_COLUMNS = (
-    "n_calls", "call_precision", "call_precision_low", "call_precision_high", *COUNT_COLUMNS,
-    *(name for name in MEASURE_COLUMNS if not name.startswith(("call_precision", "n_calls"))
-      and name not in COUNT_COLUMNS),
-    "call_precision_touch", "call_precision_residue",
-    "label_whole_share", "label_one_residue_share",
-)  # fmt: skip
+MEASURED_COLUMNS = (*MEASURE_COLUMNS, "label_whole_share", "label_one_residue_share")
 ANNOTATOR_COLUMNS = (*RULE_SCHEMA, "select_low", "select_f1", *MEASURED_COLUMNS, "abstains")
 
 
@@ -108,16 +101,16 @@ def tune_annotator(
     )
     on_report = measure_calls(rules.frame, held_out, scale[used], rules.segments)
     reason = (
-        pl.when(pl.col("latent").is_null() | ~pl.col("good"))
+        pl.when(pl.col("call_latent").is_null() | ~pl.col("good"))
         .then(pl.lit("no rule reaches the precision on select proteins"))
         .when(pl.col("n_calls") == 0)
         .then(pl.lit("no call on report proteins"))
         .when(~meets(on_report, min_precision))
         .then(pl.lit("the precision does not hold on report proteins"))
     )
-    original = pl.Series(used).gather(rules.frame["latent"].fill_null(0)).cast(pl.Int32)
+    original = pl.Series(used).gather(rules.frame["call_latent"].fill_null(0)).cast(pl.Int32)
     frame = on_report.with_columns(
-        pl.when(pl.col("latent").is_not_null()).then(original).alias("latent"),
+        pl.when(pl.col("call_latent").is_not_null()).then(original).alias("call_latent"),
         reason.alias("abstains"),
         *label_shares(select.labels).get_columns(),
     )
@@ -130,12 +123,12 @@ def registered_concepts(
     """Put the annotator's choice into the table that is registered with a model.
 
     Latent, decoder, threshold, span rule and what is measured of the calls are the annotator's;
-    ``caller`` says whether a latent or a probe makes them (then ``latent`` is null). F1, precision
-    and recall stay those of the best pair, whose latent is in ``f1_latent``. For a concept that
+    ``caller`` says whether a latent or a probe makes them (then ``call_latent`` is null). The best
+    pair and what was measured of it stay as they are. For a concept that
     abstains they are of its best way by F1 of spans, for those who ask for a lower precision
     (`calibration.highest_bar`): ``abstains`` is the reason, and ``abstains_at`` the precision that
     was asked for; both are null for the others. A concept of which every way is degenerate, or that
-    has no latent, keeps no latent and no threshold, so that it is never called.
+    has no latent, has no ``call_latent`` and no ``call_threshold``, so that it is never called.
 
     Parameters
     ----------
@@ -150,8 +143,7 @@ def registered_concepts(
     tuned = with_caller(annotator)
     called = [name for name in (*rule, "caller", *MEASURED_COLUMNS) if name in tuned.columns]
     tuned = tuned.select("concept", *called, pl.col("abstains").cast(pl.String))
-    own = concepts.with_columns(pl.col("latent").alias("f1_latent"))
-    joined = own.drop([name for name in called if name in concepts.columns]).join(
+    joined = concepts.drop([name for name in called if name in concepts.columns]).join(
         tuned, on="concept", how="left", maintain_order="left"
     )
     kept = [name for name in concepts.columns if name != "caller"]
@@ -159,7 +151,7 @@ def registered_concepts(
     return joined.with_columns(
         pl.when(pl.col("abstains").is_not_null()).then(pl.lit(min_precision)).alias("abstains_at"),
         *(pl.col(name).cast(concepts.schema[name]) for name in called if name in concepts.columns),
-    ).select(*kept, *added, "f1_latent", "abstains", "abstains_at")
+    ).select(*kept, *added, "abstains", "abstains_at")
 
 
 def measure_calls(

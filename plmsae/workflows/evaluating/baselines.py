@@ -67,7 +67,7 @@ def compare(
     request : EvaluateRequest
     data : Annotated
     evaluation : Evaluation
-        Whose concepts to look for.
+        Whose concepts to look for; what it found is the first row.
     latents, states : sequence
         For each protein the latents (length, F) and the activations (length, D); see
         :func:`plmsae.workflows.evaluating.activation_store.encode_with_states`.
@@ -79,7 +79,7 @@ def compare(
     """
     import polars as pl
 
-    from plmsae.concepts.association.bootstrap import draw_proteins
+    from plmsae.concepts.association.bootstrap import Samples
     from plmsae.concepts.baselines.comparison import count_detected
     from plmsae.concepts.baselines.control_latents import shuffle_labels
     from plmsae.concepts.baselines.headline import headline_table
@@ -96,16 +96,17 @@ def compare(
         shuffle_labels(labels, request.seed, data.split), data.accessions, lengths
     )
     splits = [np.flatnonzero(data.split == name) for name in ("select", "report")]
-    weight_PB = draw_proteins(data.clusters[splits[1]], request.bootstrap, request.seed)
+    select_group, report_group = (data.clusters[proteins] for proteins in splits)
+    samples = Samples.of(select_group, report_group, request.bootstrap, request.seed)
 
     def states_of(index: int) -> NDArray[np.float32]:
         return states[index].astype(np.float32)
 
     n_methods = (8 if request.baselines == "all" else 5) + len(transferred.calls)
-    found = []
+    found = [evaluation.detection]
     with progress.task("running the baselines") as task:
         methods = _methods(request, data, latents, states_of, encoder, transferred, progress)
-        for number, method in enumerate(methods):
+        for number, method in enumerate(methods, start=1):
             task.update(number, n_methods, method.name)
             table = shuffled if method.shuffled else labels
             select, report = ((proteins, table.take(proteins)) for proteins in splits)
@@ -116,7 +117,7 @@ def compare(
                     select,
                     report,
                     method.n_latents,
-                    weight_PB=weight_PB,
+                    samples=samples,
                     note=method.note,
                 )
             )
@@ -150,7 +151,7 @@ def _methods(
     transferred: Transferred,
     progress: Progress,
 ) -> Iterator[Method]:
-    """Yield the SAE and its baselines one by one, so that each can be forgotten after its turn."""
+    """Yield the baselines one by one, so that each can be forgotten after its turn."""
     from plmsae.concepts.baselines.control_latents import (
         amino_acid_latents,
         signed_units,
@@ -159,7 +160,6 @@ def _methods(
     from plmsae.concepts.baselines.label_transfer import as_latents
 
     config = encoder.sae.config
-    yield Method(name="sae", latents_of=latents.__getitem__, n_latents=config.d_sae)
     select = np.flatnonzero(data.split == "select")
     mean_D, components = _fit(request, select, states_of)
     yield Method(

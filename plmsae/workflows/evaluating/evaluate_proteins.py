@@ -87,7 +87,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
             task.update(1, 2)
             if request.baselines != "none":
                 tests.add_detectors(
-                    request, annotated, evaluation, latents_PF, means_PD, transferred
+                    request, annotated, evaluation, means_PD, transferred
                 )
             task.update(2, 2)
         calling = choose_calling(
@@ -129,7 +129,6 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         if request.register:
             ref = register(new, run_id=tracked.run_id)
             model = f"{ref.name}/{ref.version}"
-    both = (pl.col("f1") > 0.5) & (pl.col("f1_select") > 0.5)
     outcome = EvaluateProteinsOutcome(
         bundle=new.path,
         model=model,
@@ -140,7 +139,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         callable_concepts=calling.concepts.filter(callable_concepts)
         .sort("call_precision_low", descending=True)
         .to_dicts(),
-        top_concepts=evaluation.concepts.filter(both).sort("f1", descending=True).to_dicts(),
+        top_concepts=_top(calling.concepts, evaluation),
         promoted=False,
         level=tests.level,
         notes=annotated.terms.notes,
@@ -150,6 +149,14 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         top_terms=tables["terms"].head(50).to_dicts(),
     )
     return promoted(outcome, model) if request.promote and model else outcome
+
+
+def _top(concepts: pl.DataFrame, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return the registered rows of the terms that single latents find, by F1 of the best one."""
+    found = concepts.filter(
+        pl.col("concept").is_in(evaluation.detection.pairs["concept"].implode())
+    )
+    return found.sort("f1", descending=True).to_dicts()
 
 
 def encode_means(
@@ -188,7 +195,6 @@ class _Tests:
         request: EvaluateRequest,
         annotated: AnnotatedProteins,
         evaluation: Evaluation,
-        latents_PF: csr_array,
         means_PD: NDArray[np.float32],
         transferred: Transferred,
     ) -> None:
@@ -200,14 +206,16 @@ class _Tests:
         evaluated = evaluation.concepts["concept"]
         labels = data.labels.filter(pl.col("concept").is_in(evaluated.implode()))
         centre_D = means_PD[annotated.layout.select_P].mean(0)
-        measured = {SAE: latents_PF, "neuron": signed_units(means_PD, centre_D)}
-        measured |= {method: transferred.units_PC(method) for method in transferred.calls}
+        units = {"neuron": signed_units(means_PD, centre_D)}
+        units |= {method: transferred.units_PC(method) for method in transferred.calls}
+        found = {SAE: evaluation.detection} | {
+            name: found_by_units(name, measured, data.accessions, labels, data.split)
+            for name, measured in units.items()
+        }
         for row in self.rows:
-            units = measured.get(row["method"])
-            if units is None:
-                continue
-            found = found_by_units(row["method"], units, data.accessions, labels, data.split)
-            row["n_features"], row["n_concepts"] = found.n_features, len(found.concepts)
+            if (detection := found.get(row["method"])) is not None:
+                row["n_features"] = detection.n_features
+                row["n_concepts"] = len(detection.concepts)
 
     def tables(
         self, annotated: AnnotatedProteins, latents_PF: csr_array

@@ -46,7 +46,9 @@ class EvaluateOutcome:
         lines = [
             f"{int(self.summary['n_features_f1_50'])} features and "
             f"{int(self.summary['n_concepts_f1_50'])} concepts at F1 > 0.5 on both splits "
-            f"({self.how})",
+            f"({self.how}); beyond chance "
+            f"{int(self.summary['n_features_beyond_chance'])} features and "
+            f"{int(self.summary['n_concepts_beyond_chance'])} concepts",
             f"  of {int(self.summary['n_concepts']):,} concepts common enough to be chosen and "
             f"judged; {int(self.summary['n_concepts_skipped']):,} are too rare",
         ]
@@ -55,9 +57,13 @@ class EvaluateOutcome:
             lines += self.reconstruction.lines()
         lines += property_lines(self.summary)
         if self.top_concepts:
-            lines.append("best concepts (F1 on held-out proteins; precision of calls; 95 %):")
+            lines.append(
+                "best concepts (F1 of one latent on held-out proteins, and its lift above a "
+                "detector that always fires; precision of calls; 95 %):"
+            )
         lines += [
-            f"  {row['concept']:<44.44} {_f1(row):<20}  latent {row['latent']:<6} {_interval(row)}"
+            f"  {row['concept']:<44.44} {_f1(row):<30}  latent {row['best_latent']:<6} "
+            f"{_calls(row)}"
             for row in self.top_concepts[:10]
         ]
         return lines + self.closing_lines("concepts")
@@ -88,16 +94,18 @@ def _headline_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _f1(row: dict[str, Any]) -> str:
-    if row.get("f1_low") is None:
-        return f"F1 {row['f1']:.2f}"
-    return f"F1 {row['f1']:.2f} [{row['f1_low']:.2f}, {row['f1_high']:.2f}]"
+    text = f"F1 {row['f1']:.2f}"
+    if row.get("f1_low") is not None:
+        text += f" [{row['f1_low']:.2f}, {row['f1_high']:.2f}]"
+    return text if row.get("f1_lift") is None else f"{text} lift {row['f1_lift']:.2f}"
 
 
-def _interval(row: dict[str, Any]) -> str:
+def _calls(row: dict[str, Any]) -> str:
     if row["call_precision"] is None:
         return "no calls"
     low, high = row["call_precision_low"], row["call_precision_high"]
-    return f"precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
+    by = "probe" if row["call_latent"] is None else f"latent {row['call_latent']}"
+    return f"calls by {by}: precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def promoted(outcome: AnyOutcome, model: str) -> AnyOutcome:

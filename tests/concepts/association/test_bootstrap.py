@@ -6,11 +6,10 @@ from hypothesis import strategies as st
 
 from plmsae.concepts.association.bootstrap import (
     bias_corrected_interval,
-    bootstrap_f1,
     draw_proteins,
     percentile_interval,
 )
-from plmsae.concepts.association.pairs import count_by_group, gather_pairs
+from plmsae.concepts.association.pairs import count_by_group, count_by_protein, gather_pairs
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations
 
@@ -20,6 +19,12 @@ def pairs_of(world):
     highest = max_activations(world.latents, 6)
     concept, latent = (i.ravel() for i in np.indices((labels.n_concepts, 6)))
     return labels, highest, gather_pairs(world.latents, labels, concept, latent, highest)
+
+
+def bootstrap_f1(counts, draws, seed, group=None):
+    n_proteins = counts.fires_QG.shape[1]
+    group = np.arange(n_proteins) if group is None else group
+    return percentile_interval(counts.f1(draw_proteins(group, draws, seed).astype(float)))
 
 
 @given(seed=st.integers(0, 10**6))
@@ -80,7 +85,7 @@ def test_families_drawn_together_widen_the_interval():
     _, _, pairs = pairs_of(world)
     threshold = np.zeros(pairs.n_pairs)
     alone = bootstrap_f1(count_by_group(pairs, threshold), 400, seed=0)
-    together = bootstrap_f1(count_by_group(pairs, threshold, np.arange(48) % 12), 400, seed=0)
+    together = bootstrap_f1(count_by_group(pairs, threshold), 400, 0, np.arange(48) % 12)
     assert np.nanmean(together[1] - together[0]) > 1.5 * np.nanmean(alone[1] - alone[0])
 
 
@@ -94,11 +99,10 @@ def test_equal_seeds_give_equal_intervals():
 def test_a_concept_in_no_sample_has_no_interval():
     _, _, pairs = pairs_of(make_world(2))
     counts = count_by_group(pairs, np.zeros(pairs.n_pairs))
-    low, high = percentile_interval(counts, np.zeros((5, 3)), 0.95, pairs.n_pairs)
-    assert np.isnan(low).all()
-    assert np.isnan(high).all()
-    with pytest.raises(Exception, match="at least one draw"):
-        bootstrap_f1(counts, 0, seed=0)
+    for samples in (np.zeros((5, 3)), np.zeros((5, 0))):
+        low, high = percentile_interval(counts.f1(samples))
+        assert np.isnan(low).all()
+        assert np.isnan(high).all()
 
 
 def test_a_cluster_is_drawn_whole():
@@ -125,3 +129,15 @@ def test_an_interval_reaches_at_least_to_the_estimate():
     assert bias_corrected_interval(7, np.full(20, 5)) == (5, 7)
     assert bias_corrected_interval(3, np.full(20, 5)) == (3, 5)
     assert np.isnan(bias_corrected_interval(3, [])).all()
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=15, deadline=None)
+def test_counts_at_all_thresholds_are_those_at_each(seed):
+    _, _, pairs = pairs_of(make_world(seed))
+    thresholds = np.array([0, 0.15, 0.5, 0.6, 0.8], dtype=np.float32)
+    together = count_by_protein(pairs, thresholds)
+    for t, threshold in enumerate(thresholds):
+        alone = count_by_group(pairs, np.full(pairs.n_pairs, threshold))
+        for name in ("true_positives_QG", "fires_QG", "found_QG", "targets_QG"):
+            assert np.array_equal(getattr(together, name)[:, t], getattr(alone, name))

@@ -39,10 +39,10 @@ def search(sides, room):
 def test_the_size_of_the_blocks_changes_nothing(sides, concepts_at_a_time):
     whole = search(sides, 2**30)
     parts = search(sides, concepts_at_a_time * 16 * len(sides[2]) * len(INTERPLM_THRESHOLDS))
-    assert len(whole.pairs_Q3) > 0
+    assert len(whole.promising_Q2) > 0
     assert_frame_equal(whole.features, parts.features)
     assert_frame_equal(whole.concepts, parts.concepts)
-    assert np.array_equal(whole.pairs_Q3, parts.pairs_Q3)
+    assert np.array_equal(whole.promising_Q2, parts.promising_Q2)
     assert np.array_equal(whole.candidates_CR, parts.candidates_CR)
     assert np.array_equal(whole.q_C, parts.q_C)
     assert (whole.n_pairs_q_05, whole.n_features_q_05) == (

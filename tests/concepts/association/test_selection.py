@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.association import selection
 from plmsae.concepts.association.counts import associate
-from plmsae.concepts.association.selection import confirmed_pairs, score_pairs, select_pairs
+from plmsae.concepts.association.selection import promising_pairs, score_pairs, select_pairs
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import max_activations
 
@@ -34,7 +34,7 @@ def test_the_best_pairs_are_those_of_an_exhaustive_search(seed, block):
     before, selection._BLOCK = selection._BLOCK, block
     try:
         best = select_pairs(counts)
-        confirmed = confirmed_pairs(counts, counts)
+        promising = promising_pairs(counts, 0.5)
     finally:
         selection._BLOCK = before
     f1 = slow_f1(counts)
@@ -45,7 +45,7 @@ def test_the_best_pairs_are_those_of_an_exhaustive_search(seed, block):
     for f in np.flatnonzero(best.concept_F >= 0):
         assert np.isclose(f1[best.concept_F[f], f, best.threshold_F[f]], best.f1_F[f])
     assert np.all((best.latent_C < 0) == (best.f1_C == 0))
-    assert {(c, f) for c, f, _ in confirmed.tolist()} == set(
+    assert {(c, f) for c, f in promising.tolist()} == set(
         zip(*np.nonzero(f1.max(axis=2) > 0.5), strict=True)
     )
     c, f, t = (index.ravel() for index in np.indices(f1.shape))

@@ -1,15 +1,16 @@
 import numpy as np
 import polars as pl
 import pytest
-from conftest_concepts import make_world
+from conftest_concepts import label_table, make_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import planted
 from scipy.sparse import csr_array
 
-from plmsae.concepts.association.bootstrap import draw_proteins
+from plmsae.concepts.association.bootstrap import Samples
+from plmsae.concepts.association.chance import MARGIN
 from plmsae.concepts.association.counts import associate
-from plmsae.concepts.association.selection import confirmed_pairs
+from plmsae.concepts.association.selection import score_pairs
 from plmsae.concepts.baselines import comparison
 from plmsae.concepts.baselines.comparison import count_detected
 from plmsae.concepts.baselines.headline import (
@@ -31,14 +32,29 @@ def halves(world):
 
 
 def slow_found(world, select, report):
-    """The counts of the association step for everything, and pairs confirmed on both."""
+    """Count everything on both splits; loop over pairs, with the threshold that select chooses."""
     highest = max_activations([world.latents[i] for i in select[0]], 6)
-    tables = [
+    counted, judged = (
         associate([world.latents[i] for i in index], labels, highest)
         for index, labels in (select, report)
-    ]
-    pairs = confirmed_pairs(*tables, above=0.5)
-    return len(np.unique(pairs[:, 1])), sorted({select[1].concepts[c] for c in pairs[:, 0]})
+    )
+    residues = report[1].residues_C() / report[1].n_rows
+    pairs = {}
+    for c, f in np.ndindex(len(counted.concepts), 6):
+        t = np.arange(5)
+        scores = [score_pairs(side, [c] * 5, [f] * 5, t).f1_Q for side in (counted, judged)]
+        best = np.nan_to_num(scores[0]).argmax()
+        if scores[0][best] > 0.5 and scores[1][best] > 0.5:
+            pairs[c, f] = scores[1][best] - 2 * residues[c] / (1 + residues[c])
+    return pairs
+
+
+def counts_of(pairs):
+    return len({f for _, f in pairs}), len({c for c, _ in pairs})
+
+
+def counts_at(found, b):
+    return tuple(int(found.counts_B[name][b]) for name in ("n_features", "n_concepts"))
 
 
 @given(seed=st.integers(0, 10**6), room=st.sampled_from([1, 500, 2**30]))
@@ -50,35 +66,84 @@ def test_a_method_finds_what_counting_everything_finds(seed, room):
         patch.setattr(comparison, "_ROWS", 20)
         patch.setattr(comparison, "_PAIRS", 2)
         found = count_detected("x", lambda i: world.latents[i], select, report, 6, room=room)
-    n_features, concepts = slow_found(world, select, report)
-    assert (found.n_features, list(found.concepts)) == (n_features, concepts)
+    pairs = slow_found(world, select, report)
+    assert (found.n_features, len(found.concepts)) == counts_of(pairs)
+    lift = [(found.pairs["f1_lift"][i]) for i in range(found.pairs.height)]
+    assert np.allclose(lift, list(pairs.values()))
+    # Without samples the margin alone decides.
+    beyond = [pair for pair, value in pairs.items() if value > MARGIN]
+    assert tuple(found.counts().values())[2:] == counts_of(beyond)
 
 
-def test_a_sample_counts_as_the_proteins_it_holds():
-    world = make_world(11, n_proteins=16, n_concepts=3, density=0.6)
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_a_sample_counts_as_the_proteins_it_holds_and_chooses_anew_on_them(seed, monkeypatch):
+    monkeypatch.setattr(comparison, "PROMISING", 0.0)
+    world = make_world(seed, n_proteins=16, n_concepts=3, density=0.6)
+    # One latent knows a concept, so that there is something to find.
+    every = build_residue_labels(world.table, world.accessions, world.lengths)
+    mask_N = every.mask_CN().toarray()[1]
+    for p in range(16):
+        dense = world.latents[p].toarray()
+        dense[:, 2] = mask_N[every.offsets_P1[p] : every.offsets_P1[p + 1]]
+        dense[:, 3] = np.maximum(dense[:, 3], dense[:, 2])
+        world.latents[p] = csr_array(dense)
     select, report = halves(world)
-    weight = np.array([[0, 2, 1, 0, 3, 1, 0, 1], [1, 1, 1, 1, 1, 1, 1, 1]], dtype=np.float32).T
-    found = count_detected("x", lambda i: world.latents[i], select, report, 6, weight_PB=weight)
-    repeated = np.repeat(report[0], weight[:, 0].astype(int))
-    copies = [f"{world.accessions[i]}_{n}" for n, i in enumerate(repeated)]
-    rows = [
-        world.table.filter(pl.col("accession") == world.accessions[i]).with_columns(
-            pl.lit(name).alias("accession")
-        )
-        for name, i in zip(copies, repeated, strict=True)
-    ]
-    all_labels = build_residue_labels(
-        pl.concat([world.table, *rows]),
-        [*world.accessions, *copies],
-        world.lengths + [world.lengths[i] for i in repeated],
-    )
-    world.latents = world.latents + [world.latents[i] for i in repeated]
-    proteins = np.arange(16, len(world.latents))
-    sample = (proteins, all_labels.take(proteins))
-    select = (select[0], all_labels.take(select[0]))
-    n_features, concepts = slow_found(world, select, sample)
-    assert found.n_features_B.tolist() == [n_features, found.n_features]
-    assert found.n_concepts_B.tolist() == [len(concepts), len(found.concepts)]
+    drawn = np.array([[0, 2, 1, 0, 3, 1, 0, 1], [2, 0, 0, 3, 1, 0, 1, 1]])
+    weights = [np.array([row, [1] * 8], dtype=np.float32).T for row in drawn]
+    samples = Samples(select_PB=weights[0], report_PB=weights[1])
+    found = count_detected("x", lambda i: world.latents[i], select, report, 6, samples=samples)
+    # The same proteins, written down as often as they are drawn. The scale is not resampled, so
+    # that every protein of select is needed for it.
+    scale = max_activations([world.latents[i] for i in select[0]], 6)
+    sides = []
+    for index, row in zip((select[0], report[0]), drawn, strict=True):
+        repeated = np.repeat(index, row)
+        copies = [f"{world.accessions[i]}_{n}" for n, i in enumerate(repeated)]
+        rows = [
+            world.table.filter(pl.col("accession") == world.accessions[i]).with_columns(
+                pl.lit(name).alias("accession")
+            )
+            for name, i in zip(copies, repeated, strict=True)
+        ]
+        labels = build_residue_labels(
+            pl.concat([world.table, *rows]),
+            [*world.accessions, *copies],
+            world.lengths + [world.lengths[i] for i in repeated],
+        ).take(np.arange(16, 16 + len(repeated)))
+        sides.append(associate([world.latents[i] for i in repeated], labels, scale))
+    pairs = set()
+    for c, f in np.ndindex(len(select[1].concepts), 6):
+        scores = [score_pairs(side, [c] * 5, [f] * 5, np.arange(5)).f1_Q for side in sides]
+        best = np.nan_to_num(scores[0]).argmax()
+        if scores[0][best] > 0.5 and scores[1][best] > 0.5:
+            pairs.add((c, f))
+    assert counts_at(found, 0) == counts_of(pairs)
+    assert pairs
+    assert counts_at(found, 1) == (found.n_features, len(found.concepts))
+
+
+def test_a_latent_that_fires_everywhere_finds_a_common_concept_but_not_beyond_chance():
+    rng = np.random.default_rng(0)
+    n, length = 40, 60
+    latents, rows = [], []
+    for p in range(n):
+        dense = np.zeros((length, 4), dtype=np.float32)
+        start = int(rng.integers(0, 30))
+        rows.append((f"P{p}", start + 1, start + 30, "helix", "span"))
+        dense[:, 0] = 1  # always on: precision 0.5, recall 1
+        dense[:, 1] = rng.random(length) < 0.6  # at random, and often
+        dense[start : start + 30, 2] = 1  # knows it
+        latents.append(csr_array(dense))
+    labels = build_residue_labels(label_table(rows), [f"P{p}" for p in range(n)], [length] * n)
+    sides = [(index, labels.take(index)) for index in (np.arange(0, n, 2), np.arange(1, n, 2))]
+    samples = Samples.of(np.arange(20), np.arange(20), 100, 0)
+    found = count_detected("x", latents.__getitem__, *sides, 4, samples=samples)
+    assert found.n_features == 3
+    assert found.n_features_beyond_chance == 1
+    row = found.pairs.filter(latent=2).row(0, named=True)
+    assert row["beyond_chance"]
+    assert row["f1_lift"] == pytest.approx(1 - 2 / 3)
+    assert found.pairs.filter(latent=0)["f1_lift"].item() == pytest.approx(0)
 
 
 def table_of(n_proteins, *, draws=300):
@@ -88,14 +153,14 @@ def table_of(n_proteins, *, draws=300):
     rng = np.random.default_rng(0)
     share = np.append(np.linspace(0.1, 0.3, 12), [0, 0])
     blurred = [np.maximum(t, 3 * (rng.random(t.shape) < share)) for t in world.truth]
-    weight = draw_proteins(np.arange(len(report[0])), draws, 1)
+    weight = Samples.of(np.arange(len(select[0])), np.arange(len(report[0])), draws, 1)
     methods = {
         "sae": [csr_array(t) for t in world.truth],
         "neuron": [csr_array(t.astype(np.float32)) for t in blurred],
     }
     return headline_table(
         [
-            count_detected(name, arrays.__getitem__, select, report, 14, weight_PB=weight)
+            count_detected(name, arrays.__getitem__, select, report, 14, samples=weight)
             for name, arrays in methods.items()
         ]
     )
@@ -120,7 +185,7 @@ def test_a_difference_is_paired_not_the_difference_of_two_intervals():
     # The same latents against themselves differ by nothing in every sample.
     world = planted(n_proteins=40)
     select, report = world.both()
-    weight = draw_proteins(np.arange(20), 100, 0)
+    weight = Samples.of(np.arange(20), np.arange(20), 100, 0)
     rng = np.random.default_rng(0)
     arrays = [
         csr_array(np.maximum(t, 3 * (rng.random(t.shape) < 0.2)).astype(np.float32))
@@ -128,12 +193,12 @@ def test_a_difference_is_paired_not_the_difference_of_two_intervals():
     ]
     width = world.truth[0].shape[1]
     twice = [
-        count_detected(name, arrays.__getitem__, select, report, width, weight_PB=weight)
+        count_detected(name, arrays.__getitem__, select, report, width, samples=weight)
         for name in ("sae", "copy")
     ]
     row = headline_table(twice).row(1, named=True)
     assert (row["ahead_features_low"], row["ahead_features_high"]) == (0, 0)
-    assert twice[0].n_features_B.std() > 0
+    assert twice[0].counts_B["n_features"].std() > 0
 
 
 def test_without_samples_there_is_no_interval():
@@ -166,8 +231,8 @@ def test_methods_resampled_differently_are_not_compared():
     arrays = [csr_array(t) for t in world.truth]
     width = world.truth[0].shape[1]
     pair = [
-        count_detected("x", arrays.__getitem__, select, report, width, weight_PB=weight)
-        for weight in (draw_proteins(np.arange(6), 5, 0), draw_proteins(np.arange(6), 4, 0))
+        count_detected("x", arrays.__getitem__, select, report, width, samples=weight)
+        for weight in [Samples.of(np.arange(6), np.arange(6), draws, 0) for draws in (5, 4)]
     ]
     with pytest.raises(InputError, match="resampled differently"):
         headline_table(pair)
@@ -177,10 +242,9 @@ def test_weights_of_other_proteins_are_refused():
     world = planted(n_proteins=12)
     select, report = world.both()
     arrays = [csr_array(t) for t in world.truth]
+    samples = Samples.of(np.arange(5), np.arange(5), 2, 0)
     with pytest.raises(InputError, match="weights of 5 proteins"):
-        count_detected(
-            "x", arrays.__getitem__, select, report, 30, weight_PB=np.ones((5, 2), np.float32)
-        )
+        count_detected("x", arrays.__getitem__, select, report, 30, samples=samples)
 
 
 def test_no_methods_make_an_empty_table():

@@ -22,7 +22,7 @@ from plmsae.concepts.calling.callers import (
     with_caller,
 )
 from plmsae.concepts.calling.threshold_tuning import registered_concepts
-from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.concepts.evaluation import Settings, evaluate_residue
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.concepts.latents import stack_rows
 from plmsae.core.errors import InputError
@@ -49,8 +49,8 @@ def world():
         latents.append(csr_array(dense.astype(np.float32)))
     half = np.where(np.arange(N) < N // 2, "select", "report")
     table = label_table(rows)
-    evaluation = evaluate_residue(latents, accessions, table, half, clusters=np.arange(N) // 2,
-                                  min_precision=0.6)  # fmt: skip
+    evaluation = evaluate_residue(latents, accessions, table, half, Settings(min_precision=0.6),
+                                  clusters=np.arange(N) // 2)  # fmt: skip
     labels = build_residue_labels(table, accessions, [LENGTH] * N)
     whole = Split(latents=latents, labels=labels, clusters=np.arange(N) // 2)
     select, report = (take(whole, np.flatnonzero(half == name)) for name in ("select", "report"))
@@ -64,11 +64,11 @@ def world():
 def test_the_probe_wins_where_two_latents_are_needed_and_only_there(world):
     *_, evaluation, _, choice = world
     both, one = choice.annotator.sort("concept").rows(named=True)
-    assert (both["concept"], both["caller"], both["latent"]) == ("both", BY_PROBE, None)
+    assert (both["concept"], both["caller"], both["call_latent"]) == ("both", BY_PROBE, None)
     assert both["abstains"] is None
     assert both["call_precision"] > 0.7
     assert evaluation.annotator.frame.filter(concept="both")["abstains"].item() is not None
-    assert (one["caller"], one["latent"]) == (BY_LATENT, 0)
+    assert (one["caller"], one["call_latent"]) == (BY_LATENT, 0)
     assert set(choice.probes) == {"both"}
     assert {1, 2} <= set(choice.probes["both"].latents)
     row = choice.comparison.filter(concept="both").row(0, named=True)
@@ -81,7 +81,7 @@ def test_report_proteins_have_no_say_in_the_choice(world):
     other = choose_callers(select, wrong, scale, evaluation.concepts, evaluation.annotator, fold,
                            min_precision=0.6)  # fmt: skip
     assert other.probes == choice.probes
-    chosen = ["concept", "caller", "threshold", "min_length", "max_gap", "select_low"]
+    chosen = ["concept", "caller", "call_threshold", "min_length", "max_gap", "select_low"]
     assert other.annotator.select(chosen).equals(choice.annotator.select(chosen))
     assert not other.annotator["call_precision"].equals(choice.annotator["call_precision"])
 
@@ -103,8 +103,8 @@ def test_the_registered_table_says_who_calls_and_calls_as_was_measured(world):
     _, report, scale, *_, choice = world
     table = registered(world)
     assert dict(table.select("concept", "caller").iter_rows()) == {"both": "probe", "one": "latent"}
-    assert table.filter(concept="both")["latent"].item() is None
-    assert table.filter(concept="both")["f1_latent"].item() in (1, 2)
+    assert table.filter(concept="both")["call_latent"].item() is None
+    assert table.filter(concept="both")["best_latent"].item() in (1, 2)
     assert with_caller(table).select(can_call().all()).item()
     caller = Caller(table, Callers(probes=choice.probes), scale)
     calls = caller.calls_of(report.latents)

@@ -12,7 +12,7 @@ from plmsae.core.errors import InputError
 
 
 def rules(*rows):
-    schema = ("concept", "kind", "latent", "threshold", "min_length", "max_gap")
+    schema = ("concept", "kind", "call_latent", "call_threshold", "min_length", "max_gap")
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

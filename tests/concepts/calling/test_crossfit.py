@@ -43,7 +43,7 @@ def world():
 
 def called(select):
     concepts = list(select.labels.concepts)
-    return pl.DataFrame({"concept": concepts, "latent": [0] * len(concepts)})
+    return pl.DataFrame({"concept": concepts, "call_latent": [0] * len(concepts)})
 
 
 def test_each_fold_is_called_by_what_the_others_chose(world):
@@ -65,7 +65,7 @@ def test_each_fold_is_called_by_what_the_others_chose(world):
 def test_a_concept_without_a_latent_is_not_called(world):
     select, _, scale = world
     some = called(select).with_columns(
-        pl.when(pl.col("concept") == "true").then("latent").alias("latent")
+        pl.when(pl.col("concept") == "true").then("call_latent").alias("call_latent")
     )
     calls = crossfit_calls(some, select, scale, min_precision=0.5)
     assert calls["concept"].unique().to_list() == ["true"]

@@ -105,4 +105,4 @@ def test_a_rare_concept_at_the_terminus_is_called_all_the_same(split, n_labelled
     labels = build_residue_labels(label_table(sites), split.labels.accessions, [LENGTH] * N)
     rare = Split(latents=split.latents, labels=labels, clusters=split.clusters)
     rules = search_rules([[SIGNAL]], rare, np.ones(3), good=lambda m: meets(m, 0.5).to_numpy())
-    assert rules.frame["latent"].to_list() == [SIGNAL]
+    assert rules.frame["call_latent"].to_list() == [SIGNAL]

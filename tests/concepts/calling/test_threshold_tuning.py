@@ -51,8 +51,8 @@ def test_a_higher_threshold_buys_precision_and_the_rest_abstains(splits):
     assert tuple(frame.columns) == ANNOTATOR_COLUMNS
     helix, odd = frame.rows(named=True)
     assert helix["abstains"] is None
-    assert helix["latent"] == 0
-    assert max(helix["threshold"], helix["seed_threshold"]) >= 0.3
+    assert helix["call_latent"] == 0
+    assert max(helix["call_threshold"], helix["seed_threshold"]) >= 0.3
     assert helix["call_precision_low"] >= 0.9
     assert helix["instances_found"] == 1.0
     assert helix["iou"] > 0.9
@@ -107,8 +107,10 @@ def test_the_registered_table_takes_the_pair_that_makes_calls():
     concepts = pl.DataFrame(
         {
             "concept": ["a", "b"],
-            "latent": [1, 2],
-            "threshold": [0.5, 0.5],
+            "best_latent": [1, 2],
+            "best_threshold": [0.5, 0.5],
+            "call_latent": [1, 2],
+            "call_threshold": [0.5, 0.5],
             "f1": [0.7, 0.6],
             "min_length": [1, 1],
             "max_gap": [0, 0],
@@ -121,17 +123,18 @@ def test_the_registered_table_takes_the_pair_that_makes_calls():
             "missed_instances": [1, 1],
         }
     )
-    tuned = concepts.drop("f1").with_columns(
-        latent=pl.Series([7, 8]),
-        threshold=pl.Series([0.9, 0.9]),
+    tuned = concepts.drop("f1", "best_latent", "best_threshold").with_columns(
+        call_latent=pl.Series([7, 8]),
+        call_threshold=pl.Series([0.9, 0.9]),
         call_precision_low=pl.Series([0.85, 0.1]),
         abstains=pl.Series([None, "the precision does not hold on report proteins"]),
     )
     table = registered_concepts(concepts, tuned, 0.8)
-    assert table["latent"].to_list() == [7, 8]
-    assert table["threshold"].to_list() == [0.9, 0.9]
+    assert table["call_latent"].to_list() == [7, 8]
+    assert table["call_threshold"].to_list() == [0.9, 0.9]
     assert table["call_precision_low"].to_list() == [0.85, 0.1]
-    assert table["f1_latent"].to_list() == [1, 2]
+    assert table["best_latent"].to_list() == [1, 2]
+    assert table["best_threshold"].to_list() == [0.5, 0.5]
     assert table["abstains"].to_list() == [None, "the precision does not hold on report proteins"]
     assert table["abstains_at"].to_list() == [None, 0.8]
     assert table["f1"].to_list() == [0.7, 0.6]

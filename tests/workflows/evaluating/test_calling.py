@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from plmsae.concepts.evaluation import evaluate_residue
+from plmsae.concepts.evaluation import Settings, evaluate_residue
 from plmsae.proteins.leak import Leak
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.calling import Calling, calling_lines, choose_calling
@@ -52,7 +52,12 @@ def world() -> dict[str, Any]:
         leak=Leak(n_pairs=0, n_across=0, judge=""),
     )
     evaluation = evaluate_residue(
-        latents, data.accessions, data.labels, data.split, clusters=data.clusters, min_precision=0.5
+        latents,
+        data.accessions,
+        data.labels,
+        data.split,
+        Settings(min_precision=0.5),
+        clusters=data.clusters,
     )
     return {"data": data, "evaluation": evaluation, "latents": latents, "states": states}
 
@@ -69,7 +74,7 @@ def test_probes_are_chosen_compared_calibrated_and_logged(
 ) -> None:
     calling = run(world)
     row = calling.concepts.row(0, named=True)
-    assert (row["caller"], row["latent"], row["concept"]) == ("probe", None, "both")
+    assert (row["caller"], row["call_latent"], row["concept"]) == ("probe", None, "both")
     assert set(calling.callers.probes) == set(calling.callers.calibrators) == {"both"}
     assert set(calling.tables) == {"callers", "probes", "annotator", "reliability", "distance"}
     assert calling.metrics["ece"] < 0.2
@@ -140,7 +145,7 @@ def test_latents_chosen_by_luck_promise_no_more_than_they_keep() -> None:
         leak=Leak(n_pairs=0, n_across=0, judge=""),
     )
     evaluation = evaluate_residue(
-        latents, names, table, data.split, clusters=data.clusters, min_precision=0.5
+        latents, names, table, data.split, Settings(min_precision=0.5), clusters=data.clusters
     )
     request = replace(REQUEST, probes=False)
     transferred = transfer(request, data, evaluation.concepts["concept"], [], Silent())

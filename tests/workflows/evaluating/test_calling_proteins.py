@@ -124,7 +124,7 @@ def test_a_term_of_two_latents_is_called_by_a_probe_and_chance_by_none(
     rows = {row["concept"]: row for row in called[0].concepts.to_dicts()}
     assert {name: row["kind"] for name, row in rows.items()} == dict.fromkeys(rows, "protein")
     either, chance = rows["either"], rows["chance"]
-    assert (either["caller"], either["latent"], either["abstains"]) == ("probe", None, None)
+    assert (either["caller"], either["call_latent"], either["abstains"]) == ("probe", None, None)
     assert either["missed_instances"] < 0.2 * either["n_instances"]
     # One latent finds half of them at best.
     assert either["recall"] < 0.6
