@@ -17,9 +17,6 @@ from plmsae.workflows.shared.progress import Progress
 
 MODEL = "plmsae.plmsae-mini.L4.residue"
 
-_MODEL = Shape(
-    help="Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder."
-)
 _UNIT = Shape(choices=("residue", "protein"))
 _PROTEINS = Shape(argument="PROTEINS")
 _PLM_REVISION = Shape(help="Branch, tag or commit; by default the catalogue's.")
@@ -182,7 +179,6 @@ COMMANDS = (
         ),
         shapes={
             "concepts": Shape(argument="CONCEPTS"),
-            "model": _MODEL,
             "split": Shape(choices=("cluster", "organism")),
             "kinds": Shape(choices=("own", "interplm")),
             "baselines": Shape(choices=("all", "fast", "none")),
@@ -194,13 +190,13 @@ COMMANDS = (
         about="Annotate a proteome.",
         more="A run that was stopped goes on where it was when the same command is given again.",
         examples=(
+            "plmsae score proteome.fasta",
             f"plmsae score proteome.fasta --model {MODEL} --out annotated",
             f"plmsae score proteome.fasta.gz -m {MODEL}@champion -o annotated --format gff3",
             f"zcat proteome.fasta.gz | plmsae score - -m {MODEL} -o annotated",
         ),
         shapes={
             "proteins": _PROTEINS,
-            "model": _MODEL,
             "format": Shape(choices=plugin_names("plmsae.scoring.exporters")),
         },
     ),
@@ -220,7 +216,6 @@ COMMANDS = (
         ),
         shapes={
             "table": Shape(argument="TABLE", help="UniProt TSV export, plain, gz or zst."),
-            "model": _MODEL,
         },
     ),
     WorkflowCommand(
@@ -246,7 +241,6 @@ COMMANDS = (
         ),
         shapes={
             "proteins": _PROTEINS,
-            "model": _MODEL,
             "n_features": Shape(help="How many features."),
             "max_proteins": Shape(help="Use a random sample of so many."),
         },

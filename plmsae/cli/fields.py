@@ -27,7 +27,8 @@ SHORT = {"out": "-o", "model": "-m", "format": "-f"}
 
 USUAL_HELP = {
     "out": "Folder to write.",
-    "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder.",
+    "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion), bundle folder, or "
+    "ready: the model that comes with plmsae.",
     "device": "auto, cpu, cuda, cuda:1 or mps.",
     "seed": "Seed of everything random.",
     "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "

@@ -18,6 +18,7 @@ from plmsae.workflows.scoring.input_gate import (
 from plmsae.workflows.scoring.running import check_device, counts, encoder_on, progress_callback
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import ScoreRequest
 
 
@@ -79,6 +80,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     check_arguments(request.out, min_precision=request.min_precision)
     check_device(request.device)
     bundle, uri = resolve_exactly(request.model)
+    introduce(request.model, bundle, progress)
     with start_run(
         experiment="plmsae-score",
         run_name=f"score {PurePath(source_name(request.proteins)).name}",

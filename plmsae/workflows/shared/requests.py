@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from plmsae.core.resources import READY
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateRequest:
@@ -283,8 +285,8 @@ class ScoreRequest:
 
     proteins: str
     """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input."""
-    model: str
-    out: Path
+    model: str = READY
+    out: Path = Path("runs/score")
     format: str | None = None
     """Also export in this format."""
     features: bool = False
@@ -305,8 +307,8 @@ class FillRequest:
     """Propose labels that a UniProt table lacks."""
 
     table: str
-    model: str
-    out: Path
+    model: str = READY
+    out: Path = Path("runs/fill")
     truth: str | None = None
     """The same table with the labels that were hidden, to measure what comes back."""
     ontology: str | None = None
