@@ -101,7 +101,6 @@ def _best(features: pl.DataFrame) -> dict[int, tuple[str | None, float | None]]:
 
 def _concepts(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[dict[str, Any]]:
     def best(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-        latent = "f1_latent" if "f1_latent" in frame.columns else "latent"
         return (
             frame.drop_nulls("f1")
             .sort("f1", descending=True)
@@ -109,7 +108,7 @@ def _concepts(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[dict[str, Any]]:
             .select(
                 "concept",
                 pl.col("f1").round(4).alias(f"{name}f1"),
-                pl.col(latent).alias(f"{name}latent"),
+                pl.col("best_latent").alias(f"{name}latent"),
             )
         )
 

@@ -97,11 +97,10 @@ _CONCEPT_COLUMNS = (
 
 
 def _concept_rows(concepts: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return what was measured of each concept; `latent` is the one of the best F1."""
-    latent = pl.col("f1_latent") if "f1_latent" in concepts.columns else pl.col("latent")
+    """Return what was measured of each concept; `latent` is its best one."""
     kept = [name for name in _CONCEPT_COLUMNS if name in concepts.columns]
     floats = [name for name in kept if concepts.schema[name].is_float()]
     rows = concepts.sort("f1", descending=True, nulls_last=True).select(
-        *kept, latent.alias("latent")
+        *kept, pl.col("best_latent").alias("latent")
     )
     return rows.with_columns(pl.col(name).round(4) for name in floats).to_dicts()

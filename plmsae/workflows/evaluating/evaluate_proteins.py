@@ -86,9 +86,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
             )
             task.update(1, 2)
             if request.baselines != "none":
-                tests.add_detectors(
-                    request, annotated, evaluation, means_PD, transferred
-                )
+                tests.add_detectors(request, annotated, evaluation, means_PD, transferred)
             task.update(2, 2)
         calling = choose_calling(
             request, data, evaluation, rows_of(latents_PF), states, transferred, progress,
