@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from plmsae.core.resources import READY
 from plmsae.core.settings import Setting, read_settings, settings_values
 from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.pretrain_config import PretrainConfig
@@ -52,9 +53,6 @@ def request_params(request: Any, **facts: Any) -> dict[str, Any]:
         What was found out since, such as the version that an alias of a model stands for.
     """
     return {**settings_values(request), **facts}
-
-
-from plmsae.core.resources import READY
 
 
 @dataclass(frozen=True, kw_only=True)
