@@ -66,8 +66,10 @@ def write_bundle_of(folder: Path, sequences: list[str], *, seed: int) -> Path:
         {
             "concept": ["Domain: Kinase", "Domain: SH3"],
             "kind": "span",
-            "latent": [0, 1],
-            "threshold": 0.5,
+            "best_latent": [0, 1],
+            "best_threshold": 0.5,
+            "call_latent": [0, 1],
+            "call_threshold": 0.5,
             "n_instances": 20,
             "n_residues": 400,
             "n_proteins": 20,

@@ -17,13 +17,16 @@ from plmsae.cli.app import app
 ROOT = Path(__file__).resolve().parents[2]
 # docs/cli.md is made from the program itself.
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SHELL = re.compile(r"```(?:sh|bash|console)?\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+SHELL = {"", "sh", "bash", "console"}
 
 
 def commands(text: str) -> list[list[str]]:
     """Return the arguments of every plmsae command in the blocks of a document."""
     found = []
-    for block in SHELL.findall(text):
+    for language, block in BLOCK.findall(text):
+        if language not in SHELL:
+            continue
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.split(" | ")[0].removeprefix("$ "), comments=True)
             if words[:1] == ["plmsae"] and "…" not in words:

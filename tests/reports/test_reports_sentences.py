@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from plmsae.reports.evidence import build_evidence
+from plmsae.reports.collecting import build_evidence
 from plmsae.reports.text_summary import GOOD_F1, description_of, summary_of, title_of
 
 N_LATENTS = 12
@@ -57,8 +57,8 @@ def report():
     concepts = pl.DataFrame(
         {
             "concept": ["Site: C", "Site: D"],
-            "latent": [0, 0],
-            "threshold": [0.3, 0.3],
+            "best_latent": [0, 0],
+            "best_threshold": [0.3, 0.3],
             "precision_residue": [0.3, 0.2],
             "recall": [0.2, 0.1],
             "f1": [0.15, 0.12],
