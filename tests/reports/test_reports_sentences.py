@@ -124,7 +124,8 @@ def test_the_residues_named_stand_at_the_strong_peaks_in_the_shares_given(report
     total = "".join(sequences.values())
     for one in evidence:
         highest = features["max_activation"][one.latent]
-        columns = {name: a[:, one.latent] for name, a in latents.items()}
+        held_back = {protein.accession for protein in one.held_out}
+        columns = {n: a[:, one.latent] for n, a in latents.items() if n not in held_back}
         peaks = [
             sequences[name][int(c.argmax())]
             for name, c in columns.items()
