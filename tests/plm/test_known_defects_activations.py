@@ -18,7 +18,7 @@ from plmsae.core.errors import InputError
 from plmsae.encode import Encoder
 from plmsae.plm.model import Plm, load_plm
 from plmsae.plm.windows import batches
-from plmsae.reports.evidence import build_evidence
+from plmsae.reports.collecting import build_evidence
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
 from plmsae.workflows.training.activations import streamed

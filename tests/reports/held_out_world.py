@@ -52,7 +52,9 @@ def world(
         },
         schema_overrides={"concept": pl.String, "f1": pl.Float64},
     )
-    concepts = features.select("concept", "latent", "threshold", "f1").drop_nulls()
+    concepts = features.select(
+        "concept", "f1", best_latent="latent", best_threshold="threshold"
+    ).drop_nulls()
     table = pl.DataFrame(labels, schema=["accession", "start", "end", "concept"], orient="row")
     return build_evidence(
         features,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from plmsae.core.resources import READY
 from plmsae.core.settings import Setting, read_settings, settings_values
 from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.pretrain_config import PretrainConfig
@@ -22,8 +21,7 @@ Unit = Literal["residue", "protein"]
 
 _USUAL_DOCS = {
     "out": "Folder to write.",
-    "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion), bundle folder, or "
-    "ready: the model that comes with plmsae.",
+    "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder.",
     "device": "auto, cpu, cuda, cuda:1 or mps.",
     "seed": "Seed of everything random.",
     "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "
@@ -303,8 +301,8 @@ class ScoreRequest:
 
     proteins: str
     """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input."""
-    model: str = READY
-    out: Path = Path("runs/score")
+    model: str
+    out: Path
     format: str | None = None
     """Also export in this format."""
     features: bool = False
@@ -326,8 +324,8 @@ class FillRequest:
 
     table: str
     """UniProt TSV export, plain, gz or zst."""
-    model: str = READY
-    out: Path = Path("runs/fill")
+    model: str
+    out: Path
     truth: str | None = None
     """The same table with the labels that were hidden, to measure what comes back."""
     ontology: str | None = None
