@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.core.errors import InputError
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import AblateRequest
+from plmsae.workflows.shared.requests import AblateRequest, request_params
 from plmsae.workflows.shared.steered_model import check_controls, open_steered_model
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def run(request: AblateRequest, progress: Progress) -> AblateOutcome:
     with start_run(
         experiment="plmsae-ablate",
         run_name=f"ablate {bundle.name}",
-        params={**vars(request), "model": uri, "sequence": prompt.sequence},
+        params=request_params(request, model=uri, sequence=prompt.sequence),
     ) as tracked:
         with progress.task("setting latents to 0") as task:
             effects = ablate(

@@ -17,7 +17,7 @@ from plmsae.registry.models import HEADLINE_METRICS, resolve_exactly
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import ProteinSet, is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import AtlasRequest
+from plmsae.workflows.shared.requests import AtlasRequest, request_params
 from plmsae.workflows.shared.swissprot_sample import SAMPLE
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
     with start_run(
         experiment="plmsae-atlas",
         run_name=f"atlas {bundle.name}",
-        params={"model": uri, "proteins": source, "compare": ",".join(request.compare)},
+        params=request_params(request, model=uri, proteins=source),
     ) as tracked:
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)

@@ -108,15 +108,15 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         return ReportOutcome(
             pages={}, n_features=len(evidence), authors={}, metrics={}, dry_run=planned
         )
+    asks = has_key() and not request.no_llm
     with start_run(
         experiment="plmsae-report",
         run_name=f"report {bundle.name}",
-        params=request_params(request, model=uri),
+        params=request_params(request, model=uri, llm=settings.model if asks else None),
     ) as tracked:
         evidence = _evidence(request, bundle, uri, progress)
-        asks = has_key() and not request.no_llm
         if asks:
-            _log_prompts(tracked, settings.model)
+            _log_prompts(tracked)
         with progress.task("writing and testing reports") as task:
             done = 0
 
@@ -206,10 +206,9 @@ def _evidence(
     return found
 
 
-def _log_prompts(tracked: Run, model: str) -> None:
+def _log_prompts(tracked: Run) -> None:
     from plmsae.reports.claude.prompts import PROMPTS, load_prompt
 
-    tracked.log_params({"llm": model})
     for name in PROMPTS:
         prompt = load_prompt(name)
         register_prompt(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import SteerRequest
+from plmsae.workflows.shared.requests import SteerRequest, request_params
 from plmsae.workflows.shared.steered_model import check_controls, open_steered_model
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def run(request: SteerRequest, progress: Progress) -> SteerOutcome:
     with start_run(
         experiment="plmsae-steer",
         run_name=f"steer {bundle.name} latent {request.latent}",
-        params={**vars(request), "model": uri, "sequence": prompt.sequence},
+        params=request_params(request, model=uri, sequence=prompt.sequence),
     ) as tracked:
         with progress.task(f"steering latent {request.latent}") as task:
             doses = dose_response(

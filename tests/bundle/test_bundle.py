@@ -345,7 +345,7 @@ def test_the_best_latent_and_the_calling_latent_stay_apart(make_bundle: Make) ->
     bundle = make_bundle()
     row = bundle.concepts.row(by_predicate=pl.col("concept") == "Transmembrane", named=True)
     assert (row["best_latent"], row["call_latent"]) == (2, 3)
-    assert "| Transmembrane | 2 | 0.690 |  | feature 3 |" in bundle.card
+    assert "| Transmembrane | 2 | 0.69 |  | feature 3 |" in bundle.card
 
 
 # --- The model card ---
@@ -378,7 +378,7 @@ def test_the_cards_commands_name_options_that_exist(make_bundle: Make) -> None:
 
     card = make_bundle().card
     commands = card.partition("```bash\n")[2].partition("```")[0].splitlines()
-    flags = {spec.name: {setting.flag for setting in spec.settings} for spec in COMMANDS}
+    flags = {spec.name: {option.flag for option in spec.options} for spec in COMMANDS}
     for line in commands:
         program, name, *words = line.split()
         assert program == "plmsae"

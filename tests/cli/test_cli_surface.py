@@ -167,7 +167,7 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
         # Of the processor, Python's own start included: other work here is not our slowness.
         seconds, modules = json.loads(done.stdout)
         assert not set(heavy.split()) & set(modules)
-        assert seconds < 0.5
+        assert seconds < 1
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
