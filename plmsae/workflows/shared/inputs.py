@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ class ProteinSet:
     rejected: tuple[Rejected, ...]
     n_read: int
 
-    @property
+    @cached_property
     def sequences(self) -> list[str]:
         """The sequences, in order."""
         return [protein.sequence for protein in self.proteins]
