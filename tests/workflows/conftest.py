@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _only_the_built_in_search() -> Iterator[None]:
     """Hide search programs, which take a second for each of hundreds of tiny inputs.
 

@@ -22,6 +22,17 @@ from plmsae.workflows.shared.requests import (
 )
 
 
+def small_demo(out: Path) -> DemoRequest:
+    return DemoRequest(
+        out=out,
+        max_proteins=320,
+        d_sae=512,
+        n_vectors=120_000,
+        min_precision=0.3,
+        fill_precision=0.05,
+    )
+
+
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
     """One run of the demo, small; the other tests look at what it left."""
@@ -31,15 +42,7 @@ def road(tmp_path_factory):
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patch.setenv("PLMSAE_CACHE", str(folder / "cache"))
         patch.delenv("ANTHROPIC_API_KEY", raising=False)
-        request = DemoRequest(
-            out=folder / "out",
-            max_proteins=320,
-            d_sae=512,
-            n_vectors=120_000,
-            min_precision=0.3,
-            fill_precision=0.05,
-        )
-        yield demo.run(request, Silent())
+        yield demo.run(small_demo(folder / "out"), Silent())
 
 
 def test_the_trained_sae_explains_what_the_plm_computes(road):
@@ -178,17 +181,7 @@ def test_the_closing_table_names_what_a_newcomer_wants_to_know(road):
 
 
 def test_a_second_run_of_the_demo_stands_on_the_first(road):
-    again = demo.run(
-        DemoRequest(
-            out=road.out,
-            max_proteins=320,
-            d_sae=512,
-            n_vectors=120_000,
-            min_precision=0.3,
-            fill_precision=0.05,
-        ),
-        Silent(),
-    )
+    again = demo.run(small_demo(road.out), Silent())
     assert again.filled.backtest == road.filled.backtest
 
 

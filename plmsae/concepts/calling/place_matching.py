@@ -86,6 +86,4 @@ def _judged(rows: pl.DataFrame, others: pl.DataFrame, *, of_calls: bool) -> pl.S
         judged = decide(row, index, overlap, own, length, is_span)[0]
     else:
         judged = decide(index, row, overlap, length, own, is_span)[1]
-    result = np.zeros(len(judged), dtype=bool)
-    result[order.to_numpy()] = judged
-    return pl.Series(result, dtype=pl.Boolean)
+    return pl.Series(judged, dtype=pl.Boolean)[order.arg_sort()]

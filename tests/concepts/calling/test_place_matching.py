@@ -60,6 +60,13 @@ def test_places_are_judged_like_rows(seed: int) -> None:
     assert found_by(table, places(*calls)).to_list() == expected
 
 
+def test_of_two_labels_that_fit_equally_well_the_first_in_the_protein_is_found() -> None:
+    labels = places(("P", 21, 33, "x"), ("P", 26, 38, "x"))
+    call = places(("P", 29, 33, "x"))
+    assert found_by(labels, call).to_list() == [True, False]
+    assert found_by(labels.reverse(), call).to_list() == [False, True]
+
+
 def test_a_call_of_a_class_is_right_on_a_member_and_finds_its_own_label_only() -> None:
     labels = places(("P", 1, 20, "Domain: SH3"), ("P", 1, 20, "Domain"), ("P", 30, 40, "Site"))
     call = places(("P", 5, 20, "Domain"))
