@@ -29,14 +29,10 @@ EXAMPLES = (
 )
 
 
-def test_importing_plmsae_is_fast_and_loads_nothing() -> None:
-    code = (
-        "import json, sys, time; a = time.process_time(); import plmsae; "
-        "b = time.process_time(); print(json.dumps([b - a, list(sys.modules)]))"
-    )
+def test_importing_plmsae_loads_nothing() -> None:
+    code = "import json, sys; import plmsae; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    seconds, modules = json.loads(done.stdout)
-    assert seconds < 0.1
+    modules = json.loads(done.stdout)
     assert not {"torch", "numpy", "polars", "mlflow", "plmsae.api"} & set(modules)
 
 

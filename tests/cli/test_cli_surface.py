@@ -146,15 +146,15 @@ def test_examples_in_the_help_are_commands_that_parse() -> None:
         GROUP.commands[name].make_context(name, arguments)
 
 
-def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
+def test_help_imports_nothing_heavy() -> None:
     heavy = "torch mlflow polars transformers great_expectations anthropic sklearn scipy numpy "
     heavy += "pandas pyarrow matplotlib rich yaml"
     code = (
-        "import contextlib, io, json, sys, time\n"
+        "import contextlib, io, json, sys\n"
         "from plmsae.cli import main\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
         "    main(sys.argv[1:])\n"
-        "print(json.dumps([time.process_time(), list(sys.modules)]))"
+        "print(json.dumps(list(sys.modules)))"
     )
     for arguments in (["--help"], ["train", "--help"], ["--version"]):
         done = subprocess.run(
@@ -164,10 +164,7 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
             check=True,
             cwd=ROOT,
         )
-        # Of the processor, Python's own start included: other work here is not our slowness.
-        seconds, modules = json.loads(done.stdout)
-        assert not set(heavy.split()) & set(modules)
-        assert seconds < 1
+        assert not set(heavy.split()) & set(json.loads(done.stdout))
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,7 +199,7 @@ def test_a_gate_that_is_not_met_takes_nothing_of_the_evaluation_away(
 
 
 def card_number(card: str, metric: str) -> float:
-    return float(re.search(rf"\| `{metric}` \| ([\d.,]+) \|", card)[1].replace(",", ""))
+    return float(re.search(rf"\| ([\d.,]+) \| `{metric}` \|", card)[1].replace(",", ""))
 
 
 def test_each_headline_quantity_is_one_number_wherever_it_is_shown(place, outcome):
@@ -240,10 +240,10 @@ def test_each_concept_has_one_f1_and_one_precision_wherever_they_are_shown(place
         assert f"latent {row['best_latent']} " in console
         (card,) = [ln for ln in bundle.card.split("\n") if ln.startswith(f"| {row['concept']} |")]
         _, _, best, f1, _, by, precision, *_ = (cell.strip() for cell in card.split("|"))
-        assert (int(best), float(f1)) == (row["best_latent"], pytest.approx(row["f1"], abs=1e-3))
+        assert (int(best), float(f1)) == (row["best_latent"], pytest.approx(row["f1"], abs=5e-3))
         if row["call_precision"] is not None:
             assert f"precision {row['call_precision']:.2f}" in console
-            assert float(precision.split()[0]) == pytest.approx(row["call_precision"], abs=1e-3)
+            assert float(precision.split()[0]) == pytest.approx(row["call_precision"], abs=5e-3)
         if row["call_latent"] is not None:
             assert f"calls by latent {row['call_latent']}:" in console
             assert by == f"feature {row['call_latent']}"

@@ -24,7 +24,7 @@ from plmsae.workflows import evaluate, import_sae, score
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import EvaluateRequest, ImportRequest, ScoreRequest
 
-D, F, K = 192, 48, 6  # D is plmsae-mini's.
+D, F, K = plm_facts("plmsae-mini").d_model, 48, 6
 NAME = "plmsae.plmsae-mini.L3.residue"
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "MSDNEWWGHCCACDEFGHIKLMNPQRSTVWY", "MAAAAGPLW"]
 
@@ -341,7 +341,7 @@ def test_a_transcoder_is_asked_for_the_layer_it_gives_and_named_after_it(tmp_pat
     [
         ({"layer": 7}, r"^--layer: plmsae-mini has layers 0 to 6"),
         ({"plm": "none"}, "^--plm: no such PLM"),
-        ({"plm": "esm2-35m"}, r"takes 192 values per residue, esm2-35m gives 480; give --plm"),
+        ({"plm": "esm2-35m"}, rf"takes {D} values per residue, esm2-35m gives 480; give --plm"),
         ({"folder": None}, "import sae: give the folder"),
         ({"from_": Path("x")}, "give DIR or --from, not both"),
         ({"folder": Path("none")}, "^none: no such file or folder"),

@@ -188,8 +188,8 @@ def test_a_second_run_of_the_demo_stands_on_the_first(road):
 def test_a_finished_score_folder_passes_validation(road, tmp_path):
     request = ValidateRequest(path=str(road.scored.folder), out=tmp_path)
     outcome = validate.run(request, Silent())
-    assert outcome.kind == "annotations"
-    assert outcome.summary.exists()
+    assert outcome.report.kind == "annotations"
+    assert outcome.report.summary_path.exists()
 
 
 def test_damaged_annotations_stop_with_a_report(road, tmp_path):
