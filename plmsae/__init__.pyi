@@ -87,8 +87,8 @@ def evaluate(
 def score(
     *,
     proteins: str | Path,
-    model: str | Path,
-    out: str | Path,
+    model: str | Path = ...,
+    out: str | Path = ...,
     format: str | None = ...,
     features: bool = ...,
     strict: bool = ...,
@@ -100,8 +100,8 @@ def score(
 def fill(
     *,
     table: str | Path,
-    model: str | Path,
-    out: str | Path,
+    model: str | Path = ...,
+    out: str | Path = ...,
     truth: str | Path | None = ...,
     ontology: str | Path | None = ...,
     min_precision: float | None = ...,

@@ -152,6 +152,7 @@ COMMANDS = (
         about="Annotate a proteome.",
         more="A run that was stopped goes on where it was when the same command is given again.",
         examples=(
+            "plmsae score proteome.fasta",
             f"plmsae score proteome.fasta --model {MODEL} --out annotated",
             f"plmsae score proteome.fasta.gz -m {MODEL}@champion -o annotated --format gff3",
             f"zcat proteome.fasta.gz | plmsae score - -m {MODEL} -o annotated",

@@ -9,6 +9,25 @@ from plmsae.core.errors import InputError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
+READY = "ready"
+"""What a user writes in place of a reference for the model that comes with plmsae."""
+
+
+def ready_model() -> Path:
+    """Return the folder of the model that comes with plmsae, a bundle.
+
+    Its SAE and callers belong to plmsae-mini; ``data/README.md`` says how it is made.
+
+    Raises
+    ------
+    InputError
+        If this installation lacks it.
+    """
+    folder = _PACKAGE / "data" / "ready"
+    if not folder.is_dir():
+        raise InputError("the model that comes with plmsae is missing", where=folder)
+    return folder
+
 
 def registry_path(name: str) -> Path:
     """Return the path of a file or folder under ``registry/`` (for example ``plms.yaml``).

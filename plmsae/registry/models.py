@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.bundle.meta import BundleMeta
 from plmsae.bundle.naming import parse_reference
 from plmsae.bundle.reading import Bundle, read_bundle
+from plmsae.core.resources import READY, ready_model
 from plmsae.registry.mlflow_model import fetch_model, read_model_folder, save_model_folder
 from plmsae.registry.versions import DIGEST_TAG, ModelRef, find_version, ref_of, search_versions
 from plmsae.tracking.store import client, experiment_id, mlflow_errors, redact, tracking_uri
@@ -193,7 +194,7 @@ def resolve(ref: str | Path, *, tracking_uri: str | None = None) -> Bundle:
     ref : str or Path
         ``NAME@alias``, ``NAME/3``, ``NAME`` (its champion), ``models:/`` and any of these,
         ``models:/m-…``, or a folder: a bundle, or an MLflow model that holds one. What is both a
-        folder and a name is taken as the folder.
+        folder and a name is taken as the folder. ``ready`` is the model that comes with plmsae.
     tracking_uri : str, optional
         See `store.tracking_uri`; not used for a folder.
 
@@ -222,7 +223,7 @@ def resolve_exactly(ref: str | Path, *, tracking_uri: str | None = None) -> tupl
         ``models:/NAME/VERSION``, ``models:/m-…``, or for a folder ``NAME@sha256:…`` with the start
         of the bundle's digest.
     """
-    folder = Path(ref)
+    folder = ready_model() if str(ref) == READY else Path(ref)
     if not str(ref).startswith("models:") and folder.is_dir():
         bundle = read_model_folder(folder)
         return bundle, f"{bundle.name}@sha256:{bundle.digest[:12]}"

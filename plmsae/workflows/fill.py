@@ -14,6 +14,7 @@ from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, r
 from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback, run_facts
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import FillRequest, request_params
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         check_hide_share(request.hide_share)
     known_shares = read_missing_shares(request.missing_shares) if request.missing_shares else None
     bundle, uri = resolve_exactly(request.model)
+    introduce(request.model, bundle, progress)
     ontology = read_obo(request.ontology) if request.ontology is not None else None
     check_ontology(bundle, ontology)
     with start_run(

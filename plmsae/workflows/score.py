@@ -25,6 +25,7 @@ from plmsae.workflows.scoring.running import (
 )
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import ScoreRequest, request_params
 
 
@@ -87,6 +88,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     check_arguments(request.out, min_precision=request.min_precision)
     check_device(request.device)
     bundle, uri = resolve_exactly(request.model)
+    introduce(request.model, bundle, progress)
     if not request.features:
         refuse_if_none_callable(bundle, request.min_precision, model=request.model)
     with start_run(

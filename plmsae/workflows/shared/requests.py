@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from plmsae.core.resources import READY
 from plmsae.core.settings import Setting, read_settings, settings_values
 from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.pretrain_config import PretrainConfig
@@ -21,7 +22,8 @@ Unit = Literal["residue", "protein"]
 
 _USUAL_DOCS = {
     "out": "Folder to write.",
-    "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion) or bundle folder.",
+    "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion), bundle folder, or "
+    "ready: the model that comes with plmsae.",
     "device": "auto, cpu, cuda, cuda:1 or mps.",
     "seed": "Seed of everything random.",
     "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "
@@ -301,8 +303,8 @@ class ScoreRequest:
 
     proteins: str
     """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input."""
-    model: str
-    out: Path
+    model: str = READY
+    out: Path = Path("runs/score")
     format: str | None = None
     """Also export in this format."""
     features: bool = False
@@ -324,8 +326,8 @@ class FillRequest:
 
     table: str
     """UniProt TSV export, plain, gz or zst."""
-    model: str
-    out: Path
+    model: str = READY
+    out: Path = Path("runs/fill")
     truth: str | None = None
     """The same table with the labels that were hidden, to measure what comes back."""
     ontology: str | None = None
