@@ -202,6 +202,7 @@ COMMANDS = (
             "proteins": _PROTEINS,
             "model": _MODEL,
             "format": Shape(choices=plugin_names("plmsae.scoring.exporters")),
+            "engine": Shape(choices=plugin_names("plmsae.scoring.executors")),
         },
     ),
     WorkflowCommand(
