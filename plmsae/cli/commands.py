@@ -160,6 +160,7 @@ COMMANDS = (
         shapes={
             "proteins": _PROTEINS,
             "format": Shape(choices=plugin_names("plmsae.scoring.exporters")),
+            "engine": Shape(choices=plugin_names("plmsae.scoring.executors")),
         },
     ),
     WorkflowCommand(

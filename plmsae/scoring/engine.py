@@ -23,10 +23,11 @@ from plmsae.proteins.records import Rejected
 from plmsae.proteins.stream import is_stream
 from plmsae.scoring.annotate import Annotator
 from plmsae.scoring.encoding import ModelBundle, load_encoder
+from plmsae.scoring.executor import Executor
 from plmsae.scoring.executors import local
 from plmsae.scoring.folder import PartRecord, ScoreFolder
 from plmsae.scoring.manifest import Manifest, RunIdentity
-from plmsae.scoring.part_scoring import EncoderSource, OnChunk, PartScorer
+from plmsae.scoring.part_scoring import EncoderSource, PartScorer
 from plmsae.scoring.parts import PART_RESIDUES, InputTally, Part, Survey, cut
 from plmsae.scoring.spool import Spool, spooled
 
@@ -49,16 +50,6 @@ class ScoreProgress:
     """Proteins in the input; None where it is a stream."""
     total_residues: int | None
     """Residues in the input; None where it is a stream."""
-
-
-class Executor(Protocol):
-    """A function that has parts scored, here or elsewhere; `executors.local.run` is one."""
-
-    def __call__(
-        self, parts: Iterable[Part], scorer: PartScorer, on_chunk: OnChunk, /
-    ) -> Iterator[tuple[Part, PartRecord]]:
-        """Yield each part with its record, in any order."""
-        ...
 
 
 class OnProgress(Protocol):

@@ -83,10 +83,12 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         If the proteins or the annotations fail a critical expectation.
     """
     from plmsae.scoring.engine import check_arguments, score
+    from plmsae.scoring.executor import open_executor
 
     refuse_working_folder(request.out)
     check_arguments(request.out, min_precision=request.min_precision)
     check_device(request.device)
+    executor = open_executor(request.engine, address=request.address, workers=request.workers)
     bundle, uri = resolve_exactly(request.model)
     introduce(request.model, bundle, progress)
     if not request.features:
@@ -109,6 +111,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
                     strict=request.strict,
                     min_precision=request.min_precision,
                     progress=progress_callback(task),
+                    executor=executor,
                 )
             tracked.log_metrics(0, counts(manifest))
             tracked.log_artifact(request.out / "manifest.json")

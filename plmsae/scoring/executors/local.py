@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from plmsae.core.errors import InputError
+from plmsae.scoring.executor import Executor
 from plmsae.scoring.folder import PartRecord
 from plmsae.scoring.part_scoring import OnChunk, PartScorer
 from plmsae.scoring.parts import Part
@@ -30,3 +32,17 @@ def run(
     """
     for part in parts:
         yield part, scorer(part, on_chunk)
+
+
+def make(*, address: str | None = None, workers: int | None = None) -> Executor:
+    """Return `run`.
+
+    Raises
+    ------
+    InputError
+        If an argument is given that only other engines use.
+    """
+    for flag, value in (("--address", address), ("--workers", workers)):
+        if value is not None:
+            raise InputError("this engine scores in one process", where=flag, value=str(value))
+    return run

@@ -318,6 +318,13 @@ class ScoreRequest:
     validate: bool = True
     """Check input and annotations against the reviewed suites."""
     device: str = "auto"
+    engine: str = "local"
+    """What scores the parts of the input: this process, or the workers of Ray."""
+    address: str | None = None
+    """Of a running Ray cluster (auto, HOST:6379, ray://HOST:10001); by default Ray is started on
+    this machine for the length of the run."""
+    workers: int | None = None
+    """Ray workers; by default one for each GPU, or, without GPUs, one for every four processors."""
 
 
 @dataclass(frozen=True, kw_only=True)
