@@ -95,6 +95,9 @@ def score(
     min_precision: float | None = ...,
     validate: bool = ...,
     device: str = ...,
+    engine: str = ...,
+    address: str | None = ...,
+    workers: int | None = ...,
     progress: bool = ...,
 ) -> ScoreOutcome: ...
 def fill(
