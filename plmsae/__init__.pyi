@@ -53,6 +53,7 @@ def train(
     out: str | Path = ...,
     register: bool = ...,
     device: str = ...,
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> list[TrainOutcome]: ...
@@ -81,6 +82,7 @@ def evaluate(
     register: bool = ...,
     promote: bool = ...,
     device: str = ...,
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> EvaluateOutcome | EvaluateProteinsOutcome: ...
@@ -95,6 +97,7 @@ def score(
     min_precision: float | None = ...,
     validate: bool = ...,
     device: str = ...,
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = ...,
     engine: str = ...,
     address: str | None = ...,
     workers: int | None = ...,
@@ -115,6 +118,7 @@ def fill(
     strict: bool = ...,
     validate: bool = ...,
     device: str = ...,
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> FillOutcome: ...

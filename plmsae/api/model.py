@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from plmsae.bundle.meta import BundleMeta
     from plmsae.bundle.reading import Bundle
     from plmsae.encode import Encoder
-    from plmsae.plm.model import Device
+    from plmsae.plm.choices import Device
     from plmsae.proteins.records import Protein
 
 

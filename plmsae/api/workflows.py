@@ -170,7 +170,7 @@ validate = _workflow(
     "ValidateOutcome",
     """
 >>> import plmsae
->>> plmsae.validate(path="swissprot.tsv.gz").kind
+>>> plmsae.validate(path="swissprot.tsv.gz").report.kind
 'proteins'
 """,
 )

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from torch import Tensor
 from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
 from plmsae.core.hub import downloaded_commit, hub_options
 from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm
+from plmsae.plm.choices import Device, Precision
+from plmsae.plm.device import choose_device, choose_dtypes
 from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.package import fetch_package
 from plmsae.plm.packed import PackedLayout
@@ -28,11 +30,6 @@ from plmsae.plm.vocabulary import Vocabulary
 from plmsae.plm.windows import Window, batches
 
 logger = logging.getLogger(__name__)
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +48,7 @@ class Plm:
         The longest window the PLM was made for; longer proteins are cut into windows.
     device : torch.device
     dtype : torch.dtype
-        Of weights and matrix products.
+        Of the matrix products.
     family : Family
         How to run it.
     vocabulary : Vocabulary
@@ -92,7 +89,7 @@ class Plm:
             Upper-case residues, none empty.
         layers : sequence of int
         token_budget : int, optional
-            Tokens in a batch; 8,192 on a CPU and 65,536 elsewhere if not given.
+            Tokens in a batch; 4,096 on a CPU and 65,536 elsewhere if not given.
 
         Yields
         ------
@@ -103,7 +100,7 @@ class Plm:
         """
         for layer in layers:
             self.check_layer(layer)
-        budget = token_budget or (8192 if self.device.type == "cpu" else 65536)
+        budget = token_budget or (4096 if self.device.type == "cpu" else 65536)
         lengths = [len(sequence) for sequence in sequences]
         partial: dict[int, list[tuple[int, dict[int, Tensor]]]] = {}
         for batch in batches(lengths, self.max_residues, budget):
@@ -305,7 +302,7 @@ def load_plm(
     name: str,
     *,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     revision: str | None = None,
     max_layer: int | None = None,
     head: bool = False,
@@ -319,7 +316,7 @@ def load_plm(
         catalogue entry is logged before anything is downloaded.
     device : {"auto", "cpu", "cuda", "mps"}
     precision : {"auto", "fp32", "bf16", "fp16"}
-        ``auto`` is bf16 on CUDA and fp32 elsewhere.
+        Of the matrix products; ``auto`` is bf16 where that is faster, see `choose_dtypes`.
     revision : str, optional
         Hub revision.
     max_layer : int, optional
@@ -339,13 +336,12 @@ def load_plm(
     quiet_transformers()
     entry = find_plm(name, revision)
     torch_device = choose_device(device)
-    if precision == "auto":
-        precision = "bf16" if torch_device.type == "cuda" else "fp32"
+    parameters, products = choose_dtypes(precision, torch_device)
     options = _available(entry)
     try:
         config, family = open_config(entry.source, name, options)
         vocabulary = family.vocabulary(entry.source, config, options)
-        opened = family.open(entry.source, head=head, dtype=_DTYPES[precision], options=options)
+        opened = family.open(entry.source, head=head, dtype=parameters, options=options)
     except (OSError, ValueError) as error:
         raise _unopened(entry, error) from error
     if vocabulary.size > config.vocab_size:
@@ -368,7 +364,7 @@ def load_plm(
         d_model=getattr(config, family.width_key),
         max_residues=family.max_residues(config, vocabulary),
         device=torch_device,
-        dtype=_DTYPES[precision],
+        dtype=products,
         family=family,
         vocabulary=vocabulary,
         model=body,
@@ -417,24 +413,6 @@ def quiet_transformers() -> None:
 
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def choose_device(device: str = "auto") -> torch.device:
-    """Return the torch device; ``auto`` takes CUDA, then MPS, then the CPU."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        # For a name that it does not know torch lists twenty, most of which nobody has.
-        unknown = reason.startswith("Expected one of") or "Invalid device string" in reason
-        what = "no such device" if unknown else f"no such device here: {reason}"
-        hint = "give auto, cpu, cuda, cuda:1 or mps" if unknown else "auto takes what there is"
-        raise InputError(what, where="--device", value=device, hint=hint) from None
-    return torch.device(device)
 
 
 def _revision(entry: CatalogueEntry) -> str:

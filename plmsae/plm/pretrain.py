@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from plmsae.core.atomic import atomic_folder, write_json
 from plmsae.core.errors import InputError, TrainingDivergedError
 from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
+from plmsae.plm.device import native_bf16
 from plmsae.plm.families import family_of
 from plmsae.plm.objective import Batch, MaskedTokens, Objective
 from plmsae.plm.pretrain_config import PretrainConfig
@@ -147,15 +148,6 @@ def make_optimizers(
         torch.optim.Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay),
         torch.optim.AdamW(others, lr=config.other_lr, weight_decay=0.0, **adam),
     ]
-
-
-def native_bf16(device: torch.device) -> bool:
-    """Say whether `device` multiplies bf16 matrices in hardware."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported())
-    return False
 
 
 class Pretrainer:

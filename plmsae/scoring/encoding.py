@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from plmsae.concepts.calling.callers import Callers
     from plmsae.encode import Encoder
-    from plmsae.plm.model import Device, Precision
+    from plmsae.plm.choices import Device, Precision
 
 
 class SequenceEncoder(Protocol):

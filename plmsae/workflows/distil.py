@@ -81,10 +81,11 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     """
     import torch
 
+    from plmsae.plm.device import choose_device, native_bf16
     from plmsae.plm.distil import Distillation
     from plmsae.plm.export import export_model
-    from plmsae.plm.model import choose_device, load_plm
-    from plmsae.plm.pretrain import Pretrainer, native_bf16
+    from plmsae.plm.model import load_plm
+    from plmsae.plm.pretrain import Pretrainer
 
     device = choose_device(request.device)
     wanted: Any = request.device

@@ -76,7 +76,9 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             name=request.concepts,
         )
         device: Any = request.device
-        encoder = load_encoder(bundle, device=device, head=wants_head(request))
+        encoder = load_encoder(
+            bundle, device=device, precision=request.precision, head=wants_head(request)
+        )
         keep = request.baselines != "none"
         latents, states = encode_with_states(
             encoder, data.sequences, progress, keep=keep, folder=request.out

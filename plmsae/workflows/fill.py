@@ -11,7 +11,7 @@ from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.callable_concepts import round_down
 from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
-from plmsae.workflows.scoring.running import check_device, encoder_on, progress_callback, run_facts
+from plmsae.workflows.scoring.running import check_device, encoder_of, progress_callback, run_facts
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
@@ -200,7 +200,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 bundle,
                 request.out,
                 model_uri=uri,
-                encoder=None if request.device == "auto" else encoder_on(bundle, request.device),
+                encoder=encoder_of(bundle, request),
+                settings={"precision": request.precision},
                 min_precision=request.min_precision,
                 missing_share=request.missing_share,
                 missing_shares=known_shares,

@@ -207,6 +207,7 @@ def _measure(
     plm = load_plm(
         request.plm,
         device=device,
+        precision="auto",
         revision=request.plm_revision,
         head=head,
         max_layer=None if head else request.target_layer or request.layer,

@@ -52,8 +52,8 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
     InputError
         If the settings or the proteins are wrong, or training diverges.
     """
+    from plmsae.plm.device import choose_device
     from plmsae.plm.export import export_model
-    from plmsae.plm.model import choose_device
     from plmsae.plm.pretrain import Pretrainer
     from plmsae.plm.revision import folder_revision
     from plmsae.plm.sampling import density_weights

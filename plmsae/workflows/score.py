@@ -19,7 +19,7 @@ from plmsae.workflows.scoring.input_gate import (
 from plmsae.workflows.scoring.running import (
     check_device,
     counts,
-    encoder_on,
+    encoder_of,
     progress_callback,
     run_facts,
 )
@@ -100,13 +100,13 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     ) as tracked:
         with checked_input(request.proteins, request, tracked, progress) as checked:
             with progress.task(f"scoring with {bundle.name}") as task:
-                on_device = None if request.device == "auto" else request.device
                 manifest = score(
                     checked,
                     bundle,
                     request.out,
                     model_uri=uri,
-                    encoder=None if on_device is None else encoder_on(bundle, on_device),
+                    encoder=encoder_of(bundle, request),
+                    settings={"precision": request.precision},
                     write_features=request.features,
                     strict=request.strict,
                     min_precision=request.min_precision,

@@ -149,6 +149,7 @@ def _train(
     plm = load_plm(
         request.plm,
         device=device,
+        precision=request.precision,
         revision=request.plm_revision,
         head=head,
         max_layer=None if head else highest_layer(request.cache, layers),

@@ -66,7 +66,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         table = _protein_frame(annotated)
         gate("proteins", table, quality, context, tracked, name=request.concepts)
         device: Any = request.device
-        encoder = load_encoder(bundle, device=device)
+        encoder = load_encoder(bundle, device=device, precision=request.precision)
         latents_PF, means_PD = encode_means(encoder, data.sequences, progress)
         states = [] if request.baselines == "none" else list(means_PD[:, None])
         names = data.labels["concept"].unique()

@@ -13,22 +13,23 @@ if TYPE_CHECKING:
 
     from plmsae.scoring.engine import OnProgress, ScoreProgress
     from plmsae.scoring.manifest import Manifest
+    from plmsae.workflows.shared.requests import FillRequest, ScoreRequest
 
 
 def check_device(device: str) -> None:
     """Refuse a device that is not there, before the input is read."""
     if device != "auto":
-        from plmsae.plm.model import choose_device
+        from plmsae.plm.device import choose_device
 
         choose_device(device)
 
 
-def encoder_on(bundle: Bundle, device: str) -> Any:
-    """Return a function that loads the bundle's encoder on a device when it is needed."""
+def encoder_of(bundle: Bundle, request: ScoreRequest | FillRequest) -> Any:
+    """Return a function that loads the bundle's encoder as asked for, when it is needed."""
     from plmsae.scoring.encoding import load_encoder
 
-    chosen: Any = device
-    return lambda: load_encoder(bundle, device=chosen)
+    device: Any = request.device
+    return lambda: load_encoder(bundle, device=device, precision=request.precision)
 
 
 def counts(manifest: Manifest) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from plmsae.core.resources import READY
 from plmsae.core.settings import Setting, read_settings, settings_values
+from plmsae.plm.choices import Precision
 from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.workflows.shared.recipe_settings import recipe_overrides
@@ -25,6 +26,8 @@ _USUAL_DOCS = {
     "model": "Registered model (NAME@alias, NAME/3; NAME alone means @champion), bundle folder, or "
     "ready: the model that comes with plmsae.",
     "device": "auto, cpu, cuda, cuda:1 or mps.",
+    "precision": "What the PLM's matrix products are computed in: auto (bf16 on GPUs and on CPUs "
+    "with matrix units, else fp32), fp32, bf16 or fp16.",
     "seed": "Seed of everything random.",
     "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "
     "whose precision was measured. By default the model's own bound.",
@@ -189,6 +192,7 @@ class TrainRequest:
     register: bool = True
     """Register as ``challenger``."""
     device: str = "auto"
+    precision: Precision = "auto"
     seed: int = 0
 
 
@@ -294,6 +298,7 @@ class EvaluateRequest:
     promote: bool = False
     """Then promote it to ``champion`` if its gates are met."""
     device: str = "auto"
+    precision: Precision = "auto"
     seed: int = 0
 
 
@@ -318,6 +323,7 @@ class ScoreRequest:
     validate: bool = True
     """Check input and annotations against the reviewed suites."""
     device: str = "auto"
+    precision: Precision = "auto"
     engine: str = "local"
     """What scores the parts of the input: this process, or the workers of Ray."""
     address: str | None = None
@@ -355,6 +361,7 @@ class FillRequest:
     strict: bool = False
     validate: bool = True
     device: str = "auto"
+    precision: Precision = "auto"
     seed: int = 0
 
 
