@@ -219,7 +219,7 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch: Patch, capsys: Ca
             "Invalid value for '--seed': Input should be a valid integer",
         ),
         (["train", "p", "--unit", "atom"], "'atom' is not one of 'residue', 'protein'"),
-        (["score", "p", "--out", "d"], "Missing option '--model'"),
+        (["evaluate", "p", "--out", "d"], "Missing option '--model'"),
         (["score", "p", "q", "-m", "M", "-o", "d"], "unexpected extra argument"),
         (["export", "d"], "Missing option '--out'"),
         (["export", "d", "-o", "x.bed"], "cannot tell the format"),

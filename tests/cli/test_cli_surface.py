@@ -48,7 +48,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--cache-dtype", "--target", "--target-layer", "--out", "--register", "--device"}
     | {"--levels", "--warmup-share", "--decay-share", "--sparsity-coefficient", "--per-row-share"}
     | {"--auxk-coefficient", "--auxk-k", "--dead-window-share", "--grad-clip", "--scale-batches"}
-    | {"--checkpoint-minutes", "--log-every"}
+    | {"--checkpoint-minutes", "--log-every", "--precision"}
     | {"--seed"},
     "import": TRACKED
     | {"SOURCE", "DIR", "--plm", "--layer", "--target-layer", "--from", "--plm-revision", "--unit"}
@@ -68,6 +68,7 @@ SURFACE: dict[str, set[str]] = {
         "--register",
         "--promote",
         "--device",
+        "--precision",
         "--seed",
     },
     "models": TRACKED | {"REF", "--compare", "--all", "--history"},
@@ -75,11 +76,11 @@ SURFACE: dict[str, set[str]] = {
     "promote": TRACKED | {"REF", "--force"},
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
-    | {"--validate", "--device"},
+    | {"--validate", "--device", "--precision", "--engine", "--address", "--workers"},
     "fill": TRACKED
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
     | {"--missing-shares", "--ontology"}
-    | {"--backtest", "--hide-share", "--validate", "--device", "--seed"},
+    | {"--backtest", "--hide-share", "--validate", "--device", "--precision", "--seed"},
     "validate": TRACKED | {"PATH", "--kind", "--out", "--proteins", "--labels", "--model"},
     "report": TRACKED
     | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}

@@ -66,7 +66,7 @@ def test_what_promotion_tests_is_there_only_where_homologues_are_kept_apart():
 
 
 @pytest.mark.slow
-def test_less_than_half_a_percent_of_real_homologues_stand_on_both_sides(real_data):
+def test_less_than_half_a_percent_of_real_homologues_stand_on_both_sides(real_data, monkeypatch):
     from plmsae.proteins.uniprot import read_table
 
     if shutil.which("mmseqs") is None:
@@ -74,15 +74,17 @@ def test_less_than_half_a_percent_of_real_homologues_stand_on_both_sides(real_da
     sequences = []
     for name in ("yeast", "bsubtilis"):
         table = read_table(Path(real_data) / f"swissprot_{name}.tsv.gz")
-        sequences += table.sample(2000, seed=0)["sequence"].to_list()
+        sequences += table.sample(1600, seed=0)["sequence"].to_list()
     clusters, pairs = {}, {}
     for method in ("kmer", "mmseqs"):
-        clusters[method] = cluster(sequences, method=method)
         hits = search(sequences, method=method)
+        # The same search would be made again.
+        monkeypatch.setattr("plmsae.proteins.splits.search", lambda *_, hits=hits, **__: hits)
+        clusters[method] = cluster(sequences, method=method)
         pairs[method] = hits.take((hits.identity >= 0.3) & (hits.coverage >= 0.5))
     for maker, judge in (("kmer", "mmseqs"), ("mmseqs", "kmer")):
         found = pairs[judge]
-        assert len(found) > 1000
+        assert len(found) > 600
         across = []
         for seed in range(5):
             sides = split(clusters[maker], (0.5, 0.5), seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,7 @@ from plmsae.workflows import demo, fill, score, simulate, train, validate
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import (
     DemoRequest,
+    EvaluateRequest,
     FillRequest,
     ScoreRequest,
     SimulateRequest,
@@ -27,7 +29,8 @@ def small_demo(out: Path) -> DemoRequest:
         out=out,
         max_proteins=320,
         d_sae=512,
-        n_vectors=120_000,
+        n_vectors=80_000,
+        random_vectors=20_000,
         min_precision=0.3,
         fill_precision=0.05,
     )
@@ -180,9 +183,13 @@ def test_the_closing_table_names_what_a_newcomer_wants_to_know(road):
         assert words in text
 
 
-def test_a_second_run_of_the_demo_stands_on_the_first(road):
+def test_a_second_run_of_the_demo_replaces_what_the_first_wrote(road, monkeypatch):
+    monkeypatch.setattr(
+        demo, "EvaluateRequest", partial(EvaluateRequest, baselines="none", probes=False)
+    )
     again = demo.run(small_demo(road.out), Silent())
-    assert again.filled.backtest == road.filled.backtest
+    assert again.evaluated.model == "plmsae.plmsae-mini.L5.residue/2"
+    assert again.scored.n_scored == road.scored.n_scored
 
 
 def test_a_finished_score_folder_passes_validation(road, tmp_path):
@@ -208,7 +215,7 @@ def test_several_layers_are_trained_on_one_pass(road, tmp_path):
     request = TrainRequest(
         proteins=str(road.tables.train),
         layers=(1, 6),
-        overrides={"d_sae": 256, "n_vectors": 40_000, "k": 8, "batch_size": 512},
+        overrides={"d_sae": 256, "n_vectors": 20_000, "k": 8, "batch_size": 512},
         max_proteins=80,
         out=tmp_path,
         register=False,
