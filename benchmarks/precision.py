@@ -78,7 +78,8 @@ def main() -> None:
     equal = calls["fp32"].select(keys).join(calls["bf16"].select(keys), on=keys, how="semi").height
     print(f"activations differ by {np.mean(change):.4f} of their norm (at most {max(change):.4f})")
     print(
-        f"equal sets of active latents: {same / rows:.3f} of residues; in common {common / total:.4f}"
+        f"equal sets of active latents: {same / rows:.3f} of residues; "
+        f"in common {common / total:.4f} of all"
     )
     agreement = 2 * equal / max(sum(n.values()), 1)
     print(f"calls: {n['fp32']} in fp32, {n['bf16']} in bf16, F1 {agreement:.4f}")
