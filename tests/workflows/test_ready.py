@@ -1,0 +1,53 @@
+"""The model that comes with plmsae."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from plmsae.cli import run
+from plmsae.concepts.calling.calibration import meets
+from plmsae.core.resources import READY, ready_model
+from plmsae.plm.model import load_plm
+from plmsae.registry.models import resolve
+from plmsae.workflows.shared.swissprot_sample import SAMPLE
+
+
+def test_it_belongs_to_the_plm_that_ships_and_is_small():
+    bundle = resolve(READY)
+    plm = load_plm(bundle.meta.plm, device="cpu")
+    assert bundle.meta.plm == "plmsae-mini"
+    assert bundle.meta.plm_revision == plm.revision
+    assert bundle.meta.plm_vocabulary == plm.vocabulary.fingerprint
+    size = sum(path.stat().st_size for path in ready_model().rglob("*") if path.is_file())
+    assert size < 8e6
+
+
+def test_it_was_measured_on_real_proteins_and_says_what_it_can_call():
+    bundle = resolve(READY)
+    assert bundle.meta.eval_data.source.startswith("swissprot_")
+    callable_ones = bundle.concepts.filter(meets(bundle.concepts, bundle.meta.min_precision))
+    assert callable_ones["concept"].n_unique() >= 3
+    assert callable_ones["call_precision_low"].min() >= bundle.meta.min_precision
+
+
+def test_proteins_are_scored_without_naming_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    table = pl.read_csv(SAMPLE, separator="\t", infer_schema=False, quote_char=None)
+    some = table.filter(pl.col("Transmembrane").is_not_null())[:30]
+    fasta = "".join(f">{entry}\n{seq}\n" for entry, seq in some.select("Entry", "Sequence").rows())
+    Path("proteins.fasta.gz").write_bytes(gzip.compress(fasta.encode()))
+    assert run(["score", "proteins.fasta.gz"]) == 0
+    printed = capsys.readouterr()
+    said = printed.out + printed.err
+    assert "using the model that comes with plmsae" in said
+    assert "measured on" in said
+    annotations = pl.read_parquet("runs/score/annotations/*.parquet")
+    assert annotations.height > 0
+    assert annotations["precision_low"].min() >= 0.5
