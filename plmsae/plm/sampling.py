@@ -11,7 +11,7 @@ _BITS = 27
 _WORD = 7
 
 #: How a cluster table is weighed: a protein alone in its cluster, and the size from which a cluster
-#: weighs no more. Trials from the same weights for 2.5 million tokens are in docs/results.md.
+#: weighs no more. Of the weights tried for 2.5 million tokens, these gave the lowest perplexity.
 ALONE = 0.15
 LARGE = 32
 

@@ -20,7 +20,7 @@ TARGETS: tuple[str, ...] = get_args(Target)
 # (Gao et al. 2024, "Scaling and evaluating sparse autoencoders", section A.3). The constant is for
 # protein budgets of 10^6 to 10^8 vectors and activations of unit mean square; more lowers the error
 # a little and leaves several times as many latents dead. It, and the shares below, were measured:
-# docs/results.md, "What the recipe was chosen by".
+# docs/benchmarks.md, "What the recipe was chosen by".
 _LR_AT_16K = 1.2e-3
 # Smaller batches have noisier gradients: at the same rate, 256 means of proteins a step leave 45 %
 # of the latents dead; lowered by the square root of the batch it leaves 0.2 %.

@@ -113,7 +113,7 @@ def test_dead_latents_come_back_to_life() -> None:
 
 
 def test_a_seldom_latent_is_not_taken_for_dead_after_a_silence_of_one_hundredth() -> None:
-    # Revival would pull it off what it stands for (docs/results.md shows what it costs).
+    # Revival would pull it off what it stands for (docs/benchmarks.md shows what it costs).
     settings = TrainConfig(steps=100, batch_size=256, lr=1e-9)
     planted = Planted()
     trainer = Trainer(config(), settings, measure_scaling([planted.batch(0)]), torch.device("cpu"))
