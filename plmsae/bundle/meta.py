@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from plmsae.bundle.naming import UNITS, model_name
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.core.fingerprint import DataFingerprint
 
 _METRIC = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
@@ -128,20 +128,20 @@ class BundleMeta:
         """Build from `to_json`'s output; unknown and missing keys are errors."""
         known = {entry.name: entry for entry in dataclasses.fields(cls)}
         if unknown := sorted(set(value) - set(known)):
-            raise InputError(f"unknown field {unknown[0]!r}")
+            raise FormatError(f"unknown field {unknown[0]!r}")
         needed = [
             name
             for name, entry in known.items()
             if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
         ]
         if "plm_vocabulary" not in value:
-            raise InputError(
+            raise FormatError(
                 "the bundle does not say which vocabulary its PLM was read with: plmsae before "
                 "version 0.2 read ESM checkpoints with a wrong one",
                 hint="train, or import, the SAE again",
             )
         if missing := [name for name in needed if name not in value]:
-            raise InputError(f"field {missing[0]!r} is missing")
+            raise FormatError(f"field {missing[0]!r} is missing")
         fields = dict(value)
         for name in ("metrics", "versions", "extra"):
             _check(isinstance(fields.get(name, {}), dict), name, "an object", fields.get(name))
@@ -155,7 +155,7 @@ def _fingerprint(name: str, value: Any) -> DataFingerprint:
     try:
         return DataFingerprint(**value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"field {name!r} is not a data fingerprint: {error}") from error
+        raise FormatError(f"field {name!r} is not a data fingerprint: {error}") from error
 
 
 def _is_int(value: object) -> bool:
@@ -168,7 +168,7 @@ def _is_number(value: object) -> bool:
 
 def _check(good: bool, name: str, expected: str, value: object) -> None:
     if not good:
-        raise InputError(f"field {name!r} must be {expected}", value=str(value))
+        raise FormatError(f"field {name!r} must be {expected}", value=str(value))
 
 
 def _check_time(text: str) -> None:

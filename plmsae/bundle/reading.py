@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.bundle.meta import BundleMeta
 from plmsae.bundle.safe_files import list_data_files, safetensors_shapes
 from plmsae.bundle.schema import CONCEPTS_SCHEMA, FEATURES_SCHEMA, check_frame
-from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import FormatError, InputError, UnsafeArtifactError
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.core.json_files import read_json
 
@@ -79,7 +79,7 @@ class Bundle:
         try:
             return Callers.from_json(read_json(path, allow_nan=False), self.meta.d_sae)
         except InputError as error:
-            raise InputError(
+            raise FormatError(
                 error.what, where=path, record=error.record, value=error.value
             ) from error
 
@@ -95,7 +95,7 @@ class Bundle:
         try:
             frame = pl.read_parquet(path, glob=False)
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise InputError(f"not a readable Parquet file: {error}", where=path) from error
+            raise FormatError(f"not a readable Parquet file: {error}", where=path) from error
         check_frame(frame, schema, d_sae=self.meta.d_sae, where=path)
         return frame
 
@@ -123,13 +123,13 @@ def read_bundle(folder: Path) -> Bundle:
     folder = Path(folder)
     files = list_data_files(folder)
     if MODEL_FILE not in files:
-        raise InputError("not a bundle: model.json is missing", where=folder)
+        raise FormatError("not a bundle: model.json is missing", where=folder)
     body = read_json(files[MODEL_FILE], allow_nan=False)
     digest = hashlib.sha256(files[MODEL_FILE].read_bytes()).hexdigest()
     version, recorded = body.pop("schema_version", None), body.pop("files", None)
     if version != SCHEMA_VERSION:
         older = isinstance(version, int) and version < SCHEMA_VERSION
-        raise InputError(
+        raise FormatError(
             f"written in bundle format {version}, this plmsae reads {SCHEMA_VERSION}",
             where=files[MODEL_FILE],
             hint=f"register it anew: plmsae import sae {folder / 'sae'} --plm {body.get('plm')} "
@@ -141,17 +141,17 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         meta = BundleMeta.from_json(body)
     except InputError as error:
-        raise InputError(error.what, where=files[MODEL_FILE], value=error.value) from error
+        raise FormatError(error.what, where=files[MODEL_FILE], value=error.value) from error
     _check_sae(files, meta)
     return Bundle(path=folder, meta=meta, digest=digest)
 
 
 def _check_files(folder: Path, files: dict[str, Path], recorded: object) -> None:
     if not isinstance(recorded, dict):
-        raise InputError("field 'files' is missing", where=folder / MODEL_FILE)
+        raise FormatError("field 'files' is missing", where=folder / MODEL_FILE)
     for name in NEEDED_FILES:
         if name not in files or name not in recorded:
-            raise InputError(f"not a whole bundle: {name} is missing", where=folder)
+            raise FormatError(f"not a whole bundle: {name} is missing", where=folder)
     for name, path in files.items():
         if name == MODEL_FILE:
             continue
@@ -167,21 +167,21 @@ def _check_sae(files: dict[str, Path], meta: BundleMeta) -> None:
     config = read_json(files[CONFIG_FILE], allow_nan=False)
     for key, expected in (("d_in", meta.d_in), ("d_sae", meta.d_sae)):
         if config.get(key) != expected:
-            raise InputError(
+            raise FormatError(
                 f"{key} differs from model.json's {expected}",
                 where=files[CONFIG_FILE],
                 value=str(config.get(key)),
             )
     target = _target(config)
     if target != meta.target:
-        raise InputError(
+        raise FormatError(
             f"its target differs from model.json's {meta.target}",
             where=files[CONFIG_FILE],
             value=target,
         )
     shapes = safetensors_shapes(files[WEIGHTS_FILE])
     if shapes.get("W_enc") != (meta.d_in, meta.d_sae):
-        raise InputError(
+        raise FormatError(
             f"W_enc must have shape ({meta.d_in}, {meta.d_sae})",
             where=files[WEIGHTS_FILE],
             value=str(shapes.get("W_enc")),

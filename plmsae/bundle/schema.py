@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmsae.concepts.columns import CONCEPT_COLUMNS, FEATURE_COLUMNS, Column
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,13 +47,13 @@ def conform(
     needed, columns = schema, _declared(schema, frame)
     schema = {column.name: column.type for column in columns}
     if missing := [name for name in schema if name not in frame.columns]:
-        raise InputError(f"column {missing[0]!r} is missing", where=where)
+        raise FormatError(f"column {missing[0]!r} is missing", where=where)
     try:
         typed = frame.with_columns(
             pl.col(name).cast(getattr(pl, kind), strict=True) for name, kind in schema.items()
         )
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"a column has the wrong type: {error}", where=where) from error
+        raise FormatError(f"a column has the wrong type: {error}", where=where) from error
     floats = [name for name, kind in schema.items() if kind == "Float64"]
     typed = typed.with_columns(pl.col(name).fill_nan(None) for name in floats)
     extra = [name for name in frame.columns if name not in schema]
@@ -78,9 +78,9 @@ def check_frame(
     columns = _declared(schema, frame)
     for column in columns:
         if column.name not in frame.columns:
-            raise InputError(f"column {column.name!r} is missing", where=where)
+            raise FormatError(f"column {column.name!r} is missing", where=where)
         if frame.schema[column.name] != getattr(pl, column.type):
-            raise InputError(
+            raise FormatError(
                 f"column {column.name!r} must be {column.type}",
                 where=where,
                 value=str(frame.schema[column.name]),
@@ -122,7 +122,7 @@ def _check_all_latents(frame: pl.DataFrame, d_sae: int, where: str | Path) -> No
     if frame.height != d_sae or not frame["latent"].equals(
         pl.int_range(d_sae, dtype=pl.Int32, eager=True), check_names=False
     ):
-        raise InputError(
+        raise FormatError(
             f"must hold each latent from 0 to {d_sae - 1} once, in order",
             where=where,
             value=f"{frame.height} rows",
@@ -134,7 +134,7 @@ def _refuse(frame: pl.DataFrame, bad: pl.Expr, name: str, rule: str, where: str 
     rows = frame.select(row=bad.fill_null(False).arg_true())["row"]
     if rows.len():
         row = int(rows[0])
-        raise InputError(
+        raise FormatError(
             f"column {name!r} must be {rule}",
             where=where,
             record=f"row {row + 1}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 
 
 def read_clusters(path: Path) -> dict[str, str]:
@@ -27,7 +27,7 @@ def read_clusters(path: Path) -> dict[str, str]:
             for number, line in enumerate(lines, start=1):
                 cells = line.rstrip("\r\n").split("\t")
                 if len(cells) != 2 or not all(cells):
-                    raise InputError(
+                    raise FormatError(
                         "a line must be a cluster, a tab and an accession",
                         where=path,
                         line=number,
@@ -35,7 +35,7 @@ def read_clusters(path: Path) -> dict[str, str]:
                     )
                 cluster, accession = cells
                 if cluster_of.setdefault(accession, cluster) != cluster:
-                    raise InputError(
+                    raise FormatError(
                         "this accession is in two clusters",
                         where=path,
                         line=number,
@@ -43,7 +43,7 @@ def read_clusters(path: Path) -> dict[str, str]:
                     )
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise InputError(f"cannot read the clusters: {reason}", where=path) from error
+        raise FormatError(f"cannot read the clusters: {reason}", where=path) from error
     if not cluster_of:
-        raise InputError("the table of clusters is empty", where=path)
+        raise FormatError("the table of clusters is empty", where=path)
     return cluster_of

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import needletail
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.proteins.stream import not_utf8
 
 LONGEST_RECORD = 1 << 24
@@ -112,7 +112,7 @@ def _blocks(name: str, chunks: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
             line += data.count(b"\n", 0, cut)
         rest = data[cut:]
         if len(rest) > LONGEST_RECORD:
-            raise InputError(
+            raise FormatError(
                 f"a record of over {LONGEST_RECORD:,} bytes",
                 where=name,
                 line=line,

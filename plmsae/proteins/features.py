@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError, InputError
 
 Fuzzy = Literal["", "<", ">", "?"]
 
@@ -121,7 +121,7 @@ class _Cell:
         found: list[Feature] = []
         while self.at < len(self.text):
             if _BEFORE_2019.match(self.text, self.at):
-                raise InputError(
+                raise FormatError(
                     "the feature is in the syntax that UniProt used before 2019",
                     where=self.where,
                     value=self.text[self.at : self.at + 40],
@@ -206,7 +206,7 @@ class _Cell:
         return match
 
     def _error(self, what: str, at: int) -> InputError:
-        return InputError(
+        return FormatError(
             f"{what}, at character {at + 1} of the cell",
             where=self.where,
             value=self.text[at : at + 40],

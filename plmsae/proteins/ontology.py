@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.proteins.stream import Source, byte_chunks, source_name, text_lines
 
 _log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Ontology:
         self._terms: dict[str, Term] = {}
         for term in terms:
             if term.id in self._terms:
-                raise InputError("the term occurs twice", where=where, record=term.id)
+                raise FormatError("the term occurs twice", where=where, record=term.id)
             self._terms[term.id] = term
         self._alternative = {alt: term.id for term in self._terms.values() for alt in term.alt_ids}
         self._parents = self._known_parents(where)
@@ -195,7 +195,7 @@ def read_obo(path: Source) -> Ontology:
         if stanza != "Term":
             return
         if not tags.get("id"):
-            raise InputError("a term without an id", where=where, line=opened)
+            raise FormatError("a term without an id", where=where, line=opened)
         terms.append(_term(tags))
 
     for line, text in _logical_lines(text_lines(where, byte_chunks(path))):
@@ -205,12 +205,14 @@ def read_obo(path: Source) -> Ontology:
             close()
             heading = _HEADING.fullmatch(text)
             if heading is None:
-                raise InputError("not a heading such as [Term]", where=where, line=line, value=text)
+                raise FormatError(
+                    "not a heading such as [Term]", where=where, line=line, value=text
+                )
             stanza, opened, tags = heading[1].strip().capitalize(), line, {}
             continue
         tag, colon, value = text.partition(":")
         if not colon:
-            raise InputError(
+            raise FormatError(
                 "not a 'tag: value' line of an OBO file", where=where, line=line, value=text
             )
         if not stanza and tag == "data-version":
@@ -218,7 +220,7 @@ def read_obo(path: Source) -> Ontology:
         tags.setdefault(tag, []).append(value.strip())
     close()
     if not terms:
-        raise InputError("no [Term] in the file: is it OBO?", where=where)
+        raise FormatError("no [Term] in the file: is it OBO?", where=where)
     return Ontology(terms, where=where, version=version)
 
 
@@ -290,7 +292,7 @@ def _parents_first(parents: Mapping[str, tuple[str, ...]], where: str) -> list[s
                 ready.append(child)
     if len(order) < len(parents):
         cycle = _a_cycle(parents, set(parents).difference(order))
-        raise InputError("the terms form a cycle", where=where, value=" -> ".join(cycle))
+        raise FormatError("the terms form a cycle", where=where, value=" -> ".join(cycle))
     return order
 
 

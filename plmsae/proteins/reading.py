@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.proteins.alphabet import PROTEIN_LETTERS, Alphabet, tidy
 from plmsae.proteins.fasta import RawRecord, fasta_records
 from plmsae.proteins.records import Protein, Rejected
@@ -86,7 +86,7 @@ def read_pasted(text: str) -> Protein:
     check = RecordValidator(name, strict=True, alphabet=Alphabet(PROTEIN_LETTERS))
     records = [check(raw) for raw in fasta_records(name, [fasta.encode()])]
     if len(records) != 1:
-        raise InputError(f"holds {len(records)} proteins, not one", where=name)
+        raise FormatError(f"holds {len(records)} proteins, not one", where=name)
     (protein,) = records
     assert isinstance(protein, Protein)  # noqa: S101 - strict: nothing is rejected
     return protein
@@ -142,13 +142,13 @@ def sniff(name: str, chunks: Iterator[bytes]) -> tuple[Format, Iterator[bytes]]:
     begun = b"".join(taken)
     unspent = itertools.chain([begun], chunks)
     if not head:
-        raise InputError("no records, only blank lines", where=name)
+        raise FormatError("no records, only blank lines", where=name)
     line = 1 + begun.partition(head[:1])[0].count(b"\n")
     first = head.partition(b"\n")[0]
     if first[:2] in (b"\x1f\x8b", b"\x28\xb5"):
-        raise InputError("the file is compressed twice", where=name, hint="decompress it once")
+        raise FormatError("the file is compressed twice", where=name, hint="decompress it once")
     if b"\0" in head[:_SNIFF]:
-        raise InputError("this is a binary file, not FASTA or a table", where=name, line=line)
+        raise FormatError("this is a binary file, not FASTA or a table", where=name, line=line)
     if first.startswith(b">"):
         return "fasta", unspent
     if b"\t" in first or first.strip().lower() in (b"entry", b"accession", b"sequence"):
@@ -163,7 +163,7 @@ def sniff(name: str, chunks: Iterator[bytes]) -> tuple[Format, Iterator[bytes]]:
     else:
         what = "text before the first header, or not FASTA nor a table"
     found = first[:40].decode("ascii", "backslashreplace")
-    raise InputError(what, where=name, line=line, value=found, hint=hint)
+    raise FormatError(what, where=name, line=line, value=found, hint=hint)
 
 
 class SeenAccessions:
@@ -254,7 +254,7 @@ class RecordValidator:
         line = line or raw.line
         if self._strict:
             record = f"record {raw.number}" + (f" ({raw.accession})" if raw.accession else "")
-            raise InputError(reason, where=self._name, record=record, line=line)
+            raise FormatError(reason, where=self._name, record=record, line=line)
         where = f"{self._short}, record {raw.number}, line {line}"
         return Rejected(accession=raw.accession, where=where, reason=reason)
 
@@ -284,7 +284,7 @@ def _read(source: Source, strict: bool, alphabet: Alphabet) -> Iterator[Protein 
         nothing = False
         yield judge(raw)
     if nothing:
-        raise InputError("no records", where=name)
+        raise FormatError("no records", where=name)
 
 
 def _line_of_residue(raw: RawRecord, index: int) -> int:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from plmsae.core.errors import InputError, NotFoundError, printable
+from plmsae.core.errors import FormatError, InputError, NotFoundError, printable
 from plmsae.core.foreign_files import kind_of
 
 Source = str | os.PathLike[str]
@@ -77,7 +77,7 @@ def check_source(source: Source) -> None:
     if path.is_dir():
         raise InputError("this is a folder, a file is needed", where=name)
     if path.is_file() and path.stat().st_size == 0:
-        raise InputError("the file is empty", where=name)
+        raise FormatError("the file is empty", where=name)
     if not os.access(path, os.R_OK):
         raise InputError("the file cannot be read (permission denied)", where=name)
 
@@ -110,7 +110,7 @@ def byte_chunks(source: Source) -> Iterator[bytes]:
         if len(head) >= 8:
             break
     if not head:
-        raise InputError("the input is empty", where=name)
+        raise FormatError("the input is empty", where=name)
     whole = _chain(head, raw)
     if head.startswith(_GZIP):
         content = _decode(whole, _gunzip, "gzip", name)
@@ -121,11 +121,11 @@ def byte_chunks(source: Source) -> Iterator[bytes]:
     nothing = True
     for chunk in content:
         if nothing and (kind := kind_of(chunk)) is not None:
-            raise InputError(f"this is {kind.name}", where=name, hint=kind.hint)
+            raise FormatError(f"this is {kind.name}", where=name, hint=kind.hint)
         nothing = False
         yield chunk
     if nothing:
-        raise InputError("the input is empty once decompressed", where=name)
+        raise FormatError("the input is empty once decompressed", where=name)
 
 
 def read_bytes(source: Source) -> bytes:
@@ -180,7 +180,7 @@ def text_lines(name: str, chunks: Iterable[bytes], *, longest: int = 1 << 26) ->
             number += 1
             yield _decode_line(name, line, number)
         if len(rest) > longest:
-            raise InputError(f"a line of over {longest:,} bytes", where=name, line=number + 1)
+            raise FormatError(f"a line of over {longest:,} bytes", where=name, line=number + 1)
     if rest:
         yield _decode_line(name, rest, number + 1)
 
@@ -189,7 +189,7 @@ def not_utf8(name: str, data: bytes, error: UnicodeDecodeError, first_line: int)
     """Return the error for bytes that are not UTF-8; `first_line` is the line `data` starts at."""
     line = first_line + data.count(b"\n", 0, error.start)
     found = data[max(0, error.start - 8) : error.start + 8].decode("ascii", "backslashreplace")
-    return InputError("the text is not UTF-8", where=name, line=line, value=found)
+    return FormatError("the text is not UTF-8", where=name, line=line, value=found)
 
 
 def _decode_line(name: str, line: bytes, number: int) -> str:
@@ -235,7 +235,7 @@ def _decode(
             line += chunk.count(b"\n")
             yield chunk
     except _DamageError as error:
-        raise InputError(f"the {kind} data are {error}", where=name, line=line) from None
+        raise FormatError(f"the {kind} data are {error}", where=name, line=line) from None
 
 
 def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:

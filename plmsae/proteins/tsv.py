@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.proteins.fasta import RawRecord
 from plmsae.proteins.stream import text_lines
 
@@ -55,12 +55,12 @@ class TableReader:
         self._lines = enumerate(text_lines(name, chunks), 1)
         line, header = next(((line, text) for line, text in self._lines if text.strip()), (0, ""))
         if not header:
-            raise InputError("no records", where=name)
+            raise FormatError("no records", where=name)
         self.headers = [cell.strip() for cell in header.split("\t")]
         folded = [fold(cell) for cell in self.headers]
         for cell in folded:
             if cell and folded.count(cell) > 1:
-                raise InputError("a column occurs twice", where=name, line=line, value=cell)
+                raise FormatError("a column occurs twice", where=name, line=line, value=cell)
         self._accession = self._need(ACCESSION_HEADERS, "Entry", line)
         self._sequence = self._need(SEQUENCE_HEADERS, "Sequence", line)
         self._length = find_column(self.headers, LENGTH_HEADERS)
@@ -69,7 +69,7 @@ class TableReader:
     def _need(self, names: tuple[str, ...], shown: str, line: int) -> int:
         index = find_column(self.headers, names)
         if index is None:
-            raise InputError(
+            raise FormatError(
                 f"the table has no column {shown!r}",
                 where=self.name,
                 line=line,

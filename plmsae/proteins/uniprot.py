@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError, InputError
 from plmsae.proteins.alphabet import Alphabet
 from plmsae.proteins.features import Feature, first_key, parse_features, render_features
 from plmsae.proteins.reading import RecordValidator, sniff
@@ -140,7 +140,7 @@ def read_table(path: Source, *, strict: bool = False) -> pl.DataFrame:
     name = source_name(path)
     form, chunks = sniff(name, byte_chunks(path))
     if form != "table":
-        raise InputError(
+        raise FormatError(
             "this is FASTA, a UniProt table (TSV) is needed here",
             where=name,
             hint="choose TSV under Download on the UniProt website",
@@ -155,7 +155,7 @@ def read_table(path: Source, *, strict: bool = False) -> pl.DataFrame:
         rows += 1
         if raw.problem:
             record = f"record {raw.number}" + (f" ({raw.accession})" if raw.accession else "")
-            raise InputError(raw.problem, where=name, record=record, line=raw.line)
+            raise FormatError(raw.problem, where=name, record=record, line=raw.line)
         verdict = judge(raw)
         if not isinstance(verdict, Protein):
             dropped += 1
@@ -167,7 +167,7 @@ def read_table(path: Source, *, strict: bool = False) -> pl.DataFrame:
             frames.append(plan.frame(batch))
             batch = []
     if not rows:
-        raise InputError("the table has a header and no rows", where=name)
+        raise FormatError("the table has a header and no rows", where=name)
     if dropped:
         _log.warning("%s: %d of %d rows are left out", name, dropped, rows)
     frames.append(plan.frame(batch))
@@ -204,7 +204,7 @@ class _Plan:
         """Return one row of the frame."""
         organism_id = _text(cells, self._organism_id)
         if organism_id is not None and not re.fullmatch(r"[0-9]{1,18}", organism_id):
-            raise InputError(
+            raise FormatError(
                 "the organism id is not a whole number",
                 where=name,
                 record=protein.accession,
@@ -251,7 +251,7 @@ def feature_columns(table: pl.DataFrame) -> list[str]:
         filled = table[column].drop_nulls()
         key = first_key(filled[0]) if len(filled) else None
         if key in column_of:
-            raise InputError(
+            raise FormatError(
                 f"the column {column!r} holds features ({key}), but its header is not UniProt's",
                 hint=f"call it {column_of[key]!r}",
             )
@@ -263,7 +263,7 @@ def _refuse_cell(cell: str, name: str, accession: str, column: str, line: int) -
     try:
         parse_features(cell, where=name)
     except InputError as error:
-        raise InputError(
+        raise FormatError(
             error.what,
             where=name,
             record=f"{accession}, column {column!r}",

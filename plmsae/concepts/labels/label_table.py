@@ -20,7 +20,7 @@ from plmsae.concepts.labels.names import (
     member_name,
 )
 from plmsae.concepts.labels.user_tables import LINE, read_frame, refuse_rows
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.proteins.features import Feature
 from plmsae.proteins.stream import Source, source_name
 from plmsae.proteins.uniprot import feature_columns, parse_features
@@ -122,14 +122,14 @@ def read_labels(path: Source) -> pl.DataFrame:
     frame = read_frame(path, hint=_HINT)
     for column in ("accession", "start", "end", "concept"):
         if column not in frame.columns:
-            raise InputError(
+            raise FormatError(
                 f"the table has no column {column!r}",
                 where=where,
                 value=", ".join(name for name in frame.columns if name != LINE),
                 hint=_HINT,
             )
     if not frame.height:
-        raise InputError("the table has a header and no rows", where=where)
+        raise FormatError("the table has a header and no rows", where=where)
     has_kind = "kind" in frame.columns
     lines = frame[LINE]
     text = frame.select(
@@ -159,7 +159,7 @@ def read_labels(path: Source) -> pl.DataFrame:
         mixed = typed.group_by("concept").agg(pl.col("kind").n_unique()).filter(pl.col("kind") > 1)
         if mixed.height:
             concept = str(mixed["concept"].min())
-            raise InputError("a concept is both site and span", where=where, record=concept)
+            raise FormatError("a concept is both site and span", where=where, record=concept)
     else:
         one = (pl.col("start") == pl.col("end")).all().over("concept")
         typed = typed.with_columns(
@@ -199,7 +199,7 @@ def check_labels(labels: pl.DataFrame, proteins: pl.DataFrame, *, where: str = "
     )
     unknown = joined.filter(pl.col("length").is_null())["accession"].unique(maintain_order=True)
     if len(unknown):
-        raise InputError(
+        raise FormatError(
             f"{len(unknown)} accessions of the labels are not among the proteins",
             where=where,
             record=unknown[0],
@@ -207,7 +207,7 @@ def check_labels(labels: pl.DataFrame, proteins: pl.DataFrame, *, where: str = "
     outside = joined.filter(pl.col("end") > pl.col("length"))
     if outside.height:
         row = outside.row(0, named=True)
-        raise InputError(
+        raise FormatError(
             f"position {row['end']} lies outside the sequence of {row['length']} residues",
             where=where,
             record=f"{row['accession']}, concept {row['concept']!r}",
@@ -269,7 +269,7 @@ def _places(feature: Feature, length: int, where: str) -> Iterator[tuple[int, in
     """Yield the 1-based inclusive (start, end) that `feature` labels."""
     for position in (feature.start, feature.end):
         if position is not None and position > length:
-            raise InputError(
+            raise FormatError(
                 f"position {position} lies outside the sequence of {length} residues", where=where
             )
     if feature.key in BOND_KEYS:

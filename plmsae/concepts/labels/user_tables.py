@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.proteins.stream import Source, byte_chunks, check_source, source_name, unix_text
 
 LINE = "line of the file"
@@ -44,11 +44,11 @@ def read_frame(path: Source, *, hint: str | None = None) -> pl.DataFrame:
             frame, first_line = _read_text(path, where)
     except (pl.exceptions.PolarsError, OSError) as error:
         first = str(error).splitlines()[0]
-        raise InputError("the table cannot be read", where=where, value=first, hint=hint) from None
+        raise FormatError("the table cannot be read", where=where, value=first, hint=hint) from None
     folded = [name.strip().casefold() for name in frame.columns]
     for name in folded:
         if name and folded.count(name) > 1:
-            raise InputError("a column occurs twice", where=where, value=name)
+            raise FormatError("a column occurs twice", where=where, value=name)
     frame.columns = folded
     filled = pl.any_horizontal(
         (pl.col(name).str.strip_chars() != "").fill_null(value=False)
@@ -66,7 +66,7 @@ def _read_text(path: Source, where: str) -> tuple[pl.DataFrame, int]:
     try:
         header = data.partition(b"\n")[0].decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError("the text is not UTF-8", where=where, line=1) from None
+        raise FormatError("the text is not UTF-8", where=where, line=1) from None
     tab = "\t" in header
     frame = pl.read_csv(
         BytesIO(data),
@@ -86,4 +86,4 @@ def refuse_rows(bad: pl.Series, shown: pl.Series, what: str, where: str, lines: 
     """Raise for the first row that is `bad`, with its line (see `LINE`)."""
     at = bad.arg_max() if bad.any() else None
     if at is not None:
-        raise InputError(what, where=where, line=int(lines[at]), value=str(shown[at] or ""))
+        raise FormatError(what, where=where, line=int(lines[at]), value=str(shown[at] or ""))

@@ -20,7 +20,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from plmsae.core.errors import InputError, NotFoundError, UnsafeArtifactError
+from plmsae.core.errors import FormatError, NotFoundError, UnsafeArtifactError
 from plmsae.core.foreign_files import kind_of
 from plmsae.sae.formats import read_config
 
@@ -74,10 +74,10 @@ class Weights:
     def shape(self, name: str, ndim: int) -> tuple[int, ...]:
         """Return the shape of a tensor that must have `ndim` dimensions."""
         if name not in self.names:
-            raise InputError(f"tensor {name} is missing", where=self.path)
+            raise FormatError(f"tensor {name} is missing", where=self.path)
         shape = self._shapes[name]
         if len(shape) != ndim or not all(0 < size <= _MAX_WIDTH for size in shape):
-            raise InputError(
+            raise FormatError(
                 f"tensor {name} must have {ndim} dimensions", where=self.path, value=str(shape)
             )
         return shape
@@ -86,17 +86,17 @@ class Weights:
         """Return a tensor as float32; it must have that shape and, unless told else, be finite."""
         found = self.shape(name, len(shape))
         if found != shape:
-            raise InputError(
+            raise FormatError(
                 f"tensor {name} must have shape {shape}", where=self.path, value=str(found)
             )
         tensor = self._load(name)
         if not tensor.is_floating_point():
-            raise InputError(
+            raise FormatError(
                 f"tensor {name} must be floating point", where=self.path, value=str(tensor.dtype)
             )
         tensor = tensor.detach().float()
         if finite and not torch.isfinite(tensor).all():
-            raise InputError(f"{name} holds values that are not finite", where=self.path)
+            raise FormatError(f"{name} holds values that are not finite", where=self.path)
         return tensor
 
     def number(self, name: str) -> float | None:
@@ -104,12 +104,12 @@ class Weights:
         if name not in self.names:
             return None
         if math.prod(self._shapes[name]) != 1:
-            raise InputError(
+            raise FormatError(
                 f"{name} must be one number", where=self.path, value=str(self._shapes[name])
             )
         value = float(self._load(name))
         if not math.isfinite(value):
-            raise InputError(f"{name} is not finite", where=self.path)
+            raise FormatError(f"{name} is not finite", where=self.path)
         return value
 
     def integers(self, name: str) -> list[int]:
@@ -117,7 +117,7 @@ class Weights:
         (size,) = self.shape(name, 1)
         tensor = self._load(name)
         if size > _MAX_TENSORS or tensor.is_floating_point() or tensor.is_complex():
-            raise InputError(f"{name} must be a short list of whole numbers", where=self.path)
+            raise FormatError(f"{name} must be a short list of whole numbers", where=self.path)
         return [int(v) for v in tensor]
 
 
@@ -137,7 +137,7 @@ def open_weights(path: Path) -> Weights:
         return _open_safetensors(path)
     if path.suffix in TORCH:
         return _open_torch(path)
-    raise InputError(
+    raise FormatError(
         "not a weights file", where=path, hint=f"one of {', '.join(SAFETENSORS + TORCH)} is read"
     )
 
@@ -157,9 +157,9 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         _check_yaml(text, path)
         value = _PlainLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError("not plain YAML", where=path, hint=str(error)) from error
+        raise FormatError("not plain YAML", where=path, hint=str(error)) from error
     if not isinstance(value, dict):
-        raise InputError("not a mapping", where=path)
+        raise FormatError("not a mapping", where=path)
     return {str(key): entry for key, entry in value.items()}
 
 
@@ -235,11 +235,11 @@ def _open_safetensors(path: Path) -> Weights:
             kinds = {name: str(part.get_dtype()) for name, part in slices.items()}
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
     except (SafetensorError, OSError, OverflowError) as error:
-        raise InputError("not a safetensors file", where=path, hint=str(error)) from error
+        raise FormatError("not a safetensors file", where=path, hint=str(error)) from error
 
     def load(name: str) -> Tensor:
         if kinds[name] not in _FLOATS + _INTEGERS:
-            raise InputError(f"tensor {name} has a type not read", where=path, value=kinds[name])
+            raise FormatError(f"tensor {name} has a type not read", where=path, value=kinds[name])
         with safe_open(path, framework="pt") as handle:
             tensor: Tensor = handle.get_tensor(name)
         return tensor
@@ -259,7 +259,7 @@ def _open_torch(path: Path) -> Weights:
     if isinstance(stored, dict) and isinstance(stored.get("state_dict"), dict):
         stored = stored["state_dict"]
     if not isinstance(stored, dict):
-        raise InputError("it does not hold a dictionary of tensors", where=path)
+        raise FormatError("it does not hold a dictionary of tensors", where=path)
     tensors = {
         str(name): t
         for name, t in stored.items()
@@ -296,7 +296,7 @@ def _look_through(path: Path) -> None:
                 raise UnsafeArtifactError("it unpacks to more than it is", where=path)
             pickles = [e for e in entries if e.filename.endswith("/data.pkl")]
             if len(pickles) != 1 or len(entries) > _MAX_TENSORS:
-                raise InputError("not a torch checkpoint", where=path)
+                raise FormatError("not a torch checkpoint", where=path)
             if pickles[0].file_size > _MAX_HEADER_BYTES:
                 raise UnsafeArtifactError("its pickle is too large", where=path)
             program = archive.read(pickles[0])

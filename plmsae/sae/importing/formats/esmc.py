@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, whole
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
@@ -26,12 +26,12 @@ def find(folder: Path, options: ImportOptions) -> Path | None:
     if not layers:
         return None
     if options.layer is None and len(layers) > 1:
-        raise InputError(
+        raise FormatError(
             f"it holds the layers {', '.join(map(str, layers))}", where=folder, hint="give --layer"
         )
     layer = layers[0] if options.layer is None else options.layer
     if layer not in layers:
-        raise InputError(f"it holds no layer {layer}", where=folder, hint=f"it has {layers}")
+        raise FormatError(f"it holds no layer {layer}", where=folder, hint=f"it has {layers}")
     return inside(folder, f"layer_{layer}.safetensors")
 
 
@@ -47,7 +47,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     d, f = weights.shape("W_enc", 2)
     for name, found in (("d_model", d), ("codebook_dim", f)):
         if name in facts and whole(facts[name], name, path) != found:
-            raise InputError(
+            raise FormatError(
                 f"{name} is not the width of the weights ({found})",
                 where=path,
                 value=str(facts[name]),

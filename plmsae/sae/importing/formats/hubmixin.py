@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.formats import WEIGHTS_NAME
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat
@@ -35,7 +35,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one file; ``config.json`` says by the class's own settings that this is one of them."""
     path = inside(weights.path.parent, _CONFIG)
     if not path.is_file() and options.need_arch(weights.path, _CONFIG) != "relu":
-        raise InputError(
+        raise FormatError(
             "this layout holds only ReLU SAEs",
             where="--arch",
             value=options.arch,
@@ -45,7 +45,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     cfg = facts["cfg"] if isinstance(facts.get("cfg"), dict) else facts
     for name in _NOT_RELU:
         if cfg.get(name):
-            raise InputError(
+            raise FormatError(
                 f"its configuration has {name!r}, which a ReLU SAE has not",
                 where=path,
                 value=str(cfg[name]),

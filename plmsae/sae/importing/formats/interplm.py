@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.sae.config import InputNorm, SaeConfig
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, ScaleConvention
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
@@ -35,14 +35,14 @@ def find(folder: Path, options: ImportOptions) -> Path | None:
     )
     if layers:
         if options.layer is None and len(layers) > 1:
-            raise InputError(
+            raise FormatError(
                 f"it holds the layers {', '.join(map(str, layers))}",
                 where=folder,
                 hint="give --layer",
             )
         layer = layers[0] if options.layer is None else options.layer
         if layer not in layers:
-            raise InputError(f"it holds no layer {layer}", where=folder, hint=f"it has {layers}")
+            raise FormatError(f"it holds no layer {layer}", where=folder, hint=f"it has {layers}")
         folder = inside(folder, f"layer_{layer}")
     for name in _FILES:
         if (folder / name).is_file():
@@ -58,12 +58,12 @@ def fits(weights: Weights) -> bool:
 def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one file; `ImportedSae.notes` says which convention it follows."""
     if not fits(weights):
-        raise InputError("only InterPLM's ReLU SAEs are read", where=weights.path)
+        raise FormatError("only InterPLM's ReLU SAEs are read", where=weights.path)
     f, d = weights.shape("encoder.weight", 2)
     W_dec_DF = weights.take("decoder.weight", (d, f))
     scale_F = weights.take(_SCALE, (f,)) if _SCALE in weights.names else None
     if scale_F is not None and (scale_F < 0).any():
-        raise InputError(f"{_SCALE} must not be negative", where=weights.path)
+        raise FormatError(f"{_SCALE} must not be negative", where=weights.path)
     convention = options.convention or _convention(weights.path, W_dec_DF, scale_F)
     input_norm: InputNorm = (
         "constant_norm_rescale" if weights.number("normalize_to_sqrt_d") else "none"
@@ -96,7 +96,7 @@ def _encoder(weights: Weights, shape: tuple[int, int], W_dec_DF: Tensor) -> tupl
     b_enc_F = weights.take("encoder.bias", shape[:1], finite=False)
     broken_F = ~(W_enc_FD.isfinite().all(dim=1) & b_enc_F.isfinite())
     if (broken_F & (W_dec_DF != 0).any(dim=0)).any():
-        raise InputError("its encoder holds values that are not finite", where=weights.path)
+        raise FormatError("its encoder holds values that are not finite", where=weights.path)
     return W_enc_FD.masked_fill(broken_F[:, None], 0), b_enc_F.masked_fill(broken_F, 0)
 
 
@@ -112,7 +112,7 @@ def _convention(path: Path, W_dec_DF: Tensor, scale_F: Tensor | None) -> ScaleCo
         return "raw"
     if not has_scale and path.name == _FILES[1]:
         return "raw"
-    raise InputError(
+    raise FormatError(
         "it is not clear whether the latents' scale is in the weights",
         where=path,
         hint="give --convention folded (in the weights), buffer (kept apart) or raw (none)",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat
 from plmsae.sae.importing.opening import Weights, inside
@@ -24,7 +24,7 @@ def find(folder: Path, options: ImportOptions) -> Path | None:
         return None
     chosen = sorted(n for n, layer in files.items() if options.layer in (None, layer))
     if len(chosen) != 1:
-        raise InputError(
+        raise FormatError(
             f"it holds the layers {', '.join(map(str, sorted(set(files.values()))))}",
             where=folder,
             hint="give --layer, or one file",

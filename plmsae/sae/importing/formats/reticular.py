@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import accumulate
 from pathlib import Path
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, without_prefix
 from plmsae.sae.importing.opening import TORCH, Weights, inside
@@ -25,7 +25,7 @@ def find(folder: Path, options: ImportOptions) -> Path | None:
         if p.suffix == ".ckpt" or (p.suffix in TORCH and p.stem == "ae")
     )
     if len(files) > 1:
-        raise InputError("it holds several checkpoints", where=folder, hint="give one file")
+        raise FormatError("it holds several checkpoints", where=folder, hint="give one file")
     return inside(folder, files[0]) if files else None
 
 
@@ -40,7 +40,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     prefix = without_prefix(weights, "W_enc") or ""
     factor = options.norm_factor
     if factor is None:
-        raise InputError(
+        raise FormatError(
             "the file does not say what its training activations were divided by",
             where=weights.path,
             hint="give --norm-factor (1 if its biases are scaled already)",
@@ -48,7 +48,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     d, f = weights.shape(prefix + "W_enc", 2)
     threshold = weights.number(prefix + "threshold")
     if threshold is None or threshold < 0:
-        raise InputError(
+        raise FormatError(
             "its threshold was never set, and without it a score depends on the rest of the batch",
             where=weights.path,
             value=str(threshold),
@@ -57,7 +57,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     k = options.need_k(weights.path, None if stored_k is None else int(stored_k))
     groups = weights.integers(prefix + "group_sizes")
     if sum(groups) != f or min(groups) < 1:
-        raise InputError("group_sizes must add up to d_sae", where=weights.path, value=str(groups))
+        raise FormatError("group_sizes must add up to d_sae", where=weights.path, value=str(groups))
     bias = weights.take(prefix + "b_enc", (f,))
     return ImportedSae(
         config=SaeConfig(arch="matryoshka", d_in=d, d_sae=f, k=k, levels=tuple(accumulate(groups))),

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.sae.config import INPUT_NORMS, Arch, InputNorm, SaeConfig
 from plmsae.sae.formats import CONFIG_NAME, WEIGHTS_NAME
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, whole
@@ -49,7 +49,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     d, f = weights.shape("W_enc", 2)
     for name, found in (("d_in", d), ("d_sae", f)):
         if name in cfg and whole(cfg[name], name, path) != found:
-            raise InputError(
+            raise FormatError(
                 f"{name} is not that of the weights ({found})", where=path, value=str(cfg[name])
             )
     arch, k = _arch(cfg, options, path)
@@ -67,7 +67,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     if "scaling_factor" in weights.names:
         scale_F = weights.take("scaling_factor", (f,))
         if not torch.equal(scale_F, torch.ones_like(scale_F)):
-            raise InputError("a finetuned scaling_factor is not supported", where=weights.path)
+            raise FormatError("a finetuned scaling_factor is not supported", where=weights.path)
     if arch == "jumprelu":
         # The ReLU comes first there: a threshold below zero does the same as zero.
         tensors["threshold"] = tensors["threshold"].clamp(min=0)
@@ -77,7 +77,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     input_norm = _input_norm(cfg, path)
     if input_norm == _CONSTANT:
         if options.norm_factor is None:
-            raise InputError(
+            raise FormatError(
                 "it was trained on activations times a constant, which it does not say",
                 where=path,
                 hint="give --norm-factor, the constant's inverse (1 if it is folded in already)",
@@ -87,7 +87,7 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
         input_norm = "none"
     apply_b_dec = cfg.get("apply_b_dec_to_input", not is_transcoder)
     if not isinstance(apply_b_dec, bool):
-        raise InputError("apply_b_dec_to_input must be true or false", where=path)
+        raise FormatError("apply_b_dec_to_input must be true or false", where=path)
     config = SaeConfig(
         arch=arch,
         d_in=d,
@@ -106,7 +106,7 @@ def _as_told(path: Path, options: ImportOptions) -> dict[str, Any]:
     arch = options.need_arch(path, CONFIG_NAME)
     stored = next((name for name, ours in _ARCHS.items() if ours == arch), None)
     if stored is None:
-        raise InputError(
+        raise FormatError(
             "SAELens stores no such architecture",
             where="--arch",
             value=arch,
@@ -119,16 +119,16 @@ def _arch(cfg: dict[str, Any], options: ImportOptions, path: Path) -> tuple[Arch
     stored = cfg.get("architecture", "standard")
     kwargs = cfg.get("activation_fn_kwargs")
     if cfg.get("signed") or (isinstance(kwargs, dict) and kwargs.get("signed")):
-        raise InputError("a TopK by absolute value (signed) is not read", where=path)
+        raise FormatError("a TopK by absolute value (signed) is not read", where=path)
     k = cfg.get("k", kwargs.get("k") if isinstance(kwargs, dict) else None)
     activation = cfg.get("activation_fn", cfg.get("activation_fn_str", "relu"))
     if stored == "standard" and activation == "topk":
         # As versions before 6 wrote a TopK SAE.
         stored = "topk"
     elif stored == "standard" and activation != "relu":
-        raise InputError("unknown activation function", where=path, value=str(activation))
+        raise FormatError("unknown activation function", where=path, value=str(activation))
     if not isinstance(stored, str) or stored not in _ARCHS:
-        raise InputError(
+        raise FormatError(
             "this architecture is not read",
             where=path,
             value=str(stored),
@@ -143,9 +143,9 @@ def _input_norm(cfg: dict[str, Any], path: Path) -> InputNorm | str:
     if value is True:
         value = _CONSTANT
     if not isinstance(value, str) or value not in (*INPUT_NORMS, _CONSTANT):
-        raise InputError("this input normalisation is not read", where=path, value=str(value))
+        raise FormatError("this input normalisation is not read", where=path, value=str(value))
     if cfg.get("reshape_activations", "none") not in ("none", None):
-        raise InputError(
+        raise FormatError(
             "activations of attention heads are not read",
             where=path,
             value=str(cfg["reshape_activations"]),

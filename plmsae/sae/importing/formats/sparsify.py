@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, whole
 from plmsae.sae.importing.hooks import layer_of_hook
@@ -31,21 +31,21 @@ def read(weights: Weights, options: ImportOptions) -> ImportedSae:
     """Read one folder."""
     path = inside(weights.path.parent, _CONFIG)
     if not path.is_file() and options.need_arch(weights.path, _CONFIG) != "topk":
-        raise InputError("sparsify stores only TopK SAEs", where="--arch", value=options.arch)
+        raise FormatError("sparsify stores only TopK SAEs", where="--arch", value=options.arch)
     cfg = read_sidecar(path)
     f, d = weights.shape("encoder.weight", 2)
     if cfg.get("num_latents") and whole(cfg["num_latents"], "num_latents", path) != f:
-        raise InputError(f"num_latents is not that of the weights ({f})", where=path, value=str(f))
+        raise FormatError(f"num_latents is not that of the weights ({f})", where=path, value=str(f))
     if "d_in" in cfg and whole(cfg["d_in"], "d_in", path) != d:
-        raise InputError(f"d_in is not that of the weights ({d})", where=path)
+        raise FormatError(f"d_in is not that of the weights ({d})", where=path)
     if cfg.get("activation", "topk") != "topk":
-        raise InputError(
+        raise FormatError(
             "this activation function is not read", where=path, value=str(cfg["activation"])
         )
     if cfg.get("signed"):
-        raise InputError("a TopK by absolute value (signed) is not read", where=path)
+        raise FormatError("a TopK by absolute value (signed) is not read", where=path)
     if cfg.get("skip_connection") or "W_skip" in weights.names:
-        raise InputError("a transcoder with a skip connection is not read", where=path)
+        raise FormatError("a transcoder with a skip connection is not read", where=path)
     is_transcoder = cfg.get("transcode") is True
     _, out = weights.shape("W_dec", 2)
     if out != d and not is_transcoder:
