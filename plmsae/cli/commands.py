@@ -99,7 +99,8 @@ COMMANDS = (
         request=requests.TrainRequest,
         about="Train sparse autoencoders on a PLM and register them.",
         more="One is trained for each layer and each k, all on one pass of activations, and "
-        "registered as a version of the layer's model; the last becomes @challenger.",
+        "registered as a version of the layer's model; the last becomes @challenger. A run that "
+        "was stopped (Ctrl-C, SIGTERM) keeps a checkpoint; the same command goes on from there.",
         examples=(
             "plmsae train corpus.fasta.gz --layers 4",
             "plmsae train swissprot.fasta.gz --plm esm2-650m --layers 9,18,24 --device cuda",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plmsae.core.errors import InputError
+from plmsae.core.stopping import stop_requests
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.shared.inputs import ProteinSet, gate, read_protein_set
 from plmsae.workflows.shared.progress import Progress, Silent
@@ -180,13 +181,16 @@ def _train(
             note = f"EV {metrics['explained_variance']:.3f}  dead {metrics['dead_share']:.1%}"
             task.update(step, jobs[number].train_config.total_steps, note)
 
-        results = train_many(
-            activations.batches,
-            jobs,
-            on_metrics=on_metrics,
-            checkpoint_dir=checkpoints,
-            resume=True,
-        )
+        with stop_requests() as stop:
+            results = train_many(
+                activations.batches,
+                jobs,
+                on_metrics=on_metrics,
+                checkpoint_dir=checkpoints,
+                resume=True,
+                # The first process stores: the others wait for it, and end when it has ended.
+                stop=None if place.rank else stop,
+            )
     return _Trained(plm, activations, held_out, results)
 
 
