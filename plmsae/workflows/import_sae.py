@@ -196,7 +196,11 @@ def _measure(
         return {}, features_frame(nothing_F, highest_F, dead_F), None, ""
     from plmsae.plm.model import load_plm
     from plmsae.workflows.training.activations import activation_stream
-    from plmsae.workflows.training.measurement import LatentStatistics, reconstruction
+    from plmsae.workflows.training.measurement import (
+        LatentStatistics,
+        Measured,
+        reconstructions,
+    )
 
     proteins = read_protein_set(
         request.proteins, max_proteins=MEASURED, seed=request.seed, progress=progress
@@ -213,15 +217,10 @@ def _measure(
     )
     sae = sae.to(plm.device)
     with progress.task(f"measuring the reconstruction on {len(proteins.proteins)} proteins"):
-        metrics = reconstruction(
-            plm,
-            request.layer,
-            sae,
-            request.unit,
-            proteins.sequences,
-            request.seed,
-            target=request.target_layer,
-        )
+        measured = Measured(sae, request.layer, request.target_layer)
+        metrics = reconstructions(plm, [measured], request.unit, proteins.sequences, request.seed)[
+            0
+        ]
         statistics = LatentStatistics(sae.config.d_sae)
         for states in activation_stream(
             plm, (request.layer,), request.unit, proteins.sequences, request.seed

@@ -15,7 +15,12 @@ from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
 from plmsae.workflows.shared.requests import TrainRequest, request_params
 from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
 from plmsae.workflows.training.activations import Activations, cached, streamed
-from plmsae.workflows.training.measurement import LatentStatistics, reconstruction, recovered
+from plmsae.workflows.training.measurement import (
+    LatentStatistics,
+    Measured,
+    reconstructions,
+    recovered,
+)
 from plmsae.workflows.training.outcome import TrainOutcome, outcome_of, throughput_of, write_trained
 from plmsae.workflows.training.plan import PlannedSae, check_continuation, hold_out, parts_of
 from plmsae.workflows.training.recipes import load_recipe, recipe_for
@@ -208,33 +213,23 @@ def _outcomes(
     saes = [result.sae.to(plm.device) for result in results]
     features = _features(parts, saes, activations)
     outcomes = []
+    measured = [
+        Measured(sae, part.layer, part.target) for sae, part in zip(saes, parts, strict=True)
+    ]
     with progress.task("measuring the reconstructions on held-out proteins") as task:
-        for number, (part, result) in enumerate(zip(parts, results, strict=True)):
-            task.update(number, len(results), f"layer {part.layer}")
-            sae = saes[number]
-            metrics = {
-                **reconstruction(
-                    plm,
-                    part.layer,
-                    sae,
-                    request.unit,
-                    held_out,
-                    request.seed,
-                    target=part.target,
-                ),
-                "gamma": float(result.metrics["gamma"]),
-            }
-            _warn_of_nothing(request, part, metrics["explained_variance"])
-            throughput = throughput_of(result)
-            logged = {f"{part.prefix}held_out_{k}": v for k, v in metrics.items()}
-            logged |= {f"{part.prefix}run_{k}": v for k, v in throughput.items()}
-            tracked.log_metrics(result.steps, logged)
-            metrics["train_dead_share"] = float(result.metrics["dead_share"])
-            bundle = write_trained(
-                request, recipe, proteins, plm, part, sae, features[number], metrics
-            )
-            outcomes.append(outcome_of(request, part, bundle, metrics, throughput, tracked))
-        task.update(len(results), len(results))
+        found = reconstructions(plm, measured, request.unit, held_out, request.seed, task.update)
+    for number, (part, result) in enumerate(zip(parts, results, strict=True)):
+        metrics = {**found[number], "gamma": float(result.metrics["gamma"])}
+        _warn_of_nothing(request, part, metrics["explained_variance"])
+        throughput = throughput_of(result)
+        logged = {f"{part.prefix}held_out_{k}": v for k, v in metrics.items()}
+        logged |= {f"{part.prefix}run_{k}": v for k, v in throughput.items()}
+        tracked.log_metrics(result.steps, logged)
+        metrics["train_dead_share"] = float(result.metrics["dead_share"])
+        bundle = write_trained(
+            request, recipe, proteins, plm, part, saes[number], features[number], metrics
+        )
+        outcomes.append(outcome_of(request, part, bundle, metrics, throughput, tracked))
     return outcomes
 
 
@@ -301,7 +296,7 @@ def _job(
     def probe(sae: Sae) -> dict[str, float]:
         if plm.masked_lm is None:
             return {}
-        return recovered(plm, part.layer, sae, held_out[:PROBED])
+        return recovered(plm, [Measured(sae.to(plm.device), part.layer)], held_out[:PROBED])[0]
 
     train_config = TrainConfig(**settings, device=str(plm.device))
     if place.world > 1:

@@ -72,7 +72,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
     monkeypatch.setattr(train, "start_run", start_run)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
     for module in (train, measurement):
-        monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
+        monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
     torch.set_num_threads(1)
     return run
 
@@ -154,7 +154,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
     for module in (train, measurement):
-        monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
+        monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
     outcomes = run(fasta, tmp_path / "out", layers=(1, 2), k=(4, 8), register=True)
     assert [o.model for o in outcomes] == [
         f"plmsae.plmsae-mini.L{layer}.residue/{version}" for layer in (1, 2) for version in (1, 2)
@@ -180,7 +180,7 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
     for module in (train, measurement):
-        monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
+        monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
     for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):
         run(fasta, tmp_path / str(number), register=True, overrides=target)
     start = "plmsae.plmsae-mini.L2"
@@ -225,9 +225,11 @@ def test_an_sae_that_explains_nothing_is_not_passed_over_in_silence(
 ) -> None:
     run(fasta, tmp_path / "good")
     assert "explains nothing" not in caplog.text
-    original = train.reconstruction
+    original = train.reconstructions
     worse = {"explained_variance": -0.3}
-    monkeypatch.setattr(train, "reconstruction", lambda *a, **k: original(*a, **k) | worse)
+    monkeypatch.setattr(
+        train, "reconstructions", lambda *a, **k: [m | worse for m in original(*a, **k)]
+    )
     run(fasta, tmp_path / "wild")
     assert "L2 explains nothing of held-out proteins" in caplog.text
     assert "lower --lr" in caplog.text
@@ -440,7 +442,7 @@ def test_a_disk_too_small_is_said_before_anything_is_written(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2, 1, 1))
     heard = Heard()
-    with pytest.raises(InputError, match=r"the cache needs .* GiB, the disk has 0.0"):
+    with pytest.raises(InputError, match=r"the activations need .* GiB, the disk has 0.0"):
         run(fasta, tmp_path / "out", heard, cache=tmp_path / "cache")
     assert heard.said[0].startswith("caching layer 2 takes ")
     assert not (tmp_path / "cache").exists()
