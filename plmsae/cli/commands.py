@@ -136,6 +136,8 @@ COMMANDS = (
         name="evaluate",
         request=requests.EvaluateRequest,
         about="Find out what a model's features mean, on held-out proteins.",
+        more="The proteins are encoded in parts. An evaluation that was stopped or killed keeps "
+        "them, and the same command encodes only what is missing.",
         examples=(
             f"plmsae evaluate swissprot_yeast.tsv.gz --model {MODEL}@challenger",
             f"plmsae evaluate yeast.tsv.gz --report-on bsubtilis.tsv.gz --model {MODEL}@challenger "

@@ -12,7 +12,7 @@ from plmsae.bundle.writing import write_bundle
 from plmsae.core.errors import InputError
 from plmsae.registry.models import register, resolve
 from plmsae.tracking.runs import Run, start_run
-from plmsae.workflows.evaluating.activation_store import encode_with_states
+from plmsae.workflows.evaluating.activation_store import encode_with_states, encoded_parts
 from plmsae.workflows.evaluating.annotated import label_context, read_annotated
 from plmsae.workflows.evaluating.baselines import check_baselines, compare, log_comparison
 from plmsae.workflows.evaluating.calling import choose_calling
@@ -61,11 +61,14 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             where="--ontology",
         )
     data = read_annotated(request, progress)
-    with start_run(
-        experiment="plmsae-evaluate",
-        run_name=f"evaluate {bundle.name}",
-        params=request_params(request),
-    ) as tracked:
+    with (
+        start_run(
+            experiment="plmsae-evaluate",
+            run_name=f"evaluate {bundle.name}",
+            params=request_params(request),
+        ) as tracked,
+        encoded_parts(request.out / "encoded", keep=request.keep_encoded) as parts,
+    ):
         tracked.set_tags({"split": data.how})
         gate(
             "labels",
@@ -79,7 +82,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         encoder = load_encoder(bundle, device=device, head=wants_head(request))
         keep = request.baselines != "none"
         latents, states = encode_with_states(
-            encoder, data.sequences, progress, keep=keep, folder=request.out
+            encoder, data.sequences, progress, keep=keep, parts=parts
         )
         with progress.task("associating latents with concepts") as task:
             organism = request.report_on is not None

@@ -59,7 +59,7 @@ SURFACE: dict[str, set[str]] = {
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
     | {"--select-share", "--min-instances", "--min-residues", "--min-spans"}
     | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
-    | {"--kinds"}
+    | {"--kinds", "--keep-encoded"}
     | {
         "--fidelity-proteins",
         "--probes",
@@ -75,7 +75,7 @@ SURFACE: dict[str, set[str]] = {
     "promote": TRACKED | {"REF", "--force"},
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
-    | {"--validate", "--device"},
+    | {"--validate", "--device", "--engine", "--address", "--workers"},
     "fill": TRACKED
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
     | {"--missing-shares", "--ontology"}
