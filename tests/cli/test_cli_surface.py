@@ -94,7 +94,7 @@ SURFACE: dict[str, set[str]] = {
     "ablate": TRACKED
     | {"--model", "--sequence", "--mask", "--latents", "--n-latents", "--n-controls", "--out"}
     | {"--device", "--seed"},
-    "export": (COMMON - {"--json"}) | {"DIR", "--out", "--format"},
+    "export": COMMON | {"DIR", "--out", "--format"},
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},
     "demo": TRACKED
