@@ -22,7 +22,7 @@ from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ImportRequest, request_params
 from plmsae.workflows.training.import_checks import check_fit, check_names
-from plmsae.workflows.training.outcome import write_unevaluated_bundle
+from plmsae.workflows.training.outcome import remembered_plm, write_unevaluated_bundle
 
 if TYPE_CHECKING:
     import polars as pl
@@ -267,7 +267,7 @@ def _write(
         target_layer=request.target_layer,
         seed=request.seed,
         origin=origin["called"],
-        extra=_flat(origin, data),
+        extra=_flat(origin, data) | remembered_plm(request.plm, request.plm_revision),
     )
 
 

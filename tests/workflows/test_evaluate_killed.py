@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tiny import save_tiny
 
+from plmsae.bundle.reading import read_bundle
 from plmsae.workflows import simulate, train
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import SimulateRequest, TrainRequest
@@ -46,7 +47,8 @@ sys.exit(code)
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
-    plm = save_tiny(folder / "tiny", max_position_embeddings=516)
+    # Not where its name alone would find it: the model remembers the folder.
+    plm = save_tiny(folder / "plms" / "tiny", max_position_embeddings=516)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
@@ -111,3 +113,5 @@ def test_a_killed_evaluation_encodes_what_is_missing_and_finds_the_same(place: P
         one, other = (place / out / "bundle" / name for out in ("whole", "killed"))
         assert one.read_bytes() == other.read_bytes(), name
     assert not list(place.glob("*/encoded"))
+    meta = read_bundle(place / "killed" / "bundle").meta
+    assert (meta.plm, meta.extra["plm_folder"]) == ("tiny", str(place / "plms" / "tiny"))
