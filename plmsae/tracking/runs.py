@@ -33,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 
 MAX_PARAM = 500
 """Characters of a parameter's value that are kept (the limit of older MLflow servers)."""
+MAX_ROWS = 1000
+"""Rows of a table that MLflow's page is given."""
 
 
 class Run:
@@ -108,6 +110,20 @@ class Run:
                 self._store.log_artifacts(self.run_id, str(path), folder)
             else:
                 self._store.log_artifact(self.run_id, str(path), folder)
+
+    def log_table(self, path: Path, folder: str) -> None:
+        """Store a Parquet file under `folder`, and beside it its first rows as MLflow shows tables.
+
+        MLflow's page shows no Parquet; ``<name>.json`` has `MAX_ROWS` rows in its own format.
+        """
+        import pandas as pd
+        import polars as pl
+
+        self.log_artifact(path, folder)
+        rows = pl.read_parquet(path, n_rows=MAX_ROWS, glob=False).to_dict(as_series=False)
+        with mlflow_errors(self.tracking_uri):
+            name = f"{folder}/{Path(path).stem}.json"
+            self._store.log_table(self.run_id, pd.DataFrame(rows), name)
 
     def log_text(self, text: str, name: str) -> None:
         """Store `text` as the artifact `name`."""

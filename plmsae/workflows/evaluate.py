@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.core.errors import InputError
@@ -172,9 +173,9 @@ def _log(
     from plmsae.concepts.labels.label_table import concept_counts
     from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
 
-    tracked.log_metrics(0, metrics)
+    tracked.log_metrics(0, charted(metrics))
     for name in ("features.parquet", "concepts.parquet"):
-        tracked.log_artifact(bundle.path / name, "evaluation")
+        tracked.log_table(bundle.path / name, "evaluation")
     for name, frame in (
         ("evidence", evaluation.evidence),
         ("calls", evaluation.calls),
@@ -184,7 +185,7 @@ def _log(
     ):
         path = out / f"{name}.parquet"
         frame.write_parquet(path)
-        tracked.log_artifact(path, "evaluation")
+        tracked.log_table(path, "evaluation")
     plot_f1_histogram(evaluation.features, out / "f1.png")
     plot_density_histogram(evaluation.features, out / "density.png")
     for name in ("f1.png", "density.png"):

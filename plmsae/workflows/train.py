@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from plmsae.bundle.metric_names import charted
 from plmsae.core.errors import InputError
 from plmsae.core.stopping import stop_requests
 from plmsae.tracking.runs import Run, start_run
@@ -182,7 +183,7 @@ def _train(
 
         def on_metrics(number: int, step: int, metrics: dict[str, float]) -> None:
             prefix = parts[number].prefix
-            log(step, {prefix + name: v for name, v in metrics.items()})
+            log(step, charted(metrics, prefix))
             note = f"EV {metrics['explained_variance']:.3f}  dead {metrics['dead_share']:.1%}"
             task.update(step, jobs[number].train_config.total_steps, note)
 
@@ -222,9 +223,9 @@ def _outcomes(
         metrics = {**found[number], "gamma": float(result.metrics["gamma"])}
         _warn_of_nothing(request, part, metrics["explained_variance"])
         throughput = throughput_of(result)
-        logged = {f"{part.prefix}held_out_{k}": v for k, v in metrics.items()}
-        logged |= {f"{part.prefix}run_{k}": v for k, v in throughput.items()}
-        tracked.log_metrics(result.steps, logged)
+        logged = {f"held_out_{k}": v for k, v in metrics.items()}
+        logged |= {f"run_{k}": v for k, v in throughput.items()}
+        tracked.log_metrics(result.steps, charted(logged, part.prefix))
         metrics["train_dead_share"] = float(result.metrics["dead_share"])
         bundle = write_trained(
             request, recipe, proteins, plm, part, saes[number], features[number], metrics

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.concepts.enrichment.term_confirmation import Confirmation
@@ -364,9 +365,9 @@ def _log(
     encoder: Encoder,
 ) -> None:
     """Put tables, figures and metrics where MLflow shows them."""
-    tracked.log_metrics(0, metrics)
+    tracked.log_metrics(0, charted(metrics))
     for name in ("features.parquet", "concepts.parquet"):
-        tracked.log_artifact(bundle.path / name, "evaluation")
+        tracked.log_table(bundle.path / name, "evaluation")
     frames = {n: f for n, f in tables.items() if n != "best"}
     frames |= {
         "calls": evaluation.calls,
@@ -376,7 +377,7 @@ def _log(
     for name, frame in frames.items():
         path = out / f"{name}.parquet"
         frame.write_parquet(path)
-        tracked.log_artifact(path, "evaluation")
+        tracked.log_table(path, "evaluation")
     for path in draw(tables, out, transcoder=encoder.sae.config.is_transcoder):
         tracked.log_artifact(path, "figures")
 
