@@ -79,6 +79,7 @@ def evaluate(
     bootstrap: int = ...,
     fidelity_proteins: int = ...,
     out: str | Path = ...,
+    keep_encoded: bool = ...,
     register: bool = ...,
     promote: bool = ...,
     device: str = ...,

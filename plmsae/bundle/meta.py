@@ -13,6 +13,9 @@ from plmsae.bundle.naming import UNITS, model_name
 from plmsae.core.errors import FormatError
 from plmsae.core.fingerprint import DataFingerprint
 
+#: Name in `BundleMeta.extra` of the folder of a PLM of the user's own, where it lay in training.
+PLM_FOLDER = "plm_folder"
+
 _METRIC = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
 
 

@@ -7,7 +7,7 @@ explanations from here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 GROUPS: dict[str, str] = {
@@ -17,6 +17,7 @@ GROUPS: dict[str, str] = {
     "fidelity": "What the reconstruction keeps of the PLM's predictions",
     "baselines": "Baselines, by the same protocol",
     "features": "How features behave",
+    "training": "Training",
     "other": "Other",
 }
 """Group of metrics → its title, in the order in which they are shown."""
@@ -98,6 +99,14 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "ce_replaced": "cross-entropy with the reconstruction in place of the activations, in nats",
         "kl": "divergence of the predictions with the reconstruction from the PLM's own, in nats",
     },
+    "training": {
+        "loss": "what the optimiser lowers, of a batch",
+        "lr": "learning rate",
+        "vectors_per_second": "activation vectors trained on per second",
+        "stall_share": "share of the time spent waiting for batches",
+        "run_vectors_per_second": "activation vectors trained on per second, over the whole run",
+        "run_stall_share": "share of the time spent waiting for batches, over the whole run",
+    },
 }
 _PATTERN = re.compile(r"n_features_([a-z_]+)")
 _BASELINE = re.compile(rf"({'|'.join(_METHODS)})_({'|'.join(_WHAT)})")
@@ -166,6 +175,25 @@ def grouped(names: Iterable[str]) -> dict[str, list[MetricName]]:
         known = metric_name(name)
         found[known.group].append(known)
     return {group: members for group, members in found.items() if members}
+
+
+def charted(metrics: Mapping[str, float], prefix: str = "") -> dict[str, float]:
+    """Return the metrics of a run by the names under which MLflow's charts gather them.
+
+    Parameters
+    ----------
+    metrics : mapping of str to float
+        By the names that bundles, gates and comparisons know.
+    prefix : str
+        Which of several SAEs of the run they are of, such as ``L4/``.
+
+    Returns
+    -------
+    dict of str to float
+        ``reconstruction/fvu``, ``reconstruction/L4/fvu``, …: MLflow shows the metrics of one prefix
+        together.
+    """
+    return {f"{metric_name(name).group}/{prefix}{name}": v for name, v in metrics.items()}
 
 
 def number(value: float) -> str:

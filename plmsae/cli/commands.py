@@ -99,7 +99,8 @@ COMMANDS = (
         request=requests.TrainRequest,
         about="Train sparse autoencoders on a PLM and register them.",
         more="One is trained for each layer and each k, all on one pass of activations, and "
-        "registered as a version of the layer's model; the last becomes @challenger.",
+        "registered as a version of the layer's model; the last becomes @challenger. A run that "
+        "was stopped (Ctrl-C, SIGTERM) keeps a checkpoint; the same command goes on from there.",
         examples=(
             "plmsae train corpus.fasta.gz --layers 4",
             "plmsae train swissprot.fasta.gz --plm esm2-650m --layers 9,18,24 --device cuda",
@@ -135,6 +136,8 @@ COMMANDS = (
         name="evaluate",
         request=requests.EvaluateRequest,
         about="Find out what a model's features mean, on held-out proteins.",
+        more="The proteins are encoded in parts. An evaluation that was stopped or killed keeps "
+        "them, and the same command encodes only what is missing.",
         examples=(
             f"plmsae evaluate swissprot_yeast.tsv.gz --model {MODEL}@challenger",
             f"plmsae evaluate yeast.tsv.gz --report-on bsubtilis.tsv.gz --model {MODEL}@challenger "

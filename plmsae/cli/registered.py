@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -155,6 +156,7 @@ def export(
         Format | None,
         typer.Option("--format", "-f", help="By default found from the name of the file."),
     ] = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -164,8 +166,14 @@ def export(
         from plmsae.scoring.export import export as write
         from plmsae.scoring.exporter import format_of
 
-        written = write(folder, format or format_of(out), out)
-        if out != "-" and not quiet:
+        if as_json and out == "-":
+            raise InputError("both would go to standard output", where="--json with --out -")
+        chosen = format or format_of(out)
+        written = write(folder, chosen, out)
+        if as_json:
+            value = {"folder": str(folder), "exported": out, "format": chosen}
+            typer.echo(json.dumps(value | {"n_annotations": written}, ensure_ascii=False, indent=2))
+        elif out != "-" and not quiet:
             fail(f"{written} annotations in {out}", kind="done")
 
     _finish(Common(quiet=quiet, debug=debug), command)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import PlmsaeError, is_out_of_memory
+from plmsae.core.stopping import Terminated
 
 if TYPE_CHECKING:
     from plmsae.workflows.shared.progress import Progress
@@ -22,6 +23,7 @@ EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
+EXIT_TERMINATED = 143
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +60,14 @@ def guarded(common: Common, command: Callable[[], None]) -> int:
     try:
         command()
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _trace(common)
-        fail("interrupted; run the same command to go on", kind="stopped")
+        fail(str(error) or "interrupted; run the same command to go on", kind="stopped")
         return EXIT_INTERRUPTED
+    except Terminated as error:
+        _trace(common)
+        fail(error, kind="stopped")
+        return EXIT_TERMINATED
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter must not flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,6 +13,7 @@ import yaml
 
 from plmsae.core.errors import NotFoundError
 from plmsae.core.resources import cache_folder, registry_path
+from plmsae.plm.revision import body_revision, folder_revision
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ class CatalogueEntry:
         Whether the licence allows non-commercial use only.
     package : PackageSource or None
         The Python package that the weights come from.
+    own : bool
+        Whether it is a folder of the user's, not a PLM of the catalogue or the hub.
     """
 
     name: str
@@ -73,6 +76,7 @@ class CatalogueEntry:
     licence: str | None = None
     non_commercial: bool = False
     package: PackageSource | None = None
+    own: bool = False
 
 
 def read_catalogue() -> dict[str, dict[str, Any]]:
@@ -82,7 +86,9 @@ def read_catalogue() -> dict[str, dict[str, Any]]:
     return plms
 
 
-def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
+def find_plm(
+    name: str, revision: str | None = None, *, recorded: str | None = None
+) -> CatalogueEntry:
     """Return where the PLM called `name` comes from.
 
     Parameters
@@ -94,6 +100,9 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
     revision : str, optional
         Hub revision; overrides the catalogue's. The digest of a folder's weights means the user's
         own PLM, also where the catalogue has one of that name.
+    recorded : str, optional
+        Where a model remembers its PLM to be (`own_folder`); taken if no folder found by name has
+        the weights that `revision` says, and this one has.
 
     Raises
     ------
@@ -101,14 +110,15 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
         If `name` is none of the three.
     """
     plms = read_catalogue()
-    if "hub_id" in plms.get(name, {}) and (revision or "").startswith(_OF_A_FOLDER):
-        return _own_of_that_name(name)
+    of_folder = (revision or "").startswith(_OF_A_FOLDER)
+    if of_folder and ("hub_id" in plms.get(name, {}) or (recorded and name not in plms)):
+        return _own_of_that_name(name, str(revision), recorded)
     if name in plms:
         return _listed(name, plms[name], revision)
     local = _local_folder(name)
     if local is not None:
         called = local.parent.name if local.name == _WRITTEN else local.name
-        return CatalogueEntry(name=called, source=str(local), revision=None)
+        return CatalogueEntry(name=called, source=str(local), revision=None, own=True)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         listed = [e for e in plms.values() if str(e.get("hub_id")).lower() == name.lower()]
         return _of_hub(name, {**dict(*listed), "hub_id": name}, revision)
@@ -121,22 +131,54 @@ def find_plm(name: str, revision: str | None = None) -> CatalogueEntry:
     )
 
 
-def _own_of_that_name(name: str) -> CatalogueEntry:
-    """Return the user's own PLM whose folder has the name of one on the hub.
+def own_folder(name: str, revision: str | None = None) -> str | None:
+    """Return where the user's own PLM lies, for a model trained on it to remember.
 
-    A model that was trained on it records the name and the digest of its weights; the PLM of that
-    name on the hub is another.
+    Parameters
+    ----------
+    name, revision
+        As for `find_plm`.
+
+    Returns
+    -------
+    str or None
+        An absolute path, below the home folder with ``~`` for that: it then holds on another
+        machine, and names no user. None for a PLM of the catalogue or the hub.
     """
-    local = _local_folder(name)
-    if local is None or not (local / "config.json").is_file():
+    entry = find_plm(name, revision)
+    if not entry.own:
+        return None
+    folder, home = Path(entry.source), Path.home().resolve()
+    if folder.is_relative_to(home) and home != Path(home.anchor):
+        return str(Path("~") / folder.relative_to(home))
+    return str(folder)
+
+
+def _own_of_that_name(name: str, revision: str, recorded: str | None) -> CatalogueEntry:
+    """Return the user's own PLM that a model was trained on.
+
+    A model that was trained on it records the name and the digest of its weights; a PLM of that
+    name on the hub, or in another folder, is another.
+    """
+    by_name = _local_folder(name)
+    places = [by_name] if by_name is not None and (by_name / "config.json").is_file() else []
+    remembered = None if recorded is None else Path(recorded).expanduser()
+    if remembered is not None and (remembered / "config.json").is_file():
+        places.append(remembered.resolve())
+    wanted = body_revision(revision)
+    # A single place is not read twice: whoever opens it compares the digest.
+    fits = places if len(places) == 1 else [p for p in places if folder_revision(p) == wanted]
+    if not fits and not places:
+        found = "" if recorded is None else f", then in {recorded}"
         raise NotFoundError(
-            f"the model was trained on a PLM in a folder named {name}, which is not the PLM of "
-            "that name on the hub",
+            f"the model was trained on a PLM of its own in a folder named {name}{found}, which is "
+            "not there; it is not the PLM of that name on the hub",
             where="--plm",
             value=name,
             hint="set PLMSAE_PLMS to the folder that holds it",
         )
-    return CatalogueEntry(name=name, source=str(local), revision=None)
+    chosen = (fits or places)[0]
+    return CatalogueEntry(name=name, source=str(chosen), revision=None, own=True)
 
 
 def _listed(name: str, listed: Mapping[str, Any], revision: str | None) -> CatalogueEntry:

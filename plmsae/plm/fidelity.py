@@ -8,7 +8,7 @@ layer of zeros is unlike anything the next block has seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plmsae.plm.model import Plm
-from plmsae.plm.splice import logits_from, states_at
+from plmsae.plm.splice import logits_from, states_at_layers
 from plmsae.plm.windows import batches
 
 Replace = Callable[[Tensor], Tensor]
@@ -68,7 +68,6 @@ class Fidelity:
         return 1.0 - (self.replaced - self.own) / lost if lost else float("nan")
 
 
-@torch.inference_mode()
 def fidelity(
     plm: Plm,
     sequences: Sequence[str],
@@ -101,10 +100,56 @@ def fidelity(
     InputError
         If the PLM has no head or, for `masked`, no mask token.
     """
+    return fidelities(
+        plm,
+        sequences,
+        [(layer, replace)],
+        masked=masked,
+        means={} if mean_D is None else {layer: mean_D},
+        share=share,
+        seed=seed,
+        token_budget=token_budget,
+    )[0]
+
+
+@torch.inference_mode()
+def fidelities(
+    plm: Plm,
+    sequences: Sequence[str],
+    replacements: Sequence[tuple[int, Replace]],
+    *,
+    masked: bool = True,
+    means: Mapping[int, Tensor] | None = None,
+    share: float = 0.15,
+    seed: int = 0,
+    token_budget: int = 8192,
+) -> list[Fidelity]:
+    """Measure what each of several replacements costs, as `fidelity` does one by one.
+
+    The PLM runs once for all of them, and its ablations once for each layer; only the blocks above
+    a replaced layer run for each replacement.
+
+    Parameters
+    ----------
+    replacements : sequence of (int, callable)
+        A layer and what replaces it.
+    means : mapping of int to Tensor (D,), optional
+        By layer, its mean over residues, to ablate with as well.
+
+    Returns
+    -------
+    list of Fidelity
+        In the order of `replacements`.
+    """
     plm.check_head()
-    plm.check_layer(layer)
+    for layer, _ in replacements:
+        plm.check_layer(layer)
+    means = means or {}
+    layers = sorted({layer for layer, _ in replacements})
     rng = np.random.default_rng(seed)
-    totals = np.zeros(5)
+    own = 0.0
+    zero, mean = dict.fromkeys(layers, 0.0), dict.fromkeys(means, 0.0)
+    replaced, kl = [0.0] * len(replacements), [0.0] * len(replacements)
     count = 0
     standard = torch.tensor(plm.vocabulary.standard)
     for batch in batches([len(s) for s in sequences], plm.max_residues, token_budget):
@@ -119,26 +164,42 @@ def fidelity(
             ids[where] = plm.vocabulary.mask_id
         residues = plm.is_residue(lengths).to(plm.device)
         where = where.to(plm.device)
-        x_ND, layout = states_at(plm, ids, lengths, layer)
-        replaced = x_ND.clone()
-        replaced[residues] = replace(x_ND[residues].float()).to(x_ND.dtype)
-        versions = [x_ND, replaced, x_ND.masked_fill(residues.unsqueeze(1), 0.0)]
-        if mean_D is not None:
-            versions.append(torch.where(residues.unsqueeze(1), mean_D.to(x_ND), x_ND))
-        log_p = [
-            logits_from(plm, version, layout, layer, where).double().log_softmax(-1)
-            for version in versions
-        ]
-        losses = [float(functional.nll_loss(lp, target, reduction="sum")) for lp in log_p]
-        totals[1 : 1 + len(losses)] += losses
-        totals[0] += float((log_p[0].exp() * (log_p[0] - log_p[1])).sum())
+        states, layout = states_at_layers(plm, ids, lengths, {*layers, plm.n_layers})
+        own_log_p = _log_p(plm.logits(states[plm.n_layers][where]))
+        own += _loss(own_log_p, target)
+        for layer in layers:
+            x_ND = states[layer]
+            zeros = x_ND.masked_fill(residues.unsqueeze(1), 0.0)
+            logits = logits_from(plm, zeros, layout, layer, where)
+            zero[layer] += _loss(_log_p(logits), target)
+            if layer in means:
+                averages = torch.where(residues.unsqueeze(1), means[layer].to(x_ND), x_ND)
+                logits = logits_from(plm, averages, layout, layer, where)
+                mean[layer] += _loss(_log_p(logits), target)
+        for number, (layer, replace) in enumerate(replacements):
+            x_ND = states[layer].clone()
+            x_ND[residues] = replace(x_ND[residues].float()).to(x_ND.dtype)
+            log_p = _log_p(logits_from(plm, x_ND, layout, layer, where))
+            replaced[number] += _loss(log_p, target)
+            kl[number] += float((own_log_p.exp() * (own_log_p - log_p)).sum())
         count += len(where)
-    kl, own, changed, zero, mean = (float(total) for total in totals / max(count, 1))
-    return Fidelity(
-        own=own,
-        replaced=changed,
-        zero=zero,
-        mean=None if mean_D is None else mean,
-        kl=kl,
-        n_positions=count,
-    )
+    n = max(count, 1)
+    return [
+        Fidelity(
+            own=own / n,
+            replaced=replaced[number] / n,
+            zero=zero[layer] / n,
+            mean=mean[layer] / n if layer in means else None,
+            kl=kl[number] / n,
+            n_positions=count,
+        )
+        for number, (layer, _) in enumerate(replacements)
+    ]
+
+
+def _log_p(logits: Tensor) -> Tensor:
+    return logits.double().log_softmax(-1)
+
+
+def _loss(log_p: Tensor, target: Tensor) -> float:
+    return float(functional.nll_loss(log_p, target, reduction="sum"))

@@ -306,6 +306,7 @@ def load_plm(
     revision: str | None = None,
     max_layer: int | None = None,
     head: bool = False,
+    recorded: str | None = None,
 ) -> Plm:
     """Open a PLM of one of the families in `plmsae.plm.families`.
 
@@ -325,6 +326,8 @@ def load_plm(
         Keep the language-modelling head (and all blocks), for perplexity and loss recovered. Where
         the checkpoint has none, `masked_lm` is None: random weights in its place would predict
         nothing.
+    recorded : str, optional
+        Where a model remembers its PLM to be; see `find_plm`.
 
     Raises
     ------
@@ -334,7 +337,7 @@ def load_plm(
         never run.
     """
     quiet_transformers()
-    entry = find_plm(name, revision)
+    entry = find_plm(name, revision, recorded=recorded)
     torch_device = choose_device(device)
     parameters, products = choose_dtypes(precision, torch_device)
     options = _available(entry)

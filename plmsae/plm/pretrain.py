@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from plmsae.core.atomic import atomic_folder, write_json
 from plmsae.core.errors import InputError, TrainingDivergedError
+from plmsae.core.stopping import StopRequest
 from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
 from plmsae.plm.device import native_bf16
 from plmsae.plm.families import family_of
@@ -220,16 +221,25 @@ class Pretrainer:
         log_every: int = 20,
         checkpoint_minutes: float = 10.0,
         max_minutes: float | None = None,
+        stop: StopRequest | None = None,
     ) -> None:
-        """Run until `config.steps`, or for `max_minutes`; a checkpoint is written either way."""
+        """Run until `config.steps`, for `max_minutes`, or until `stop` has been received.
+
+        A checkpoint is written in each case; after `stop` its `StopRequest.stop` then raises.
+        """
         threads = torch.get_num_threads()
         if self.config.workers > 1:
             torch.set_num_threads(1)
         try:
-            self._train(on_metrics, log_every, checkpoint_minutes, max_minutes)
+            self._train(on_metrics, log_every, checkpoint_minutes, max_minutes, stop)
         finally:
             torch.set_num_threads(threads)
         self.save()
+        if stop is not None and stop.received:
+            stop.stop(
+                f"the checkpoint after step {self.step:,} of {self.config.steps:,} is kept in "
+                f"{self.folder / 'checkpoint'}"
+            )
 
     def _train(
         self,
@@ -237,6 +247,7 @@ class Pretrainer:
         log_every: int,
         checkpoint_minutes: float,
         max_minutes: float | None,
+        stop: StopRequest | None,
     ) -> None:
         started = last_saved = time.monotonic()
         window, first = time.monotonic(), self.step
@@ -271,6 +282,8 @@ class Pretrainer:
                 self.save()
                 last_saved = now
             if max_minutes is not None and now - started > 60 * max_minutes:
+                break
+            if stop is not None and stop.received:
                 break
 
     def _one_step(self) -> Tensor:

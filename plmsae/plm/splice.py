@@ -5,7 +5,7 @@ Shapes: N packed tokens (special tokens included), M of them to predict, D width
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
@@ -34,11 +34,23 @@ def states_at(
     layout : PackedLayout
         What `logits_from` needs of these sequences.
     """
+    states, layout = states_at_layers(plm, ids_N, lengths, [layer])
+    return states[layer], layout
+
+
+def states_at_layers(
+    plm: Plm, ids_N: Tensor, lengths: Sequence[int], layers: Collection[int]
+) -> tuple[dict[int, Tensor], PackedLayout]:
+    """Run a PLM once up to the highest of several layers; return the states of each by layer.
+
+    As `states_at` otherwise.
+    """
     layout = plm.layout(lengths)
     x_ND = plm.embed(ids_N.to(plm.device), layout)
-    for _, state in plm.run_blocks(x_ND, layout, 0, layer):
-        x_ND = state
-    return x_ND, layout
+    states = {0: x_ND} if 0 in layers else {}
+    blocks = plm.run_blocks(x_ND, layout, 0, max(layers))
+    states |= {number: state for number, state in blocks if number in layers}
+    return states, layout
 
 
 def logits_from(plm: Plm, x_ND: Tensor, layout: PackedLayout, layer: int, where: Tensor) -> Tensor:

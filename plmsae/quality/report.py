@@ -98,6 +98,17 @@ class ValidationReport:
         parts += [f"{unchecked} could not be checked"] if unchecked else []
         return ", ".join([met, *parts])
 
+    def verdicts(self) -> dict[str, Any]:
+        """Return as plain data the verdict, and the state of every expectation by name."""
+        return {
+            "kind": self.kind,
+            "success": self.success,
+            "verdict": self.verdict,
+            "n_rows": self.n_rows,
+            "expectations": {result.name: result.state for result in self.results},
+            "summary": str(self.summary_path),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Everything, in types that JSON has; paths are relative to the report's folder."""
         value = dataclasses.asdict(self)

@@ -70,21 +70,17 @@ def save_model_folder(folder: Path, bundle: Bundle, *, model_id: str, run_id: st
 
 
 def _signature(bundle: Bundle) -> Any:
-    """Return the signature: proteins in, what `PyfuncModel.predict` returns out.
+    """Return the signature: what `PyfuncModel.predict` returns, and its parameters.
 
     A model is loaded from a folder and does not know under which name; so the rows do not have the
-    ``model_uri`` of those that scoring writes.
+    ``model_uri`` of those that scoring writes. No inputs are stated: MLflow would refuse a list of
+    sequences for a table of named columns, and a table for a list, before the model sees either.
+    `PyfuncModel` checks what it is given; the input example shows the table.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array
 
-    inputs = Schema(
-        [
-            ColSpec(DataType.string, "sequence"),
-            ColSpec(DataType.string, "accession", required=False),
-        ]
-    )
     outputs = Schema(
         [
             ColSpec(DataType.string, "accession"),
@@ -101,7 +97,7 @@ def _signature(bundle: Bundle) -> Any:
     )
     default = float(bundle.meta.min_precision)
     params = ParamSchema([ParamSpec("min_precision", DataType.double, default)])
-    return ModelSignature(inputs=inputs, outputs=outputs, params=params)
+    return ModelSignature(outputs=outputs, params=params)
 
 
 def _input_example() -> Any:

@@ -74,14 +74,12 @@ def check_disk(folder: Path, n_bytes: int) -> None:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    logger.info(
-        "the activation cache needs %.1f GiB of %.1f GiB free", n_bytes / 2**30, free / 2**30
-    )
+    logger.info("the activations need %.1f GiB of %.1f GiB free", n_bytes / 2**30, free / 2**30)
     if n_bytes > free:
         raise ResourceError(
-            f"the cache needs {n_bytes / 2**30:.1f} GiB, the disk has {free / 2**30:.1f}",
+            f"the activations need {n_bytes / 2**30:.1f} GiB, the disk has {free / 2**30:.1f}",
             where=folder,
-            hint="take fewer layers or proteins, or train without a cache",
+            hint="take fewer layers or proteins, or another disk",
         )
 
 

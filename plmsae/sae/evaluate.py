@@ -12,7 +12,6 @@ from plmsae.sae.base import Sae
 from plmsae.sae.batch import Batch, split_batch
 
 
-@torch.no_grad()
 def evaluate_sae(sae: Sae, chunks: Iterable[Batch]) -> dict[str, float]:
     """Measure an SAE over chunks (n, D) of raw activations, summing in float64.
 
@@ -35,39 +34,63 @@ def evaluate_sae(sae: Sae, chunks: Iterable[Batch]) -> dict[str, float]:
     InputError
         If there are no rows, or all are equal.
     """
-    origin_D: Tensor | None = None
-    shifted_sum_D = torch.zeros(sae.config.d_target, dtype=torch.float64)
-    shifted_square = squared_error = 0.0
-    n = n_active = 0
-    alive_F = torch.zeros(sae.config.d_sae, dtype=torch.bool)
+    sums = ReconstructionSums(sae)
     for chunk in chunks:
+        sums.add(chunk)
+    return sums.metrics()
+
+
+class ReconstructionSums:
+    """What `evaluate_sae` adds up, for callers that get the chunks of several SAEs at once.
+
+    Parameters
+    ----------
+    sae : Sae
+    """
+
+    def __init__(self, sae: Sae) -> None:
+        self._sae = sae
+        self._origin_D: Tensor | None = None
+        self._shifted_sum_D = torch.zeros(sae.config.d_target, dtype=torch.float64)
+        self._shifted_square = self._squared_error = 0.0
+        self._n = self._n_active = 0
+        self._alive_F = torch.zeros(sae.config.d_sae, dtype=torch.bool)
+
+    @torch.no_grad()
+    def add(self, chunk: Batch) -> None:
+        """Add rows (n, D) of raw activations, or for a transcoder a pair."""
+        sae = self._sae
         input_ND, target_ND = split_batch(chunk, sae.config, sae.device)
         code = sae.encode(input_ND)
         x = (input_ND if target_ND is None else target_ND).double()
-        squared_error += float((x - sae.decode(code, input_ND).double()).square().sum())
-        if origin_D is None:
+        self._squared_error += float((x - sae.decode(code, input_ND).double()).square().sum())
+        if self._origin_D is None:
             # Sums about a point near the mean do not cancel where ‖mean‖ is far above ‖std‖.
-            origin_D = x.mean(dim=0)
-        shifted = x - origin_D
-        shifted_sum_D += shifted.sum(dim=0).cpu()
-        shifted_square += float(shifted.square().sum())
+            self._origin_D = x.mean(dim=0)
+        shifted = x - self._origin_D
+        self._shifted_sum_D += shifted.sum(dim=0).cpu()
+        self._shifted_square += float(shifted.square().sum())
         positive = code.values > 0
-        alive_F[code.indices[positive].cpu()] = True
-        n_active += int(positive.sum())
-        n += x.shape[0]
-    if n == 0 or origin_D is None:
-        raise InputError("there are no activations to evaluate on")
-    variance = shifted_square - float(shifted_sum_D.square().sum()) / n
-    if variance <= 0:
-        raise InputError("the activations to evaluate on are all equal")
-    mean_D = origin_D.cpu() + shifted_sum_D / n
-    fvu = squared_error / variance
-    return {
-        "fvu": fvu,
-        "explained_variance": 1 - fvu,
-        "mse": squared_error / (n * sae.config.d_target),
-        "l0": n_active / n,
-        "dead_share": 1 - float(alive_F.double().mean()),
-        "gamma": float(mean_D.norm()) / (variance / n) ** 0.5,
-        "n_vectors": float(n),
-    }
+        self._alive_F[code.indices[positive].cpu()] = True
+        self._n_active += int(positive.sum())
+        self._n += x.shape[0]
+
+    def metrics(self) -> dict[str, float]:
+        """Return what `evaluate_sae` does; raises `InputError` as that."""
+        n = self._n
+        if n == 0 or self._origin_D is None:
+            raise InputError("there are no activations to evaluate on")
+        variance = self._shifted_square - float(self._shifted_sum_D.square().sum()) / n
+        if variance <= 0:
+            raise InputError("the activations to evaluate on are all equal")
+        mean_D = self._origin_D.cpu() + self._shifted_sum_D / n
+        fvu = self._squared_error / variance
+        return {
+            "fvu": fvu,
+            "explained_variance": 1 - fvu,
+            "mse": self._squared_error / (n * self._sae.config.d_target),
+            "l0": self._n_active / n,
+            "dead_share": 1 - float(self._alive_F.double().mean()),
+            "gamma": float(mean_D.norm()) / (variance / n) ** 0.5,
+            "n_vectors": float(n),
+        }

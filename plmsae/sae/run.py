@@ -72,6 +72,8 @@ class TrainingRun:
         self.checkpoint_dir = checkpoint_dir
         self.metrics: dict[str, float] = {}
         self.last_checkpoint = time.monotonic()
+        # A run begins from scratch, or from a checkpoint.
+        self.saved_step = trainer.step_count
         self.window, self.throughput = Throughput(), Throughput()
 
     @property
@@ -101,7 +103,7 @@ class TrainingRun:
         if logs:
             self._log(result, fvu, lr, seen_BD.shape[0])
         if saves:
-            self._save()
+            self.save()
         self.throughput.add(vectors, waited)
 
     def result(self) -> TrainResult:
@@ -166,8 +168,10 @@ class TrainingRun:
         waited = time.monotonic() - self.last_checkpoint
         return self.is_done or waited >= 60 * self.trainer.train_config.checkpoint_minutes
 
-    def _save(self) -> None:
-        assert self.checkpoint_dir is not None  # noqa: S101 (for the type checker)
+    def save(self) -> None:
+        """Store a checkpoint, if there is a folder for it and it does not hold this step yet."""
+        if self.checkpoint_dir is None or self.steps == self.saved_step:
+            return
         trainer = self.trainer
         scalars = trainer.state_scalars() | {"metrics": self.metrics}
         checkpoint = Checkpoint(trainer.state_tensors(), scalars)
@@ -179,6 +183,7 @@ class TrainingRun:
             )
         save_checkpoint(self.checkpoint_dir, checkpoint, trainer.config, trainer.train_config)
         self.last_checkpoint = time.monotonic()
+        self.saved_step = self.steps
 
 
 def _lower(lr: float) -> str:

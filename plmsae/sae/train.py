@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 
 from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
+from plmsae.core.stopping import StopRequest
 from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
 from plmsae.sae.config import SaeConfig, TrainConfig
@@ -94,6 +96,7 @@ def train_many(
     on_metrics: Callable[[int, int, dict[str, float]], None] | None = None,
     checkpoint_dir: Path | None = None,
     resume: bool = False,
+    stop: StopRequest | None = None,
 ) -> list[TrainResult]:
     """Train several SAEs on one pass over the batches.
 
@@ -112,6 +115,9 @@ def train_many(
         Where to keep the last checkpoints, in ``sae-0``, ``sae-1`` and so on.
     resume : bool
         Continue from those checkpoints; a job that was further than another waits for it.
+    stop : StopRequest, optional
+        Asked after every step; when it has been received, the checkpoints are written and the run
+        ends with what `StopRequest.stop` raises. Needs `checkpoint_dir`.
 
     Returns
     -------
@@ -127,6 +133,7 @@ def train_many(
         [_numbered(on_metrics, i) for i in numbers],
         [checkpoint_dir and checkpoint_dir / f"sae-{i}" for i in numbers],
         resume,
+        stop,
     )
 
 
@@ -144,6 +151,7 @@ def _train_all(
     callbacks: list[Callable[[int, dict[str, float]], None] | None],
     folders: list[Path | None],
     resume: bool,
+    stop: StopRequest | None = None,
 ) -> list[TrainResult]:
     source = as_source(batches)
     found = [
@@ -168,12 +176,16 @@ def _train_all(
     position = min(run.steps for run in runs)
     if stream is None:
         stream = source.iter_from(position)
-    _run_to_the_end(runs, jobs, stream, position)
+    _run_to_the_end(runs, jobs, stream, position, stop)
     return [run.result() for run in runs]
 
 
 def _run_to_the_end(
-    runs: list[TrainingRun], jobs: list[Job], stream: Iterator[Any], position: int
+    runs: list[TrainingRun],
+    jobs: list[Job],
+    stream: Iterator[Any],
+    position: int,
+    stop: StopRequest | None,
 ) -> None:
     """Give each batch to the runs that are at its position; those that are further on wait."""
     begin = position
@@ -196,6 +208,18 @@ def _run_to_the_end(
                 with _out_of_memory_is_said(job):
                     run.take(_own(batch, job), waited)
         position += 1
+        if stop is not None and stop.received:
+            _save_and_stop(runs, jobs, stop)
+
+
+def _save_and_stop(runs: list[TrainingRun], jobs: list[Job], stop: StopRequest) -> NoReturn:
+    for run in runs:
+        run.save()
+    steps = min(run.steps for run in runs)
+    total = max(job.train_config.total_steps for job in jobs)
+    folders = [run.checkpoint_dir for run in runs if run.checkpoint_dir is not None]
+    what = f"the checkpoint after step {steps:,} of {total:,}"
+    stop.stop(f"{what} is kept in {os.path.commonpath(folders)}")
 
 
 @contextmanager

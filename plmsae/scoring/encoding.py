@@ -64,7 +64,7 @@ class ModelMeta(Protocol):
 
     @property
     def extra(self) -> Mapping[str, str | float | int | bool | None]:
-        """What else is known: the ontology of its evaluation."""
+        """What else is known: the ontology of its evaluation, the folder of its PLM."""
         ...
 
     @property
@@ -135,12 +135,14 @@ def load_encoder(
     InputError
         If the PLM cannot be opened, or is another than the SAE was trained on.
     """
+    from plmsae.bundle.meta import PLM_FOLDER
     from plmsae.encode import Encoder
     from plmsae.plm.model import load_plm
     from plmsae.plm.revision import body_revision
     from plmsae.sae.model import load_sae
 
     meta = bundle.meta
+    recorded = meta.extra.get(PLM_FOLDER)
     plm = load_plm(
         meta.plm,
         revision=meta.plm_revision or None,
@@ -148,6 +150,7 @@ def load_encoder(
         precision=precision,
         max_layer=meta.layer,
         head=head,
+        recorded=None if recorded is None else str(recorded),
     )
     # A head that was fitted since then changes no activation.
     if meta.plm_revision and body_revision(plm.revision) != body_revision(meta.plm_revision):
@@ -155,6 +158,8 @@ def load_encoder(
             f"the PLM {meta.plm} is here at revision {plm.revision}, the SAE was trained on "
             f"{meta.plm_revision}",
             where=bundle.path,
+            hint="set PLMSAE_PLMS to the folder that holds the PLM it was trained on"
+            + ("" if recorded is None else f", which was {recorded}"),
         )
     if meta.plm_vocabulary and plm.vocabulary.fingerprint != meta.plm_vocabulary:
         raise InputError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from plmsae.core.errors import InputError, PlmsaeError, printable
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
 from plmsae.proteins.stream import is_stream
+from plmsae.scoring.abstaining import abstentions
 from plmsae.scoring.annotate import Annotator
 from plmsae.scoring.encoding import ModelBundle, load_encoder
 from plmsae.scoring.executor import Executor
@@ -177,6 +179,8 @@ def score(
             strict=strict,
             expected=None if spool is None else spool.survey,
             on_progress=progress,
+            concepts=annotator.concepts["concept"].unique().to_list(),
+            abstained={} if unmeasured else abstentions(bundle.concepts, min_precision),
         )
         stream = "-" if spool else str(source)
         parts = spool.parts() if spool else cut(read_proteins(stream, strict=strict), part_residues)
@@ -213,12 +217,16 @@ class _Run:
         strict: bool,
         expected: Survey | None,
         on_progress: OnProgress | None,
+        concepts: list[str],
+        abstained: Mapping[str, str],
     ) -> None:
         self._folder = folder
         self._identity = identity
         self._strict = strict
         self._expected = expected
         self._on_progress = on_progress
+        self._concepts = [name for name in concepts if name not in abstained]
+        self._abstained = abstained
         self._tally = InputTally()
         self._records: dict[int, PartRecord] = {}
         self._reused_parts = self._reused_residues = 0
@@ -272,12 +280,20 @@ class _Run:
             else None,
             n_parts=len(records),
             outputs_sha256=_outputs_sha256(records),
+            n_by_concept=self._n_by_concept(),
+            abstained=self._abstained,
         )
         if manifest.n_scored + manifest.n_rejected != manifest.n_read:
             raise PlmsaeError("the sums of the parts do not account for every record")
         self._write_timing(found.n_residues)
         manifest.write(self._folder.manifest_path)
         return manifest
+
+    def _n_by_concept(self) -> dict[str, int]:
+        counts = Counter(dict.fromkeys(self._concepts, 0))
+        for index in self._records:
+            counts.update(self._folder.read("annotations", index)["concept"].to_list())
+        return dict(sorted(counts.items()))
 
     def _keep(self, part: Part, record: PartRecord) -> None:
         if self._strict and record.n_rejected:

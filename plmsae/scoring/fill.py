@@ -17,6 +17,7 @@ from plmsae.concepts.labels.names import names_of_ids
 from plmsae.core.atomic import atomic_path
 from plmsae.proteins.ontology import Ontology
 from plmsae.proteins.stream import need_file, source_name
+from plmsae.scoring.abstaining import NO_LATENT, UNMEASURED
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
 from plmsae.scoring.engine import OnProgress, score
@@ -32,10 +33,6 @@ from plmsae.scoring.similar import Witnesses
 from plmsae.scoring.spool import Spool
 
 _log = logging.getLogger(__name__)
-
-NO_LATENT = "no latent detects it"
-UNMEASURED = "its precision was never measured"
-"""Reasons to abstain; the others, a precision that is too low, have their numbers in them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

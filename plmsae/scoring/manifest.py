@@ -98,6 +98,11 @@ class Manifest:
     """Files in each table's folder."""
     outputs_sha256: str
     """Fingerprint over the path and SHA-256 of every Parquet file."""
+    n_by_concept: Mapping[str, int] = field(default_factory=dict)
+    """Rows of ``annotations/`` of each concept that may be called, also where there are none; empty
+    in manifests from before it was counted, as the next one."""
+    abstained: Mapping[str, str] = field(default_factory=dict)
+    """The other concepts of the model, each with the reason why it is not called."""
 
     @property
     def model_uri(self) -> str:

@@ -7,6 +7,7 @@ bundle. No code and no pickle come with the model: what runs is the installed pl
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,16 +47,14 @@ class PyfuncModel:
         self._bundle = bundle
         self._encoder = encoder
 
-    def predict(
-        self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None
-    ) -> pd.DataFrame:
+    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Annotate sequences.
 
         Parameters
         ----------
-        model_input : pandas.DataFrame
+        model_input : pandas.DataFrame, mapping, or iterable
             Column ``sequence`` and, optionally, ``accession``; a protein without one is named by
-            its 1-based row.
+            its 1-based row. Or the sequences alone, as a list or an array of str.
         params : mapping, optional
             ``min_precision`` (float): leave out annotations whose ``precision_low`` is less, or was
             never measured; 0 keeps all that were measured; by default the bundle's own.
@@ -97,9 +96,7 @@ class _ServedModel(PyfuncModel):
     stack trace.
     """
 
-    def predict(
-        self, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None
-    ) -> pd.DataFrame:
+    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Annotate sequences; see `PyfuncModel.predict`.
 
         Raises
@@ -116,12 +113,29 @@ class _ServedModel(PyfuncModel):
             raise MlflowException(str(error), error_code=BAD_REQUEST) from error
 
 
-def _read_input(model_input: pd.DataFrame) -> list[Protein]:
+def _read_input(model_input: Any) -> list[Protein]:
+    import pandas as pd
+
+    if isinstance(model_input, str):
+        model_input = [model_input]
+    if isinstance(model_input, Mapping) or any(isinstance(x, Mapping) for x in model_input):
+        try:
+            model_input = pd.DataFrame(model_input)
+        except ValueError as error:
+            raise InputError(
+                "the input is no table",
+                hint="give lists of equal lengths under 'sequence' and 'accession'",
+            ) from error
+    if not isinstance(model_input, pd.DataFrame):
+        return proteins_in_memory(model_input)
     if "sequence" not in model_input.columns:
         raise InputError(
             "the input has no column 'sequence'", value=", ".join(map(str, model_input.columns))
         )
-    names = model_input["accession"] if "accession" in model_input.columns else None
+    names: list[Any] | None = None
+    if "accession" in model_input.columns:
+        # Whoever read the table (MLflow's server a CSV file) may take digits for a number.
+        names = [str(x) if isinstance(x, Integral) else x for x in model_input["accession"]]
     return proteins_in_memory(model_input["sequence"], names)
 
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError, printable
+from plmsae.core.stopping import Terminated, sigterm_unwinds
 from plmsae.tracking.environment import system_facts
 from plmsae.tracking.metric_buffer import MetricBuffer, Point
 from plmsae.tracking.params import clean_name, flatten_params
@@ -35,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 
 MAX_PARAM = 500
 """Characters of a parameter's value that are kept (the limit of older MLflow servers)."""
+MAX_ROWS = 1000
+"""Rows of a table that MLflow's page is given."""
 
 
 class Run:
@@ -111,6 +111,20 @@ class Run:
             else:
                 self._store.log_artifact(self.run_id, str(path), folder)
 
+    def log_table(self, path: Path, folder: str) -> None:
+        """Store a Parquet file under `folder`, and beside it its first rows as MLflow shows tables.
+
+        MLflow's page shows no Parquet; ``<name>.json`` has `MAX_ROWS` rows in its own format.
+        """
+        import pandas as pd
+        import polars as pl
+
+        self.log_artifact(path, folder)
+        rows = pl.read_parquet(path, n_rows=MAX_ROWS, glob=False).to_dict(as_series=False)
+        with mlflow_errors(self.tracking_uri):
+            name = f"{folder}/{Path(path).stem}.json"
+            self._store.log_table(self.run_id, pd.DataFrame(rows), name)
+
     def log_text(self, text: str, name: str) -> None:
         """Store `text` as the artifact `name`."""
         with mlflow_errors(self.tracking_uri):
@@ -179,7 +193,7 @@ def start_run(
     run_name = None if run_name is None else printable(run_name)
     uri = _resolve_uri(tracking_uri)
     store = client(uri)
-    with _global_uri(mlflow, uri), _sigterm_ends_the_run():
+    with _global_uri(mlflow, uri), sigterm_unwinds():
         with mlflow_errors(uri):
             active = _open(mlflow, store, experiment, run_name)
         run = Run(store, active.info.run_id, active.info.experiment_id, uri)
@@ -250,30 +264,8 @@ def _global_uri(mlflow: Any, uri: str) -> Iterator[None]:
             os.environ["MLFLOW_TRACKING_URI"] = before
 
 
-class _Terminated(SystemExit):
-    """SIGTERM, as an exception that unwinds the stack; the process then ends with code 143."""
-
-
-@contextmanager
-def _sigterm_ends_the_run() -> Iterator[None]:
-    """Turn SIGTERM into an exception, unless another handler is set or this is a side thread."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _Terminated(128 + signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def _status_of(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt | _Terminated | GeneratorExit):
+    if isinstance(error, KeyboardInterrupt | Terminated | GeneratorExit):
         return "KILLED"
     if isinstance(error, SystemExit):
         return "FINISHED" if error.code in (None, 0) else "FAILED"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plmsae.core.errors import InputError
+from plmsae.core.stopping import stop_requests
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
@@ -171,7 +172,7 @@ def _train(
     on_metrics: Callable[[int, dict[str, float]], None],
     measure: Callable[[], None],
 ) -> None:
-    """Train to the end or the time limit, and measure now and then."""
+    """Train to the end, the time limit or a signal, and measure now and then."""
     if request.measure_minutes <= 0:
         raise InputError("must be above 0", where="measure_minutes")
     end = float("inf")
@@ -179,11 +180,13 @@ def _train(
         end = time.monotonic() + 60 * request.max_minutes
     left = request.max_minutes or float("inf")
     while trainer.step < request.config.steps and left > 0:
-        trainer.train(
-            on_metrics=on_metrics,
-            checkpoint_minutes=request.checkpoint_minutes,
-            max_minutes=min(request.measure_minutes, left),
-        )
+        with stop_requests() as stop:
+            trainer.train(
+                on_metrics=on_metrics,
+                checkpoint_minutes=request.checkpoint_minutes,
+                max_minutes=min(request.measure_minutes, left),
+                stop=stop,
+            )
         left = (end - time.monotonic()) / 60
         if trainer.step < request.config.steps and left > 0:
             measure()

@@ -7,12 +7,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.core.errors import InputError
 from plmsae.registry.models import register, resolve
 from plmsae.tracking.runs import Run, start_run
-from plmsae.workflows.evaluating.activation_store import encode_with_states
+from plmsae.workflows.evaluating.activation_store import encode_with_states, encoded_parts
 from plmsae.workflows.evaluating.annotated import label_context, read_annotated
 from plmsae.workflows.evaluating.baselines import check_baselines, compare, log_comparison
 from plmsae.workflows.evaluating.calling import choose_calling
@@ -61,11 +62,14 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             where="--ontology",
         )
     data = read_annotated(request, progress)
-    with start_run(
-        experiment="plmsae-evaluate",
-        run_name=f"evaluate {bundle.name}",
-        params=request_params(request),
-    ) as tracked:
+    with (
+        start_run(
+            experiment="plmsae-evaluate",
+            run_name=f"evaluate {bundle.name}",
+            params=request_params(request),
+        ) as tracked,
+        encoded_parts(request.out / "encoded", keep=request.keep_encoded) as parts,
+    ):
         tracked.set_tags({"split": data.how})
         gate(
             "labels",
@@ -81,7 +85,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         )
         keep = request.baselines != "none"
         latents, states = encode_with_states(
-            encoder, data.sequences, progress, keep=keep, folder=request.out
+            encoder, data.sequences, progress, keep=keep, parts=parts
         )
         with progress.task("associating latents with concepts") as task:
             organism = request.report_on is not None
@@ -171,9 +175,9 @@ def _log(
     from plmsae.concepts.labels.label_table import concept_counts
     from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
 
-    tracked.log_metrics(0, metrics)
+    tracked.log_metrics(0, charted(metrics))
     for name in ("features.parquet", "concepts.parquet"):
-        tracked.log_artifact(bundle.path / name, "evaluation")
+        tracked.log_table(bundle.path / name, "evaluation")
     for name, frame in (
         ("evidence", evaluation.evidence),
         ("calls", evaluation.calls),
@@ -183,7 +187,7 @@ def _log(
     ):
         path = out / f"{name}.parquet"
         frame.write_parquet(path)
-        tracked.log_artifact(path, "evaluation")
+        tracked.log_table(path, "evaluation")
     plot_f1_histogram(evaluation.features, out / "f1.png")
     plot_density_histogram(evaluation.features, out / "density.png")
     for name in ("f1.png", "density.png"):

@@ -47,6 +47,10 @@ class FillOutcome:
     """The same for labels of the best hit, one row for each way of hiding and bin of identity."""
     n_with_homologue: int
     """Proposals that a homologue's label supports too."""
+    n_by_concept: dict[str, int]
+    """Proposals of each concept that has any."""
+    quality: dict[str, Any]
+    """Verdicts on the input and the proposals, by kind of table, where they were checked."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -66,6 +70,9 @@ class FillOutcome:
             "backtest": self.backtest,
             "backtest_homology": self.backtest_homology,
             "n_with_homologue": self.n_with_homologue,
+            "n_by_concept": self.n_by_concept,
+            "quality": self.quality,
+            "proposals": str(self.folder / "proposals.tsv"),
         }
 
     def lines(self) -> list[str]:
@@ -113,7 +120,7 @@ def abstained_lines(
         What the run was asked for.
     """
     from plmsae.concepts.labels.names import named
-    from plmsae.scoring.fill import UNMEASURED
+    from plmsae.scoring.abstaining import UNMEASURED
 
     lines = []
     low = sorted(
@@ -192,7 +199,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         params=request_params(request, model=uri),
     ) as tracked:
         with (
-            checked_input(request.table, request, tracked, progress) as checked,
+            checked_input(request.table, request, tracked, progress) as (checked, quality),
             progress.task(f"filling with {bundle.name}") as task,
         ):
             result = fill(
@@ -246,13 +253,14 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 "sequences": read_table(Path(request.table)).select("accession", "sequence"),
                 "backtest": _counts(measured, tested, request),
             }
-            gate(
+            report = gate(
                 "proposals",
                 request.out / "proposals",
                 quality_folder(request.out, "output"),
                 context,
                 tracked,
             )
+            quality |= {report.kind: report.verdicts()}
         truth = None if measured is None else totals(measured)
         if truth is not None:
             tracked.log_metrics(0, {f"truth_{k}": v for k, v in truth.items()})
@@ -274,6 +282,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         backtest=[] if tested is None else tested.to_dicts(),
         backtest_homology=[] if homology is None else homology.to_dicts(),
         n_with_homologue=result.n_with_homologue,
+        n_by_concept=dict(result.proposals().group_by("concept").len().sort("concept").iter_rows()),
+        quality=quality,
     )
 
 

@@ -22,7 +22,7 @@ from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ImportRequest, request_params
 from plmsae.workflows.training.import_checks import check_fit, check_names
-from plmsae.workflows.training.outcome import write_unevaluated_bundle
+from plmsae.workflows.training.outcome import remembered_plm, write_unevaluated_bundle
 
 if TYPE_CHECKING:
     import polars as pl
@@ -196,7 +196,11 @@ def _measure(
         return {}, features_frame(nothing_F, highest_F, dead_F), None, ""
     from plmsae.plm.model import load_plm
     from plmsae.workflows.training.activations import activation_stream
-    from plmsae.workflows.training.measurement import LatentStatistics, reconstruction
+    from plmsae.workflows.training.measurement import (
+        LatentStatistics,
+        Measured,
+        reconstructions,
+    )
 
     proteins = read_protein_set(
         request.proteins, max_proteins=MEASURED, seed=request.seed, progress=progress
@@ -214,15 +218,10 @@ def _measure(
     )
     sae = sae.to(plm.device)
     with progress.task(f"measuring the reconstruction on {len(proteins.proteins)} proteins"):
-        metrics = reconstruction(
-            plm,
-            request.layer,
-            sae,
-            request.unit,
-            proteins.sequences,
-            request.seed,
-            target=request.target_layer,
-        )
+        measured = Measured(sae, request.layer, request.target_layer)
+        metrics = reconstructions(plm, [measured], request.unit, proteins.sequences, request.seed)[
+            0
+        ]
         statistics = LatentStatistics(sae.config.d_sae)
         for states in activation_stream(
             plm, (request.layer,), request.unit, proteins.sequences, request.seed
@@ -269,7 +268,7 @@ def _write(
         target_layer=request.target_layer,
         seed=request.seed,
         origin=origin["called"],
-        extra=_flat(origin, data),
+        extra=_flat(origin, data) | remembered_plm(request.plm, request.plm_revision),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plmsae.core.errors import printable
+from plmsae.core.stopping import stop_requests
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
@@ -86,11 +87,13 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
                 note = f"loss {metrics['train_loss']:.3f}  {metrics['tokens_per_second']:,.0f} /s"
                 task.update(step, config.steps, note)
 
-            trainer.train(
-                on_metrics=on_metrics,
-                checkpoint_minutes=request.checkpoint_minutes,
-                max_minutes=request.max_minutes,
-            )
+            with stop_requests() as stop:
+                trainer.train(
+                    on_metrics=on_metrics,
+                    checkpoint_minutes=request.checkpoint_minutes,
+                    max_minutes=request.max_minutes,
+                    stop=stop,
+                )
         model = trainer.averaged_model()
         perplexity = _perplexities(model, request, progress)
         for name, values_of in perplexity.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -40,6 +41,12 @@ class ScoreOutcome:
     n_rejected: int
     n_residues: int
     n_annotations: int
+    n_by_concept: Mapping[str, int]
+    """Annotations of each concept that may be called."""
+    abstained: Mapping[str, str]
+    """The other concepts, each with the reason."""
+    quality: Mapping[str, Any]
+    """Verdicts on the input and the annotations, by kind of table, where they were checked."""
     exported: Path | None
 
     def to_json(self) -> dict[str, Any]:
@@ -52,6 +59,10 @@ class ScoreOutcome:
             "n_rejected": self.n_rejected,
             "n_residues": self.n_residues,
             "n_annotations": self.n_annotations,
+            "n_by_concept": dict(self.n_by_concept),
+            "abstained": dict(self.abstained),
+            "quality": dict(self.quality),
+            "manifest": str(self.folder / "manifest.json"),
             "exported": str(self.exported) if self.exported else None,
         }
 
@@ -62,6 +73,13 @@ class ScoreOutcome:
             f"{self.n_annotations:,} annotations by {self.model_uri}",
             f"written to {self.folder}",
         ]
+        if self.abstained:
+            n_called = len(self.n_by_concept)
+            lines.insert(
+                1,
+                f"{n_called:,} of {n_called + len(self.abstained):,} concepts may be called; why "
+                f"the others abstain is in {self.folder / 'manifest.json'}",
+            )
         if self.n_rejected:
             where = self.folder / "rejected"
             records = "1 record" if self.n_rejected == 1 else f"{self.n_rejected:,} records"
@@ -98,7 +116,10 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         run_name=f"score {PurePath(source_name(request.proteins)).name}",
         params=request_params(request, model=uri),
     ) as tracked:
-        with checked_input(request.proteins, request, tracked, progress) as checked:
+        with checked_input(request.proteins, request, tracked, progress) as (
+            checked,
+            quality,
+        ):
             with progress.task(f"scoring with {bundle.name}") as task:
                 manifest = score(
                     checked,
@@ -123,13 +144,14 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
                     "registered": run_facts(manifest, bundle, uri),
                     "sequences": None if isinstance(checked, str) else checked.proteins,
                 }
-                gate(
+                report = gate(
                     "annotations",
                     request.out / "annotations",
                     quality_folder(request.out, "output"),
                     context,
                     tracked,
                 )
+                quality |= {report.kind: report.verdicts()}
         exported = None
         if request.format is not None:
             from plmsae.scoring.export import export
@@ -146,5 +168,8 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         n_rejected=manifest.n_rejected,
         n_residues=manifest.n_residues,
         n_annotations=manifest.n_annotations,
+        n_by_concept=manifest.n_by_concept,
+        abstained=manifest.abstained,
+        quality=quality,
         exported=exported,
     )

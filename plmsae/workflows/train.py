@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from plmsae.bundle.metric_names import charted
 from plmsae.core.errors import InputError
+from plmsae.core.stopping import stop_requests
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.shared.inputs import ProteinSet, gate, read_protein_set
 from plmsae.workflows.shared.progress import Progress, Silent
@@ -14,7 +16,12 @@ from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
 from plmsae.workflows.shared.requests import TrainRequest, request_params
 from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
 from plmsae.workflows.training.activations import Activations, cached, streamed
-from plmsae.workflows.training.measurement import LatentStatistics, reconstruction, recovered
+from plmsae.workflows.training.measurement import (
+    LatentStatistics,
+    Measured,
+    reconstructions,
+    recovered,
+)
 from plmsae.workflows.training.outcome import TrainOutcome, outcome_of, throughput_of, write_trained
 from plmsae.workflows.training.plan import PlannedSae, check_continuation, hold_out, parts_of
 from plmsae.workflows.training.recipes import load_recipe, recipe_for
@@ -177,17 +184,20 @@ def _train(
 
         def on_metrics(number: int, step: int, metrics: dict[str, float]) -> None:
             prefix = parts[number].prefix
-            log(step, {prefix + name: v for name, v in metrics.items()})
+            log(step, charted(metrics, prefix))
             note = f"EV {metrics['explained_variance']:.3f}  dead {metrics['dead_share']:.1%}"
             task.update(step, jobs[number].train_config.total_steps, note)
 
-        results = train_many(
-            activations.batches,
-            jobs,
-            on_metrics=on_metrics,
-            checkpoint_dir=checkpoints,
-            resume=True,
-        )
+        with stop_requests() as stop:
+            results = train_many(
+                activations.batches,
+                jobs,
+                on_metrics=on_metrics,
+                checkpoint_dir=checkpoints,
+                resume=True,
+                # The first process stores: the others wait for it, and end when it has ended.
+                stop=None if place.rank else stop,
+            )
     return _Trained(plm, activations, held_out, results)
 
 
@@ -205,33 +215,23 @@ def _outcomes(
     saes = [result.sae.to(plm.device) for result in results]
     features = _features(parts, saes, activations)
     outcomes = []
+    measured = [
+        Measured(sae, part.layer, part.target) for sae, part in zip(saes, parts, strict=True)
+    ]
     with progress.task("measuring the reconstructions on held-out proteins") as task:
-        for number, (part, result) in enumerate(zip(parts, results, strict=True)):
-            task.update(number, len(results), f"layer {part.layer}")
-            sae = saes[number]
-            metrics = {
-                **reconstruction(
-                    plm,
-                    part.layer,
-                    sae,
-                    request.unit,
-                    held_out,
-                    request.seed,
-                    target=part.target,
-                ),
-                "gamma": float(result.metrics["gamma"]),
-            }
-            _warn_of_nothing(request, part, metrics["explained_variance"])
-            throughput = throughput_of(result)
-            logged = {f"{part.prefix}held_out_{k}": v for k, v in metrics.items()}
-            logged |= {f"{part.prefix}run_{k}": v for k, v in throughput.items()}
-            tracked.log_metrics(result.steps, logged)
-            metrics["train_dead_share"] = float(result.metrics["dead_share"])
-            bundle = write_trained(
-                request, recipe, proteins, plm, part, sae, features[number], metrics
-            )
-            outcomes.append(outcome_of(request, part, bundle, metrics, throughput, tracked))
-        task.update(len(results), len(results))
+        found = reconstructions(plm, measured, request.unit, held_out, request.seed, task.update)
+    for number, (part, result) in enumerate(zip(parts, results, strict=True)):
+        metrics = {**found[number], "gamma": float(result.metrics["gamma"])}
+        _warn_of_nothing(request, part, metrics["explained_variance"])
+        throughput = throughput_of(result)
+        logged = {f"held_out_{k}": v for k, v in metrics.items()}
+        logged |= {f"run_{k}": v for k, v in throughput.items()}
+        tracked.log_metrics(result.steps, charted(logged, part.prefix))
+        metrics["train_dead_share"] = float(result.metrics["dead_share"])
+        bundle = write_trained(
+            request, recipe, proteins, plm, part, saes[number], features[number], metrics
+        )
+        outcomes.append(outcome_of(request, part, bundle, metrics, throughput, tracked))
     return outcomes
 
 
@@ -298,7 +298,7 @@ def _job(
     def probe(sae: Sae) -> dict[str, float]:
         if plm.masked_lm is None:
             return {}
-        return recovered(plm, part.layer, sae, held_out[:PROBED])
+        return recovered(plm, [Measured(sae.to(plm.device), part.layer)], held_out[:PROBED])[0]
 
     train_config = TrainConfig(**settings, device=str(plm.device))
     if place.world > 1:

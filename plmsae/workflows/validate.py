@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.core.errors import InputError, printable
+from plmsae.core.errors import InputError, QualityError, printable
 from plmsae.core.settings import check_choices
 from plmsae.proteins.stream import need_file
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.running import run_facts
-from plmsae.workflows.shared.inputs import gate, has_sequences
+from plmsae.workflows.shared.inputs import FailedGate, gate, has_sequences
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ValidateRequest, request_params
 
@@ -27,21 +27,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ValidateOutcome:
-    """That all critical expectations are met; a failure is raised, not returned."""
+    """What the checks found; where a critical expectation failed, it comes with the error."""
 
     report: ValidationReport
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data: the verdict, and the state of every expectation by name."""
-        report = self.report
-        return {
-            "kind": report.kind,
-            "success": report.success,
-            "verdict": report.verdict,
-            "n_rows": report.n_rows,
-            "expectations": {result.name: result.state for result in report.results},
-            "summary": str(report.summary_path),
-        }
+        return self.report.verdicts()
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -72,7 +64,12 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
         progress.task(f"checking {kind}") as task,
     ):
         table, context = _open(path, kind, request, stack)
-        report = gate(kind, table, request.out / kind, context, tracked, name=request.path)
+        try:
+            report = gate(kind, table, request.out / kind, context, tracked, name=request.path)
+        except QualityError as error:
+            if isinstance(error.outcome, FailedGate):
+                error.outcome = ValidateOutcome(report=error.outcome.report)
+            raise
         task.update(1, 1)
     return ValidateOutcome(report=report)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plmsae.bundle.metric_names import GROUPS, HEADLINE, grouped, metric_name, number
+from plmsae.bundle.metric_names import GROUPS, HEADLINE, charted, grouped, metric_name, number
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,12 @@ def test_a_metric_is_explained(name, group, meaning):
 def test_an_unknown_metric_stands_last_without_a_meaning():
     assert metric_name("novel").meaning == ""
     assert list(grouped(["novel", "kl", "n_concepts"])) == ["concepts", "fidelity", "other"]
+
+
+def test_the_charts_of_mlflow_gather_metrics_by_group():
+    assert charted({"held_out_fvu": 0.1, "lr": 1.0, "novel": 2.0}, "L4/") == {
+        **{"reconstruction/L4/held_out_fvu": 0.1, "training/L4/lr": 1.0, "other/L4/novel": 2.0}
+    }
 
 
 def test_the_headline_metrics_are_known_and_come_first_in_their_group():

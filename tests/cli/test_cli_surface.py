@@ -59,7 +59,7 @@ SURFACE: dict[str, set[str]] = {
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
     | {"--select-share", "--min-instances", "--min-residues", "--min-spans"}
     | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
-    | {"--kinds"}
+    | {"--kinds", "--keep-encoded"}
     | {
         "--fidelity-proteins",
         "--probes",
@@ -95,7 +95,7 @@ SURFACE: dict[str, set[str]] = {
     "ablate": TRACKED
     | {"--model", "--sequence", "--mask", "--latents", "--n-latents", "--n-controls", "--out"}
     | {"--device", "--seed"},
-    "export": (COMMON - {"--json"}) | {"DIR", "--out", "--format"},
+    "export": COMMON | {"DIR", "--out", "--format"},
     "simulate": COMMON
     | {"--out", "--n-families", "--proteins-per-family", "--hidden-fraction", "--seed"},
     "demo": TRACKED

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.core.errors import InputError
+from plmsae.core.stopping import Terminated, stop_requests
 from plmsae.plm.corpus import PackedStream, open_corpus, write_corpus
 from plmsae.plm.model import wrap_model
 from plmsae.plm.packed import positions_in_segments
@@ -177,6 +180,27 @@ def test_rows_under_a_mask_equal_separate_segments():
         )
     )
     torch.testing.assert_close(masked, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_a_signal_stops_at_the_next_step_with_a_checkpoint(tmp_path, corpus):
+    whole = Pretrainer(CONFIG, corpus, tmp_path / "whole")
+    whole.train()
+
+    def kill(step, metrics):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = Pretrainer(CONFIG, corpus, tmp_path / "stopped")
+    with (
+        stop_requests() as stop,
+        pytest.raises(Terminated, match=r"checkpoint after step 5 of 12 is kept in .*stopped"),
+    ):
+        stopped.train(on_metrics=kill, log_every=1, stop=stop)
+    resumed = Pretrainer(CONFIG, corpus, tmp_path / "stopped")
+    assert resumed.step == 5
+    resumed.train()
+    for name, tensor in whole.average.items():
+        assert torch.equal(tensor, resumed.average[name]), name
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

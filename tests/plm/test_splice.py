@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tiny import save_tiny, tiny_masked_lm
 
 from plmsae.core.errors import InputError
-from plmsae.plm.fidelity import fidelity
+from plmsae.plm.fidelity import Fidelity, fidelities, fidelity
 from plmsae.plm.model import load_plm
 from plmsae.plm.perplexity import masked_perplexity
+from plmsae.plm.splice import logits_from, states_at
+from plmsae.plm.windows import batches
 
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "ACDEFGHIKLMNPQRSTVWY" * 2]
 
@@ -41,6 +44,70 @@ def test_the_mean_is_another_end_than_zero(plm):
     without = fidelity(plm, SEQUENCES, 2, lambda x: mean_D.expand_as(x))
     assert without.loss_recovered_mean is None
     assert without.loss_recovered == pytest.approx(result.loss_recovered, abs=1e-9)
+
+
+def one_by_one(plm, sequences, layer, replace, *, masked, mean_D=None):
+    """The slow way: the PLM runs anew for each replacement, and its own predictions with it."""
+    rng = np.random.default_rng(0)
+    totals, count = np.zeros(5), 0
+    for batch in batches([len(s) for s in sequences], plm.max_residues, 8192):
+        ids, lengths = plm.pack([sequences[w.protein][w.start : w.end] for w in batch])
+        where = torch.nonzero(torch.isin(ids, torch.tensor(plm.vocabulary.standard))).squeeze(1)
+        if masked:
+            chosen = rng.permutation(len(where))[: max(1, round(0.15 * len(where)))]
+            where = where[torch.from_numpy(np.sort(chosen))]
+        target = ids[where].clone()
+        if masked:
+            ids[where] = plm.vocabulary.mask_id
+        residues = plm.is_residue(lengths)
+        x_ND, layout = states_at(plm, ids, lengths, layer)
+        versions = [x_ND, *(x_ND.clone() for _ in range(3))]
+        versions[1][residues] = replace(x_ND[residues])
+        versions[2][residues] = 0
+        versions[3][residues] = torch.zeros(16) if mean_D is None else mean_D
+        log_p = [
+            logits_from(plm, x, layout, layer, where).double().log_softmax(-1) for x in versions
+        ]
+        totals[:4] += [-p[torch.arange(len(where)), target].sum().item() for p in log_p]
+        totals[4] += (log_p[0].exp() * (log_p[0] - log_p[1])).sum().item()
+        count += len(where)
+    own, replaced, zero, mean, kl = totals / count
+    return Fidelity(own=own, replaced=replaced, zero=zero, kl=kl, n_positions=count,
+                    mean=None if mean_D is None else mean)  # fmt: skip
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("masked", [True, False])
+def test_several_replacements_share_the_plm_and_give_the_same_numbers(plm, masked, monkeypatch):
+    sequences = [*SEQUENCES, "MKV" * 20]
+    replacements = [
+        (layer, replace)
+        for layer in (0, 1, 3)
+        for replace in (lambda x: x * 0.5, lambda x: x.roll(1, 1))
+    ]
+    mean_D = torch.linspace(-1, 1, 16)
+    slow = [
+        one_by_one(plm, sequences, *one, masked=masked, mean_D=mean_D if one[0] == 1 else None)
+        for one in replacements
+    ]
+    ran = []
+    original = type(plm).run_blocks
+
+    def run_blocks(self, x_ND, layout, first, last):
+        ran.append(last - first)
+        return original(self, x_ND, layout, first, last)
+
+    monkeypatch.setattr(type(plm), "run_blocks", run_blocks)
+    found = fidelities(plm, sequences, replacements, masked=masked, means={1: mean_D})
+    for ours, expected in zip(found, slow, strict=True):
+        given, wanted = (
+            {k: v for k, v in vars(f).items() if v is not None} for f in (ours, expected)
+        )
+        assert given == pytest.approx(wanted, rel=1e-12)
+    # Of 3 blocks: once all for the PLM itself; above each layer once for zeros and once for each
+    # replacement; above layer 1 once for its mean. One by one it would be 6 times up to the
+    # layer, and 18 times, and twice for the mean, above it.
+    assert sum(ran) == 3 + 3 * (3 + 2 + 0) + 2
 
 
 def test_a_checkpoint_without_a_head_is_not_given_a_random_one(tmp_path, caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,11 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mlflow.artifacts
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.core.errors import InputError, QualityError
+from plmsae.tracking import runs
 from plmsae.tracking.metric_buffer import MetricBuffer, Point
 from plmsae.tracking.params import flatten_params
 from plmsae.tracking.runs import MAX_PARAM, start_run
@@ -145,6 +149,30 @@ def test_a_run_ends_as_what_ended_it(store_uri: str, error: BaseException, statu
     noted = found.data.tags.get("plmsae.error")
     assert (noted is None) == (status == "FINISHED")
     assert "\n" not in (noted or "")
+
+
+def test_a_table_is_stored_as_it_is_and_as_mlflow_shows_it(
+    store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MAX_ROWS", 2)
+    table = pl.DataFrame({"n": [1, 2, 3], "x": [0.5, None, 1.0], "latents": [[1, 2], [], [3]]})
+    table.write_parquet(tmp_path / "pairs.parquet")
+    with start_run() as run:
+        run.log_table(tmp_path / "pairs.parquet", "evaluation")
+    store = client(store_uri)
+    listed = [entry.path for entry in store.list_artifacts(run.run_id, "evaluation")]
+    assert listed == ["evaluation/pairs.json", "evaluation/pairs.parquet"]
+    logged = json.loads(store.get_run(run.run_id).data.tags["mlflow.loggedArtifacts"])
+    assert logged == [{"path": "evaluation/pairs.json", "type": "table"}]
+    whole = mlflow.artifacts.download_artifacts(
+        run_id=run.run_id, artifact_path="evaluation/pairs.parquet", tracking_uri=store_uri
+    )
+    assert pl.read_parquet(whole).equals(table)
+    shown = mlflow.tracking.MlflowClient(store_uri).load_table(
+        run.experiment_id, "evaluation/pairs.json", run_ids=[run.run_id]
+    )
+    assert shown["n"].tolist() == [1, 2]
+    assert shown["latents"].tolist() == [[1, 2], []]
 
 
 CHILD = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plmsae.scoring.fill import NO_LATENT, UNMEASURED
+from plmsae.scoring.abstaining import NO_LATENT, UNMEASURED
 from plmsae.workflows.fill import abstained_lines
 
 

@@ -130,7 +130,7 @@ def test_a_file_name_that_is_no_text_is_scored_and_checked(tmp_path: Path) -> No
     untracked: object = None
     odd = str(write_fasta(tmp_path / name, long))
     request = ScoreRequest(proteins=odd, model="", out=tmp_path / "checked")
-    with checked_input(odd, request, untracked, Silent()) as checked:  # type: ignore[arg-type]
+    with checked_input(odd, request, untracked, Silent()) as (checked, _):  # type: ignore[arg-type]
         assert not isinstance(checked, str)
     with pytest.raises(InputError, match="must be UTF-8"):
         run(path, tmp_path / os.fsdecode(b"o\xe9"))

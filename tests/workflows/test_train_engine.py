@@ -72,7 +72,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
     monkeypatch.setattr(train, "start_run", start_run)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
     for module in (train, measurement):
-        monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
+        monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
     torch.set_num_threads(1)
     return run
 
@@ -126,7 +126,8 @@ def test_every_layer_and_k_is_trained_as_if_alone(
     assert [(o.layer, o.k) for o in together] == [(1, 4), (1, 8), (2, 4), (2, 8)]
     assert {o.bundle.parent.name for o in together} == {"L1-k4", "L1-k8", "L2-k4", "L2-k8"}
     logged = {name for _, metrics in tracked.metrics for name in metrics}
-    assert {"L1.k4/fvu", "L2.k8/stall_share", "L2.k8/held_out_fvu"} <= logged
+    assert {"reconstruction/L1.k4/fvu", "training/L2.k8/stall_share"} <= logged
+    assert "reconstruction/L2.k8/held_out_fvu" in logged
     for outcome in together:
         assert f"layer {outcome.layer}, k {outcome.k}: explained variance" in outcome.lines()[0]
         meta = read_bundle(outcome.bundle).meta
@@ -137,7 +138,7 @@ def test_every_layer_and_k_is_trained_as_if_alone(
         assert written["pace"]["vectors_per_second"] > 0
         assert 0 <= written["pace"]["stall_share"] <= 1
         assert "% of the time spent waiting for batches" in outcome.lines()[2]
-    assert {"L1.k4/run_stall_share", "L2.k8/run_vectors_per_second"} <= logged
+    assert {"training/L1.k4/run_stall_share", "training/L2.k8/run_vectors_per_second"} <= logged
     (alone,) = run(fasta, tmp_path / "alone", layers=(2,), k=(8,))
     assert alone.bundle.parent.name == "L2"
     assert same(together[3], alone)
@@ -154,7 +155,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
     for module in (train, measurement):
-        monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
+        monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
     outcomes = run(fasta, tmp_path / "out", layers=(1, 2), k=(4, 8), register=True)
     assert [o.model for o in outcomes] == [
         f"plmsae.plmsae-mini.L{layer}.residue/{version}" for layer in (1, 2) for version in (1, 2)
@@ -167,7 +168,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
         assert outcome.lines()[1] == f"  registered as {outcome.model}"
     (made,) = mlflow.search_runs(experiment_names=["plmsae-train"]).to_dict("records")
     assert made["params.k"] == "[4, 8]"
-    assert 0 <= made["metrics.L2.k8/stall_share"] <= 1
+    assert 0 <= made["metrics.training/L2.k8/stall_share"] <= 1
 
 
 def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
@@ -180,7 +181,7 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
     for module in (train, measurement):
-        monkeypatch.setattr(module, "recovered", lambda *_, **__: {})
+        monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
     for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):
         run(fasta, tmp_path / str(number), register=True, overrides=target)
     start = "plmsae.plmsae-mini.L2"
@@ -225,9 +226,11 @@ def test_an_sae_that_explains_nothing_is_not_passed_over_in_silence(
 ) -> None:
     run(fasta, tmp_path / "good")
     assert "explains nothing" not in caplog.text
-    original = train.reconstruction
+    original = train.reconstructions
     worse = {"explained_variance": -0.3}
-    monkeypatch.setattr(train, "reconstruction", lambda *a, **k: original(*a, **k) | worse)
+    monkeypatch.setattr(
+        train, "reconstructions", lambda *a, **k: [m | worse for m in original(*a, **k)]
+    )
     run(fasta, tmp_path / "wild")
     assert "L2 explains nothing of held-out proteins" in caplog.text
     assert "lower --lr" in caplog.text
@@ -249,7 +252,7 @@ def test_the_weights_are_the_same_with_the_plm_running_ahead_or_not(
     (plain,) = run(fasta, tmp_path / "plain")
     assert len(made) == 1
     assert same(ahead, plain)
-    assert "loss_recovered" in tracked.metrics[-2][1]
+    assert "fidelity/loss_recovered" in tracked.metrics[-2][1]
 
 
 @pytest.mark.parametrize("cache", [False, True])
@@ -264,7 +267,7 @@ def test_a_run_broken_off_ends_with_the_same_weights(
 
     def stop(step: int, metrics: dict[str, float]) -> None:
         # Two of the four SAEs have taken the step, and only one of them has stored it.
-        if step == 5 and "L1.k8/fvu" in metrics:
+        if step == 5 and "reconstruction/L1.k8/fvu" in metrics:
             raise KeyboardInterrupt
 
     tracked.stop = stop
@@ -297,7 +300,7 @@ def test_a_folder_of_another_run_is_not_gone_on_with(
     # The same command again finds it finished.
     tracked.metrics.clear()
     run(fasta, tmp_path / "out")
-    assert not any("fvu" in metrics for _, metrics in tracked.metrics)
+    assert not any("reconstruction/fvu" in metrics for _, metrics in tracked.metrics)
 
 
 def test_what_training_says_of_dead_latents_has_its_own_name(
@@ -306,7 +309,7 @@ def test_what_training_says_of_dead_latents_has_its_own_name(
     (outcome,) = run(fasta, tmp_path / "out")
     metrics = read_bundle(outcome.bundle).meta.metrics
     assert "dead_share" not in metrics
-    assert metrics["train_dead_share"] == tracked.metrics[-2][1]["dead_share"]
+    assert metrics["train_dead_share"] == tracked.metrics[-2][1]["reconstruction/dead_share"]
     assert "dead share" in outcome.lines()[0]
 
 
@@ -440,7 +443,7 @@ def test_a_disk_too_small_is_said_before_anything_is_written(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2, 1, 1))
     heard = Heard()
-    with pytest.raises(InputError, match=r"the cache needs .* GiB, the disk has 0.0"):
+    with pytest.raises(InputError, match=r"the activations need .* GiB, the disk has 0.0"):
         run(fasta, tmp_path / "out", heard, cache=tmp_path / "cache")
     assert heard.said[0].startswith("caching layer 2 takes ")
     assert not (tmp_path / "cache").exists()

@@ -76,7 +76,8 @@ def activation_patterns(
     by_latent = each.group_by("latent").agg(
         pl.len().alias("n_proteins"),
         pl.col("longest").median().alias("median_run"),
-        pl.col("coverage").mean(),
+        # Groups come in any order; sorted, their sum is the same to the bit in every run.
+        pl.col("coverage").sort().mean(),
         (pl.col("regular").sum() / pl.len()).alias("regular_share"),
         (pl.col("regular").sum() / (pl.col("n_runs") >= MIN_RUNS).sum()).alias("regular_of_many"),
         pl.col("distance").filter("regular").median().alias("period"),

@@ -1,16 +1,25 @@
-"""Activations and latents of many proteins in one pass of the PLM, in bounded memory."""
+"""Latents and activations of many proteins in one pass of the PLM, in parts that a kill leaves."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import logging
-import tempfile
-from collections.abc import Sequence
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plmsae.core.atomic import atomic_folder, json_text
+from plmsae.core.stopping import Terminated
+from plmsae.plm.revision import body_revision
 from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,79 +29,159 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BUDGET = 2 << 30
-"""Bytes of activations kept in memory; more go to a temporary file."""
+PART_RESIDUES = 1 << 17
+"""Residues after which a part is closed."""
 
 _LARGEST = float(np.finfo(np.float16).max)
+_KEY = re.compile(r"[0-9a-f]{64}")
+_Arrays = TypeVar("_Arrays")
 
 
-class States(Sequence[NDArray[np.float16]]):
-    """The activations of many proteins as float16: item i is (length of protein i, D).
+class EncodedParts:
+    """Parts of encoded proteins, each a folder that is there whole or not at all.
 
     Parameters
     ----------
-    lengths : sequence of int
-        Rows of each protein.
-    d : int
-        D.
-    folder : Path
-        Where a temporary file may be made; it is gone when the process ends, however it ends.
-    budget : int
-        Bytes beyond which it is made.
+    root : Path
+        Holds one folder, named by the fingerprint of what is encoded; those of anything else are
+        removed when it is opened.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.n_parts = 0
+        """Parts in all."""
+        self._folder = root
+
+    def open(
+        self, encoder: Encoder, sequences: Sequence[str], what: str, progress: Progress
+    ) -> list[range]:
+        """Choose the folder of this PLM, SAE and proteins; return the proteins of each part.
+
+        Parameters
+        ----------
+        encoder : Encoder
+        sequences : sequence of str
+        what : str
+            Which arrays are kept.
+        progress : Progress
+            Told how much an earlier run left.
+        """
+        key = _fingerprint(encoder, sequences, what)
+        for entry in self.root.iterdir() if self.root.is_dir() else ():
+            if _KEY.fullmatch(entry.name) and entry.name != key:
+                shutil.rmtree(entry)
+        self._folder = self.root / key
+        parts = _parts([len(sequence) for sequence in sequences])
+        self.n_parts = len(parts)
+        if done := self.n_done:
+            progress.say(
+                f"{done} of {len(parts)} parts of the encoded proteins are here from an earlier "
+                f"run, in {self._folder}"
+            )
+        return parts
+
+    @property
+    def n_done(self) -> int:
+        """Parts that are stored."""
+        return sum(map(self.has, range(self.n_parts)))
+
+    def has(self, number: int) -> bool:
+        """Return whether a part is stored."""
+        return self._part(number).is_dir()
+
+    def _part(self, number: int) -> Path:
+        return self._folder / f"part-{number:05d}"
+
+    def get(
+        self, number: int, write: Callable[[Path], None], read: Callable[[Path], _Arrays]
+    ) -> _Arrays:
+        """Return a part, written first if it is not there or does not open."""
+        folder = self._part(number)
+        if self.has(number):
+            try:
+                return read(folder)
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                logger.warning("%s does not open and is encoded again: %s", folder, error)
+                shutil.rmtree(folder)
+        with atomic_folder(folder) as temporary:
+            write(temporary)
+            for path in temporary.iterdir():
+                with path.open("rb") as handle:
+                    os.fsync(handle.fileno())
+        return read(folder)
+
+    def remove(self) -> None:
+        """Remove the parts."""
+        if self._folder != self.root:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if self.root.is_dir() and not any(self.root.iterdir()):
+            self.root.rmdir()
+
+
+@contextmanager
+def encoded_parts(root: Path, *, keep: bool) -> Iterator[EncodedParts]:
+    """Keep parts of encoded proteins under `root` for as long as the work on them is not done.
+
+    Parameters
+    ----------
+    root : Path
+    keep : bool
+        Leave them there at the end, too. They stay in any case if the block fails or is stopped.
 
     Raises
     ------
-    InputError
-        If the disk has no room for it.
+    KeyboardInterrupt, Terminated
+        If one ends the block, the same with a message that says what is kept.
     """
+    store = EncodedParts(root)
+    try:
+        yield store
+    except (KeyboardInterrupt, Terminated) as error:
+        if not store.n_done:
+            raise
+        raise type(error)(
+            f"{store.n_done} of {store.n_parts} parts of the encoded proteins are kept in {root}; "
+            "the same command goes on from there"
+        ) from error
+    if not keep:
+        store.remove()
 
-    def __init__(
-        self, lengths: Sequence[int], d: int, *, folder: Path, budget: int = BUDGET
-    ) -> None:
-        self._offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))])
-        shape = (int(self._offsets[-1]), d)
-        n_bytes = 2 * shape[0] * d
-        self.on_disk = n_bytes > budget
-        self._x_ND: NDArray[np.float16]
-        if not self.on_disk:
-            self._x_ND = np.empty(shape, dtype=np.float16)
-            return
-        from plmsae.sae.cache import check_disk
 
-        check_disk(folder, n_bytes)
-        folder.mkdir(parents=True, exist_ok=True)
-        logger.info("%.1f GiB of activations go to a temporary file", n_bytes / 2**30)
-        with tempfile.TemporaryFile(dir=folder, suffix=".states") as handle:
-            # The mapping outlives the handle, and the file has no name to be left behind.
-            self._x_ND = np.memmap(handle, dtype=np.float16, mode="w+", shape=shape)
+def _parts(lengths: Sequence[int]) -> list[range]:
+    parts, first, residues = [], 0, 0
+    for index, length in enumerate(lengths):
+        residues += length
+        if residues >= PART_RESIDUES or index == len(lengths) - 1:
+            parts.append(range(first, index + 1))
+            first, residues = index + 1, 0
+    return parts
 
-    def put(self, index: int, x_ND: NDArray[np.floating]) -> None:
-        """Store the activations of one protein; what float16 cannot hold becomes its largest."""
-        rows = self._x_ND[self._offsets[index] : self._offsets[index + 1]]
-        rows[:] = np.clip(x_ND, -_LARGEST, _LARGEST)
 
-    def __len__(self) -> int:
-        """Return the number of proteins."""
-        return len(self._offsets) - 1
+def _fingerprint(encoder: Encoder, sequences: Sequence[str], what: str) -> str:
+    """Return the SHA-256 of all that the arrays depend on."""
+    import torch
 
-    @overload
-    def __getitem__(self, index: int) -> NDArray[np.float16]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[NDArray[np.float16]]: ...
-    def __getitem__(
-        self, index: int | slice
-    ) -> NDArray[np.float16] | Sequence[NDArray[np.float16]]:
-        """Return the activations of a protein, as a view."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        at = range(len(self))[index]
-        return np.asarray(self._x_ND[self._offsets[at] : self._offsets[at + 1]])
+    plm, sae = encoder.plm, encoder.sae
+    facts = {
+        "plm": [plm.id, body_revision(plm.revision), plm.vocabulary.fingerprint, str(plm.dtype)],
+        "numbers": [plm.device.type, str(plm.dtype), what, PART_RESIDUES],
+        "layer": [encoder.layer, encoder.unit],
+        "sae": dataclasses.asdict(sae.config),
+    }
+    digest = hashlib.sha256(json_text(facts).encode())
+    for name, tensor in sorted(sae.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    for sequence in sequences:
+        digest.update(f"{len(sequence)} {sequence}".encode())
+    return digest.hexdigest()
 
 
 def encode_with_states(
-    encoder: Encoder, sequences: list[str], progress: Progress, *, keep: bool, folder: Path
-) -> tuple[list[csr_array], Sequence[NDArray[np.float16]]]:
-    """Run PLM and SAE once over all proteins.
+    encoder: Encoder, sequences: list[str], progress: Progress, *, keep: bool, parts: EncodedParts
+) -> tuple[list[csr_array], list[NDArray[np.float16]]]:
+    """Run PLM and SAE once over all proteins, those of the parts that are stored left out.
 
     Parameters
     ----------
@@ -100,25 +189,99 @@ def encode_with_states(
         Of unit ``residue``.
     sequences : list of str
     keep : bool
-        Also keep the activations, for the baselines.
-    folder : Path
-        Where a temporary file of them may be made.
+        Also keep the activations, for the baselines: in files, which are mapped into memory.
+    parts : EncodedParts
 
     Returns
     -------
     latents : list of csr_array, shape (length, F)
-    states : sequence of ndarray, dtype=float16, shape (length, D)
-        Empty unless `keep`.
+    states : list of ndarray, dtype=float16, shape (length, D)
+        Empty unless `keep`. What float16 cannot hold is its largest.
+
+    Raises
+    ------
+    InputError
+        If the disk has no room for them.
     """
-    latents: list[csr_array | None] = [None] * len(sequences)
+    from scipy.sparse import load_npz, save_npz, vstack
+
+    from plmsae.sae.cache import check_disk
+
     lengths = [len(sequence) for sequence in sequences]
-    states = States(lengths, encoder.sae.config.d_in, folder=folder) if keep else None
-    total, done = sum(lengths), 0
-    with progress.task(f"encoding {len(sequences)} proteins") as task:
-        for index, rows, x_ND in encoder.stream_with_states(sequences):
+    layout = parts.open(encoder, sequences, "states" if keep else "latents", progress)
+    if keep:
+        missing = [i for n, part in enumerate(layout) if not parts.has(n) for i in part]
+        check_disk(parts.root, 2 * encoder.sae.config.d_in * sum(lengths[i] for i in missing))
+
+    def write(folder: Path) -> None:
+        latents: list[csr_array | None] = [None] * len(members)
+        states: list[NDArray[np.float16] | None] = [None] * len(members)
+        chosen = sequences[members.start : members.stop]
+        for index, rows, x_ND in encoder.stream_with_states(chosen):
             latents[index] = rows
-            if states is not None:
-                states.put(index, x_ND.cpu().numpy())
-            done += len(x_ND)
+            if keep:
+                clipped = np.clip(x_ND.cpu().numpy(), -_LARGEST, _LARGEST)
+                states[index] = clipped.astype(np.float16)
+        save_npz(folder / "latents.npz", vstack(latents, format="csr"), compressed=False)
+        if keep:
+            np.save(folder / "states.npy", np.concatenate([x for x in states if x is not None]))
+
+    def read(folder: Path) -> tuple[csr_array, NDArray[np.float16] | None]:
+        x_ND = np.load(folder / "states.npy", mmap_mode="r") if keep else None
+        return load_npz(folder / "latents.npz"), x_ND
+
+    latents: list[csr_array] = []
+    states: list[NDArray[np.float16]] = []
+    with progress.task(f"encoding {len(sequences)} proteins") as task:
+        done, total = 0, sum(lengths)
+        for number, members in enumerate(layout):
+            rows, x_ND = parts.get(number, write, read)
+            first = 0
+            for length in lengths[members.start : members.stop]:
+                latents.append(rows[first : first + length])
+                if x_ND is not None:
+                    states.append(np.asarray(x_ND[first : first + length]))
+                first += length
+            done += first
             task.update(done, total)
-    return [rows for rows in latents if rows is not None], states if states is not None else []
+    return latents, states
+
+
+def encode_means(
+    encoder: Encoder, sequences: list[str], progress: Progress, *, parts: EncodedParts
+) -> tuple[csr_array, NDArray[np.float32]]:
+    """Run PLM and SAE once over all proteins, those of the parts that are stored left out.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Of unit ``protein``.
+    sequences : list of str
+    parts : EncodedParts
+
+    Returns
+    -------
+    latents : csr_array, shape (P, F)
+    means : ndarray, dtype=float32, shape (P, D)
+        Over residues.
+    """
+    import torch
+
+    def write(folder: Path) -> None:
+        means_PD = np.zeros((len(members), encoder.plm.d_model), dtype=np.float32)
+        chosen = sequences[members.start : members.stop]
+        for index, states in encoder.plm.activations(chosen, [encoder.layer]):
+            means_PD[index] = states[encoder.layer].mean(0).cpu().numpy()
+        np.save(folder / "means.npy", means_PD)
+
+    def read(folder: Path) -> NDArray[np.float32]:
+        means_PD: NDArray[np.float32] = np.load(folder / "means.npy")
+        return means_PD
+
+    found: list[NDArray[np.float32]] = []
+    with progress.task(f"encoding {len(sequences)} proteins") as task:
+        for number, members in enumerate(parts.open(encoder, sequences, "means", progress)):
+            found.append(parts.get(number, write, read))
+            task.update(members.stop, len(sequences))
+    means_PD = np.concatenate(found)
+    return encoder.sae.encode_csr(torch.from_numpy(means_PD)), means_PD

@@ -255,5 +255,5 @@ def log_comparison(tracked: Run, table: pl.DataFrame, out: Path) -> None:
         return
     table.write_parquet(out / "baselines.parquet")
     plot_methods(table, out / "baselines.png")
-    tracked.log_artifact(out / "baselines.parquet", "evaluation")
+    tracked.log_table(out / "baselines.parquet", "evaluation")
     tracked.log_artifact(out / "baselines.png", "figures")

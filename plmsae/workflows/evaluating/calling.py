@@ -54,7 +54,7 @@ class Calling:
         for name, frame in self.tables.items():
             path = out / f"{name}.parquet"
             frame.write_parquet(path)
-            tracked.log_artifact(path, "evaluation")
+            tracked.log_table(path, "evaluation")
         if "reliability" in self.tables:
             plot_reliability(self.tables["reliability"], out / "reliability.png")
             tracked.log_artifact(out / "reliability.png", "figures")

@@ -13,12 +13,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.concepts.enrichment.term_confirmation import Confirmation
 from plmsae.concepts.enrichment.term_shares import ALL_GO
 from plmsae.registry.models import register
 from plmsae.tracking.runs import Run, start_run
+from plmsae.workflows.evaluating.activation_store import encode_means, encoded_parts
 from plmsae.workflows.evaluating.annotated_proteins import (
     AnnotatedProteins,
     read_annotated_proteins,
@@ -55,11 +57,14 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
 
     annotated = read_annotated_proteins(request, progress)
     data = annotated.data
-    with start_run(
-        experiment="plmsae-evaluate",
-        run_name=f"evaluate {bundle.name}",
-        params=request_params(request),
-    ) as tracked:
+    with (
+        start_run(
+            experiment="plmsae-evaluate",
+            run_name=f"evaluate {bundle.name}",
+            params=request_params(request),
+        ) as tracked,
+        encoded_parts(request.out / "encoded", keep=request.keep_encoded) as parts,
+    ):
         tracked.set_tags({"split": data.how})
         quality = request.out / "quality-proteins"
         context = {"rejected": annotated.rejected}
@@ -67,7 +72,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         gate("proteins", table, quality, context, tracked, name=request.concepts)
         device: Any = request.device
         encoder = load_encoder(bundle, device=device, precision=request.precision)
-        latents_PF, means_PD = encode_means(encoder, data.sequences, progress)
+        latents_PF, means_PD = encode_means(encoder, data.sequences, progress, parts=parts)
         states = [] if request.baselines == "none" else list(means_PD[:, None])
         names = data.labels["concept"].unique()
         transferred = transfer(request, data, names, states, progress, unit="protein")
@@ -155,24 +160,6 @@ def _top(concepts: pl.DataFrame, evaluation: Evaluation) -> list[dict[str, Any]]
         pl.col("concept").is_in(evaluation.detection.pairs["concept"].implode())
     )
     return found.sort("f1", descending=True).to_dicts()
-
-
-def encode_means(
-    encoder: Encoder, sequences: list[str], progress: Progress
-) -> tuple[csr_array, NDArray[np.float32]]:
-    """Run PLM and SAE once; return latents (P, F) and means over residues (P, D)."""
-    import torch
-
-    means_PD = np.zeros((len(sequences), encoder.plm.d_model), dtype=np.float32)
-    total, done = sum(map(len, sequences)), 0
-    with progress.task(f"encoding {len(sequences)} proteins") as task:
-        for first in range(0, len(sequences), 256):
-            chunk = sequences[first : first + 256]
-            for index, states in encoder.plm.activations(chunk, [encoder.layer]):
-                means_PD[first + index] = states[encoder.layer].mean(0).cpu().numpy()
-            done += sum(map(len, chunk))
-            task.update(done, total)
-    return encoder.sae.encode_csr(torch.from_numpy(means_PD)), means_PD
 
 
 @dataclass(kw_only=True)
@@ -378,9 +365,9 @@ def _log(
     encoder: Encoder,
 ) -> None:
     """Put tables, figures and metrics where MLflow shows them."""
-    tracked.log_metrics(0, metrics)
+    tracked.log_metrics(0, charted(metrics))
     for name in ("features.parquet", "concepts.parquet"):
-        tracked.log_artifact(bundle.path / name, "evaluation")
+        tracked.log_table(bundle.path / name, "evaluation")
     frames = {n: f for n, f in tables.items() if n != "best"}
     frames |= {
         "calls": evaluation.calls,
@@ -390,7 +377,7 @@ def _log(
     for name, frame in frames.items():
         path = out / f"{name}.parquet"
         frame.write_parquet(path)
-        tracked.log_artifact(path, "evaluation")
+        tracked.log_table(path, "evaluation")
     for path in draw(tables, out, transcoder=encoder.sae.config.is_transcoder):
         tracked.log_artifact(path, "figures")
 

@@ -196,6 +196,6 @@ def log_reconstruction(tracked: Run, found: Reconstruction, out: Path) -> None:
     if found.by_residue is None:
         return
     found.by_residue.write_parquet(out / "variance_by_residue.parquet")
-    tracked.log_artifact(out / "variance_by_residue.parquet", "evaluation")
+    tracked.log_table(out / "variance_by_residue.parquet", "evaluation")
     plot_variance_by_residue(found.by_residue, out / "variance_by_residue.png")
     tracked.log_artifact(out / "variance_by_residue.png", "figures")

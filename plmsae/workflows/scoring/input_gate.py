@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError
 from plmsae.proteins.stream import is_stream
@@ -50,7 +50,7 @@ def refuse_working_folder(out: Path) -> None:
 @contextmanager
 def checked_input(
     source: str, request: ScoreRequest | FillRequest, tracked: Run, progress: Progress
-) -> Iterator[str | Spool]:
+) -> Iterator[tuple[str | Spool, dict[str, Any]]]:
     """Parse a file and put its proteins through their gate; the page is an artifact of `tracked`.
 
     Parameters
@@ -67,8 +67,10 @@ def checked_input(
 
     Yields
     ------
-    str or Spool
+    checked : str or Spool
         What is to be scored: the records if they were checked, else `source`.
+    verdicts : dict
+        What the check found, by kind of table; empty if there was none.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def checked_input(
         If the proteins fail a critical expectation.
     """
     if is_stream(source) or not request.validate:
-        yield source
+        yield source, {}
         return
     from plmsae.scoring.parts import PART_RESIDUES
     from plmsae.scoring.spool import spooled
@@ -89,9 +91,9 @@ def checked_input(
             refuse_if_none(source, spool)
             context = {"rejected": spool.rejected}
             page = quality_folder(request.out, "input")
-            gate("proteins", spool.proteins, page, context, tracked, name=source)
+            report = gate("proteins", spool.proteins, page, context, tracked, name=source)
             task.update(1, 1)
-        yield spool
+        yield spool, {report.kind: report.verdicts()}
 
 
 def refuse_if_none(source: str, spool: Spool) -> None:

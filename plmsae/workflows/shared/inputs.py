@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.core.errors import InputError, printable
+from plmsae.core.errors import InputError, QualityError, printable
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_records
 from plmsae.proteins.reading import count_proteins, read_proteins
 from plmsae.proteins.records import Protein, Rejected
@@ -165,7 +165,8 @@ def gate(
     Raises
     ------
     QualityError
-        If a critical expectation is not met; the page is logged all the same.
+        If a critical expectation is not met; the page is logged all the same. Its outcome is a
+        `FailedGate`.
     """
     from plmsae.quality.report import raise_if_critical
     from plmsae.quality.validation import validate
@@ -175,5 +176,24 @@ def gate(
     if isinstance(run, Run):
         run.log_artifact(out, f"quality/{kind}")
         run.log_metrics(0, {f"quality_{kind}_met": float(report.success)})
-    raise_if_critical(report)
+    try:
+        raise_if_critical(report)
+    except QualityError as error:
+        error.outcome = FailedGate(report=report)
+        raise
     return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedGate:
+    """What a gate found that stopped a command."""
+
+    report: ValidationReport
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdicts as plain data."""
+        return {"quality": {self.report.kind: self.report.verdicts()}}
+
+    def lines(self) -> list[str]:
+        """Return nothing: the error says it in words."""
+        return []

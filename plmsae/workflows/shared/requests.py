@@ -293,6 +293,10 @@ class EvaluateRequest:
     """Report proteins on which the reconstruction and its cost to the PLM are measured; 0 for
     none."""
     out: Path = Path("runs/evaluate")
+    """Folder to write; what an evaluation that was stopped had encoded is found there."""
+    keep_encoded: bool = False
+    """Leave the encoded proteins in ``encoded`` of the output folder: another evaluation of the
+    same model and proteins there does not run the PLM over them again."""
     register: bool = True
     """Register the SAE with its evidence as a new version, ``challenger``."""
     promote: bool = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,50 +18,84 @@ if TYPE_CHECKING:
     from plmsae.sae.base import Sae
 
 
-def reconstruction(
+class Measured(NamedTuple):
+    """An SAE to measure."""
+
+    sae: Sae
+    """On the PLM's device."""
+    layer: int
+    target: int | None = None
+    """Layer that a transcoder aims at."""
+
+
+def reconstructions(
     plm: Plm,
-    layer: int,
-    sae: Sae,
+    measured: Sequence[Measured],
     unit: str,
     sequences: list[str],
     seed: int,
-    *,
-    target: int | None = None,
-) -> dict[str, float]:
-    """Measure how well an SAE reconstructs activations, and what that costs the PLM.
+    on_pass: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, float]]:
+    """Measure how well SAEs reconstruct activations, and what that costs the PLM.
 
-    The share of latents that fired for no residue is not among the metrics: so few proteins do not
-    tell it. `plmsae.workflows.evaluate` measures it as ``dead_share``. A transcoder is held against
-    its `target` layer.
+    All share the passes of the PLM up to their layers. The share of latents that fired for no
+    residue is not among the metrics: so few proteins do not tell it. `plmsae.workflows.evaluate`
+    measures it as ``dead_share``. A transcoder is held against its `target` layer.
+
+    Parameters
+    ----------
+    plm : Plm
+    measured : sequence of Measured
+    unit : {"residue", "protein"}
+    sequences : list of str
+    seed : int
+    on_pass : callable, optional
+        Called after each pass over the sequences with the number done and that of all.
+
+    Returns
+    -------
+    list of dict
+        In the order of `measured`.
     """
-    from plmsae.sae.evaluate import evaluate_sae
+    from plmsae.sae.evaluate import ReconstructionSums
 
-    sae = sae.to(plm.device)
-    read = (layer,) if target is None else (layer, target)
-    stream = activation_stream(plm, read, unit, sequences, seed)
-    found = evaluate_sae(sae, (as_batch(x, layer, target) for x in stream))
-    metrics = {name: float(value) for name, value in found.items() if name != "dead_share"}
-    if plm.masked_lm is not None:
-        metrics |= recovered(plm, layer, sae, sequences)
-        metrics |= recovered(plm, layer, sae, sequences, masked=False)
+    n_passes = 1 if plm.masked_lm is None else 3
+    sums = [ReconstructionSums(part.sae) for part in measured]
+    read = {layer for part in measured for layer in (part.layer, part.target) if layer is not None}
+    for x in activation_stream(plm, sorted(read), unit, sequences, seed):
+        for part, of_part in zip(measured, sums, strict=True):
+            of_part.add(as_batch(x, part.layer, part.target))
+    metrics = [
+        {name: float(value) for name, value in of_part.metrics().items() if name != "dead_share"}
+        for of_part in sums
+    ]
+    on_pass(1, n_passes)
+    if plm.masked_lm is None:
+        return metrics
+    for number, masked in enumerate((True, False), start=2):
+        found = recovered(plm, measured, sequences, masked=masked)
+        metrics = [one | other for one, other in zip(metrics, found, strict=True)]
+        on_pass(number, n_passes)
     return metrics
 
 
 def recovered(
-    plm: Plm, layer: int, sae: Sae, sequences: list[str], *, masked: bool = True
-) -> dict[str, float]:
-    """Return what is left of the PLM's predictions when the SAE's reconstruction is spliced in."""
-    from plmsae.plm.fidelity import fidelity
+    plm: Plm, measured: Sequence[Measured], sequences: list[str], *, masked: bool = True
+) -> list[dict[str, float]]:
+    """Return what is left of the PLM's predictions when each reconstruction is spliced in."""
+    from plmsae.plm.fidelity import fidelities
 
-    sae = sae.to(plm.device)
-    result = fidelity(plm, sequences, layer, sae.reconstruct, masked=masked)
+    replacements = [(part.layer, part.sae.reconstruct) for part in measured]
     suffix = "" if masked else "_unmasked"
-    return {
-        f"loss_recovered{suffix}": result.loss_recovered,
-        f"ce_own{suffix}": result.own,
-        f"ce_replaced{suffix}": result.replaced,
-        f"kl{suffix}": result.kl,
-    }
+    return [
+        {
+            f"loss_recovered{suffix}": result.loss_recovered,
+            f"ce_own{suffix}": result.own,
+            f"ce_replaced{suffix}": result.replaced,
+            f"kl{suffix}": result.kl,
+        }
+        for result in fidelities(plm, sequences, replacements, masked=masked)
+    ]
 
 
 class LatentStatistics:

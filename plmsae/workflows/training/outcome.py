@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.meta import PLM_FOLDER, BundleMeta
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.schema import CONCEPTS_SCHEMA, empty_frame
 from plmsae.bundle.writing import write_bundle
 from plmsae.core.atomic import write_json
+from plmsae.plm.catalogue import own_folder
 from plmsae.tracking.environment import system_facts
 from plmsae.tracking.runs import Run
 from plmsae.workflows.shared.inputs import ProteinSet
@@ -98,8 +99,15 @@ def write_trained(
         train_data=proteins.fingerprint,
         seed=request.seed,
         target_layer=part.target,
-        extra={f"recipe.{k}": v for k, v in facts.items() if k != "about"},
+        extra={f"recipe.{k}": v for k, v in facts.items() if k != "about"}
+        | remembered_plm(request.plm, request.plm_revision),
     )
+
+
+def remembered_plm(name: str, revision: str | None) -> dict[str, str]:
+    """Return what a bundle remembers of a PLM of the user's own: its folder."""
+    folder = own_folder(name, revision)
+    return {} if folder is None else {PLM_FOLDER: folder}
 
 
 def write_unevaluated_bundle(

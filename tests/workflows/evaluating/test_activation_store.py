@@ -1,17 +1,25 @@
-"""One pass over the proteins, with what is kept of it."""
+"""One pass over the proteins, in parts that are kept."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import pytest
 from tiny import save_tiny
 
 from plmsae.core.errors import InputError
+from plmsae.core.stopping import Terminated
 from plmsae.encode import Encoder
 from plmsae.plm.model import load_plm
 from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
-from plmsae.workflows.evaluating.activation_store import States, encode_with_states
+from plmsae.workflows.evaluating import activation_store
+from plmsae.workflows.evaluating.activation_store import (
+    encode_means,
+    encode_with_states,
+    encoded_parts,
+)
 from plmsae.workflows.shared.progress import Silent
 
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "ACD", "ACDEFGHIKLMNPQRSTVWY" * 8, "MKK"]
@@ -23,50 +31,137 @@ def plm(tmp_path_factory):
     return load_plm(str(folder), device="cpu")
 
 
-def test_states_in_a_file_are_those_in_memory_and_leave_no_file(tmp_path):
-    rng = np.random.default_rng(0)
-    pieces = [rng.normal(size=(n, 5)).astype(np.float32) for n in (3, 1, 7)]
-    kept = [States([3, 1, 7], 5, folder=tmp_path, budget=budget) for budget in (10**6, 20)]
-    assert [states.on_disk for states in kept] == [False, True]
-    for states in kept:
-        for index in (2, 0, 1):  # as they are done, not in order
-            states.put(index, pieces[index])
-        assert len(states) == 3
-        for got, expected in zip(states, pieces, strict=True):
-            assert np.array_equal(got, expected.astype(np.float16))
-        assert np.array_equal(states[-1], states[2])
-        assert len(states[1:]) == 2
-    with pytest.raises(IndexError):
-        kept[0][3]
-    assert not list(tmp_path.iterdir())
+@pytest.fixture
+def encoder(plm):
+    return Encoder(plm, 2, build_sae(SaeConfig(d_in=16, d_sae=32, k=4)))
 
 
-def test_an_activation_beyond_float16_stays_finite(tmp_path):
-    states = States([1], 2, folder=tmp_path)
-    states.put(0, np.array([[1e6, -1e6]], dtype=np.float32))
-    assert states[0].tolist() == [[65504, -65504]]
+@pytest.fixture
+def ran(monkeypatch):
+    """The sequences that the PLM was run on."""
+    found = []
+    original = Encoder.stream_with_states
+
+    def stream(self, sequences):
+        found.extend(sequences)
+        return original(self, sequences)
+
+    monkeypatch.setattr(Encoder, "stream_with_states", stream)
+    monkeypatch.setattr(activation_store, "PART_RESIDUES", 20)
+    return found
 
 
-def test_a_disk_without_room_is_said_before_the_plm_runs(tmp_path, monkeypatch):
+def encode(encoder, parts, sequences=SEQUENCES, keep=True):
+    return encode_with_states(encoder, sequences, Silent(), keep=keep, parts=parts)
+
+
+@pytest.mark.parametrize("part_residues", [1, 30, 10**6])
+def test_the_arrays_are_those_that_scoring_and_the_plm_make(
+    part_residues, encoder, plm, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(activation_store, "PART_RESIDUES", part_residues)
+    whole = dict(plm.activations(SEQUENCES, [2]))
+    with encoded_parts(tmp_path / "encoded", keep=False) as parts:
+        latents, states = encode(encoder, parts)
+        for ours, theirs in zip(latents, encoder.encode(SEQUENCES), strict=True):
+            assert ours.dtype == np.float32
+            assert ours.shape == theirs.shape
+            assert np.allclose(ours.toarray(), theirs.toarray(), atol=1e-5)
+        for index, x_ND in enumerate(states):
+            assert x_ND.dtype == np.float16
+            assert np.allclose(x_ND, whole[index][2].numpy(), atol=2e-3)
+        assert encode(encoder, parts, keep=False)[1] == []
+    assert not (tmp_path / "encoded").exists()
+
+
+def test_what_is_stored_is_not_encoded_again_unless_it_is_of_something_else(
+    encoder, plm, tmp_path, ran
+):
+    root = tmp_path / "encoded"
+
+    def again(encoder=encoder, **given):
+        ran.clear()
+        with encoded_parts(root, keep=True) as parts:
+            return encode(encoder, parts, **given)
+
+    first = again()
+    assert ran == SEQUENCES
+    second = again()
+    assert ran == []
+    for one, other in zip(first[0], second[0], strict=True):
+        assert (one != other).nnz == 0
+    assert all(map(np.array_equal, first[1], second[1]))
+    again(dataclasses.replace(encoder, layer=1))
+    assert ran == SEQUENCES
+    sae = build_sae(SaeConfig(d_in=16, d_sae=32, k=4), seed=1)
+    again(dataclasses.replace(encoder, sae=sae))
+    assert ran == SEQUENCES
+    again(sequences=SEQUENCES[::-1])
+    assert ran == SEQUENCES[::-1]
+    assert len(list(root.iterdir())) == 1  # of the others nothing is left
+
+
+def test_a_damaged_part_is_encoded_again(encoder, tmp_path, ran, caplog):
+    with encoded_parts(tmp_path, keep=True) as parts:
+        latents, _ = encode(encoder, parts)
+    for name, content in (("latents.npz", b"PK"), ("states.npy", b"")):
+        ran.clear()
+        (damaged,) = tmp_path.glob(f"*/part-00001/{name}")
+        damaged.write_bytes(content)
+        with encoded_parts(tmp_path, keep=True) as parts:
+            again, _ = encode(encoder, parts)
+        assert ran == SEQUENCES[1:3]
+        assert "is encoded again" in caplog.text
+        for one, other in zip(latents, again, strict=True):
+            assert (one != other).nnz == 0
+
+
+def test_what_a_stop_keeps_is_said(encoder, tmp_path, ran):
+    def stopped():
+        with encoded_parts(tmp_path, keep=False) as parts:
+            encode(encoder, parts)
+            raise Terminated
+
+    with pytest.raises(Terminated, match=r"^3 of 3 parts .* kept in .*; the same command goes on"):
+        stopped()
+    assert len(list(tmp_path.glob("*/part-*"))) == 3
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), encoded_parts(tmp_path, keep=False):
+        raise KeyboardInterrupt
+
+
+def test_an_activation_beyond_float16_stays_finite(encoder, tmp_path, monkeypatch):
+    original = Encoder.stream_with_states
+
+    def huge(self, sequences):
+        for index, rows, x_ND in original(self, sequences):
+            yield index, rows, x_ND.sign() * 1e6
+
+    monkeypatch.setattr(Encoder, "stream_with_states", huge)
+    with encoded_parts(tmp_path / "encoded", keep=False) as parts:
+        _, states = encode(encoder, parts)
+    assert {*np.unique(np.abs(states[0]))} == {65504}
+
+
+def test_a_disk_without_room_is_said_before_the_plm_runs(encoder, tmp_path, ran, monkeypatch):
     monkeypatch.setattr("plmsae.sae.cache.shutil.disk_usage", lambda _: type("U", (), {"free": 9}))
-    with pytest.raises(InputError, match="disk has"):
-        States([1000], 100, folder=tmp_path, budget=10)
+    with (
+        pytest.raises(InputError, match="disk has"),
+        encoded_parts(tmp_path, keep=False) as parts,
+    ):
+        encode(encoder, parts)
+    assert ran == []
 
 
-def test_latents_come_from_the_one_path_that_scoring_uses(plm, tmp_path):
-    encoder = Encoder(plm, 2, build_sae(SaeConfig(d_in=16, d_sae=32, k=4)))
-    latents, states = encode_with_states(encoder, SEQUENCES, Silent(), keep=True, folder=tmp_path)
-    for ours, theirs in zip(latents, encoder.encode(SEQUENCES), strict=True):
-        assert (ours != theirs).nnz == 0
-    for index, x in plm.activations(SEQUENCES, [2]):
-        assert np.array_equal(states[index], x[2].numpy().astype(np.float16))
-    nothing = encode_with_states(encoder, SEQUENCES, Silent(), keep=False, folder=tmp_path)[1]
-    assert len(nothing) == 0
-
-
-def test_a_protein_level_stream_hands_out_the_mean(plm):
+def test_a_protein_level_stream_hands_out_the_mean(plm, tmp_path, monkeypatch):
     encoder = Encoder(plm, 2, build_sae(SaeConfig(d_in=16, d_sae=32, k=4)), unit="protein")
     seen = {index: x for index, _, x in encoder.stream_with_states(SEQUENCES)}
     whole = {index: x[2] for index, x in plm.activations(SEQUENCES, [2])}
     for index, x in seen.items():
         assert np.allclose(x, whole[index].mean(0, keepdim=True), atol=1e-6)
+    monkeypatch.setattr(activation_store, "PART_RESIDUES", 20)
+    with encoded_parts(tmp_path, keep=True) as parts:
+        latents, means = encode_means(encoder, SEQUENCES, Silent(), parts=parts)
+    assert len(list(tmp_path.glob("*/part-*"))) == 3
+    assert latents.shape == (4, 32)
+    for index, x in seen.items():
+        assert np.allclose(means[index], x, atol=1e-6)

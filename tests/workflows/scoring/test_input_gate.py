@@ -22,7 +22,7 @@ def check(tmp_path: Path, text: str, *, strict: bool = False) -> None:
     path.write_text(text)
     untracked: Any = None
     request = ScoreRequest(proteins=str(path), model="M", out=tmp_path / "out", strict=strict)
-    with checked_input(request.proteins, request, untracked, Silent()) as checked:
+    with checked_input(request.proteins, request, untracked, Silent()) as (checked, _):
         assert isinstance(checked, Spool)
 
 
