@@ -164,7 +164,7 @@ def _fingerprint(encoder: Encoder, sequences: Sequence[str], what: str) -> str:
 
     plm, sae = encoder.plm, encoder.sae
     facts = {
-        "plm": [plm.id, body_revision(plm.revision), plm.vocabulary.fingerprint, str(plm.dtype)],
+        "plm": [plm.id, body_revision(plm.revision), plm.vocabulary.fingerprint],
         "numbers": [plm.device.type, str(plm.dtype), what, PART_RESIDUES],
         "layer": [encoder.layer, encoder.unit],
         "sae": dataclasses.asdict(sae.config),
