@@ -84,7 +84,7 @@ def score_command(model: str, fasta: Path, out: Path, threads: int, *flags: str)
         "MLFLOW_TRACKING_URI": f"sqlite:///{out}/mlflow.db",
     }
     code = (
-        "import resource, sys; from plmsae.cli import run; code = run(sys.argv[1:]); "
+        "import resource, sys; from plmsae.cli.app import run; code = run(sys.argv[1:]); "
         "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
     )
     command = ["score", str(fasta), "--model", model, "--out", str(out / "scores"), *flags]

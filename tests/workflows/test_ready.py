@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from plmsae.cli import run
+from plmsae.cli.app import run
 from plmsae.concepts.calling.calibration import meets
 from plmsae.core.resources import READY, ready_model
 from plmsae.plm.model import load_plm
