@@ -151,6 +151,11 @@ def test_calls_that_spread_otherwise_than_in_the_reference_are_found(tmp_path: P
     assert bad.examples[0] == "B: 10.2%, reference 50.0%"
     plain = named(check(shifted, tmp_path, concepts=["A", "B"]), "concepts_as_in_the_reference")
     assert plain.success is None
+    # A class that the calls of its kinds imply is counted as the reference counts it.
+    kinds = concepts.with_columns(concept=pl.Series(["A", "A: x", "C"]))
+    implying = calls(("A: x", 1, 5), repeat=N, implied=pl.lit(["A"]))
+    implied = named(check(implying, tmp_path, concepts=kinds), "concepts_as_in_the_reference")
+    assert implied.value == pytest.approx(0.0, abs=1e-6)
 
 
 def facts(revision: str) -> pl.DataFrame:

@@ -100,7 +100,12 @@ def label_shift(frame: pl.LazyFrame, context: Context) -> Measured:
     reference = context.reference_calls
     if reference is None:
         return Measured(None)
-    here = frame.group_by(pl.col("concept").cast(pl.String)).len("n").collect(engine="streaming")
+    called = frame.select(pl.col("concept").cast(pl.String))
+    if "implied" in frame.collect_schema():
+        # The reference counts a class beside its kinds; a call is written once and implies it.
+        implied = frame.select(pl.col("implied").cast(pl.List(pl.String)).explode())
+        called = pl.concat([called, implied.rename({"implied": "concept"}).drop_nulls()])
+    here = called.group_by("concept").len("n").collect(engine="streaming")
     both = reference.join(here, on="concept", how="left").with_columns(pl.col("n").fill_null(0))
     # What abstains now was counted when the model was evaluated; nothing of it is missing.
     both = both.filter((pl.col("n") > 0) | ~pl.col("abstains"))
