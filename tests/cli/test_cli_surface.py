@@ -72,7 +72,8 @@ SURFACE: dict[str, set[str]] = {
     },
     "models": TRACKED | {"REF", "--compare", "--all", "--history"},
     "compare": TRACKED | {"REF", "--all"},
-    "promote": TRACKED | {"REF", "--force"},
+    "promote": TRACKED | {"REF", "--force", "--reason"},
+    "lineage": TRACKED | {"MODEL"},
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
     | {"--validate", "--device"},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.meta import TRAIN_RUN, BundleMeta
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.schema import CONCEPTS_SCHEMA, empty_frame
 from plmsae.bundle.writing import write_bundle
@@ -82,6 +82,8 @@ def write_trained(
     sae: Sae,
     features: pl.DataFrame,
     metrics: dict[str, float],
+    *,
+    run_id: str,
 ) -> Bundle:
     """Write the bundle of an SAE that has no evidence yet."""
     facts = {**recipe, "k": part.k}
@@ -98,7 +100,10 @@ def write_trained(
         train_data=proteins.fingerprint,
         seed=request.seed,
         target_layer=part.target,
-        extra={f"recipe.{k}": v for k, v in facts.items() if k != "about"},
+        extra={
+            TRAIN_RUN: run_id,
+            **{f"recipe.{k}": v for k, v in facts.items() if k != "about"},
+        },
     )
 
 
