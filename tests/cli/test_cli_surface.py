@@ -54,7 +54,7 @@ SURFACE: dict[str, set[str]] = {
     | {"SOURCE", "DIR", "--plm", "--layer", "--target-layer", "--from", "--plm-revision", "--unit"}
     | {"--format", "--k", "--arch"}
     | {"--norm-factor", "--convention", "--name", "--proteins", "--out", "--register", "--device"}
-    | {"--seed"},
+    | {"--seed", "--check-fit"},
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
     | {"--select-share", "--min-instances", "--min-residues", "--min-spans"}
