@@ -18,6 +18,11 @@ PLM_FOLDER = "plm_folder"
 
 _METRIC = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
 
+EVAL_LABELS = "eval_labels_sha256"
+"""Name in `BundleMeta.extra` of the fingerprint of the labels that concepts were measured on."""
+TRAIN_RUN = "train_run"
+"""Name in `BundleMeta.extra` of the MLflow run that trained or imported the SAE."""
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

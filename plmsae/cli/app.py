@@ -39,7 +39,14 @@ EXAMPLES = {
         "plmsae compare plmsae.plmsae-mini.L3.residue plmsae.plmsae-mini.L4.residue",
         "plmsae compare plmsae.plmsae-mini.L4.residue@champion plmsae.esm2-8m.L4.residue@champion",
     ),
-    "promote": ("plmsae promote plmsae.plmsae-mini.L4.residue@challenger",),
+    "promote": (
+        "plmsae promote plmsae.plmsae-mini.L4.residue@challenger",
+        "plmsae promote plmsae.plmsae-mini.L4.residue/2 --force --reason trial",
+    ),
+    "lineage": (
+        "plmsae lineage plmsae.plmsae-mini.L4.residue",
+        "plmsae lineage plmsae.plmsae-mini.L4.residue/2 --json",
+    ),
     "export": (
         "plmsae export annotated -o annotated.gff3",
         "plmsae export annotated --format tsv -o - | head",
@@ -48,7 +55,7 @@ EXAMPLES = {
 
 ORDER = (
     *("fetch", "pretrain", "distil", "train", "import", "evaluate", "models", "compare"),
-    "promote",
+    *("promote", "lineage"),
     *("score", "fill", "validate", "report", "atlas", "steer", "ablate", "export", "simulate"),
     "demo",
 )
@@ -154,7 +161,10 @@ def _help(about: str, more: str, examples: Sequence[str]) -> str:
 
 
 def _register() -> None:
-    listed = (registered.models, registered.compare, registered.promote, registered.export)
+    listed = (
+        *(registered.models, registered.compare, registered.promote, registered.lineage),
+        registered.export,
+    )
     functions = {f.__name__: f for f in listed}
     specs = {spec.name: spec for spec in COMMANDS}
     for name in ORDER:

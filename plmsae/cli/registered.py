@@ -1,4 +1,4 @@
-"""The commands about what is registered or already scored: models, compare, promote, export."""
+"""The commands about what is registered or scored: models, compare, promote, lineage, export."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from plmsae.core.errors import InputError
 from plmsae.core.plugins import plugin_names
 
 if TYPE_CHECKING:
+    from plmsae.registry.comparison import ModelComparison
+    from plmsae.registry.gates import GateResult
+
     Format = str
 else:
     # The choices are the files that are there.
@@ -106,6 +109,10 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Promote though gates fail; the log says so.")
     ] = False,
+    reason: Annotated[
+        str,
+        typer.Option("--reason", metavar="TEXT", help="Why; kept in the log. --force needs one."),
+    ] = "",
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -117,13 +124,19 @@ def promote(
         from plmsae.cli import tables
         from plmsae.registry import promotion
 
+        def show(comparison: ModelComparison | None, gates: tuple[GateResult, ...]) -> None:
+            if not as_json and not quiet:
+                if comparison is not None:
+                    tables.print_comparison(comparison)
+                tables.print_gates(gates)
+
         try:
-            result = promotion.promote(ref, force=force)
+            result = promotion.promote(ref, force=force, reason=reason, on_checked=show)
         except promotion.GatesNotMetError as error:
             if as_json:
-                tables.print_promotion(ref, error.gates, promoted=False)
-            elif not quiet:
-                tables.print_gates(error.gates)
+                tables.print_promotion(
+                    ref, error.gates, promoted=False, comparison=error.comparison
+                )
             raise
         if as_json:
             tables.print_promotion(
@@ -132,16 +145,39 @@ def promote(
                 promoted=result.promoted,
                 forced=result.forced,
                 previous=result.previous,
+                comparison=result.comparison,
             )
             return
-        if not quiet:
-            tables.print_gates(result.gates)
         if not result.promoted:
             typer.echo(f"{result.ref} is champion already")
             return
         before = f"; before it was version {result.previous}" if result.previous else ""
         forced = " (forced, though gates are not met)" if result.forced else ""
         typer.echo(f"{result.ref} is champion now{forced}{before}")
+
+    _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
+
+
+def lineage(
+    ref: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="NAME@alias or NAME/3; NAME alone: its champion."),
+    ],
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Print where a version comes from: runs, data, promotions."""
+
+    def command() -> None:
+        from plmsae.registry.lineage import lineage as find
+
+        found = find(ref)
+        if as_json:
+            typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=2))
+        else:
+            typer.echo("\n".join(found.lines()))
 
     _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
 

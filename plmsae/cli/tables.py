@@ -14,6 +14,7 @@ from plmsae.bundle.naming import PREFIX
 if TYPE_CHECKING:
     import polars as pl
 
+    from plmsae.registry.comparison import ModelComparison
     from plmsae.registry.gates import GateResult
 
 _COLUMNS: Mapping[str, str] = {
@@ -134,8 +135,11 @@ def print_history(frame: pl.DataFrame, *, as_json: bool = False) -> None:
         _print_json([{**row, "gates": json.loads(row["gates"])} for row in rows])
         return
     shown = ("at", "by", "from", "to")
-    cells = [[*(_cell(r[name]) for name in shown), "yes" if r["forced"] else "no"] for r in rows]
-    _print_table(["at (UTC)", *shown[1:], "forced"], cells, right=set())
+    cells = [
+        [*(_cell(r[name]) for name in shown), "yes" if r["forced"] else "no", _cell(r["reason"])]
+        for r in rows
+    ]
+    _print_table(["at (UTC)", *shown[1:], "forced", "reason"], cells, right=set())
 
 
 def print_gates(gates: Sequence[GateResult]) -> None:
@@ -147,6 +151,23 @@ def print_gates(gates: Sequence[GateResult]) -> None:
     )
 
 
+def print_comparison(comparison: ModelComparison) -> None:
+    """Print champion and challenger side by side, and on what they were measured."""
+    print(comparison.data + ("" if comparison.same_data else "; not ranked"))  # noqa: T201
+    rows = [
+        [m.name, _cell(m.champion), _cell(m.challenger), _cell(m.better)]
+        for m in comparison.metrics
+    ]
+    heads = [f"champion {_version(comparison.champion)}"]
+    heads.append(f"challenger {_version(comparison.challenger)}")
+    _print_table(["metric", *heads, "better"], rows, right=set(heads))
+    print()  # noqa: T201
+
+
+def _version(model: str) -> str:
+    return f"/{model.rpartition('/')[2]}"
+
+
 def print_promotion(
     model: str,
     gates: Sequence[GateResult],
@@ -154,6 +175,7 @@ def print_promotion(
     promoted: bool,
     forced: bool = False,
     previous: str | None = None,
+    comparison: ModelComparison | None = None,
 ) -> None:
     """Print as JSON what a promotion did, with the verdict of every gate."""
     verdicts = [{"met": g.passed, "expected": g.expected, "found": g.found} for g in gates]
@@ -164,6 +186,7 @@ def print_promotion(
         "previous": previous,
         "gates_met": all(g.passed for g in gates),
         "gates": verdicts,
+        "comparison": comparison and comparison.to_json(),
     }
     print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
 

@@ -93,6 +93,7 @@ def check_gates(
     champion: Mapping[str, float] | None,
     *,
     no_champion: str = "no champion yet",
+    incomparable: str | None = None,
 ) -> tuple[GateResult, ...]:
     """Hold a candidate's metrics against the gates.
 
@@ -106,8 +107,11 @@ def check_gates(
         The present champion's; None if there is none (or it is the candidate).
     no_champion : str
         What to say of a gate relative to the champion where that is None.
+    incomparable : str, optional
+        Why numbers of the champion and the candidate cannot be compared. A gate relative to the
+        champion is then not met: nobody can say that it is.
     """
-    return tuple(_check_gate(gate, metrics, champion, no_champion) for gate in gates)
+    return tuple(_check_gate(gate, metrics, champion, no_champion, incomparable) for gate in gates)
 
 
 def _check_gate(
@@ -115,6 +119,7 @@ def _check_gate(
     metrics: Mapping[str, float],
     champion: Mapping[str, float] | None,
     no_champion: str,
+    incomparable: str | None,
 ) -> GateResult:
     bound_of = f"{gate.value:g}"
     if gate.relative_to != "none":
@@ -136,6 +141,8 @@ def _check_gate(
         if gate.metric not in champion:
             found = f"the champion has no {gate.metric} to compare with (skipped)"
             return GateResult(gate=gate, passed=True, expected=plain, found=found)
+        if incomparable is not None:
+            return GateResult(gate=gate, passed=False, expected=plain, found=incomparable)
         base = champion[gate.metric]
     elif gate.relative_to != "none":
         other = gate.relative_to[7:]

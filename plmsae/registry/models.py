@@ -19,7 +19,14 @@ from plmsae.bundle.naming import parse_reference
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.core.resources import READY, ready_model
 from plmsae.registry.mlflow_model import fetch_model, read_model_folder, save_model_folder
-from plmsae.registry.versions import DIGEST_TAG, ModelRef, find_version, ref_of, search_versions
+from plmsae.registry.versions import (
+    DIGEST_TAG,
+    HEADLINE_METRICS,
+    ModelRef,
+    find_version,
+    ref_of,
+    search_versions,
+)
 from plmsae.tracking.store import client, experiment_id, mlflow_errors, redact, tracking_uri
 
 if TYPE_CHECKING:
@@ -36,15 +43,6 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
-
-HEADLINE_METRICS = (
-    "n_features_f1_50",
-    "n_concepts_f1_50",
-    "explained_variance",
-    "loss_recovered",
-    "dead_share",
-)
-"""Metrics that get a tag of their own, so that MLflow's search finds them."""
 
 METRICS_TAG = "metrics"
 _MAX_TAG = 4900  # Older servers keep 5,000 characters.

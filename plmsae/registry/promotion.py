@@ -10,17 +10,19 @@ import getpass
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.meta import BundleMeta
 from plmsae.bundle.naming import DEFAULT_ALIAS, Reference, parse_reference
 from plmsae.core.errors import InputError, QualityError
+from plmsae.registry.comparison import ModelComparison, compare_versions
 from plmsae.registry.gates import GateResult, check_gates, load_gates
 from plmsae.registry.mlflow_model import fetch_model
-from plmsae.registry.versions import ModelRef, find_version
+from plmsae.registry.versions import HEADLINE_METRICS, ModelRef, find_version
 from plmsae.tracking.store import client, mlflow_errors
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ _LOG = logging.getLogger(__name__)
 
 _TAG = "plmsae.promotion."
 _MAX_TAG = 4900
+MAX_REASON = 500
+"""Characters of a reason."""
+OnChecked = Callable[[ModelComparison | None, tuple[GateResult, ...]], None]
 
 
 class GatesNotMetError(QualityError):
@@ -40,10 +45,15 @@ class GatesNotMetError(QualityError):
     ----------
     gates : tuple of GateResult
         All gates, those that are met included.
+    comparison : ModelComparison, optional
+        The candidate beside the champion, where there is one.
     """
 
-    def __init__(self, gates: tuple[GateResult, ...]) -> None:
+    def __init__(
+        self, gates: tuple[GateResult, ...], comparison: ModelComparison | None = None
+    ) -> None:
         self.gates = gates
+        self.comparison = comparison
         first, *rest = [gate for gate in gates if not gate.passed]
         found = first.found
         if first.gate.why:
@@ -67,12 +77,16 @@ class PromotionResult:
     """False if it was champion already."""
     forced: bool
     """True if a gate failed and `force` overruled it."""
+    comparison: ModelComparison | None
+    """The version beside the champion before; None if there was none, or it is the champion."""
 
 
 def promote(
     ref: str,
     *,
     force: bool = False,
+    reason: str = "",
+    on_checked: OnChecked | None = None,
     tracking_uri: str | None = None,
     gates_file: Path | None = None,
 ) -> PromotionResult:
@@ -84,7 +98,12 @@ def promote(
         ``NAME@alias`` or ``NAME/3`` (with or without ``models:/``); ``NAME`` alone means its
         ``challenger``.
     force : bool, optional
-        Promote though gates fail; the log says so.
+        Promote though gates fail; the log says so, with `reason`.
+    reason : str, optional
+        Why it is promoted; kept in the log. Needed with `force`.
+    on_checked : callable, optional
+        Called with the comparison (None without another champion) and the verdicts of the gates
+        before anything is changed.
     tracking_uri : str, optional
         See `store.tracking_uri`.
     gates_file : Path, optional
@@ -100,10 +119,19 @@ def promote(
     GatesNotMetError
         If a gate is not met (exit code 3); the champion stays.
     InputError
-        If there is no such version.
+        If there is no such version, or `force` comes without a `reason`.
     UnsafeArtifactError
         If the version's content is not safe, or not what was registered.
     """
+    reason = " ".join(reason.split())
+    if force and not reason:
+        raise InputError(
+            "overruling gates needs a reason, which the promotion log keeps",
+            where="--force",
+            hint="add --reason TEXT",
+        )
+    if len(reason) > MAX_REASON:
+        raise InputError(f"longer than {MAX_REASON} characters", where="--reason")
     gates = load_gates(gates_file)
     store = client(tracking_uri)
     wanted = parse_reference(ref)
@@ -123,26 +151,52 @@ def promote(
         results = check_gates(
             gates, bundle.meta.metrics, None, no_champion="it is the champion itself"
         )
+        if on_checked is not None:
+            on_checked(None, results)
         return PromotionResult(
-            ref=candidate.ref, previous=previous, gates=results, promoted=False, forced=False
+            ref=candidate.ref,
+            previous=previous,
+            gates=results,
+            promoted=False,
+            forced=False,
+            comparison=None,
         )
-    results = check_gates(gates, bundle.meta.metrics, champion)
+    comparison = None
+    if champion is not None:
+        # The headline first, then whatever else a gate asks for.
+        names = dict.fromkeys((*HEADLINE_METRICS, *(gate.metric for gate in gates)))
+        comparison = compare_versions(
+            (f"{candidate.ref.name}/{previous}", champion),
+            (str(candidate.ref), bundle.meta),
+            tuple(names),
+        )
+    results = check_gates(
+        gates,
+        bundle.meta.metrics,
+        None if champion is None else champion.metrics,
+        incomparable=None if comparison is None or comparison.same_data else comparison.data,
+    )
+    if on_checked is not None:
+        on_checked(comparison, results)
     failed = [result for result in results if not result.passed]
     if failed and not force:
-        raise GatesNotMetError(results)
+        raise GatesNotMetError(results, comparison)
     with mlflow_errors(store.tracking_uri):
         store.set_registered_model_alias(candidate.ref.name, DEFAULT_ALIAS, candidate.ref.version)
-        _write_down(store, candidate.ref, previous, results, forced=bool(failed))
+        _write_down(store, candidate.ref, previous, results, forced=bool(failed), reason=reason)
     _LOG.info("%s is champion now (was %s)", candidate.ref, previous or "none")
     return PromotionResult(
-        ref=candidate.ref, previous=previous, gates=results, promoted=True, forced=bool(failed)
+        ref=candidate.ref,
+        previous=previous,
+        gates=results,
+        promoted=True,
+        forced=bool(failed),
+        comparison=comparison,
     )
 
 
-def _champion(
-    store: MlflowClient, candidate: ModelRef
-) -> tuple[str | None, Mapping[str, float] | None]:
-    """Return the champion's version and metrics; None for what there is not."""
+def _champion(store: MlflowClient, candidate: ModelRef) -> tuple[str | None, BundleMeta | None]:
+    """Return the champion's version and what its bundle says; None for what there is not."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -156,7 +210,7 @@ def _champion(
         return str(version), None
     found = find_version(store, Reference(name=candidate.name, version=str(version)))
     bundle = fetch_model(store, found.model_id, expected_digest=found.digest)
-    return str(version), bundle.meta.metrics
+    return str(version), bundle.meta
 
 
 def _write_down(
@@ -166,6 +220,7 @@ def _write_down(
     results: tuple[GateResult, ...],
     *,
     forced: bool,
+    reason: str,
 ) -> None:
     now = datetime.now(UTC)
     entry: dict[str, Any] = {
@@ -175,6 +230,7 @@ def _write_down(
         "to": ref.version,
         "model_id": ref.model_id,
         "forced": forced,
+        "reason": reason,
         "gates": [{"expected": r.expected, "found": r.found, "passed": r.passed} for r in results],
     }
     if len(json.dumps(entry)) > _MAX_TAG:
@@ -208,7 +264,7 @@ def promotion_log(name: str, *, tracking_uri: str | None = None) -> pl.DataFrame
     -------
     DataFrame
         ``at`` (ISO 8601, UTC), ``by``, ``from`` (null for the first), ``to``, ``forced``,
-        ``gates`` (JSON).
+        ``reason`` (null if none was given), ``gates`` (JSON).
     """
     import polars as pl
 
@@ -224,9 +280,10 @@ def promotion_log(name: str, *, tracking_uri: str | None = None) -> pl.DataFrame
             continue
         text = {field: entry.get(field) for field in ("at", "by", "from", "to")}
         gates = json.dumps(entry.get("gates", []))
-        rows.append({**text, "forced": bool(entry.get("forced")), "gates": gates})
+        forced, reason = bool(entry.get("forced")), entry.get("reason") or None
+        rows.append({**text, "forced": forced, "reason": reason, "gates": gates})
     schema = {
         **dict.fromkeys(("at", "by", "from", "to"), pl.String),
-        **{"forced": pl.Boolean, "gates": pl.String},
+        **{"forced": pl.Boolean, "reason": pl.String, "gates": pl.String},
     }
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -14,6 +14,15 @@ from plmsae.tracking.store import mlflow_errors, redact
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+HEADLINE_METRICS = (
+    "n_features_f1_50",
+    "n_concepts_f1_50",
+    "explained_variance",
+    "loss_recovered",
+    "dead_share",
+)
+"""Metrics that get a tag of their own, so that MLflow's search finds them."""
+
 DIGEST_TAG = "bundle_sha256"
 """The version's tag that holds the SHA-256 of its ``model.json``."""
 

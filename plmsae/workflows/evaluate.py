@@ -7,11 +7,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.meta import EVAL_LABELS
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.core.errors import InputError
-from plmsae.registry.models import register, resolve
+from plmsae.registry.lineage import log_used_version
+from plmsae.registry.models import register, resolve_exactly
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.evaluating.activation_store import encode_with_states, encoded_parts
 from plmsae.workflows.evaluating.annotated import label_context, read_annotated
@@ -51,11 +53,11 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     from plmsae.scoring.encoding import load_encoder
 
     check_baselines(request)
-    bundle = resolve(request.model)
+    bundle, uri = resolve_exactly(request.model)
     if bundle.meta.unit == "protein":
         from plmsae.workflows.evaluating import evaluate_proteins
 
-        return evaluate_proteins.run(request, bundle, progress)
+        return evaluate_proteins.run(request, bundle, uri, progress)
     if request.ontology is not None:
         raise InputError(
             "only protein-level models are tested for GO terms; this one is of residues",
@@ -66,11 +68,13 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         start_run(
             experiment="plmsae-evaluate",
             run_name=f"evaluate {bundle.name}",
-            params=request_params(request),
+            params=request_params(request, model=uri),
         ) as tracked,
         encoded_parts(request.out / "encoded", keep=request.keep_encoded) as parts,
     ):
         tracked.set_tags({"split": data.how})
+        log_used_version(tracked, uri)
+        data.log(tracked, request)
         gate(
             "labels",
             data.labels,
@@ -88,7 +92,6 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             encoder, data.sequences, progress, keep=keep, parts=parts
         )
         with progress.task("associating latents with concepts") as task:
-            organism = request.report_on is not None
             evaluation = evaluate_residue(
                 latents,
                 data.accessions,
@@ -119,20 +122,24 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         features, concepts, kinds = with_properties(data, evaluation, concepts, latents, progress)
         metrics |= kinds
-        source = request.report_on if organism and request.report_on else request.concepts
         new = write_bundle(
             request.out / "bundle",
             sae_folder=bundle.sae_folder,
             meta=dataclasses.replace(
                 bundle.meta,
-                eval_data=data.fingerprint(source, "report"),
+                eval_data=data.report_data(request),
                 metrics={
                     **reconstruction.if_unmeasured(bundle.meta.metrics),
                     **bundle.meta.metrics,
                     **registered_metrics(metrics),
                 },
                 min_precision=request.min_precision,
-                extra={**bundle.meta.extra, "split": data.how, "homology_leak": data.leak.line()},
+                extra={
+                    **bundle.meta.extra,
+                    "split": data.how,
+                    "homology_leak": data.leak.line(),
+                    EVAL_LABELS: data.report_labels_sha256(),
+                },
             ),
             features=features,
             concepts=concepts,

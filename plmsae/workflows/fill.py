@@ -6,12 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from plmsae.core.errors import printable
+from plmsae.core.fingerprint import DataFingerprint, fingerprint_file
 from plmsae.proteins.stream import need_file, source_name
+from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import resolve_exactly
+from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.callable_concepts import round_down
 from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
-from plmsae.workflows.scoring.running import check_device, encoder_of, progress_callback, run_facts
+from plmsae.workflows.scoring.running import (
+    check_device,
+    encoder_of,
+    progress_callback,
+    run_facts,
+    scored_data,
+)
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
@@ -198,6 +208,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         run_name=f"fill {PurePath(source_name(request.table)).name}",
         params=request_params(request, model=uri),
     ) as tracked:
+        log_used_version(tracked, uri)
         with (
             checked_input(request.table, request, tracked, progress) as (checked, quality),
             progress.task(f"filling with {bundle.name}") as task,
@@ -217,10 +228,16 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 progress=progress_callback(task),
                 records=None if isinstance(checked, str) else checked,
             )
+        log_data(tracked, scored_data(result.manifest), "score")
         known = result.labels
         measured: pl.DataFrame | None = None
         if request.truth is not None:
-            truth_table = read_table(Path(request.truth))
+            truth_file = Path(request.truth)
+            truth_data = DataFingerprint(
+                source=printable(truth_file.name), sha256=fingerprint_file(truth_file)
+            )
+            log_data(tracked, truth_data, "truth")
+            truth_table = read_table(truth_file)
             all_labels = known_labels(truth_table, bundle.meta.unit, ontology)
             measured = check_against_truth(result.proposals(), all_labels, known)
             measured.write_csv(request.out / "truth.tsv", separator="\t")

@@ -6,21 +6,24 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plmsae.bundle.meta import TRAIN_RUN
 from plmsae.bundle.naming import model_name, plm_slug
 from plmsae.bundle.reading import Bundle
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.plm.facts import PlmFacts, plm_facts
+from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ImportRequest, request_params
+from plmsae.workflows.training.activations import activation_stream
 from plmsae.workflows.training.import_checks import check_fit, check_names
 from plmsae.workflows.training.outcome import remembered_plm, write_unevaluated_bundle
 
@@ -28,12 +31,15 @@ if TYPE_CHECKING:
     import polars as pl
 
     from plmsae.core.fingerprint import DataFingerprint
+    from plmsae.plm.model import Plm
     from plmsae.sae.base import Sae
 
 logger = logging.getLogger(__name__)
 
 #: Proteins on which the reconstruction is measured, if proteins are given.
 MEASURED = 128
+#: Proteins of the sample that ships, on which the fit is measured.
+FIT_PROTEINS = 32
 _MOST_FACTS = 40
 _MOST_CHARACTERS = 200
 
@@ -50,7 +56,7 @@ class ImportOutcome:
     origin: dict[str, Any]
     """Where it comes from and how it was read."""
     metrics: dict[str, float]
-    """What was measured; empty without proteins."""
+    """What was measured; empty where the PLM was not opened."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -86,7 +92,8 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         If the file carries code or leads out of its folder.
     InputError
         If there is no such SAE, PLM or layer, they do not fit each other, or the file leaves
-        something open; the message names the option that says it.
+        something open, or the SAE does not fit the layer (with ``check_fit``); the message names
+        the option, and the layer that fits.
     """
     folder = _folder(request)
     facts = plm_facts(request.plm, revision=request.plm_revision, network=folder is None)
@@ -104,10 +111,12 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         ),
     ) as tracked:
         tracked.log_text(json.dumps(origin, indent=2, ensure_ascii=False), "origin.json")
-        metrics, features, data, vocabulary = _measure(request, sae, origin, progress)
-        if metrics:
-            tracked.log_metrics(0, metrics)
-        bundle = _write(request, facts, vocabulary, sae, origin, metrics, features, data)
+        measured = _measure(request, sae, origin, progress)
+        if measured.metrics:
+            tracked.log_metrics(0, measured.metrics)
+        if measured.data is not None:
+            log_data(tracked, measured.data, "report")
+        bundle = _write(request, facts, sae, origin, measured, tracked.run_id)
         model = None
         if request.register:
             from plmsae.registry.models import register
@@ -119,7 +128,7 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         arch=sae.config.arch,
         d_sae=sae.config.d_sae,
         origin={name: value for name, value in origin.items() if name != "per_latent"},
-        metrics=metrics,
+        metrics=measured.metrics,
     )
 
 
@@ -177,56 +186,71 @@ def _read(
     return sae, origin
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What was found with the PLM; without it, what the file says."""
+
+    features: pl.DataFrame
+    metrics: dict[str, float] = field(default_factory=dict)
+    data: DataFingerprint | None = None
+    """On what they were measured."""
+    plm_revision: str | None = None
+    """None where the PLM was not opened."""
+    plm_vocabulary: str = ""
+
+
 def _measure(
     request: ImportRequest, sae: Sae, origin: Mapping[str, Any], progress: Progress
-) -> tuple[dict[str, float], pl.DataFrame, DataFingerprint | None, str]:
-    """Measure the SAE on proteins, if there are any.
+) -> _Measured:
+    """Hold the SAE against its layer, and measure it on the proteins that were given.
 
-    Returns metrics, the features table, the data they were measured on, and the fingerprint of the
-    PLM's vocabulary (empty where the PLM was not opened).
+    Raises
+    ------
+    InputError
+        If the PLM cannot be opened or the SAE does not fit its layer.
     """
-    from plmsae.workflows.training.measurement import features_frame
-
-    if request.proteins is None:
-        nothing_F = np.zeros(sae.config.d_sae)
-        # What the file does not say is 0 until `evaluate` finds it.
-        given = origin["per_latent"].get("max_activation")
-        highest_F = nothing_F if given is None else np.asarray(given, dtype=np.float64)
-        dead_F = np.full(sae.config.d_sae, given is not None) & (highest_F <= 0)
-        return {}, features_frame(nothing_F, highest_F, dead_F), None, ""
-    from plmsae.plm.model import load_plm
-    from plmsae.workflows.training.activations import activation_stream
+    from plmsae.workflows.shared.swissprot_sample import sample_proteins
     from plmsae.workflows.training.measurement import (
         LatentStatistics,
         Measured,
         reconstructions,
     )
 
-    proteins = read_protein_set(
-        request.proteins, max_proteins=MEASURED, seed=request.seed, progress=progress
-    )
-    device: Any = request.device
+    features = _features_of_file(sae, origin)
+    if request.proteins is None and not request.check_fit:
+        return _Measured(features=features)
     # The head says what a reconstruction costs the PLM; means and transcoders have no such reading.
-    head = request.unit == "residue" and request.target_layer is None
-    plm = load_plm(
-        request.plm,
-        device=device,
-        precision="auto",
-        revision=request.plm_revision,
-        head=head,
-        max_layer=None if head else request.target_layer or request.layer,
+    head = (
+        request.proteins is not None and request.unit == "residue" and request.target_layer is None
     )
+    highest = max(request.layer + 1, request.target_layer or 0)
+    plm = _open_plm(request, head=head, max_layer=None if head else highest)
     sae = sae.to(plm.device)
+    if request.check_fit:
+        with progress.task(f"checking that the SAE fits layer {request.layer} of {plm.id}"):
+            _check_layer(request, plm, sae)
+    if request.proteins is None:
+        proteins = sample_proteins(FIT_PROTEINS)
+    else:
+        proteins = read_protein_set(
+            request.proteins, max_proteins=MEASURED, seed=request.seed, progress=progress
+        )
     with progress.task(f"measuring the reconstruction on {len(proteins.proteins)} proteins"):
-        measured = Measured(sae, request.layer, request.target_layer)
-        metrics = reconstructions(plm, [measured], request.unit, proteins.sequences, request.seed)[
-            0
-        ]
-        statistics = LatentStatistics(sae.config.d_sae)
-        for states in activation_stream(
-            plm, (request.layer,), request.unit, proteins.sequences, request.seed
-        ):
-            statistics.add(sae, states[request.layer])
+        (metrics,) = reconstructions(
+            plm,
+            [Measured(sae, request.layer, request.target_layer)],
+            request.unit,
+            proteins.sequences,
+            request.seed,
+        )
+        # So few proteins as ship tell what an SAE explains, not the range of thousands of latents.
+        if request.proteins is not None:
+            statistics = LatentStatistics(sae.config.d_sae)
+            for states in activation_stream(
+                plm, (request.layer,), request.unit, proteins.sequences, request.seed
+            ):
+                statistics.add(sae, states[request.layer])
+            features = statistics.frame()
     if metrics["explained_variance"] <= 0:
         logger.warning(
             "it explains nothing of what %s computes after block %d (explained variance %.2f): "
@@ -235,18 +259,82 @@ def _measure(
             request.layer,
             metrics["explained_variance"],
         )
-    return metrics, statistics.frame(), proteins.fingerprint, plm.vocabulary.fingerprint
+    return _Measured(
+        features=features,
+        metrics=metrics,
+        data=proteins.fingerprint,
+        plm_revision=plm.revision,
+        plm_vocabulary=plm.vocabulary.fingerprint,
+    )
+
+
+def _features_of_file(sae: Sae, origin: Mapping[str, Any]) -> pl.DataFrame:
+    """Return the features table as the file tells it; the rest is 0 until `evaluate` finds it."""
+    from plmsae.workflows.training.measurement import features_frame
+
+    nothing_F = np.zeros(sae.config.d_sae)
+    given = origin["per_latent"].get("max_activation")
+    highest_F = nothing_F if given is None else np.asarray(given, dtype=np.float64)
+    dead_F = np.full(sae.config.d_sae, given is not None) & (highest_F <= 0)
+    return features_frame(nothing_F, highest_F, dead_F)
+
+
+def _open_plm(request: ImportRequest, *, head: bool, max_layer: int | None) -> Plm:
+    from plmsae.plm.model import load_plm
+
+    device: Any = request.device
+    try:
+        return load_plm(
+            request.plm,
+            device=device,
+            precision="auto",
+            revision=request.plm_revision,
+            head=head,
+            max_layer=max_layer,
+        )
+    except InputError as error:
+        if request.proteins is not None:
+            raise
+        raise InputError(
+            f"the SAE cannot be held against its PLM: {error}",
+            hint="--no-check-fit imports it unmeasured",
+        ) from error
+
+
+def _check_layer(request: ImportRequest, plm: Plm, sae: Sae) -> None:
+    """Raise `InputError` if the SAE fits another layer, or none; name the one that fits best."""
+    from plmsae.workflows.shared.swissprot_sample import sample_proteins
+    from plmsae.workflows.training.layer_fit import (
+        explained_by_layer,
+        fits,
+        misfit,
+        neighbours,
+    )
+
+    sequences = sample_proteins(FIT_PROTEINS).sequences
+    # A transcoder reads below the layer that it gives.
+    last = plm.n_layers if request.target_layer is None else request.target_layer - 1
+
+    def explained(plm: Plm, layers: Iterable[int]) -> dict[int, float]:
+        return explained_by_layer(
+            plm, sae, request.unit, sequences, layers, target=request.target_layer
+        )
+
+    near = explained(plm, neighbours(request.layer, last))
+    if fits(near, request.layer):
+        return
+    whole = _open_plm(request, head=False, max_layer=last)
+    rest = explained(whole, [layer for layer in range(last + 1) if layer not in near])
+    raise misfit(near | rest, request.layer, plm.id)
 
 
 def _write(
     request: ImportRequest,
     facts: PlmFacts,
-    vocabulary: str,
     sae: Sae,
     origin: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    features: pl.DataFrame,
-    data: DataFingerprint | None,
+    measured: _Measured,
+    run_id: str,
 ) -> Bundle:
     name = model_name(
         facts.id,
@@ -255,20 +343,25 @@ def _write(
         target=sae.config.target,
         target_layer=request.target_layer,
     )
+    revision = facts.revision if measured.plm_revision is None else measured.plm_revision
     return write_unevaluated_bundle(
         request.out / name,
         sae,
-        features,
-        metrics,
+        measured.features,
+        measured.metrics,
         plm=facts.id,
-        plm_revision=facts.revision,
-        plm_vocabulary=vocabulary,
+        plm_revision=revision,
+        plm_vocabulary=measured.plm_vocabulary,
         layer=request.layer,
         unit=request.unit,
         target_layer=request.target_layer,
         seed=request.seed,
         origin=origin["called"],
-        extra=_flat(origin, data) | remembered_plm(request.plm, request.plm_revision),
+        extra={
+            TRAIN_RUN: run_id,
+            **_flat(origin, measured.data),
+            **remembered_plm(request.plm, request.plm_revision),
+        },
     )
 
 

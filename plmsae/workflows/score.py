@@ -8,7 +8,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from plmsae.proteins.stream import source_name
+from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import resolve_exactly
+from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.callable_concepts import refuse_if_none_callable
 from plmsae.workflows.scoring.input_gate import (
@@ -23,6 +25,7 @@ from plmsae.workflows.scoring.running import (
     encoder_of,
     progress_callback,
     run_facts,
+    scored_data,
 )
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -116,6 +119,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         run_name=f"score {PurePath(source_name(request.proteins)).name}",
         params=request_params(request, model=uri),
     ) as tracked:
+        log_used_version(tracked, uri)
         with checked_input(request.proteins, request, tracked, progress) as (
             checked,
             quality,
@@ -134,6 +138,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
                     progress=progress_callback(task),
                     executor=executor,
                 )
+            log_data(tracked, scored_data(manifest), "score")
             tracked.log_metrics(0, counts(manifest))
             tracked.log_artifact(request.out / "manifest.json")
             if request.validate:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from plmsae.bundle.metric_names import charted
 from plmsae.core.errors import InputError
 from plmsae.core.stopping import stop_requests
+from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.shared.inputs import ProteinSet, gate, read_protein_set
 from plmsae.workflows.shared.progress import Progress, Silent
@@ -110,6 +111,7 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
             processes=place.world,
         ),
     ) as tracked:
+        log_data(tracked, proteins.fingerprint, "train")
         context = {"rejected": proteins.rejected_frame()}
         gate(
             "proteins",
@@ -229,8 +231,9 @@ def _outcomes(
         tracked.log_metrics(result.steps, charted(logged, part.prefix))
         metrics["train_dead_share"] = float(result.metrics["dead_share"])
         bundle = write_trained(
-            request, recipe, proteins, plm, part, saes[number], features[number], metrics
-        )
+            request, recipe, proteins, plm, part, saes[number], features[number], metrics,
+            run_id=tracked.run_id,
+        )  # fmt: skip
         outcomes.append(outcome_of(request, part, bundle, metrics, throughput, tracked))
     return outcomes
 

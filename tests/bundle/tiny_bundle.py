@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import save_file
 
-from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.meta import EVAL_LABELS, BundleMeta
 from plmsae.core.fingerprint import DataFingerprint
 
 D_IN, D_SAE = 4, 6
@@ -97,6 +97,8 @@ def tiny_meta(**changes: object) -> BundleMeta:
         "train_data": DataFingerprint(
             source="corpus.fasta.gz", sha256="0" * 64, n_proteins=10, n_residues=1000
         ),
+        "eval_data": DataFingerprint(source="report.tsv.gz", sha256="1" * 64, n_proteins=4),
+        "extra": {EVAL_LABELS: "2" * 64},
         "metrics": METRICS,
         "versions": {"torch": "2.13.0"},
         "created": "2026-11-20T12:00:00+00:00",

@@ -1,5 +1,5 @@
 """Fixtures that these tests share with those of related packages."""
 
-from bundle_fixtures import make_bundle
+from bundle_fixtures import empty_database, make_bundle, store_uri
 
-__all__ = ["make_bundle"]
+__all__ = ["empty_database", "make_bundle", "store_uri"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from tiny_bundle import METRICS
 
+from plmsae.bundle.reading import Bundle
 from plmsae.cli.app import run
 from plmsae.registry import models, promotion
-from plmsae.registry.gates import Gate, GateResult
-from plmsae.registry.versions import ModelRef
 
 Captured = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -58,13 +59,13 @@ def test_history_shows_who_promoted_what(monkeypatch: Patch, capsys: Captured) -
     def log(name: str) -> pl.DataFrame:
         assert name == NAME
         moves = {"at": "2026-01-02T03:04:05+00:00", "by": "ann", "to": "2", "forced": True}
-        return pl.DataFrame([{**moves, "from": None, "gates": "[]"}])
+        return pl.DataFrame([{**moves, "from": None, "reason": "a trial", "gates": "[]"}])
 
     monkeypatch.setattr(promotion, "promotion_log", log)
     assert run(["models", "--history", NAME]) == 0
     head, _, row = capsys.readouterr().out.splitlines()
-    assert head.split() == ["at", "(UTC)", "by", "from", "to", "forced"]
-    assert row.split() == ["2026-01-02T03:04:05+00:00", "ann", "–", "2", "yes"]
+    assert head.split() == ["at", "(UTC)", "by", "from", "to", "forced", "reason"]
+    assert row.split() == ["2026-01-02T03:04:05+00:00", "ann", "–", "2", "yes", "a", "trial"]
     assert run(["models", "--history", NAME, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["gates"] == []
 
@@ -117,72 +118,65 @@ def test_on_80_columns_the_references_stay_whole(monkeypatch: Patch, capsys: Cap
     assert "not shown for lack of width" in captured.err
 
 
-def gate(metric: str, *, passed: bool) -> GateResult:
-    return GateResult(
-        gate=Gate(metric=metric, op=">=", value=0.5),
-        passed=passed,
-        expected=f"{metric} >= 0.5",
-        found="0.7" if passed else "0.3",
-    )
+@pytest.fixture
+def candidates(make_bundle: Callable[..., Bundle], store_uri: str) -> Callable[..., Bundle]:
+    """A champion, version 1, in a real store; more can be made."""
+    models.register(make_bundle())
+    promotion.promote(f"{NAME}/1")
+    return make_bundle
 
 
-def test_promote_shows_every_gate_and_exits_with_3_if_one_fails(
-    monkeypatch: Patch, capsys: Captured
+def test_promote_shows_both_models_and_every_gate_and_exits_with_3_if_one_fails(
+    candidates: Callable[..., Bundle], capsys: Captured
 ) -> None:
-    def refuse(ref: str, *, force: bool) -> None:
-        raise promotion.GatesNotMetError((gate("a", passed=True), gate("b", passed=False)))
-
-    monkeypatch.setattr(promotion, "promote", refuse)
+    models.register(candidates(metrics={**METRICS, "dead_share": 0.5}))
     assert run(["promote", f"{NAME}@challenger"]) == 3
     captured = capsys.readouterr()
-    assert [line.split() for line in captured.out.splitlines()[2:]] == [
-        ["met", "a", ">=", "0.5", "0.7"],
-        ["not", "met", "b", ">=", "0.5", "0.3"],
-    ]
-    assert captured.err == "plmsae: error: quality gate failed: expected b >= 0.5, found 0.3\n"
+    lines = [line.split() for line in captured.out.splitlines()]
+    assert captured.out.startswith("measured on the same 4 proteins of report.tsv.gz")
+    assert ["dead_share", "0.02", "0.5", "champion"] in lines
+    assert ["explained_variance", "0.9", "0.9", "equal"] in lines
+    assert ["not", "met", "dead_share", "<=", "0.3", "0.5"] in lines
+    assert "plmsae: error: quality gate failed: expected dead_share <= 0.3" in captured.err
+
+
+def test_promote_does_not_rank_what_was_measured_on_other_data(
+    candidates: Callable[..., Bundle], capsys: Captured
+) -> None:
+    models.register(candidates(eval_data=None))
+    assert run(["promote", NAME]) == 3
+    captured = capsys.readouterr()
+    assert "only one of them says on what it was measured; not ranked" in captured.out
+    assert ["dead_share", "0.02", "0.02", "–"] in [s.split() for s in captured.out.splitlines()]
+    assert run(["promote", NAME, "--force"]) == 2
+    assert "add --reason TEXT" in capsys.readouterr().err
+    assert run(["promote", NAME, "--force", "--reason", "older data are gone"]) == 0
+    said = f"{NAME}/2 is champion now (forced, though gates are not met); before it was version 1"
+    assert said in capsys.readouterr().out
+    assert run(["models", "--history", NAME]) == 0
+    assert "older data are gone" in capsys.readouterr().out
 
 
 def test_promote_gives_its_verdicts_as_json_when_it_refuses_too(
-    monkeypatch: Patch, capsys: Captured
+    candidates: Callable[..., Bundle], capsys: Captured
 ) -> None:
-    def refuse(ref: str, *, force: bool) -> None:
-        raise promotion.GatesNotMetError((gate("a", passed=True), gate("b", passed=False)))
-
-    monkeypatch.setattr(promotion, "promote", refuse)
+    models.register(candidates(metrics={**METRICS, "dead_share": 0.5}))
     assert run(["promote", NAME, "--json"]) == 3
     found = json.loads(capsys.readouterr().out)
     assert (found["promoted"], found["gates_met"]) == (False, False)
-    assert [row["met"] for row in found["gates"]] == [True, False]
+    failed = [row["expected"] for row in found["gates"] if not row["met"]]
+    assert failed == ["dead_share <= 0.3"]
+    assert found["comparison"]["same_data"]
+    assert run(["promote", f"{NAME}/1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["comparison"] is None
 
 
-@pytest.mark.parametrize(
-    ("promoted", "forced", "previous", "said"),
-    [
-        (True, False, None, f"{NAME}/2 is champion now"),
-        (True, True, "1", "champion now (forced, though gates are not met); before it was version"),
-        (False, False, "2", f"{NAME}/2 is champion already"),
-    ],
-)
-def test_promote_says_what_it_did(
-    promoted: bool, forced: bool, previous: str | None, said: str, monkeypatch: Patch,
-    capsys: Captured,
-) -> None:  # fmt: skip
-    asked: list[Any] = []
-
-    def promote(ref: str, *, force: bool) -> promotion.PromotionResult:
-        asked.append((ref, force))
-        return promotion.PromotionResult(
-            ref=ModelRef(name=NAME, version="2", model_id="m-1"),
-            previous=previous,
-            gates=(gate("a", passed=True),),
-            promoted=promoted,
-            forced=forced,
-        )
-
-    monkeypatch.setattr(promotion, "promote", promote)
-    assert run(["promote", NAME, "--force"]) == 0
-    assert asked == [(NAME, True)]
-    assert said in capsys.readouterr().out
+def test_promote_says_what_it_did(candidates: Callable[..., Bundle], capsys: Captured) -> None:
+    assert run(["promote", f"{NAME}/1"]) == 0
+    assert f"{NAME}/1 is champion already" in capsys.readouterr().out
+    models.register(candidates())
+    assert run(["promote", NAME, "--quiet"]) == 0
+    assert capsys.readouterr().out == (f"{NAME}/2 is champion now; before it was version 1\n")
 
 
 @pytest.mark.parametrize(

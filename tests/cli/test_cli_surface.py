@@ -54,7 +54,7 @@ SURFACE: dict[str, set[str]] = {
     | {"SOURCE", "DIR", "--plm", "--layer", "--target-layer", "--from", "--plm-revision", "--unit"}
     | {"--format", "--k", "--arch"}
     | {"--norm-factor", "--convention", "--name", "--proteins", "--out", "--register", "--device"}
-    | {"--seed"},
+    | {"--seed", "--check-fit"},
     "evaluate": TRACKED
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
     | {"--select-share", "--min-instances", "--min-residues", "--min-spans"}
@@ -73,7 +73,8 @@ SURFACE: dict[str, set[str]] = {
     },
     "models": TRACKED | {"REF", "--compare", "--all", "--history"},
     "compare": TRACKED | {"REF", "--all"},
-    "promote": TRACKED | {"REF", "--force"},
+    "promote": TRACKED | {"REF", "--force", "--reason"},
+    "lineage": TRACKED | {"MODEL"},
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
     | {"--validate", "--device", "--precision", "--engine", "--address", "--workers"},

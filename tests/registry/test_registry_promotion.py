@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import METRICS
 
+from plmsae.bundle.meta import EVAL_LABELS
 from plmsae.bundle.reading import Bundle
 from plmsae.core.errors import InputError, QualityError
-from plmsae.registry.gates import Gate, check_gates, load_gates
+from plmsae.core.fingerprint import DataFingerprint
+from plmsae.registry.comparison import ModelComparison
+from plmsae.registry.gates import Gate, GateResult, check_gates, load_gates
 from plmsae.registry.models import register, resolve
-from plmsae.registry.promotion import promote, promotion_log
+from plmsae.registry.promotion import GatesNotMetError, promote, promotion_log
 from plmsae.tracking.store import client
 
 Make = Callable[..., Bundle]
@@ -79,17 +82,78 @@ def test_force_promotes_and_the_log_says_so(make_bundle: Make, store_uri: str) -
     register(make_bundle())
     promote(f"{NAME}/1")
     register(make_bundle(metrics={}))
-    assert promote(f"{NAME}/2", force=True).forced
+    assert promote(f"{NAME}/2", force=True, reason="a\ntrial").forced
     promote(f"{NAME}/1")
     log = promotion_log(NAME)
-    assert log.select("from", "to", "forced").rows() == [
-        (None, "1", False),
-        ("1", "2", True),
-        ("2", "1", False),
+    assert log.select("from", "to", "forced", "reason").rows() == [
+        (None, "1", False, None),
+        ("1", "2", True, "a trial"),
+        ("2", "1", False, None),
     ]
     assert log["by"].null_count() == 0
     failed = [gate for gate in json.loads(log["gates"][1]) if not gate["passed"]]
     assert failed[0]["found"] == "explained_variance was not measured"
+
+
+@pytest.mark.parametrize("reason", ["", " \n", "x" * 501])
+def test_force_needs_a_reason_of_some_words(make_bundle: Make, store_uri: str, reason: str) -> None:
+    register(make_bundle())
+    with pytest.raises(InputError, match="--reason"):
+        promote(f"{NAME}/1", force=True, reason=reason)
+    assert promotion_log(NAME).height == 0
+
+
+def test_the_challenger_is_compared_before_the_alias_moves(
+    make_bundle: Make, store_uri: str
+) -> None:
+    register(make_bundle())
+    promote(f"{NAME}/1")
+    register(make_bundle(metrics={**METRICS, "explained_variance": 0.95, "dead_share": 0.1}))
+    seen: list[str] = []
+
+    def look(comparison: ModelComparison | None, gates: tuple[GateResult, ...]) -> None:
+        assert comparison is not None
+        better = {metric.name: metric.better for metric in comparison.metrics}
+        assert better["explained_variance"] == "challenger"
+        assert better["dead_share"] == "champion"  # fewer dead latents are better
+        assert better["loss_recovered"] == "equal"
+        assert "4 proteins of report.tsv.gz" in comparison.data
+        champion = client(store_uri).get_model_version_by_alias(NAME, "champion")
+        seen.append(str(champion.version))
+
+    result = promote(f"{NAME}/2", on_checked=look)
+    assert seen == ["1"]
+    assert result.promoted
+    assert result.comparison is not None
+    assert result.comparison.same_data
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"eval_data": DataFingerprint(source="b.tsv", sha256="3" * 64)}, "different proteins"),
+        ({"extra": {EVAL_LABELS: "4" * 64}}, "different labels"),
+        ({"extra": {}}, "not both say with which labels"),
+        ({"eval_data": None}, "only one of them says"),
+    ],
+)
+def test_what_was_measured_on_other_data_is_not_ranked(
+    make_bundle: Make, store_uri: str, changes: dict[str, object], said: str
+) -> None:
+    register(make_bundle())
+    promote(f"{NAME}/1")
+    register(make_bundle(**changes))
+    with pytest.raises(GatesNotMetError, match=said) as caught:
+        promote(f"{NAME}/2")
+    comparison = caught.value.comparison
+    assert comparison is not None
+    assert {metric.better for metric in comparison.metrics} == {None}
+    shown = {metric.name: metric.challenger for metric in comparison.metrics}
+    assert shown.items() <= METRICS.items()
+    failed = [gate.gate for gate in caught.value.gates if not gate.passed]
+    assert {gate.relative_to for gate in failed} == {"champion"}
+    assert resolve(NAME).meta.extra == {EVAL_LABELS: "2" * 64}
+    assert promote(f"{NAME}/2", force=True, reason="new release of the labels").forced
 
 
 def test_promoting_the_champion_again_changes_and_logs_nothing(

@@ -53,6 +53,7 @@ def untracked(monkeypatch: pytest.MonkeyPatch) -> None:
             return lambda *_, **__: None
 
     monkeypatch.setattr(import_sae, "start_run", lambda **_: Nothing())
+    monkeypatch.setattr(import_sae, "log_data", lambda *_: None)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -92,7 +93,9 @@ def interplm(folder: Path, layer: int = 3, d: int = D, **more: torch.Tensor) -> 
 
 
 def bring(source: str = "sae", **changes: Any) -> import_sae.ImportOutcome:
-    given = {"plm": "plmsae-mini", "layer": 3, "register": False, "device": "cpu"} | changes
+    # Random weights fit no layer: tests/workflows/test_import_fit.py is about that.
+    settings = {"plm": "plmsae-mini", "layer": 3, "register": False, "check_fit": False}
+    given = settings | {"device": "cpu"} | changes
     return import_sae.run(ImportRequest(source=source, **given), Silent())
 
 

@@ -14,7 +14,7 @@ from plmsae.core.resources import registry_path
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One repository of SAEs on the Hugging Face hub."""
+    """One public repository of SAEs, on the Hugging Face hub or on GitHub."""
 
     hub_id: str
     """``owner/name``."""

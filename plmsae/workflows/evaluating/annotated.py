@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from plmsae.core.errors import InputError, printable
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_records
 from plmsae.proteins.records import Protein
+from plmsae.tracking.run_inputs import log_data
+from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.protein_split import check_split, split_table, split_tables
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
@@ -63,6 +66,24 @@ class Annotated:
             n_proteins=len(chosen),
             n_residues=sum(len(p.sequence) for p in chosen),
         )
+
+    def report_data(self, request: EvaluateRequest) -> DataFingerprint:
+        """Return what the numbers of an evaluation are measured on."""
+        return self.fingerprint(request.report_on or request.concepts, "report")
+
+    def report_labels_sha256(self) -> str:
+        """Return the SHA-256 of the labels of the report split, whatever their order."""
+        chosen = {
+            a for a, name in zip(self.accessions, self.split, strict=True) if name == "report"
+        }
+        own = self.labels.filter(self.labels["accession"].is_in(list(chosen)))
+        rows = own.select(sorted(own.columns)).sort(sorted(own.columns))
+        return hashlib.sha256(rows.write_csv().encode()).hexdigest()
+
+    def log(self, run: Run, request: EvaluateRequest) -> None:
+        """Log both splits as inputs of a run."""
+        log_data(run, self.fingerprint(request.concepts, "select"), "choose")
+        log_data(run, self.report_data(request), "report")
 
 
 def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:

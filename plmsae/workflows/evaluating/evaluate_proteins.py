@@ -13,11 +13,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from plmsae.bundle.meta import EVAL_LABELS
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.concepts.enrichment.term_confirmation import Confirmation
 from plmsae.concepts.enrichment.term_shares import ALL_GO
+from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import register
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.evaluating.activation_store import encode_means, encoded_parts
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
     from plmsae.encode import Encoder
 
 
-def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> EvaluateProteinsOutcome:
+def run(
+    request: EvaluateRequest, bundle: Bundle, uri: str, progress: Progress
+) -> EvaluateProteinsOutcome:
     """Evaluate a protein-level model.
 
     Raises
@@ -61,11 +65,13 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
         start_run(
             experiment="plmsae-evaluate",
             run_name=f"evaluate {bundle.name}",
-            params=request_params(request),
+            params=request_params(request, model=uri),
         ) as tracked,
         encoded_parts(request.out / "encoded", keep=request.keep_encoded) as parts,
     ):
         tracked.set_tags({"split": data.how})
+        log_used_version(tracked, uri)
+        data.log(tracked, request)
         quality = request.out / "quality-proteins"
         context = {"rejected": annotated.rejected}
         table = _protein_frame(annotated)
@@ -108,7 +114,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
             sae_folder=bundle.sae_folder,
             meta=dataclasses.replace(
                 bundle.meta,
-                eval_data=data.fingerprint(request.report_on or request.concepts, "report"),
+                eval_data=data.report_data(request),
                 metrics={
                     **bundle.meta.metrics,
                     # By depth, only the SAE's own: the baselines' are in the run.
@@ -119,6 +125,7 @@ def run(request: EvaluateRequest, bundle: Bundle, progress: Progress) -> Evaluat
                     **bundle.meta.extra,
                     "split": data.how,
                     "homology_leak": data.leak.line(),
+                    EVAL_LABELS: data.report_labels_sha256(),
                     **annotated.ontology_note(),
                 },
             ),

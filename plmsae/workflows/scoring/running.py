@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.reading import Bundle
+from plmsae.core.fingerprint import DataFingerprint
 from plmsae.workflows.shared.progress import Task
 
 if TYPE_CHECKING:
@@ -36,6 +37,16 @@ def counts(manifest: Manifest) -> dict[str, float]:
     """Return a manifest's counts as metrics."""
     names = ("n_read", "n_scored", "n_rejected", "n_residues", "n_annotations")
     return {name: float(getattr(manifest, name)) for name in names}
+
+
+def scored_data(manifest: Manifest) -> DataFingerprint:
+    """Return what a run scored, by its manifest."""
+    return DataFingerprint(
+        source="standard input" if manifest.input == "-" else manifest.input,
+        sha256=manifest.input_sha256,
+        n_proteins=manifest.n_scored,
+        n_residues=manifest.n_residues,
+    )
 
 
 def progress_callback(task: Task) -> OnProgress:

@@ -230,7 +230,11 @@ class ImportRequest:
     name: str | None = None
     """What to call it where its origin is told; by default the repository or the file."""
     proteins: str | None = None
-    """FASTA or UniProt TSV on which to measure the reconstruction, as promotion asks for."""
+    """FASTA or UniProt TSV on which to measure the reconstruction and the loss recovered, as
+    promotion asks for; by default the reconstruction alone, on proteins that ship with plmsae."""
+    check_fit: bool = True
+    """Refuse an SAE that explains nothing of this layer, or clearly more of another one. Without
+    it the PLM is opened only for `proteins`."""
     out: Path = Path("runs/import")
     """Folder for the bundle."""
     register: bool = True

@@ -15,6 +15,8 @@ import polars as pl
 
 from plmsae.core.atomic import atomic_path
 from plmsae.core.errors import InputError
+from plmsae.proteins.records import Protein
+from plmsae.workflows.shared.inputs import ProteinSet
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "swissprot_sample.tsv.gz"
 """Real proteins of two organisms; ``plmsae/data/README.md`` says how they were drawn."""
@@ -39,6 +41,28 @@ class SampleTables:
     n_choose: int
     n_report: int
     n_held_back: int
+
+
+def sample_proteins(n: int, *, longest: int = 400) -> ProteinSet:
+    """Return `n` proteins from all over the sample, always the same ones.
+
+    Parameters
+    ----------
+    n : int
+    longest : int
+        Residues of the longest that is taken: a PLM's time grows with the length.
+    """
+    sample = pl.read_csv(
+        SAMPLE, separator="\t", infer_schema=False, quote_char=None, columns=["Entry", "Sequence"]
+    )
+    short = sample.filter(pl.col("Sequence").str.len_bytes() <= longest)
+    rows = short.gather_every(max(1, short.height // n)).head(n)
+    return ProteinSet(
+        source=SAMPLE.name,
+        proteins=tuple(Protein(accession=a, sequence=s) for a, s in rows.iter_rows()),
+        rejected=(),
+        n_read=sample.height,
+    )
 
 
 def write_sample_tables(folder: Path, *, max_proteins: int | None, seed: int) -> SampleTables:

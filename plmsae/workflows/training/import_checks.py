@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.naming import plm_slug
 from plmsae.core.errors import InputError
+from plmsae.plm.catalogue import read_catalogue
 from plmsae.plm.facts import PlmFacts
 from plmsae.sae.importing.published import find_published, resembling
 from plmsae.workflows.shared.requests import ImportRequest
@@ -26,7 +28,7 @@ def check_names(folder: Path, request: ImportRequest) -> None:
     ------
     InputError
         If a folder is called ``layer_5`` and layer 4 was asked for, or the folder is a published
-        repository that has no such layer.
+        repository that has no such layer, or that is of another PLM of the catalogue.
     """
     layer = request.layer
     for part in (folder, folder.parent) if folder.is_file() else (folder,):
@@ -39,6 +41,14 @@ def check_names(folder: Path, request: ImportRequest) -> None:
                 hint=f"give --layer {named[1]}",
             )
     if (known := find_published(folder.resolve(), request.name)) is not None:
+        slug = plm_slug(request.plm)
+        if request.check_fit and slug != known.plm and slug in read_catalogue():
+            raise InputError(
+                f"{known.hub_id} was trained on {known.plm}",
+                where="--plm",
+                value=request.plm,
+                hint=f"give --plm {known.plm}, or --no-check-fit to import it all the same",
+            )
         known.check_layer(layer)
 
 
@@ -51,6 +61,7 @@ def check_fit(sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts
         If a width, a layer or the need of a target does not fit.
     """
     _check_target(sae, origin, request, facts)
+    _check_normalisation(sae, request)
     if sae.config.d_in != facts.d_model:
         raise InputError(
             f"the SAE takes {sae.config.d_in} values per residue, {facts.id} gives {facts.d_model}",
@@ -74,6 +85,19 @@ def check_fit(sae: Sae, origin: Mapping[str, Any], request: ImportRequest, facts
             value=str(request.layer),
         )
     _warn_of_conventions(origin, request, facts)
+
+
+def _check_normalisation(sae: Sae, request: ImportRequest) -> None:
+    """Refuse a copy of a published SAE that was read with another normalisation than it had."""
+    folder = request.folder or request.from_
+    known = find_published(Path() if folder is None else folder.resolve(), request.name)
+    if known is not None and request.check_fit and sae.config.input_norm != known.input_norm:
+        raise InputError(
+            f"{known.hub_id} reads activations with the normalisation {known.input_norm}, these "
+            f"files say {sae.config.input_norm}",
+            where=folder,
+            hint="is it that repository, unchanged? --no-check-fit imports it all the same",
+        )
 
 
 def _warn_of_conventions(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.meta import PLM_FOLDER, BundleMeta
+from plmsae.bundle.meta import PLM_FOLDER, TRAIN_RUN, BundleMeta
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.schema import CONCEPTS_SCHEMA, empty_frame
 from plmsae.bundle.writing import write_bundle
@@ -83,6 +83,8 @@ def write_trained(
     sae: Sae,
     features: pl.DataFrame,
     metrics: dict[str, float],
+    *,
+    run_id: str,
 ) -> Bundle:
     """Write the bundle of an SAE that has no evidence yet."""
     facts = {**recipe, "k": part.k}
@@ -99,8 +101,11 @@ def write_trained(
         train_data=proteins.fingerprint,
         seed=request.seed,
         target_layer=part.target,
-        extra={f"recipe.{k}": v for k, v in facts.items() if k != "about"}
-        | remembered_plm(request.plm, request.plm_revision),
+        extra={
+            TRAIN_RUN: run_id,
+            **{f"recipe.{k}": v for k, v in facts.items() if k != "about"},
+            **remembered_plm(request.plm, request.plm_revision),
+        },
     )
 
 
