@@ -114,6 +114,11 @@ def find_plm(
     if of_folder and ("hub_id" in plms.get(name, {}) or (recorded and name not in plms)):
         return _own_of_that_name(name, str(revision), recorded)
     if name in plms:
+        if of_folder and "package" in plms[name]:
+            # The digest may be that of the package's weights, or of a folder of the same name.
+            for place in _own_places(name, recorded):
+                if folder_revision(place) == body_revision(str(revision)):
+                    return CatalogueEntry(name=name, source=str(place), revision=None, own=True)
         return _listed(name, plms[name], revision)
     local = _local_folder(name)
     if local is not None:
@@ -160,11 +165,7 @@ def _own_of_that_name(name: str, revision: str, recorded: str | None) -> Catalog
     A model that was trained on it records the name and the digest of its weights; a PLM of that
     name on the hub, or in another folder, is another.
     """
-    by_name = _local_folder(name)
-    places = [by_name] if by_name is not None and (by_name / "config.json").is_file() else []
-    remembered = None if recorded is None else Path(recorded).expanduser()
-    if remembered is not None and (remembered / "config.json").is_file():
-        places.append(remembered.resolve())
+    places = _own_places(name, recorded)
     wanted = body_revision(revision)
     # A single place is not read twice: whoever opens it compares the digest.
     fits = places if len(places) == 1 else [p for p in places if folder_revision(p) == wanted]
@@ -179,6 +180,16 @@ def _own_of_that_name(name: str, revision: str, recorded: str | None) -> Catalog
         )
     chosen = (fits or places)[0]
     return CatalogueEntry(name=name, source=str(chosen), revision=None, own=True)
+
+
+def _own_places(name: str, recorded: str | None) -> list[Path]:
+    """Return the folders of PLMs that may be the user's own of that name."""
+    by_name = _local_folder(name)
+    places = [by_name] if by_name is not None and (by_name / "config.json").is_file() else []
+    remembered = None if recorded is None else Path(recorded).expanduser()
+    if remembered is not None and (remembered / "config.json").is_file():
+        places.append(remembered.resolve())
+    return places
 
 
 def _listed(name: str, listed: Mapping[str, Any], revision: str | None) -> CatalogueEntry:

