@@ -519,7 +519,7 @@ class DemoRequest:
     max_proteins: int | None = None
     """Use a random part of the sample."""
     d_sae: int = 2048
-    n_vectors: int = 1_000_000
+    n_vectors: int = 500_000
     random_vectors: int = 50_000
     """Residues seen by the SAE of the random PLM, a baseline."""
     min_precision: float = 0.5
