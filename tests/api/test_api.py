@@ -83,7 +83,7 @@ def test_a_bundle_folder_opens_without_mlflow(make_bundle: Make) -> None:
 
 def test_a_missing_or_unknown_argument_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(TypeError, match="missing a required argument: 'model'"):
-        plmsae.score(proteins="p.fasta", out="o")  # type: ignore[call-arg]
+        plmsae.evaluate(concepts="p.tsv", out="o")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unexpected keyword argument 'layer'"):
         plmsae.train(proteins="p.fasta", layer=4)  # type: ignore[call-arg]
     with pytest.raises(InputError, match="'unit' must be residue or protein"):

@@ -13,6 +13,14 @@ import pytest
 from plmsae.core.stopping import Terminated, sigterm_unwinds, stop_requests
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_are_heard():
+    """Undo what a shell does to programs in the background: it lets them ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "raised"),
     [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)],

@@ -342,7 +342,7 @@ def test_leaving_out_everything_leaves_nothing_to_train_on(tmp_path: Path) -> No
 
 def test_too_little_disk_is_said_before_anything_is_written(tmp_path: Path) -> None:
     check_disk(tmp_path / "not" / "there" / "yet", 1)
-    with pytest.raises(InputError, match=r"needs .* GiB, the disk has"):
+    with pytest.raises(InputError, match=r"need .* GiB, the disk has"):
         check_disk(tmp_path / "cache", 1 << 60)
     assert list(tmp_path.iterdir()) == []
 

@@ -106,7 +106,7 @@ def activations(layer: int = 3) -> list[torch.Tensor]:
 
 
 def encoded(bundle: Any) -> Iterator[torch.Tensor]:
-    for code in load_encoder(bundle, device="cpu").encode(SEQUENCES):
+    for code in load_encoder(bundle, device="cpu", precision="fp32").encode(SEQUENCES):
         yield torch.from_numpy(code.toarray())
 
 
@@ -329,7 +329,7 @@ def test_a_transcoder_is_asked_for_the_layer_it_gives_and_named_after_it(tmp_pat
     assert outcome.bundle.parent.name == meta.name
     assert "loss_recovered" not in outcome.metrics
     # Measured against layer 5, which its rows are compared with by a plain formula.
-    plm = load_plm("plmsae-mini", device="cpu", max_layer=5)
+    plm = load_plm("plmsae-mini", device="cpu", precision="auto", max_layer=5)
     sequences = [s.splitlines()[1] for s in proteins.read_text().split(">")[1:]]
     states = [x for _, x in plm.activations(sequences, [3, 5])]
     x, y = (torch.cat([s[layer] for s in states]).double() for layer in (3, 5))

@@ -173,7 +173,7 @@ def test_everything_is_in_mlflow(road):
     for station in ("demo", "plmsae-mini", "evaluate", "score", "fill", "report"):
         assert station in names
     trained = runs[runs["tags.mlflow.runName"].str.startswith("plmsae-mini")].iloc[0]
-    history = mlflow.MlflowClient().get_metric_history(trained["run_id"], "loss_recovered")
+    history = mlflow.MlflowClient().get_metric_history(trained["run_id"], "fidelity/loss_recovered")
     assert len(history) >= 5
 
 

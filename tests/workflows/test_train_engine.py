@@ -71,6 +71,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
 
     monkeypatch.setattr(train, "start_run", start_run)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    monkeypatch.setattr(train, "log_data", lambda *_: None)
     for module in (train, measurement):
         monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
     torch.set_num_threads(1)
@@ -154,6 +155,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    monkeypatch.setattr(train, "log_data", lambda *_: None)
     for module in (train, measurement):
         monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
     outcomes = run(fasta, tmp_path / "out", layers=(1, 2), k=(4, 8), register=True)
@@ -180,6 +182,7 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     monkeypatch.setenv("PLMSAE_CACHE", str(tmp_path / "downloads"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    monkeypatch.setattr(train, "log_data", lambda *_: None)
     for module in (train, measurement):
         monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
     for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):

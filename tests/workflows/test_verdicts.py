@@ -13,7 +13,7 @@ import pytest
 from scoring_fakes import FakeBundle, FakeEncoder, write_fasta
 
 from plmsae.cli.app import run
-from plmsae.scoring import engine
+from plmsae.scoring import encoding
 from plmsae.workflows import fill, score
 
 LETTERS = list("ACDFGIMNPQRSTVY")  # of which the model calls nothing
@@ -44,7 +44,7 @@ def _fake_model(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     for module in (score, fill):
         monkeypatch.setattr(module, "resolve_exactly", lambda _: (NamedBundle(), "fake/1"))
-    monkeypatch.setattr(engine, "load_encoder", lambda _: FakeEncoder())
+    monkeypatch.setattr(encoding, "load_encoder", lambda *_, **__: FakeEncoder())
 
 
 def printed(capsys: Captured, command: list[str], code: int = 0) -> dict[str, Any]:

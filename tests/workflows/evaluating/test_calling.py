@@ -92,6 +92,8 @@ def test_probes_are_chosen_compared_calibrated_and_logged(
             assert path.is_file()
             logged.append(f"{folder}/{path.name}")
 
+        log_table = log_artifact
+
     calling.log(Run(), tmp_path)  # type: ignore[arg-type]
     assert "figures/reliability.png" in logged
     assert "evaluation/distance.parquet" in logged
