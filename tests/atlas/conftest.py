@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 D_SAE = 48
@@ -40,6 +41,15 @@ def write_bundle_of(folder: Path, sequences: list[str], *, seed: int) -> Path:
     plm = load_plm("plmsae-mini", max_layer=2)
     config = SaeConfig(arch="topk", d_in=plm.d_model, d_sae=D_SAE, k=8)
     sae = build_sae(config, seed=seed)
+    # The most active latent becomes number 0: tests name the first ones, which must fire.
+    rates = firing_rates(Encoder(plm, 2, sae).encode(sequences), D_SAE)
+    order = np.argsort(-rates, kind="stable").tolist()
+    state = sae.state_dict()
+    for name, tensor in state.items():
+        axes = [axis for axis, size in enumerate(tensor.shape) if size == D_SAE]
+        if axes:
+            state[name] = tensor.index_select(axes[0], torch.tensor(order))
+    sae.load_state_dict(state)
     sae.save(folder / "sae")
     latents = Encoder(plm, 2, sae).encode(sequences)
     highest = max_activations(latents, D_SAE)

@@ -404,6 +404,7 @@ def test_a_cache_holds_what_the_plm_says(
     from plmsae.sae.cached import CachedActivations
 
     settings = {"cache": tmp_path / "cache", "cache_dtype": "float32", "unit": unit}
+    settings["precision"] = "fp32"
     run(fasta, tmp_path / "out", overrides={"batch_size": 8, "n_vectors": 80}, **settings)
     rows = torch.cat(list(CachedActivations(tmp_path / "cache", 2, batch_size=8).chunks()))
     plm = load_plm("plmsae-mini", device="cpu", max_layer=2)
