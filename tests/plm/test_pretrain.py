@@ -182,7 +182,10 @@ def test_rows_under_a_mask_equal_separate_segments():
     torch.testing.assert_close(masked, plain, rtol=1e-4, atol=1e-5)
 
 
-def test_a_signal_stops_at_the_next_step_with_a_checkpoint(tmp_path, corpus):
+def test_a_signal_stops_at_the_next_step_with_a_checkpoint(tmp_path, corpus, request):
+    # A library that another test used may have left a handler behind that ends the process.
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
     whole = Pretrainer(CONFIG, corpus, tmp_path / "whole")
     whole.train()
 
