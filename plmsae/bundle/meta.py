@@ -13,15 +13,14 @@ from plmsae.bundle.naming import UNITS, model_name
 from plmsae.core.errors import FormatError
 from plmsae.core.fingerprint import DataFingerprint
 
-#: Name in `BundleMeta.extra` of the folder of a PLM of the user's own, where it lay in training.
-PLM_FOLDER = "plm_folder"
-
 _METRIC = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
 
 EVAL_LABELS = "eval_labels_sha256"
 """Name in `BundleMeta.extra` of the fingerprint of the labels that concepts were measured on."""
 TRAIN_RUN = "train_run"
 """Name in `BundleMeta.extra` of the MLflow run that trained or imported the SAE."""
+PLM_FOLDER = "plm_folder"
+"""Name in `BundleMeta.extra` of the folder of a PLM of the user's own, where it lay in training."""
 
 
 def _now() -> str:

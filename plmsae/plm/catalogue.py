@@ -111,14 +111,14 @@ def find_plm(
     """
     plms = read_catalogue()
     of_folder = (revision or "").startswith(_OF_A_FOLDER)
-    if of_folder and ("hub_id" in plms.get(name, {}) or (recorded and name not in plms)):
-        return _own_of_that_name(name, str(revision), recorded)
+    packaged = "package" in plms.get(name, {})
+    if of_folder and (
+        packaged or "hub_id" in plms.get(name, {}) or (recorded and name not in plms)
+    ):
+        own = _own_of_that_name(name, str(revision), recorded, packaged=packaged)
+        if own is not None:
+            return own
     if name in plms:
-        if of_folder and "package" in plms[name]:
-            # The digest may be that of the package's weights, or of a folder of the same name.
-            for place in _own_places(name, recorded):
-                if folder_revision(place) == body_revision(str(revision)):
-                    return CatalogueEntry(name=name, source=str(place), revision=None, own=True)
         return _listed(name, plms[name], revision)
     local = _local_folder(name)
     if local is not None:
@@ -159,17 +159,28 @@ def own_folder(name: str, revision: str | None = None) -> str | None:
     return str(folder)
 
 
-def _own_of_that_name(name: str, revision: str, recorded: str | None) -> CatalogueEntry:
+def _own_of_that_name(
+    name: str, revision: str, recorded: str | None, *, packaged: bool
+) -> CatalogueEntry | None:
     """Return the user's own PLM that a model was trained on.
 
     A model that was trained on it records the name and the digest of its weights; a PLM of that
-    name on the hub, or in another folder, is another.
+    name on the hub, or in another folder, is another. With `packaged`, the digest may be that of
+    the weights of a package: None if no folder has it.
     """
-    places = _own_places(name, recorded)
+    by_name = _local_folder(name)
+    places = [by_name] if by_name is not None and (by_name / "config.json").is_file() else []
+    remembered = None if recorded is None else Path(recorded).expanduser()
+    if remembered is not None and (remembered / "config.json").is_file():
+        places.append(remembered.resolve())
     wanted = body_revision(revision)
-    # A single place is not read twice: whoever opens it compares the digest.
-    fits = places if len(places) == 1 else [p for p in places if folder_revision(p) == wanted]
-    if not fits and not places:
+    # A single place is not read twice, unless it may be the wrong one without being an error:
+    # whoever opens it compares the digest.
+    alone = len(places) == 1 and not packaged
+    fits = places if alone else [p for p in places if folder_revision(p) == wanted]
+    if packaged and not fits:
+        return None
+    if not places:
         found = "" if recorded is None else f", then in {recorded}"
         raise NotFoundError(
             f"the model was trained on a PLM of its own in a folder named {name}{found}, which is "
@@ -180,16 +191,6 @@ def _own_of_that_name(name: str, revision: str, recorded: str | None) -> Catalog
         )
     chosen = (fits or places)[0]
     return CatalogueEntry(name=name, source=str(chosen), revision=None, own=True)
-
-
-def _own_places(name: str, recorded: str | None) -> list[Path]:
-    """Return the folders of PLMs that may be the user's own of that name."""
-    by_name = _local_folder(name)
-    places = [by_name] if by_name is not None and (by_name / "config.json").is_file() else []
-    remembered = None if recorded is None else Path(recorded).expanduser()
-    if remembered is not None and (remembered / "config.json").is_file():
-        places.append(remembered.resolve())
-    return places
 
 
 def _listed(name: str, listed: Mapping[str, Any], revision: str | None) -> CatalogueEntry:
