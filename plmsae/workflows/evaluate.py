@@ -12,10 +12,9 @@ from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.core.errors import InputError
-from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import register, resolve_exactly
-from plmsae.tracking.runs import Run, start_run
-from plmsae.workflows.evaluating.activation_store import encode_with_states, encoded_parts
+from plmsae.tracking.runs import Run
+from plmsae.workflows.evaluating.activation_store import encode_with_states
 from plmsae.workflows.evaluating.annotated import label_context, read_annotated
 from plmsae.workflows.evaluating.baselines import check_baselines, compare, log_comparison
 from plmsae.workflows.evaluating.calling import choose_calling
@@ -27,9 +26,10 @@ from plmsae.workflows.evaluating.fidelity import (
 )
 from plmsae.workflows.evaluating.label_transfer import transfer
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
+from plmsae.workflows.evaluating.run import evaluation_run
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import EvaluateRequest, request_params
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,17 +64,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             where="--ontology",
         )
     data = read_annotated(request, progress)
-    with (
-        start_run(
-            experiment="plmsae-evaluate",
-            run_name=f"evaluate {bundle.name}",
-            params=request_params(request, model=uri),
-        ) as tracked,
-        encoded_parts(request.out / "encoded", keep=request.keep_encoded) as parts,
-    ):
-        tracked.set_tags({"split": data.how})
-        log_used_version(tracked, uri)
-        data.log(tracked, request)
+    with evaluation_run(request, bundle, uri, data) as (tracked, parts):
         gate(
             "labels",
             data.labels,

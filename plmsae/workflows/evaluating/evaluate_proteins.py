@@ -19,10 +19,9 @@ from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.concepts.enrichment.term_confirmation import Confirmation
 from plmsae.concepts.enrichment.term_shares import ALL_GO
-from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import register
-from plmsae.tracking.runs import Run, start_run
-from plmsae.workflows.evaluating.activation_store import encode_means, encoded_parts
+from plmsae.tracking.runs import Run
+from plmsae.workflows.evaluating.activation_store import encode_means
 from plmsae.workflows.evaluating.annotated_proteins import (
     AnnotatedProteins,
     read_annotated_proteins,
@@ -31,9 +30,10 @@ from plmsae.workflows.evaluating.calling import choose_calling
 from plmsae.workflows.evaluating.label_transfer import Transferred, transfer
 from plmsae.workflows.evaluating.outcome import promoted
 from plmsae.workflows.evaluating.protein_outcome import SAE, EvaluateProteinsOutcome
+from plmsae.workflows.evaluating.run import evaluation_run
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import EvaluateRequest, request_params
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -61,17 +61,7 @@ def run(
 
     annotated = read_annotated_proteins(request, progress)
     data = annotated.data
-    with (
-        start_run(
-            experiment="plmsae-evaluate",
-            run_name=f"evaluate {bundle.name}",
-            params=request_params(request, model=uri),
-        ) as tracked,
-        encoded_parts(request.out / "encoded", keep=request.keep_encoded) as parts,
-    ):
-        tracked.set_tags({"split": data.how})
-        log_used_version(tracked, uri)
-        data.log(tracked, request)
+    with evaluation_run(request, bundle, uri, data) as (tracked, parts):
         quality = request.out / "quality-proteins"
         context = {"rejected": annotated.rejected}
         table = _protein_frame(annotated)
