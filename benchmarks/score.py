@@ -19,7 +19,6 @@ The peak memory is that of the process that scores.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -110,7 +109,6 @@ def main() -> None:
 
     torch.set_num_threads(asked.threads)
     bundle = resolve(asked.model)
-    source = str(asked.model) if asked.model == "ready" else str(Path(asked.model).resolve())
     records = [r for r in read_proteins(asked.proteins) if isinstance(r, Protein)][: asked.n]
     sequences = [record.sequence for record in records]
     residues = sum(map(len, sequences))
@@ -146,9 +144,10 @@ def main() -> None:
         fasta = Path(scratch) / "proteins.fasta"
         fasta.write_text("".join(f">{r.accession}\n{r.sequence}\n" for r in records))
         for name, flags in (("score", ()), ("score, no gates", ("--no-validate",))):
-            out = Path(scratch) / json.dumps(flags).strip('[]"')
-            out.mkdir(exist_ok=True)
-            run = partial(score_command, source, fasta, out, asked.threads, *flags)
+            out = Path(scratch) / name
+            out.mkdir()
+            # By its folder: the run has a tracking store of its own.
+            run = partial(score_command, str(bundle.path), fasta, out, asked.threads, *flags)
             seconds = timed(run)
             size = sum(f.stat().st_size for f in (out / "scores").rglob("*.parquet"))
             line(
