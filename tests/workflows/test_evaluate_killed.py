@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import save_tiny
+from tiny_training import train_tiny
 
 from plmsae.bundle.reading import read_bundle
-from plmsae.workflows import simulate, train
-from plmsae.workflows.shared.progress import Silent
-from plmsae.workflows.shared.requests import SimulateRequest, TrainRequest
 
 # The command, with small parts. It prints what it encodes; with an argument, it stays there after
 # so many parts, for as long as it lives.
@@ -47,24 +44,11 @@ sys.exit(code)
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
-    # Not where its name alone would find it: the model remembers the folder.
-    plm = save_tiny(folder / "plms" / "tiny", max_position_embeddings=516)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        simulate.run(SimulateRequest(out=folder / "data", n_families=24, proteins_per_family=4),
-                     Silent())  # fmt: skip
-        train.run(
-            TrainRequest(
-                proteins=str(folder / "data" / "train.fasta.gz"),
-                plm=str(plm),
-                layers=(2,),
-                overrides={"d_sae": 48, "k": 4, "n_vectors": 16_000, "batch_size": 256},
-                out=folder / "train",
-                register=False,
-            ),
-            Silent(),
-        )
+        # Not where its name alone would find it: the model remembers the folder.
+        train_tiny(folder, plm="plms/tiny")
     return folder
 
 

@@ -8,49 +8,32 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tiny_training import train_tiny
 
 from plmsae.concepts.labels.label_table import concept_counts
 from plmsae.core.errors import InputError
 from plmsae.registry import promotion
 from plmsae.registry.gates import Gate, GateResult
 from plmsae.registry.models import resolve
-from plmsae.workflows import evaluate, report, simulate, train
+from plmsae.workflows import evaluate, report
 from plmsae.workflows.evaluating.annotated import read_annotated
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import (
     EvaluateRequest,
     ReportRequest,
-    SimulateRequest,
-    TrainRequest,
 )
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with a proteome, a tiny PLM and an SAE of it, and MLflow in it."""
-    from tiny import save_tiny
-
     folder = tmp_path_factory.mktemp("evaluate")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patch.setenv("PLMSAE_CACHE", str(folder / "cache"))
-        plm = save_tiny(folder / "tiny", max_position_embeddings=516)
-        simulate.run(
-            SimulateRequest(out=folder / "data", n_families=24, proteins_per_family=4), Silent()
-        )
-        train.run(
-            TrainRequest(
-                proteins=str(folder / "data" / "train.fasta.gz"),
-                plm=str(plm),
-                layers=(2,),
-                overrides={"d_sae": 48, "k": 4, "n_vectors": 16_000, "batch_size": 256},
-                out=folder / "train",
-                register=False,
-            ),
-            Silent(),
-        )
+        train_tiny(folder)
         yield folder
 
 

@@ -7,6 +7,7 @@ import json
 import mlflow.data
 import pytest
 from mlflow import MlflowClient
+from tiny_training import train_tiny
 
 from plmsae.cli.app import run as plmsae
 from plmsae.core.errors import QualityError
@@ -14,44 +15,27 @@ from plmsae.core.fingerprint import fingerprint_file, fingerprint_records
 from plmsae.proteins.reading import read_proteins
 from plmsae.registry.models import resolve
 from plmsae.registry.promotion import promote
-from plmsae.workflows import evaluate, fill, score, simulate, train
+from plmsae.workflows import evaluate, fill, score
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import (
     EvaluateRequest,
     FillRequest,
     ScoreRequest,
-    SimulateRequest,
-    TrainRequest,
 )
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A tiny SAE that was trained, evaluated, scored and filled with, each from the registry."""
-    from tiny import save_tiny
-
     folder = tmp_path_factory.mktemp("lineage")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patch.setenv("PLMSAE_CACHE", str(folder / "cache"))
-        plm = save_tiny(folder / "tiny", max_position_embeddings=516)
-        simulate.run(
-            SimulateRequest(out=folder / "data", n_families=24, proteins_per_family=4), Silent()
-        )
-        trained = train.run(
-            TrainRequest(
-                proteins=str(folder / "data" / "train.fasta.gz"),
-                plm=str(plm),
-                layers=(2,),
-                overrides={"d_sae": 48, "k": 4, "n_vectors": 16_000, "batch_size": 256},
-                out=folder / "train",
-            ),
-            Silent(),
-        )
+        trained = train_tiny(folder, register=True)
         evaluated = evaluate.run(
             EvaluateRequest(
-                model=f"{trained[0].model}",
+                model=f"{trained.model}",
                 concepts=str(folder / "data" / "annotations.tsv.gz"),
                 out=folder / "evaluate",
                 min_instances=5,
