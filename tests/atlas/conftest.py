@@ -38,7 +38,7 @@ def write_bundle_of(folder: Path, sequences: list[str], *, seed: int) -> Path:
     from plmsae.sae.config import SaeConfig
     from plmsae.sae.model import build_sae
 
-    plm = load_plm("plmsae-mini", max_layer=2)
+    plm = load_plm("plmsae-mini", max_layer=2, precision="auto")  # as the atlas opens it
     config = SaeConfig(arch="topk", d_in=plm.d_model, d_sae=D_SAE, k=8)
     sae = build_sae(config, seed=seed)
     # The most active latent becomes number 0: tests name the first ones, which must fire.
