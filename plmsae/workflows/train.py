@@ -16,7 +16,7 @@ from plmsae.workflows.shared.progress import Progress, Silent
 from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
 from plmsae.workflows.shared.requests import TrainRequest, request_params
 from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
-from plmsae.workflows.training.activations import Activations, cached, streamed
+from plmsae.workflows.training.activations import Activations, cached, in_blocks, streamed
 from plmsae.workflows.training.measurement import (
     LatentStatistics,
     Measured,
@@ -318,7 +318,8 @@ def _features(
 ) -> list[pl.DataFrame]:
     """Return the features table of each SAE, from one pass over a sample."""
     found = [LatentStatistics(sae.config.d_sae) for sae in saes]
-    for states in activations.sample():
+    # One protein at a time, an SAE takes several times as long.
+    for states in in_blocks(activations.sample()):
         for part, sae, statistics in zip(parts, saes, found, strict=True):
             statistics.add(sae, states[part.layer])
     return [statistics.frame() for statistics in found]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
@@ -190,6 +190,26 @@ def _indexed_stream(
         chunk = order[first : first + AT_ONCE]
         for number, states in plm.activations([sequences[i] for i in chunk], layers):
             yield int(chunk[number]), of_unit(states, unit)
+
+
+def in_blocks(
+    stream: Iterable[dict[int, torch.Tensor]], n_rows: int = 8192
+) -> Iterator[dict[int, torch.Tensor]]:
+    """Yield the rows of a stream of activations by layer, at least `n_rows` at a time."""
+    waiting: list[dict[int, torch.Tensor]] = []
+    held = 0
+
+    def joined() -> dict[int, torch.Tensor]:
+        return {layer: torch.cat([x[layer] for x in waiting]) for layer in waiting[0]}
+
+    for states in stream:
+        waiting.append(states)
+        held += len(next(iter(states.values())))
+        if held >= n_rows:
+            yield joined()
+            waiting, held = [], 0
+    if waiting:
+        yield joined()
 
 
 def of_unit(states: dict[int, torch.Tensor], unit: str) -> dict[int, torch.Tensor]:

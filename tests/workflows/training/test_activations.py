@@ -8,7 +8,7 @@ import torch
 
 from plmsae.plm.model import Plm, load_plm
 from plmsae.workflows.training import activations
-from plmsae.workflows.training.activations import streamed
+from plmsae.workflows.training.activations import in_blocks, streamed
 
 SEQUENCES = ["MKV" * n + "A" * (n % 5) for n in range(2, 14)]
 N_RESIDUES = sum(map(len, SEQUENCES))
@@ -74,3 +74,11 @@ def test_of_a_part_of_an_epoch_only_what_the_sample_lacks_is_made_again(
     before = sum(tokens)
     assert {len(states[1]) for states in source.sample()} == found
     assert sum(tokens) == before
+
+
+def test_blocks_hold_all_rows_in_order() -> None:
+    stream = [{1: torch.full((n, 2), float(n)), 2: torch.zeros(n, 3)} for n in (3, 4, 1, 5, 2)]
+    blocks = list(in_blocks(stream, 6))
+    assert [len(block[1]) for block in blocks] == [7, 6, 2]
+    assert torch.equal(torch.cat([b[1] for b in blocks]), torch.cat([x[1] for x in stream]))
+    assert blocks[0][2].shape == (7, 3)
