@@ -45,7 +45,7 @@ _WHAT = {
 }
 _EXPLAINED: dict[str, dict[str, str]] = {
     "concepts": {
-        "n_concepts": "concepts common enough to be chosen and judged",
+        "n_concepts": "concepts common enough to be chosen and measured",
         "n_concepts_skipped": "concepts that are too rare for that",
         "n_concepts_f1_50": "concepts that a feature finds (F1 > 0.5 on both parts)",
         "n_concepts_any_f1_50": "concepts for which any feature reaches F1 > 0.5 on both parts",
@@ -61,7 +61,7 @@ _EXPLAINED: dict[str, dict[str, str]] = {
     },
     "calls": {
         "n_concepts_callable": "concepts whose calls are precise enough to be made",
-        "n_concepts_precise_90": "concepts whose calls are surely right in 90 % of cases",
+        "n_concepts_precise_90": "concepts whose precision interval begins at 0.9 or more",
         "n_concepts_probe": "concepts called by a probe over several features",
         "n_probes_fitted": "concepts for which a probe was tried",
         "n_probes_compared": "concepts over which probes are compared",

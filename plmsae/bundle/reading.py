@@ -132,7 +132,7 @@ def read_bundle(folder: Path) -> Bundle:
         raise FormatError(
             f"written in bundle format {version}, this plmsae reads {SCHEMA_VERSION}",
             where=files[MODEL_FILE],
-            hint=f"register it anew: plmsae import sae {folder / 'sae'} --plm {body.get('plm')} "
+            hint=f"register it again: plmsae import sae {folder / 'sae'} --plm {body.get('plm')} "
             f"--layer {body.get('layer')}, then plmsae evaluate"
             if older
             else "upgrade plmsae",

@@ -62,7 +62,7 @@ def guarded(common: Common, command: Callable[[], None]) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         _trace(common)
-        fail(str(error) or "interrupted; run the same command to go on", kind="stopped")
+        fail(str(error) or "interrupted; run the same command to continue", kind="stopped")
         return EXIT_INTERRUPTED
     except Terminated as error:
         _trace(common)

@@ -4,7 +4,7 @@ A bfloat16 GEMM takes less than half the time of a float32 one where the process
 instructions. Its pre-activations are off by at most a bound that follows from the rounding of rows
 and weights (Cauchy-Schwarz; about 0.02 standard deviations for unit rows), so whatever float32
 would select lies above a threshold lowered by that bound: these are the candidates, half as many
-again as are selected. They are computed anew in float32, and the selection is made among them.
+again as are selected. They are computed again in float32, and the selection is made among them.
 Nothing can be lost; where the bound does not settle a row, it is left to float32.
 
 Shapes: B rows, R rows of a chunk, D d_in, F latents, S candidates.

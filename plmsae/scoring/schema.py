@@ -70,11 +70,11 @@ PROPOSALS = pa.schema(
         *(ANNOTATIONS.field(name) for name in ("accession", "start", "end", "concept")),
         pa.field("name", pa.string()),  # where the concept is an id: the name of a GO term
         ANNOTATIONS.field("score"),
-        _required("precision", pa.float64()),  # of calls where the table is silent
+        _required("precision", pa.float64()),  # of calls where the table has no label
         _required("precision_low", pa.float64()),  # ends of its 95 % interval
         pa.field("precision_high", pa.float64()),
         _required("call_precision", pa.float64()),  # of calls in general, most of them known labels
-        pa.field("probability", pa.float32()),  # that this one is right, where the table is silent
+        pa.field("probability", pa.float32()),  # that this one is right
         ANNOTATIONS.field("latents"),
         ANNOTATIONS.field("implied"),
         _required("sequence_stretch", pa.string()),  # residues start..end

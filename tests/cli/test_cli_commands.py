@@ -199,7 +199,7 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch: Patch, capsys: Ca
     install(monkeypatch, "score", KeyboardInterrupt())
     assert run(["score", "p", "-m", "M", "-o", "d", "-q"]) == 130
     error = capsys.readouterr().err
-    assert error == "plmsae: stopped: interrupted; run the same command to go on\n"
+    assert error == "plmsae: stopped: interrupted; run the same command to continue\n"
 
 
 @pytest.mark.parametrize(

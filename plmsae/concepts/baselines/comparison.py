@@ -127,12 +127,12 @@ def count_detected(
     n_latents : int
     samples : Samples, optional
         How often each protein of either split is drawn in each of B samples. In every sample pairs
-        and thresholds are chosen anew on its select proteins.
+        and thresholds are chosen again on its select proteins.
     note : str
         Taken over into the result.
     room : int
         Bytes that counts may take at a time. More concepts than fit are counted in blocks, and
-        `latents_of` is called anew for each.
+        `latents_of` is called again for each.
 
     Raises
     ------

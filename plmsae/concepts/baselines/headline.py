@@ -1,4 +1,4 @@
-"""The headline table: what every method finds, how surely, and how far the SAE is ahead of it."""
+"""The headline table: what every method finds, with intervals, and the lead of the SAE."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def headline_lines(table: pl.DataFrame) -> list[str]:
     )
     if table["n_features_low"].null_count() < table.height:
         lines.append(
-            "  [95 %] from samples of homology clusters of both splits, pairs chosen anew in each; "
+            "  [95 %] from samples of homology clusters of both splits, pairs chosen in each; "
             "they do not cover the training of SAE and PLM, nor other labels"
         )
     return lines

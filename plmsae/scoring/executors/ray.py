@@ -2,7 +2,7 @@
 
 Each worker is an actor that holds one PLM and SAE and scores the parts it is given with the same
 `score_part` as the local engine, into the same folder, which all machines must share. A worker that
-dies is started again and its part scored anew: a part's files count only when its marker is there.
+dies is started again and its part scored again: a part's files count only when its marker is there.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _result(ray: Any, reply: Any, part: Part) -> PartRecord:
         raise
     except ray.exceptions.RayActorError as error:
         raise ResourceError(
-            f"the worker of part {part.index} died {RETRIES + 1} times, perhaps for want of memory",
+            f"the worker of part {part.index} died {RETRIES + 1} times, perhaps for lack of memory",
             hint="the parts that are done are kept; try fewer workers",
         ) from error
     return record
