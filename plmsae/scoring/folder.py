@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError, NotFoundError, printable
@@ -30,7 +30,7 @@ _TIMING = "timing.json"
 _LOCK = ".lock"
 _OURS = frozenset({*TABLES, _PARTS, _MANIFEST, _TIMING, _LOCK})
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp\.\w+$")  # as atomic_path names them
-_WITHIN = re.compile(r"^(part-\d{5,}\.parquet|\d{5,}\.json|run\.json)$")
+_WITHIN = re.compile(r"^(part-\d{5,}(\.latents-\d{5,}-\d{5,})?\.parquet|\d{5,}\.json|run\.json)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +108,21 @@ class ScoreFolder:
                 what, hint = "not a score folder: it has no manifest.json", None
             raise InputError(what, where=self.root, hint=hint)
         return Manifest.read(self.manifest_path)
+
+    @property
+    def where(self) -> str:
+        """How errors name the folder."""
+        return str(self.root)
+
+    def names(self, name: str) -> list[str]:
+        """Return the names of the files of table `name`, sorted."""
+        if not (self.root / name).is_dir():
+            return []
+        return sorted(path.name for path in (self.root / name).iterdir())
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file, named by its path inside the folder, to read from any place."""
+        return (self.root / path).open("rb")
 
     def read(self, name: str, index: int) -> pl.DataFrame:
         """Return part `index` of table `name`."""

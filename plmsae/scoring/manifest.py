@@ -95,7 +95,7 @@ class Manifest:
     n_features: int | None
     """Rows of ``features/``; None where it is not written."""
     n_parts: int
-    """Files in each table's folder."""
+    """Parts that the input was cut into; each table has a file of each, ``features/`` several."""
     outputs_sha256: str
     """Fingerprint over the path and SHA-256 of every Parquet file."""
     n_by_concept: Mapping[str, int] = field(default_factory=dict)

@@ -394,6 +394,25 @@ class ValidateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeaturesRequest:
+    """Find the proteins and residues on which latents fire, in what ``score`` has kept."""
+
+    folder: str
+    """A folder made by ``score`` with its features."""
+    latent: tuple[int, ...]
+    """The latent, or several; 0-based, as in the model's features."""
+    top: int = 20
+    """Proteins to show of each latent, the highest activation first."""
+    min_activation: float = 0.0
+    """Leave out residues whose raw activation is lower."""
+    model: str | None = None
+    """The model that scored, to say what is known of a latent. By default the one that the folder
+    names, where the registry has it."""
+    out: Path | None = None
+    """Also write every residue to a file, ``.tsv`` or ``.parquet``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportRequest:
     """Write reports on the best features of a model."""
 
