@@ -29,6 +29,7 @@ _PATHS = (
     "ontology",
     "path",
     "folder",
+    "out",
 )
 """Settings that are text on the command line because they need not be paths, but may be."""
 

@@ -15,7 +15,7 @@ from plmsae.scoring.encoding import SequenceEncoder, encode_part
 from plmsae.scoring.feature_files import cut_by_latent, file_name
 from plmsae.scoring.folder import PartRecord, ScoreFolder
 from plmsae.scoring.parts import Part
-from plmsae.scoring.schema import FEATURES, REJECTED, TABLES, empty_frame, write_table
+from plmsae.scoring.schema import FEATURES, REJECTED, TABLES, empty_frame, write_rows
 
 EncoderSource = SequenceEncoder | Callable[[], SequenceEncoder]
 """An encoder, or a function that makes one: called only if something is left to score."""
@@ -70,7 +70,7 @@ def score_part(
         As `encode_part` does.
     """
     # A manifest from an earlier, complete run must not stand while a part is being remade.
-    folder.manifest_path.unlink(missing_ok=True)
+    folder.reopen()
     encoded = encode_part(
         encoder,
         part.proteins,
@@ -101,8 +101,9 @@ def score_part(
             pieces[name] = (features.slice(span.start, span.stop - span.start), FEATURES)
     files = {}
     for name, (rows, schema) in pieces.items():
-        write_table(folder.root / name, rows, schema)
-        files[name] = fingerprint_file(folder.root / name)
+        with folder.write(name) as path:
+            write_rows(path, rows, schema)
+            files[name] = fingerprint_file(path)
     record = PartRecord(
         index=part.index,
         input_sha256=part.sha256,

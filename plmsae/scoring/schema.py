@@ -129,12 +129,18 @@ def empty_frame(schema: pa.Schema) -> pl.DataFrame:
 
 
 def write_table(target: Path, table: pa.Table | pl.DataFrame, schema: pa.Schema) -> None:
-    """Write rows as Parquet, atomically, with bytes that depend on the rows alone.
+    """Do what `write_rows` does, atomically; the file is replaced if it exists."""
+    with atomic_path(target) as temporary:
+        write_rows(temporary, table, schema)
+
+
+def write_rows(target: Path, table: pa.Table | pl.DataFrame, schema: pa.Schema) -> None:
+    """Write rows as Parquet, with bytes that depend on the rows alone.
 
     Parameters
     ----------
     target : Path
-        Final path; replaced if it exists.
+        A file that nobody reads yet.
     table : pyarrow.Table or polars.DataFrame
         Must have exactly the columns of `schema`; types are cast, safely.
     schema : pyarrow.Schema
@@ -142,16 +148,15 @@ def write_table(target: Path, table: pa.Table | pl.DataFrame, schema: pa.Schema)
     """
     arrow = table if isinstance(table, pa.Table) else table.to_arrow()
     arrow = _non_null(arrow.select(schema.names), schema)
-    with atomic_path(target) as temporary:
-        pq.write_table(
-            arrow,
-            temporary,
-            version="2.6",
-            compression="zstd",
-            compression_level=3,
-            data_page_version="1.0",
-            **(_OF_FEATURES if schema is FEATURES else _OF_TABLES),
-        )
+    pq.write_table(
+        arrow,
+        target,
+        version="2.6",
+        compression="zstd",
+        compression_level=3,
+        data_page_version="1.0",
+        **(_OF_FEATURES if schema is FEATURES else _OF_TABLES),
+    )
 
 
 def _non_null(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -120,7 +120,7 @@ def run(request: FeaturesRequest, progress: Progress) -> FeaturesOutcome:
         raise InputError(
             "cannot tell the format", where=out, hint=f"name a file {' or '.join(_WRITERS)}"
         )
-    folder = ScoreFolder(Path(request.folder))
+    folder = ScoreFolder(request.folder)
     manifest = folder.manifest()
     bundle = _model(request.model, manifest)
     with progress.task("reading features") as task:

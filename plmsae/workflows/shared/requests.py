@@ -315,9 +315,10 @@ class ScoreRequest:
     """Annotate a proteome."""
 
     proteins: str
-    """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input."""
+    """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input, or ``s3://BUCKET/KEY``."""
     model: str = READY
-    out: Path = Path("runs/score")
+    out: str = "runs/score"
+    """Folder to write, here or at ``s3://BUCKET/PREFIX``."""
     format: str | None = None
     """Also export in this format."""
     features: bool = False
@@ -398,7 +399,7 @@ class FeaturesRequest:
     """Find the proteins and residues on which latents fire, in what ``score`` has kept."""
 
     folder: str
-    """A folder made by ``score`` with its features."""
+    """A folder made by ``score`` with its features, here or at ``s3://BUCKET/PREFIX``."""
     latent: tuple[int, ...]
     """The latent, or several; 0-based, as in the model's features."""
     top: int = 20
