@@ -230,7 +230,7 @@ class _Run:
         self._tally = InputTally()
         self._records: dict[int, PartRecord] = {}
         self._reused_parts = self._reused_residues = 0
-        self._done_proteins = self._done_residues = 0
+        self._done_proteins = self._done_residues = self._n_annotations = 0
         self._started = time.time()
         self._clock = time.perf_counter()
 
@@ -254,6 +254,7 @@ class _Run:
                 f"{record.n_rejected} rejected"
             )
         self._records[part.index] = record
+        self._n_annotations += record.n_annotations
         self.tell(0, 0)
 
     def finish(self, name: str) -> Manifest:
@@ -314,7 +315,7 @@ class _Run:
                     proteins=self._done_proteins,
                     residues=self._done_residues,
                     reused_residues=self._reused_residues,
-                    annotations=sum(record.n_annotations for record in self._records.values()),
+                    annotations=self._n_annotations,
                     total_proteins=expected.n_proteins if expected else None,
                     total_residues=expected.n_residues if expected else None,
                 )
