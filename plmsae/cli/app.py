@@ -56,8 +56,8 @@ EXAMPLES = {
 ORDER = (
     *("fetch", "pretrain", "distil", "train", "import", "evaluate", "models", "compare"),
     *("promote", "lineage"),
-    *("score", "fill", "validate", "report", "atlas", "steer", "ablate", "export", "simulate"),
-    "demo",
+    *("score", "features", "fill", "validate", "report", "atlas", "steer", "ablate", "export"),
+    *("simulate", "demo"),
 )
 
 

@@ -167,6 +167,21 @@ COMMANDS = (
         },
     ),
     WorkflowCommand(
+        name="features",
+        request=requests.FeaturesRequest,
+        about="Find the proteins and residues of a latent.",
+        more="Reads what score --features has kept, and of that little more than the latent.",
+        examples=(
+            "plmsae features annotated --latent 412",
+            "plmsae features annotated --latent 412 --latent 7 --top 50 -o residues.tsv",
+        ),
+        shapes={
+            "folder": Shape(argument="DIR"),
+            "latent": Shape(repeated=True),
+            "out": Shape(metavar="FILE"),
+        },
+    ),
+    WorkflowCommand(
         name="fill",
         request=requests.FillRequest,
         about="Propose labels that a UniProt table lacks.",

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from plmsae.core.errors import printable
+from plmsae.core.errors import (
+    MAKE_ROOM,
+    NO_SPACE,
+    PlmsaeError,
+    ResourceError,
+    is_disk_full,
+    printable,
+)
 
 
 @contextmanager
@@ -29,15 +36,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
         A path with the same suffix in the same folder, not yet there; removed if the block fails.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _room_for(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -48,17 +56,30 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     folder, old or new, is on the disk.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    prefix = f".{target.name}."
+    with _room_for(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=target.parent))
+        try:
+            yield temporary
+            old = temporary.with_suffix(".old")
+            if target.exists():
+                target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _room_for(target: Path) -> Iterator[None]:
+    """Turn what says that the disk is full into one line that names the disk by `target`."""
     try:
-        yield temporary
-        old = temporary.with_suffix(".old")
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except Exception as error:
+        if isinstance(error, PlmsaeError) or not is_disk_full(error):
+            raise
+        raise ResourceError(NO_SPACE, where=target.parent, hint=MAKE_ROOM) from error
 
 
 def write_text(target: Path, text: str) -> None:

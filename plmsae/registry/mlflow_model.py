@@ -96,7 +96,12 @@ def _signature(bundle: Bundle) -> Any:
         ]
     )
     default = float(bundle.meta.min_precision)
-    params = ParamSchema([ParamSpec("min_precision", DataType.double, default)])
+    params = ParamSchema(
+        [
+            ParamSpec("min_precision", DataType.double, default),
+            ParamSpec("per_sequence", DataType.boolean, default=False),
+        ]
+    )
     return ModelSignature(outputs=outputs, params=params)
 
 

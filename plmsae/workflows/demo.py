@@ -244,7 +244,7 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
             ScoreRequest(
                 proteins=str(tables.held_back),
                 model=model,
-                out=out / "scores",
+                out=str(out / "scores"),
                 format="gff3",
                 device=request.device,
             ),

@@ -78,6 +78,7 @@ SURFACE: dict[str, set[str]] = {
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
     | {"--validate", "--device", "--precision", "--engine", "--address", "--workers"},
+    "features": TRACKED | {"DIR", "--latent", "--top", "--min-activation", "--model", "--out"},
     "fill": TRACKED
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
     | {"--missing-shares", "--ontology"}

@@ -82,6 +82,24 @@ def test_a_list_of_sequences_gives_what_a_table_gives(loaded: Any) -> None:
     assert loaded.predict([]).empty
 
 
+def test_one_row_for_each_sequence_holds_the_same_annotations(loaded: Any) -> None:
+    sequences = [SEQUENCES[1], SEQUENCES[0], SEQUENCES[1], "GG"]
+    found = loaded.predict(
+        pd.DataFrame({"sequence": sequences, "accession": ["A", "B", "A", "C"]}),
+        params={"per_sequence": True},
+    )
+    assert list(found.columns) == ["annotations"]
+    assert len(found) == 4
+    lists = [json.loads(text) for text in found["annotations"]]
+    every = records(loaded.predict(sequences))
+    for name, one in enumerate(lists, 1):
+        assert [{"accession": str(name), **row} for row in one] == [
+            row for row in every if row["accession"] == str(name)
+        ]
+    assert lists[0] == lists[2]
+    assert lists[0] or lists[1]
+
+
 def test_it_returns_what_its_signature_says(loaded: Any) -> None:
     found = loaded.predict(SEQUENCES)
     stated = loaded.metadata.signature.outputs

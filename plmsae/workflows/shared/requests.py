@@ -315,9 +315,10 @@ class ScoreRequest:
     """Annotate a proteome."""
 
     proteins: str
-    """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input."""
+    """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input, or ``s3://BUCKET/KEY``."""
     model: str = READY
-    out: Path = Path("runs/score")
+    out: str = "runs/score"
+    """Folder to write, here or at ``s3://BUCKET/PREFIX``."""
     format: str | None = None
     """Also export in this format."""
     features: bool = False
@@ -391,6 +392,25 @@ class ValidateRequest:
     """Registered model that made the calls: its concepts, its files and the PLM's revision are
     checked. By default the one that the folder names, where the registry has it."""
     out: Path = Path("runs/validate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesRequest:
+    """Find the proteins and residues on which latents fire, in what ``score`` has kept."""
+
+    folder: str
+    """A folder made by ``score`` with its features, here or at ``s3://BUCKET/PREFIX``."""
+    latent: tuple[int, ...]
+    """The latent, or several; 0-based, as in the model's features."""
+    top: int = 20
+    """Proteins to show of each latent, the highest activation first."""
+    min_activation: float = 0.0
+    """Leave out residues whose raw activation is lower."""
+    model: str | None = None
+    """The model that scored, to say what is known of a latent. By default the one that the folder
+    names, where the registry has it."""
+    out: Path | None = None
+    """Also write every residue to a file, ``.tsv`` or ``.parquet``."""
 
 
 @dataclass(frozen=True, kw_only=True)
