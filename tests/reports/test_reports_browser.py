@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_reports_render import some_reports
 
 from plmsae.reports.render import render_reports
-from test_reports_render import some_reports
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -24,9 +24,7 @@ def page() -> Iterator[Any]:
     """Return a page that fails the test if the browser complained."""
     with sync_api.sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = running.new_page(
-            viewport={"width": 1100, "height": 500}, reduced_motion="reduce"
-        )
+        opened = running.new_page(viewport={"width": 1100, "height": 500}, reduced_motion="reduce")
         problems: list[str] = []
         opened.on("pageerror", lambda error: problems.append(str(error)))
         opened.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
