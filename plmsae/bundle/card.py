@@ -154,7 +154,7 @@ def _calls(bundle: Bundle) -> str:
     ]  # fmt: skip
     head = ("concept", "called by", "precision", "IoU", "touching", "residues")
     return (
-        f"Concepts whose precision is at least {number(bar)} at the lower end of its 95 % interval, "
+        f"Concepts whose precision is {number(bar)} or more at the lower end of its 95 % interval, "
         "measured on proteins that the choice of feature and threshold had not seen. "
         f"{RULE} Beside the precision: mean IoU of right calls with their instance; share of calls "
         "that touch an instance at all, which is more; share of called residues that are "

@@ -146,9 +146,9 @@ def excess_of_top_concept(frame: pl.LazyFrame, context: Context) -> Measured:
     if min(int(here["n"].sum()), int(called["n_calls"].sum())) < _FEWEST:
         return Measured(None)
     top, count = here.row(0)
-    share = count / here["n"].sum()
-    of_top = called.filter(pl.col("concept") == top)["n_calls"].sum()
-    expected = of_top / called["n_calls"].sum()
+    share = count / int(here["n"].sum())
+    of_top = int(called.filter(pl.col("concept") == top)["n_calls"].sum())
+    expected = of_top / int(called["n_calls"].sum())
     return Measured(share - expected, (f"{top}: {share:.1%}, reference {expected:.1%}",))
 
 
