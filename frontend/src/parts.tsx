@@ -171,7 +171,7 @@ export function Strip({ sequence, activations, first, spans, name }: {
         const value = activations[i] ?? 0, position = first + i;
         return (
           <g key={i}>
-            {position % 10 === 0 || i === 0 ? <text class="tick" x={i * cell + cell / 2} y={10}>{position}</text> : null}
+            {position % 10 === 0 || (i === 0 && position % 10 < 8) ? <text class="tick" x={i * cell + cell / 2} y={10}>{position}</text> : null}
             <rect x={i * cell + 0.5} y={above} width={cell - 1} height={letters} rx={2} style={{ fill: ramp(value) }} />
             <text class="letter" x={i * cell + cell / 2} y={above + 14.5} style={{ fill: inkOn(value) }}>{letter}</text>
             <rect x={i * cell} y={above} width={cell} height={letters} fill="transparent"><title>{`${letter}${position}: ${(100 * value).toFixed(0)} % of the maximum`}</title></rect>
