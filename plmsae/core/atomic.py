@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +56,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     folder, old or new, is on the disk.
     """
     target = Path(target)
-    prefix = f".{target.name}."
     with _room_for(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=target.parent))
+        # Not `tempfile.mkdtemp`: what it makes nobody else may read, and so it would stay.
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        temporary.mkdir()
         try:
             yield temporary
             old = temporary.with_suffix(".old")

@@ -162,4 +162,10 @@ def _to_pandas(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
 
     dtypes = {"start": "int32", "end": "int32", "score": "float64"}
     dtypes |= {"precision": "float64", "precision_low": "float64", "probability": "float64"}
-    return pd.DataFrame(columns).astype(dtypes)
+    frame = pd.DataFrame(columns).astype(dtypes)
+    # MLflow's server writes a missing float as NaN, which no strict reader of JSON takes; None
+    # becomes null.
+    lacking = [name for name in dtypes if frame[name].isna().any()]
+    present = frame[lacking].notna()
+    frame[lacking] = frame[lacking].astype(object).where(present, None)
+    return frame

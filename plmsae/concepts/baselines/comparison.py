@@ -79,6 +79,9 @@ class Detection:
     """`COUNTS` on each sample, by name."""
     pairs: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PAIR_SCHEMA))
     """The pairs at F1 > 0.5 on both splits: `PAIR_SCHEMA`, by concept and latent."""
+    best: Mapping[str, float] = field(default_factory=dict)
+    """F1 on report of each concept's best pair, chosen on select; without the concepts for which no
+    pair reaches `PROMISING` there."""
     note: str = ""
     """What a reader of the table should know about this method."""
 
@@ -215,8 +218,19 @@ def confirm_pairs(
             },
             schema=PAIR_SCHEMA,
         ).with_columns(pl.col(pl.Float64).fill_nan(None)),
+        best=_best(names[concept_Q], f1_select_QTB.max(axis=1)[:, 0], f1_QB[:, 0]),
         note=note,
     )
+
+
+def _best(
+    concept_Q: npt.NDArray[np.object_],
+    f1_select_Q: npt.NDArray[np.floating],
+    f1_Q: npt.NDArray[np.floating],
+) -> dict[str, float]:
+    """Return F1 on report of the pair that is best on select, for each concept that has any."""
+    order = np.argsort(f1_select_Q, kind="stable")  # the best comes last, and stays
+    return {str(concept_Q[q]): float(np.nan_to_num(f1_Q[q])) for q in order}
 
 
 def _promising(
