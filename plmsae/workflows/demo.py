@@ -230,12 +230,15 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
                 min_precision=request.min_precision,
                 random_vectors=request.random_vectors,
                 fidelity_proteins=48,  # measured on 128 while training
+                keep_encoded=True,
                 device=request.device,
                 seed=request.seed,
             ),
             progress,
         )
         model = f"{evaluated.model}"
+        # Proteins that come again do not run the PLM again.
+        encoded = out / "evaluate" / "encoded"
         # What an earlier demo wrote with an earlier version of the model would be refused.
         for folder in ("scores", "fill"):
             shutil.rmtree(out / folder, ignore_errors=True)
@@ -246,6 +249,7 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
                 model=model,
                 out=str(out / "scores"),
                 format="gff3",
+                encoded=encoded,
                 device=request.device,
             ),
             progress,
@@ -259,6 +263,7 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
                 hide_share=request.hide_share,
                 missing_share=request.hide_share,
                 min_precision=request.fill_precision,
+                encoded=encoded,
                 device=request.device,
                 seed=request.seed,
             ),
@@ -270,11 +275,13 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
                 proteins=str(tables.report),
                 out=out / "report",
                 max_proteins=600,
+                encoded=encoded,
                 device=request.device,
                 seed=request.seed,
             ),
             progress,
         )
+        shutil.rmtree(encoded, ignore_errors=True)
         outcome = DemoOutcome(
             out=out,
             seconds=time.monotonic() - started,

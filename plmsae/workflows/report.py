@@ -166,6 +166,7 @@ def _evidence(
     from plmsae.reports.metadata import protein_metadata
     from plmsae.reports.testing.samples import Homology
     from plmsae.scoring.encoding import load_encoder
+    from plmsae.workflows.shared.encoded_store import with_store
 
     features = bundle.features
     if request.latents:
@@ -183,7 +184,7 @@ def _evidence(
         table = table.filter(pl.col("accession").is_in(pl.Series(accessions).implode()))
         labels = labels_from_uniprot(table)
     device: Any = request.device
-    encoder = load_encoder(bundle, device=device)
+    encoder = with_store(load_encoder(bundle, device=device), request.encoded)
     with progress.task(f"encoding {len(accessions)} proteins") as task:
         latents = encoder.encode(proteins.sequences)
         task.update(1, 1)

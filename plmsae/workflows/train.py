@@ -20,8 +20,8 @@ from plmsae.workflows.training.activations import Activations, cached, streamed
 from plmsae.workflows.training.measurement import (
     LatentStatistics,
     Measured,
+    RecoveryProbe,
     reconstructions,
-    recovered,
 )
 from plmsae.workflows.training.outcome import TrainOutcome, outcome_of, throughput_of, write_trained
 from plmsae.workflows.training.plan import PlannedSae, check_continuation, hold_out, parts_of
@@ -178,7 +178,10 @@ def _train(
         )
     wait_for_all()
     activations = _activations(request, recipe, layers, proteins, plm, used, kept, place)
-    jobs = [_job(part, recipe, plm, activations, held_out, place) for part in parts]
+    probe = None
+    if plm.masked_lm is not None:
+        probe = RecoveryProbe(plm, request.layers, held_out[:PROBED])
+    jobs = [_job(part, recipe, plm, activations, probe, place) for part in parts]
     kind = "SAE" if parts[0].target is None else f"transcoder ({recipe['target']})"
     what = f"{len(parts)} {kind}s" if len(parts) > 1 else f"{recipe['arch']} {kind}"
     listed = ", ".join(map(str, request.layers))
@@ -268,6 +271,8 @@ def _activations(
             [proteins.sequences[i] for i in used[place.rank :: place.world]],
             batch_size=max(1, recipe["batch_size"] // place.world),
             seed=request.seed,
+            n_rows=recipe["n_vectors"] // place.world,
+            folder=request.out,
         )
     return cached(
         request.cache,
@@ -285,7 +290,7 @@ def _job(
     recipe: dict[str, Any],
     plm: Plm,
     activations: Activations,
-    held_out: list[str],
+    probe: RecoveryProbe | None,
     place: Place,
 ) -> Job:
     from plmsae.sae.config import SaeConfig, TrainConfig
@@ -298,16 +303,14 @@ def _job(
     steps = settings["n_vectors"] // settings["batch_size"]
     settings.setdefault("log_every", max(1, min(50, steps // 20)))  # a curve for short runs too
 
-    def probe(sae: Sae) -> dict[str, float]:
-        if plm.masked_lm is None:
-            return {}
-        return recovered(plm, [Measured(sae.to(plm.device), part.layer)], held_out[:PROBED])[0]
+    def measure(sae: Sae) -> dict[str, float]:
+        return {} if probe is None else probe(Measured(sae.to(plm.device), part.layer))
 
     train_config = TrainConfig(**settings, device=str(plm.device))
     if place.world > 1:
         train_config = share_of(train_config, place)
     pick = with_target(activations.pick(part.layer), part.target, activations.pick)
-    return Job(config, train_config, pick, probe)
+    return Job(config, train_config, pick, measure)
 
 
 def _features(

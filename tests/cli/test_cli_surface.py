@@ -77,16 +77,17 @@ SURFACE: dict[str, set[str]] = {
     "lineage": TRACKED | {"MODEL"},
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
-    | {"--validate", "--device", "--precision", "--engine", "--address", "--workers"},
+    | {"--validate", "--device", "--precision", "--engine", "--address", "--workers"}
+    | {"--encoded"},
     "features": TRACKED | {"DIR", "--latent", "--top", "--min-activation", "--model", "--out"},
     "fill": TRACKED
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
-    | {"--missing-shares", "--ontology"}
+    | {"--missing-shares", "--ontology", "--encoded"}
     | {"--backtest", "--hide-share", "--validate", "--device", "--precision", "--seed"},
     "validate": TRACKED | {"PATH", "--kind", "--out", "--proteins", "--labels", "--model"},
     "report": TRACKED
     | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}
-    | {"--max-proteins", "--device", "--seed", "--batch", "--max-usd", "--dry-run"},
+    | {"--max-proteins", "--device", "--seed", "--batch", "--max-usd", "--dry-run", "--encoded"},
     "atlas": TRACKED
     | {"MODEL", "--proteins", "--out", "--max-proteins", "--features-per-protein", "--compare"}
     | {"--proposals", "--reports", "--structures", "--ontology", "--min-precision"}

@@ -84,7 +84,7 @@ def test_training_vectors_are_residues_and_never_pads_cls_or_eos(tmp_path: Path)
     special = states[~plm.is_residue(lengths)]
     n_residues = sum(map(len, sequences))
     source = streamed(load_plm(str(folder), device="cpu"), [2], "residue", sequences,
-                      batch_size=1, seed=0)  # fmt: skip
+                      batch_size=1, seed=0, n_rows=n_residues, folder=tmp_path)  # fmt: skip
     epoch = torch.cat([source.pick(2)(rows) for rows in islice(source.batches.iter_from(0),
                                                                n_residues)])  # fmt: skip
     distance = torch.cdist(epoch, torch.cat(expected), compute_mode="donot_use_mm_for_euclid_dist")

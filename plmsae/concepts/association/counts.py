@@ -129,6 +129,41 @@ class Counts:
         _add_into(self._true_positives, labels.mask_CN() @ one_hot)
         spans = np.flatnonzero(self.is_span_C[labels.concept_I])
         _add_into(self._hits, _span_hits(fired, bins, n_bins, labels, spans))
+        self._add_labels(labels)
+
+    def add_above(
+        self,
+        fires_FT: Int64,
+        true_positives_CFT: npt.NDArray[np.int32],
+        hits_CFT: npt.NDArray[np.int32],
+        labels: ResidueLabels,
+    ) -> None:
+        """Add what was counted elsewhere on some whole proteins.
+
+        Parameters
+        ----------
+        fires_FT : ndarray of int, shape=(F, T)
+            Residues on which each latent is above each threshold.
+        true_positives_CFT : ndarray of int, shape=(C, F, T)
+            Of these, the residues that carry each concept.
+        hits_CFT : ndarray of int, shape=(C, F, T)
+            Instances of each span with such a residue; 0 for sites.
+        labels : ResidueLabels
+            The labels of these proteins, with the concepts of this table.
+        """
+        if labels.concepts != self.concepts:
+            raise InputError("the labels are of other concepts than the counts")
+        for table, above in (
+            (self._fires, fires_FT),
+            (self._true_positives, true_positives_CFT),
+            (self._hits, hits_CFT),
+        ):
+            by_bin = above.copy()
+            by_bin[..., :-1] -= above[..., 1:]
+            table += by_bin.reshape(table.shape)
+        self._add_labels(labels)
+
+    def _add_labels(self, labels: ResidueLabels) -> None:
         self.n_rows += labels.n_rows
         self.n_residues_C += labels.residues_C()
         self.n_instances_C += labels.instances_C()

@@ -22,6 +22,7 @@ from plmsae.concepts.association.chance import MARGIN, f1_always_on
 from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS, ROOM, Counts, concept_blocks
 from plmsae.concepts.association.pairs import GroupCounts, PairActivations, count_by_protein
 from plmsae.concepts.association.selection import promising_pairs
+from plmsae.concepts.association.signed_counts import SignedChunk, SignedUnits
 from plmsae.concepts.association.tables import FOUND, PROMISING
 from plmsae.concepts.labels.residue_labels import ResidueLabels
 from plmsae.concepts.latents import (
@@ -39,8 +40,8 @@ _ROWS = 20_000
 #: Pairs handled at a time; each may have an entry on every one of those rows.
 _PAIRS = 256
 
-Latents = Callable[[int], csr_array]
-"""Gives the (length, F) latents of a protein by its index."""
+Latents = Callable[[int], csr_array] | SignedUnits
+"""Gives the (length, F) latents of a protein by its index; or dense units, which are two each."""
 
 
 COUNTS = (
@@ -122,7 +123,7 @@ def count_detected(
     ----------
     method : str
         Its name in the table.
-    latents_of : callable
+    latents_of : callable or SignedUnits
         Gives the (length, n_latents) latents of a protein by its index.
     select, report : tuple
         Indices of the proteins of a split, and the labels of exactly these, in this order. Both
@@ -144,9 +145,10 @@ def count_detected(
     """
     if select[1].concepts != report[1].concepts:
         raise InputError("the two splits are labelled with different concepts")
-    scale_F: Float32 = np.zeros(n_latents, dtype=np.float32)
-    for index in select[0]:
-        scale_F = np.maximum(scale_F, max_activations([latents_of(int(index))], n_latents))
+    if isinstance(latents_of, SignedUnits):
+        scale_F = latents_of.highest(select[0])
+    else:
+        scale_F = max_activations((latents_of(int(i)) for i in select[0]), n_latents)
     promising_Q2 = _promising(latents_of, select, scale_F, room)
     return confirm_pairs(
         method, latents_of, select, report, scale_F, promising_Q2,
@@ -247,8 +249,8 @@ def _promising(
     ):
         kept = select[1].keep_concepts(here)
         counts = Counts(kept, len(scale_F), INTERPLM_THRESHOLDS)
-        for _, scaled, labels in _chunks(latents_of, select[0], kept, scale_F):
-            counts.add(scaled, labels)
+        for _, chunk in _chunks(latents_of, select[0], kept, scale_F):
+            chunk.add_to(counts)
         parts.append(np.add(promising_pairs(counts, PROMISING), [first, 0]))
     return np.concatenate(parts)
 
@@ -276,10 +278,9 @@ def _f1_by_sample(
     totals = {name: np.zeros(shape, dtype=np.float32) for name in names}
     blocks = [slice(first, first + _PAIRS) for first in range(0, shape[0], _PAIRS)]
     if blocks:
-        for proteins, scaled, labels in _chunks(latents_of, *side, scale_F):
+        for proteins, chunk in _chunks(latents_of, *side, scale_F):
             for block in blocks:
-                activations = _activations(scaled, labels, pairs_Q2[block])
-                counts = count_by_protein(activations, thresholds_T)
+                counts = chunk.count_by_protein(pairs_Q2[block], thresholds_T)
                 for name, total in totals.items():
                     total[block] += getattr(counts, name).astype(np.float32) @ weight_PB[proteins]
     f1 = np.zeros(shape)
@@ -289,16 +290,28 @@ def _f1_by_sample(
     return f1
 
 
-def _activations(scaled: csr_array, labels: ResidueLabels, pairs_Q2: Int64) -> PairActivations:
-    """Return the activations of some pairs on a chunk."""
-    columns = scaled[:, pairs_Q2[:, 1]].tocsc()
-    return PairActivations(
-        labels=labels,
-        concept_Q=pairs_Q2[:, 0],
-        pair_E=np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr)),
-        row_E=columns.indices.astype(np.int64),
-        value_E=columns.data,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _SparseChunk:
+    """Scaled sparse activations of some whole proteins, and their labels."""
+
+    scaled: csr_array
+    labels: ResidueLabels
+
+    def add_to(self, counts: Counts) -> None:
+        """Add them to the counts."""
+        counts.add(self.scaled, self.labels)
+
+    def count_by_protein(self, pairs_Q2: Int64, thresholds_T: Float32) -> GroupCounts:
+        """Count some pairs apart for each protein, shape (Q, T, P)."""
+        columns = self.scaled[:, pairs_Q2[:, 1]].tocsc()
+        activations = PairActivations(
+            labels=self.labels,
+            concept_Q=pairs_Q2[:, 0],
+            pair_E=np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr)),
+            row_E=columns.indices.astype(np.int64),
+            value_E=columns.data,
+        )
+        return count_by_protein(activations, thresholds_T)
 
 
 def _distinct(above_QB: npt.NDArray[np.bool_], key_Q: Int64) -> Int64:
@@ -315,14 +328,18 @@ def _chunks(
     latents_of: Latents,
     proteins: npt.NDArray[np.int64],
     labels: ResidueLabels,
-    highest: Float32,
-) -> Iterator[tuple[slice, csr_array, ResidueLabels]]:
-    """Yield stretches of about `_ROWS` residues: which proteins, scaled latents, and labels."""
+    scale_F: Float32,
+) -> Iterator[tuple[slice, _SparseChunk | SignedChunk]]:
+    """Yield stretches of about `_ROWS` residues: which proteins, and their scaled activations."""
     starts = labels.offsets_P1
     first, n_proteins = 0, len(starts) - 1
     while first < n_proteins:
         last = int(np.searchsorted(starts, starts[first] + _ROWS, side="right")) - 1
         last = min(max(last, first + 1), n_proteins)
-        rows = stack_rows([latents_of(int(i)) for i in proteins[first:last]], len(highest))
-        yield slice(first, last), scale(rows, highest), labels.chunk(first, last)
+        here, members = labels.chunk(first, last), proteins[first:last]
+        if isinstance(latents_of, SignedUnits):
+            yield slice(first, last), latents_of.chunk(members, here, scale_F)
+        else:
+            rows = stack_rows([latents_of(int(i)) for i in members], len(scale_F))
+            yield slice(first, last), _SparseChunk(scaled=scale(rows, scale_F), labels=here)
         first = last

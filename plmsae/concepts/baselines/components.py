@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
-from plmsae.concepts.baselines.control_latents import signed_units
 from plmsae.concepts.latents import Float32
 from plmsae.core.errors import InputError
 
@@ -41,11 +39,11 @@ class Components:
         """Two a direction."""
         return 2 * len(self.directions_KD)
 
-    def latents(self, x_ND: Float32) -> csr_array:
-        """Return the projections, both signs: csr_array of shape (N, 2 K)."""
+    def project(self, x_ND: Float32) -> Float32:
+        """Return the projections, signed: float32, shape (N, K)."""
         x = np.asarray(x_ND, dtype=np.float32) - self.mean_D
         projected: Float32 = (x @ self.directions_KD.T).astype(np.float32)
-        return signed_units(projected)
+        return projected
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import logging
-import os
 import re
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +14,15 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.core.atomic import atomic_folder, json_text
+from plmsae.core.atomic import atomic_folder
 from plmsae.core.stopping import Terminated
-from plmsae.plm.revision import body_revision
+from plmsae.workflows.shared.encoded_store import (
+    UNREADABLE,
+    flush_to_disk,
+    model_fingerprint,
+    read_latents,
+    write_latents,
+)
 from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
@@ -101,14 +104,12 @@ class EncodedParts:
         if self.has(number):
             try:
                 return read(folder)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except UNREADABLE as error:
                 logger.warning("%s does not open and is encoded again: %s", folder, error)
                 shutil.rmtree(folder)
         with atomic_folder(folder) as temporary:
             write(temporary)
-            for path in temporary.iterdir():
-                with path.open("rb") as handle:
-                    os.fsync(handle.fileno())
+            flush_to_disk(temporary)
         return read(folder)
 
     def remove(self) -> None:
@@ -160,19 +161,7 @@ def _parts(lengths: Sequence[int]) -> list[range]:
 
 def _fingerprint(encoder: Encoder, sequences: Sequence[str], what: str) -> str:
     """Return the SHA-256 of all that the arrays depend on."""
-    import torch
-
-    plm, sae = encoder.plm, encoder.sae
-    facts = {
-        "plm": [plm.id, body_revision(plm.revision), plm.vocabulary.fingerprint],
-        "numbers": [plm.device.type, str(plm.dtype), what, PART_RESIDUES],
-        "layer": [encoder.layer, encoder.unit],
-        "sae": dataclasses.asdict(sae.config),
-    }
-    digest = hashlib.sha256(json_text(facts).encode())
-    for name, tensor in sorted(sae.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    digest = hashlib.sha256(f"{model_fingerprint(encoder)} {what} {PART_RESIDUES}".encode())
     for sequence in sequences:
         digest.update(f"{len(sequence)} {sequence}".encode())
     return digest.hexdigest()
@@ -203,10 +192,9 @@ def encode_with_states(
     InputError
         If the disk has no room for them.
     """
-    from scipy.sparse import load_npz, save_npz, vstack
-
     from plmsae.sae.cache import check_disk
 
+    model = model_fingerprint(encoder)
     lengths = [len(sequence) for sequence in sequences]
     layout = parts.open(encoder, sequences, "states" if keep else "latents", progress)
     if keep:
@@ -222,13 +210,13 @@ def encode_with_states(
             if keep:
                 clipped = np.clip(x_ND.cpu().numpy(), -_LARGEST, _LARGEST)
                 states[index] = clipped.astype(np.float16)
-        save_npz(folder / "latents.npz", vstack(latents, format="csr"), compressed=False)
+        write_latents(folder, model, chosen, [rows for rows in latents if rows is not None])
         if keep:
             np.save(folder / "states.npy", np.concatenate([x for x in states if x is not None]))
 
     def read(folder: Path) -> tuple[csr_array, NDArray[np.float16] | None]:
         x_ND = np.load(folder / "states.npy", mmap_mode="r") if keep else None
-        return load_npz(folder / "latents.npz"), x_ND
+        return read_latents(folder), x_ND
 
     latents: list[csr_array] = []
     states: list[NDArray[np.float16]] = []

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
     from scipy.sparse import csr_array
 
+    from plmsae.concepts.baselines.comparison import Latents
     from plmsae.concepts.baselines.components import Components
     from plmsae.concepts.evaluation import Evaluation
     from plmsae.encode import Encoder
@@ -40,7 +41,7 @@ class Method:
     """Something that turns proteins into latents."""
 
     name: str
-    latents_of: Callable[[int], csr_array]
+    latents_of: Latents
     """Gives the (length, n_latents) latents of a protein by its index."""
     n_latents: int
     note: str = ""
@@ -152,9 +153,9 @@ def _methods(
     progress: Progress,
 ) -> Iterator[Method]:
     """Yield the baselines one by one, so that each can be forgotten after its turn."""
+    from plmsae.concepts.association.signed_counts import SignedUnits
     from plmsae.concepts.baselines.control_latents import (
         amino_acid_latents,
-        signed_units,
         window_latents,
     )
     from plmsae.concepts.baselines.label_transfer import as_latents
@@ -164,12 +165,14 @@ def _methods(
     mean_D, components = _fit(request, select, states_of)
     yield Method(
         name="neuron",
-        latents_of=lambda i: signed_units(states_of(i), mean_D),
+        latents_of=SignedUnits(values_of=lambda i: states_of(i) - mean_D, n_units=config.d_in),
         n_latents=2 * config.d_in,
     )
 
-    def projected(fitted: Components) -> Callable[[int], csr_array]:
-        return lambda i: fitted.latents(states_of(i))
+    def projected(fitted: Components) -> SignedUnits:
+        return SignedUnits(
+            values_of=lambda i: fitted.project(states_of(i)), n_units=len(fitted.directions_KD)
+        )
 
     for name, fitted in components.items():
         yield Method(

@@ -28,9 +28,13 @@ def check_device(device: str) -> None:
 def encoder_of(bundle: Bundle, request: ScoreRequest | FillRequest) -> Any:
     """Return a function that loads the bundle's encoder as asked for, when it is needed."""
     from plmsae.scoring.encoding import load_encoder
+    from plmsae.workflows.shared.encoded_store import with_store
 
     device: Any = request.device
-    return lambda: load_encoder(bundle, device=device, precision=request.precision)
+
+    return lambda: with_store(
+        load_encoder(bundle, device=device, precision=request.precision), request.encoded
+    )
 
 
 def counts(manifest: Manifest) -> dict[str, float]:

@@ -300,7 +300,8 @@ class EvaluateRequest:
     """Folder to write; what an evaluation that was stopped had encoded is found there."""
     keep_encoded: bool = False
     """Leave the encoded proteins in ``encoded`` of the output folder: another evaluation of the
-    same model and proteins there does not run the PLM over them again."""
+    same model and proteins there does not run the PLM over them again, nor do ``score``, ``fill``
+    and ``report`` that are given this folder as ``--encoded``."""
     register: bool = True
     """Register the SAE with its evidence as a new version, ``challenger``."""
     promote: bool = False
@@ -331,6 +332,9 @@ class ScoreRequest:
     default the model's own bound."""
     validate: bool = True
     """Check input and annotations against the reviewed suites."""
+    encoded: Path | None = None
+    """Folder in which encoded proteins are kept. Those of the same model that are there, left by
+    any command, do not run the PLM again; others are added."""
     device: str = "auto"
     precision: Precision = "auto"
     engine: str = "local"
@@ -369,6 +373,9 @@ class FillRequest:
     """Share of the known labels that the back-test hides, in (0, 1)."""
     strict: bool = False
     validate: bool = True
+    encoded: Path | None = None
+    """Folder in which encoded proteins are kept. Those of the same model that are there, left by
+    any command, do not run the PLM again; others are added."""
     device: str = "auto"
     precision: Precision = "auto"
     seed: int = 0
@@ -438,6 +445,9 @@ class ReportRequest:
     """Say what Claude would be asked, and what it can cost at most; send and write nothing."""
     max_proteins: int | None = 2000
     """Use a random sample of this many."""
+    encoded: Path | None = None
+    """Folder in which encoded proteins are kept. Those of the same model that are there, left by
+    any command, do not run the PLM again; others are added."""
     device: str = "auto"
     seed: int = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,7 @@ from plmsae.sae.cached import CachedLayers
 from plmsae.sae.data import shuffled_batches
 from plmsae.sae.distributed import ShareOfBatches, world
 from plmsae.sae.prefetch import PrefetchedBatches
+from plmsae.workflows.training.kept_activations import KeptActivations
 from plmsae.workflows.training.transcoding import KeptRows
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 AT_ONCE = 256
 #: Training proteins on which the highest activation of each latent is found.
 SAMPLED = 512
+#: Bytes of activations that are kept on disk for as long as training needs them.
+KEPT_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +53,55 @@ def streamed(
     *,
     batch_size: int,
     seed: int,
+    n_rows: int,
+    folder: Path,
 ) -> Activations:
-    """Run the PLM while training: nothing is stored, and each epoch runs it again.
+    """Run the PLM while training.
 
-    Means over residues are few: they are kept in memory, and later epochs do not run the PLM.
+    On a CPU the residue activations that will be needed again (all, if there is more than one
+    epoch; those of `Activations.sample`) are kept in a temporary file, up to `KEPT_BYTES`. Beyond
+    that, and on a GPU, each epoch runs the PLM again. Means over residues are few: they are kept in
+    memory.
+
+    Parameters
+    ----------
+    plm : Plm
+    layers : sequence of int
+    unit : {"residue", "protein"}
+    sequences : list of str
+    batch_size, seed : int
+    n_rows : int
+        Rows that training takes.
+    folder : Path
+        On whose disk the temporary file lies.
     """
     layers = tuple(layers)
     width = plm.d_model * len(layers)
+    lengths = [len(sequence) for sequence in sequences]
+    n_kept = len(lengths) if n_rows > sum(lengths) else SAMPLED
+    kept = None
+    if unit == "residue" and plm.device.type == "cpu":
+        kept = _kept(folder, width, sum(lengths[:n_kept]))
 
     def rows() -> Iterator[torch.Tensor]:
-        for x in activation_stream(plm, layers, unit, sequences, seed):
-            yield torch.cat([x[layer] for layer in layers], dim=1)
+        if kept is not None and len(kept) == len(sequences):
+            yield from kept.in_order()
+            return
+        for index, x in _indexed_stream(plm, layers, unit, sequences, seed):
+            joined = torch.cat([x[layer] for layer in layers], dim=1)
+            if kept is not None and index < n_kept and index not in kept:
+                kept.add(index, joined)
+            yield joined
+
+    def sample() -> Iterator[dict[int, torch.Tensor]]:
+        missing = []
+        for index, sequence in enumerate(sequences[:SAMPLED]):
+            if kept is None or index not in kept:
+                missing.append(sequence)
+                continue
+            pieces = kept.rows(index).split(plm.d_model, dim=1)
+            yield dict(zip(layers, pieces, strict=True))
+        yield from activation_stream(plm, layers, unit, missing, seed)
 
     batches = shuffled_batches(
         KeptRows(rows) if unit == "protein" else rows,
@@ -76,8 +118,17 @@ def streamed(
     return Activations(
         batches=PrefetchedBatches(batches),
         pick=pick,
-        sample=lambda: activation_stream(plm, layers, unit, sequences[:SAMPLED], seed),
+        sample=sample,
     )
+
+
+def _kept(folder: Path, width: int, n_rows: int) -> KeptActivations | None:
+    """Return where to keep so many rows; None where they take too much."""
+    n_bytes = 4 * width * n_rows
+    folder.mkdir(parents=True, exist_ok=True)
+    if n_bytes > min(KEPT_BYTES, shutil.disk_usage(folder).free // 2):
+        return None
+    return KeptActivations(folder, width)
 
 
 def cached(
@@ -126,11 +177,19 @@ def activation_stream(
     plm: Plm, layers: Sequence[int], unit: str, sequences: list[str], seed: int
 ) -> Iterator[dict[int, torch.Tensor]]:
     """Yield the activations of `sequences` by layer, in a random order: (length, D) or (1, D)."""
+    for _, states in _indexed_stream(plm, layers, unit, sequences, seed):
+        yield states
+
+
+def _indexed_stream(
+    plm: Plm, layers: Sequence[int], unit: str, sequences: list[str], seed: int
+) -> Iterator[tuple[int, dict[int, torch.Tensor]]]:
+    """Yield what `activation_stream` does, with the index of each sequence."""
     order = np.random.default_rng(seed).permutation(len(sequences))
     for first in range(0, len(order), AT_ONCE):
-        chunk = [sequences[i] for i in order[first : first + AT_ONCE]]
-        for _, states in plm.activations(chunk, layers):
-            yield of_unit(states, unit)
+        chunk = order[first : first + AT_ONCE]
+        for number, states in plm.activations([sequences[i] for i in chunk], layers):
+            yield int(chunk[number]), of_unit(states, unit)
 
 
 def of_unit(states: dict[int, torch.Tensor], unit: str) -> dict[int, torch.Tensor]:

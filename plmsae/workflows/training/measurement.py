@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
 
+    from plmsae.plm.fidelity import Fidelity, KeptReferences, Replace
     from plmsae.plm.model import Plm
     from plmsae.sae.base import Sae
 
@@ -85,8 +86,44 @@ def recovered(
     """Return what is left of the PLM's predictions when each reconstruction is spliced in."""
     from plmsae.plm.fidelity import fidelities
 
-    replacements = [(part.layer, part.sae.reconstruct) for part in measured]
-    suffix = "" if masked else "_unmasked"
+    results = fidelities(plm, sequences, _replacements(measured), masked=masked)
+    return _named(results, "" if masked else "_unmasked")
+
+
+class RecoveryProbe:
+    """`recovered` at masked positions, again and again while SAEs are trained.
+
+    The PLM runs on the proteins at the first call; after that only its blocks above the SAE's layer
+    do.
+
+    Parameters
+    ----------
+    plm : Plm
+        Opened with its head.
+    layers : sequence of int
+        Those of the SAEs.
+    sequences : list of str
+        Some ten proteins.
+    """
+
+    def __init__(self, plm: Plm, layers: Sequence[int], sequences: list[str]) -> None:
+        self._plm, self._layers, self._sequences = plm, layers, sequences
+        self._kept: KeptReferences | None = None
+
+    def __call__(self, measured: Measured) -> dict[str, float]:
+        """Return the metrics of one SAE."""
+        from plmsae.plm.fidelity import KeptReferences
+
+        if self._kept is None:
+            self._kept = KeptReferences(self._plm, self._sequences, self._layers)
+        return _named(self._kept.fidelities(_replacements([measured])))[0]
+
+
+def _replacements(measured: Sequence[Measured]) -> list[tuple[int, Replace]]:
+    return [(part.layer, part.sae.reconstruct) for part in measured]
+
+
+def _named(results: Sequence[Fidelity], suffix: str = "") -> list[dict[str, float]]:
     return [
         {
             f"loss_recovered{suffix}": result.loss_recovered,
@@ -94,7 +131,7 @@ def recovered(
             f"ce_replaced{suffix}": result.replaced,
             f"kl{suffix}": result.kl,
         }
-        for result in fidelities(plm, sequences, replacements, masked=masked)
+        for result in results
     ]
 
 

@@ -11,8 +11,10 @@ from plmsae.concepts.association.bootstrap import Samples
 from plmsae.concepts.association.chance import MARGIN
 from plmsae.concepts.association.counts import associate
 from plmsae.concepts.association.selection import score_pairs
+from plmsae.concepts.association.signed_counts import SignedUnits
 from plmsae.concepts.baselines import comparison
 from plmsae.concepts.baselines.comparison import count_detected
+from plmsae.concepts.baselines.control_latents import signed_units
 from plmsae.concepts.baselines.headline import (
     best_f1,
     headline_lines,
@@ -150,6 +152,42 @@ def test_a_sample_counts_as_the_proteins_it_holds_and_chooses_anew_on_them(seed,
     assert counts_at(found, 0) == counts_of(pairs)
     assert pairs
     assert counts_at(found, 1) == (found.n_features, len(found.concepts))
+
+
+@given(seed=st.integers(0, 10**6), room=st.sampled_from([1, 2**30]))
+@settings(max_examples=40, deadline=None)
+def test_dense_signed_units_are_counted_as_the_same_units_written_down_as_sparse_latents(
+    seed, room
+):
+    world = make_world(seed, n_proteins=10, n_concepts=3, density=0.9)
+    rng = np.random.default_rng(seed)
+    # Few distinct values, some on a threshold; one unit is silent, one has a single sign.
+    signed = [
+        (a.toarray() * rng.choice([-1, 1], a.shape)).astype(np.float32) for a in world.latents
+    ]
+    for x in signed:
+        x[:, 0] = np.abs(x[:, 0])
+    select, report = halves(world)
+    weights = [
+        rng.integers(0, 3, (len(side[0]), 4)).astype(np.float32) for side in (select, report)
+    ]
+    samples = Samples(select_PB=weights[0], report_PB=weights[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "_ROWS", 20)
+        patch.setattr(comparison, "_PAIRS", 5)
+        patch.setattr(comparison, "PROMISING", 0.1)
+        dense, sparse = (
+            count_detected("x", source, select, report, 12, samples=samples, room=room)
+            for source in (
+                SignedUnits(values_of=signed.__getitem__, n_units=6),
+                lambda i: signed_units(signed[i]),
+            )
+        )
+    assert dense.counts() == sparse.counts()
+    assert dense.concepts == sparse.concepts
+    assert dense.pairs.equals(sparse.pairs)
+    for name, counts in sparse.counts_B.items():
+        assert np.array_equal(dense.counts_B[name], counts)
 
 
 def test_a_latent_that_fires_everywhere_finds_a_common_concept_but_not_beyond_chance():

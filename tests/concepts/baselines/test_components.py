@@ -36,7 +36,7 @@ def test_principal_components_are_scikit_learns_up_to_sign():
     cosine = np.abs(np.sum(mine.directions_KD * theirs.components_, axis=1))
     assert np.allclose(cosine, 1, atol=1e-4)
     assert mine.n_latents == 12  # all components, both signs
-    split = mine.latents(x).toarray()
+    split = signed_units(mine.project(x)).toarray()
     projected = np.abs(split[:, :6] - split[:, 6:])
     assert np.allclose(projected, np.abs(theirs.transform(x)), atol=1e-3)
 
@@ -54,7 +54,7 @@ def test_independent_components_are_found():
     sources = rng.laplace(size=(3000, 3))
     mixed = (sources @ rng.normal(size=(3, 3)) + 5).astype(np.float32)
     fitted = independent_components(moments([mixed]), mixed[:2000])
-    found = fitted.latents(mixed).toarray()
+    found = signed_units(fitted.project(mixed)).toarray()
     found = found[:, :3] - found[:, 3:]
     cosine = np.abs(np.corrcoef(found.T, sources.T)[:3, 3:])
     assert np.all(cosine.max(axis=0) > 0.95)
@@ -89,7 +89,7 @@ def test_concepts_in_superposition_are_found_by_sparse_latents_and_not_by_compon
         ("pca", principal_components(seen)),
         ("ica", independent_components(seen, x)),
     ):
-        methods[name] = ([fitted.latents(s) for s in world.states], fitted.n_latents)
+        methods[name] = ([signed_units(fitted.project(s)) for s in world.states], fitted.n_latents)
     found = {
         name: len(count_detected(name, arrays.__getitem__, select, report, width).concepts)
         for name, (arrays, width) in methods.items()

@@ -1,0 +1,187 @@
+"""Latents of proteins on disk, for the next command that encodes the same proteins.
+
+A store is a folder of parts, each written whole or not at all. Every part says by which PLM, layer
+and SAE it was made and of which sequences, so that commands find what they need whoever wrote it,
+whatever the order and the set of the proteins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import zipfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plmsae.core.atomic import atomic_folder, json_text
+from plmsae.plm.revision import body_revision
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from plmsae.encode import Encoder
+    from plmsae.plm.model import Plm
+
+logger = logging.getLogger(__name__)
+
+_INDEX, _LATENTS = "index.json", "latents.npz"
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""What is raised where a part is damaged."""
+
+
+def model_fingerprint(encoder: Encoder) -> str:
+    """Return the SHA-256 of all that latents depend on beside the sequences."""
+    import torch
+
+    plm, sae = encoder.plm, encoder.sae
+    facts = {
+        "plm": [plm.id, body_revision(plm.revision), plm.vocabulary.fingerprint],
+        "numbers": [plm.device.type, str(plm.dtype)],
+        "layer": [encoder.layer, encoder.unit],
+        "sae": dataclasses.asdict(sae.config),
+    }
+    digest = hashlib.sha256(json_text(facts).encode())
+    for name, tensor in sorted(sae.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def write_latents(
+    folder: Path, model: str, sequences: Sequence[str], latents: Sequence[csr_array]
+) -> None:
+    """Write the latents of some proteins into the folder of a part.
+
+    Parameters
+    ----------
+    folder : Path
+        Exists; put in its place by the caller.
+    model : str
+        What `model_fingerprint` returns.
+    sequences : sequence of str
+    latents : sequence of csr_array
+        One a sequence, of any number of rows.
+    """
+    from scipy.sparse import save_npz
+
+    from plmsae.concepts.latents import stack_rows
+
+    save_npz(folder / _LATENTS, stack_rows(latents), compressed=False)
+    index = {
+        "model": model,
+        "sequences": [_key(sequence) for sequence in sequences],
+        "rows": [int(rows.shape[0]) for rows in latents],
+    }
+    (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+def read_latents(folder: Path) -> csr_array:
+    """Return the latents of a part, its proteins under one another.
+
+    Raises
+    ------
+    one of `UNREADABLE`
+        If it is damaged.
+    """
+    from scipy.sparse import csr_array, load_npz
+
+    return csr_array(load_npz(folder / _LATENTS))
+
+
+def flush_to_disk(folder: Path) -> None:
+    """Have the system write the files of a folder, before it is put in its place."""
+    for path in folder.iterdir():
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+class StoredEncoder:
+    """An encoder that looks into a store first, and adds what it did not find there.
+
+    Latents from the store equal those of the encoder up to the rounding of the PLM, which may
+    differ with the proteins that share a batch.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    root : Path
+        Of the store; it need not exist yet. What is damaged, or of another model, is left alone.
+    """
+
+    def __init__(self, encoder: Encoder, root: Path) -> None:
+        self.encoder = encoder
+        self._model = model_fingerprint(encoder)
+        self._root = root
+        self._places: dict[str, tuple[Path, int, int]] = {}
+        for path in sorted(root.glob(f"*/part-*/{_INDEX}")):
+            try:
+                index = json.loads(path.read_text(encoding="utf-8"))
+                if index["model"] == self._model:
+                    self._know(path.parent, index["sequences"], index["rows"])
+            except UNREADABLE as error:
+                logger.warning("%s does not open and is not used: %s", path.parent, error)
+
+    @property
+    def plm(self) -> Plm:
+        """The PLM of the encoder."""
+        return self.encoder.plm
+
+    def __contains__(self, sequence: str) -> bool:
+        return _key(sequence) in self._places
+
+    def encode(self, sequences: Sequence[str]) -> list[csr_array]:
+        """Return what `Encoder.encode` does, one array a sequence, in input order."""
+        keys = [_key(sequence) for sequence in sequences]
+        found = self._read(set(keys))
+        missing = {k: s for k, s in zip(keys, sequences, strict=True) if k not in found}
+        if missing:
+            made = self.encoder.encode(list(missing.values()))
+            found |= dict(zip(missing, made, strict=True))
+            self._add(missing, made)
+        return [found[key] for key in keys]
+
+    def _read(self, keys: set[str]) -> dict[str, csr_array]:
+        by_part: defaultdict[Path, list[str]] = defaultdict(list)
+        for key in keys & self._places.keys():
+            by_part[self._places[key][0]].append(key)
+        found: dict[str, csr_array] = {}
+        for part, wanted in by_part.items():
+            try:
+                rows = read_latents(part)
+            except UNREADABLE as error:
+                logger.warning("%s does not open and is encoded again: %s", part, error)
+                for key in wanted:
+                    del self._places[key]
+                continue
+            for key in wanted:
+                _, first, last = self._places[key]
+                found[key] = rows[first:last]
+        return found
+
+    def _add(self, missing: dict[str, str], made: Sequence[csr_array]) -> None:
+        name = hashlib.sha256("".join(missing).encode()).hexdigest()[:16]
+        part = self._root / self._model / f"part-{name}"
+        with atomic_folder(part) as temporary:
+            write_latents(temporary, self._model, list(missing.values()), made)
+            flush_to_disk(temporary)
+        self._know(part, list(missing), [int(rows.shape[0]) for rows in made])
+
+    def _know(self, part: Path, keys: Sequence[str], n_rows: Sequence[int]) -> None:
+        first = 0
+        for key, n in zip(keys, n_rows, strict=True):
+            self._places[key] = (part, first, first + n)
+            first += n
+
+
+def with_store(encoder: Encoder, root: Path | None) -> Encoder | StoredEncoder:
+    """Return the encoder itself, or with the store that a request names."""
+    return encoder if root is None else StoredEncoder(encoder, root)
+
+
+def _key(sequence: str) -> str:
+    return hashlib.sha256(sequence.encode()).hexdigest()
