@@ -99,7 +99,7 @@ def streamed(
             if kept is None or index not in kept:
                 missing.append(sequence)
                 continue
-            pieces = kept.rows(index).split(plm.d_model, dim=1)
+            pieces = torch.split(kept.rows(index), plm.d_model, dim=1)
             yield dict(zip(layers, pieces, strict=True))
         yield from activation_stream(plm, layers, unit, missing, seed)
 

@@ -40,7 +40,7 @@ class KeptActivations:
 
     def add(self, index: int, rows: torch.Tensor) -> None:
         """Store the rows (n, width) of a protein, float32, on the CPU."""
-        data = memoryview(rows.contiguous().numpy()).cast("B")
+        data = rows.contiguous().numpy().data.cast("B")
         written = 0
         while written < len(data):
             written += os.pwrite(self._file.fileno(), data[written:], self._end + written)
