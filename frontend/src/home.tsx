@@ -54,7 +54,7 @@ export function Home({ theme }: { theme: string }) {
       <div class="lead">
         <h1>{m.name}</h1>
         <p class="quiet">{`${m.d_sae.toLocaleString("en")} latents (${alive.toLocaleString("en")} active here) of layer ${m.layer} of ${m.plm}; ${m.arch}, k = ${m.k}; seen on ${index.proteins.accession.length.toLocaleString("en")} proteins of ${index.source}.`}
-          {" "}{m.metrics.n_concepts_f1_50 !== undefined ? `${m.metrics.n_concepts_f1_50} concepts and ${m.metrics.n_features_f1_50} latents at F1 > 0.5 on held-out proteins.` : ""}
+          {" "}{m.metrics.n_concepts_f1_50 !== undefined ? `${m.metrics.n_concepts_f1_50} concepts and ${m.metrics.n_features_f1_50} latents with F1 > 0.5 both where they were chosen and on held-out proteins.` : ""}
           {" "}{m.metrics.explained_variance !== undefined ? `${(100 * m.metrics.explained_variance).toFixed(1)} % of the variance explained.` : ""}</p>
       </div>
       <div class="home">

@@ -30,7 +30,7 @@ export function colours(by: ColourBy): { of: (latent: number) => string; key: Ke
   const place = new Map(ordered.map((n, i) => [n, i < 10 ? i : -1]));
   const key = ordered.slice(0, 10).map((n, i) => ({ name: n, colour: classColour(i), count: counts.get(n)! }));
   const rest = [...counts].filter(([n]) => (place.get(n) ?? -1) < 0).reduce((sum, [, c]) => sum + c, 0);
-  if (rest) key.push({ name: by === "pattern" ? "other" : `no concept at F1 > ${FOUND}, or a rarer one`, colour: classColour(-1), count: rest });
+  if (rest) key.push({ name: by === "pattern" ? "other" : `no concept at F1 > ${FOUND} on held-out proteins, or a rarer one`, colour: classColour(-1), count: rest });
   return { of: (i) => classColour(place.get(names[i]) ?? -1), key };
 }
 
