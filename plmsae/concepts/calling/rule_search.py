@@ -236,10 +236,10 @@ def _segment_trials(
         parts = []
         for c, models in fitted.items():
             for half, other in zip(halves, reversed(models), strict=True):
-                spans, evidence = weigh_segments(activations, latent[c], replace(other, cost=cost))
+                mine = half.within(activations, latent[c])
+                spans, evidence = weigh_segments(mine, 0, replace(other, cost=cost))
                 calls = as_frame(spans, rows, np.array([c]), activations.offsets_P1)
-                inside = half.inside_P[calls["protein"].to_numpy()]
-                parts.append(calls.with_columns(evidence=evidence).filter(pl.Series(inside)))
+                parts.append(calls.with_columns(evidence=evidence))
         calls = pl.concat(parts)
         for quantile in EVIDENCE_QUANTILES:
             least = calls.group_by("concept").agg(
@@ -270,14 +270,22 @@ class _Half:
 
     def of(self, activations: Activations, latent: int) -> Activations:
         """Return one latent on the proteins of the half."""
+        mine = self.within(activations, latent)
+        protein = np.searchsorted(activations.offsets_P1, mine.row_A, side="right") - 1
+        return replace(
+            mine, row_A=mine.row_A + self.shift_P[protein], offsets_P1=self.labels.offsets_P1
+        )
+
+    def within(self, activations: Activations, latent: int) -> Activations:
+        """Return one latent on the proteins of the half, silent on the others of the split."""
         row, value = activations.of(latent)
         protein = np.searchsorted(activations.offsets_P1, row, side="right") - 1
         mine = self.inside_P[protein]
         return Activations(
             indptr_U1=np.array([0, int(mine.sum())]),
-            row_A=row[mine] + self.shift_P[protein[mine]],
+            row_A=row[mine],
             value_A=value[mine],
-            offsets_P1=self.labels.offsets_P1,
+            offsets_P1=activations.offsets_P1,
         )
 
 

@@ -168,9 +168,18 @@ def _fingerprint(encoder: Encoder, sequences: Sequence[str], what: str) -> str:
 
 
 def encode_with_states(
-    encoder: Encoder, sequences: list[str], progress: Progress, *, keep: bool, parts: EncodedParts
+    encoder: Encoder,
+    sequences: list[str],
+    progress: Progress,
+    *,
+    keep: bool,
+    parts: EncodedParts,
+    name: str = "",
 ) -> tuple[list[csr_array], list[NDArray[np.float16]]]:
     """Run PLM and SAE once over all proteins, those of the parts that are stored left out.
+
+    What is returned is mapped from the files of the parts: it takes memory only where it is looked
+    at, and only until the system wants it back.
 
     Parameters
     ----------
@@ -178,8 +187,10 @@ def encode_with_states(
         Of unit ``residue``.
     sequences : list of str
     keep : bool
-        Also keep the activations, for the baselines: in files, which are mapped into memory.
+        Also keep the activations, for the baselines.
     parts : EncodedParts
+    name : str
+        Of the task that is shown.
 
     Returns
     -------
@@ -214,19 +225,19 @@ def encode_with_states(
         if keep:
             np.save(folder / "states.npy", np.concatenate([x for x in states if x is not None]))
 
-    def read(folder: Path) -> tuple[csr_array, NDArray[np.float16] | None]:
+    def read(folder: Path) -> tuple[list[csr_array], NDArray[np.float16] | None]:
         x_ND = np.load(folder / "states.npy", mmap_mode="r") if keep else None
         return read_latents(folder), x_ND
 
     latents: list[csr_array] = []
     states: list[NDArray[np.float16]] = []
-    with progress.task(f"encoding {len(sequences)} proteins") as task:
+    with progress.task(name or f"encoding {len(sequences)} proteins") as task:
         done, total = 0, sum(lengths)
         for number, members in enumerate(layout):
             rows, x_ND = parts.get(number, write, read)
+            latents += rows
             first = 0
             for length in lengths[members.start : members.stop]:
-                latents.append(rows[first : first + length])
                 if x_ND is not None:
                     states.append(np.asarray(x_ND[first : first + length]))
                 first += length

@@ -185,13 +185,13 @@ def _methods(
         n_residues = sum(len(data.sequences[i]) for i in select)
         l0 = sum(latents[int(i)].nnz for i in select) / max(n_residues, 1)
         random, note = random_encoder(request, data, encoder, l0, progress)
-        theirs = random_latents(random, data, progress)
-        yield Method(
-            name="random_plm_sae",
-            latents_of=theirs.__getitem__,
-            n_latents=config.d_sae,
-            note=note,
-        )
+        with random_latents(request, random, data, progress) as theirs:
+            yield Method(
+                name="random_plm_sae",
+                latents_of=theirs,
+                n_latents=config.d_sae,
+                note=note,
+            )
         del random, theirs
     yield Method(
         name="sae_shuffled_labels",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plmsae.workflows.evaluating.activation_store import encode_with_states, encoded_parts
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
@@ -95,15 +98,37 @@ def _settings(request: EvaluateRequest, device: str) -> TrainConfig:
     )
 
 
-def random_latents(random: Encoder, data: Annotated, progress: Progress) -> dict[int, csr_array]:
-    """Return the latents of the proteins of both splits, by index."""
+@contextmanager
+def random_latents(
+    request: EvaluateRequest, random: Encoder, data: Annotated, progress: Progress
+) -> Iterator[Callable[[int], csr_array]]:
+    """Encode the proteins of both splits, in parts beside those of the evaluation's own SAE.
+
+    Parameters
+    ----------
+    request : EvaluateRequest
+        `out` and `keep_encoded`.
+    random : Encoder
+        What :func:`random_encoder` returns: the same in every run, so that parts which a run that
+        was stopped has left are found by the next.
+    data : Annotated
+    progress : Progress
+
+    Yields
+    ------
+    callable
+        Gives the latents (length, F) of a protein by its index.
+    """
     wanted = np.flatnonzero(np.isin(data.split, ("select", "report")))
-    sequences = [data.sequences[i] for i in wanted]
-    latents: dict[int, csr_array] = {}
-    total, done = sum(map(len, sequences)), 0
-    with progress.task("encoding with the random PLM") as task:
-        for index, rows in random.stream(sequences):
-            latents[int(wanted[index])] = rows
-            done += rows.shape[0]
-            task.update(done, total)
-    return latents
+    place = {int(index): number for number, index in enumerate(wanted)}
+    root = request.out / "encoded" / "random_plm"
+    with encoded_parts(root, keep=request.keep_encoded) as parts:
+        latents, _ = encode_with_states(
+            random,
+            [data.sequences[i] for i in wanted],
+            progress,
+            keep=False,
+            parts=parts,
+            name="encoding with the random PLM",
+        )
+        yield lambda index: latents[place[index]]

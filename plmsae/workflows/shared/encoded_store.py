@@ -12,11 +12,12 @@ import hashlib
 import json
 import logging
 import os
-import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from plmsae.core.atomic import atomic_folder, json_text
 from plmsae.plm.revision import body_revision
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_INDEX, _LATENTS = "index.json", "latents.npz"
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_INDEX = "index.json"
+_ARRAYS = ("data", "indices", "indptr")
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError)
 """What is raised where a part is damaged."""
 
 
@@ -67,30 +69,49 @@ def write_latents(
     latents : sequence of csr_array
         One a sequence, of any number of rows.
     """
-    from scipy.sparse import save_npz
-
     from plmsae.concepts.latents import stack_rows
 
-    save_npz(folder / _LATENTS, stack_rows(latents), compressed=False)
+    stacked = stack_rows(latents)
+    for name in _ARRAYS:
+        np.save(folder / f"{name}.npy", getattr(stacked, name))
     index = {
         "model": model,
+        "n_latents": int(stacked.shape[1]),
         "sequences": [_key(sequence) for sequence in sequences],
         "rows": [int(rows.shape[0]) for rows in latents],
     }
     (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-def read_latents(folder: Path) -> csr_array:
-    """Return the latents of a part, its proteins under one another.
+def read_latents(folder: Path) -> list[csr_array]:
+    """Return the latents of each protein of a part, in the order in which they were written.
+
+    They are mapped from the files, so that memory is taken only by what is looked at, and only
+    until the system wants it back.
 
     Raises
     ------
     one of `UNREADABLE`
         If it is damaged.
     """
-    from scipy.sparse import csr_array, load_npz
+    from scipy.sparse import csr_array
 
-    return csr_array(load_npz(folder / _LATENTS))
+    index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+    data, indices, indptr = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+    if len(indptr) != 1 + sum(index["rows"]) or not len(data) == len(indices) == indptr[-1]:
+        raise ValueError("the arrays are of different lengths")
+    latents, first = [], 0
+    for n_rows in index["rows"]:
+        ends = np.array(indptr[first : first + n_rows + 1])
+        entries = slice(int(ends[0]), int(ends[-1]))
+        latents.append(
+            csr_array(
+                (data[entries], indices[entries], ends - ends[0]),
+                shape=(n_rows, index["n_latents"]),
+            )
+        )
+        first += n_rows
+    return latents
 
 
 def flush_to_disk(folder: Path) -> None:
@@ -117,12 +138,12 @@ class StoredEncoder:
         self.encoder = encoder
         self._model = model_fingerprint(encoder)
         self._root = root
-        self._places: dict[str, tuple[Path, int, int]] = {}
+        self._places: dict[str, tuple[Path, int]] = {}
         for path in sorted(root.glob(f"*/part-*/{_INDEX}")):
             try:
                 index = json.loads(path.read_text(encoding="utf-8"))
                 if index["model"] == self._model:
-                    self._know(path.parent, index["sequences"], index["rows"])
+                    self._know(path.parent, index["sequences"])
             except UNREADABLE as error:
                 logger.warning("%s does not open and is not used: %s", path.parent, error)
 
@@ -152,15 +173,14 @@ class StoredEncoder:
         found: dict[str, csr_array] = {}
         for part, wanted in by_part.items():
             try:
-                rows = read_latents(part)
+                latents = read_latents(part)
             except UNREADABLE as error:
                 logger.warning("%s does not open and is encoded again: %s", part, error)
                 for key in wanted:
                     del self._places[key]
                 continue
             for key in wanted:
-                _, first, last = self._places[key]
-                found[key] = rows[first:last]
+                found[key] = latents[self._places[key][1]]
         return found
 
     def _add(self, missing: dict[str, str], made: Sequence[csr_array]) -> None:
@@ -169,13 +189,11 @@ class StoredEncoder:
         with atomic_folder(part) as temporary:
             write_latents(temporary, self._model, list(missing.values()), made)
             flush_to_disk(temporary)
-        self._know(part, list(missing), [int(rows.shape[0]) for rows in made])
+        self._know(part, list(missing))
 
-    def _know(self, part: Path, keys: Sequence[str], n_rows: Sequence[int]) -> None:
-        first = 0
-        for key, n in zip(keys, n_rows, strict=True):
-            self._places[key] = (part, first, first + n)
-            first += n
+    def _know(self, part: Path, keys: Sequence[str]) -> None:
+        for number, key in enumerate(keys):
+            self._places[key] = (part, number)
 
 
 def with_store(encoder: Encoder, root: Path | None) -> Encoder | StoredEncoder:

@@ -103,8 +103,9 @@ def test_what_is_stored_is_not_encoded_again_unless_it_is_of_something_else(
 
 def test_a_damaged_part_is_encoded_again(encoder, tmp_path, ran, caplog):
     with encoded_parts(tmp_path, keep=True) as parts:
-        latents, _ = encode(encoder, parts)
-    for name, content in (("latents.npz", b"PK"), ("states.npy", b"")):
+        # They are mapped from the files that will be overwritten.
+        latents = [rows.copy() for rows in encode(encoder, parts)[0]]
+    for name, content in (("data.npy", b"PK"), ("states.npy", b"")):
         ran.clear()
         (damaged,) = tmp_path.glob(f"*/part-00001/{name}")
         damaged.write_bytes(content)
