@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -81,6 +82,27 @@ def _room_for(target: Path) -> Iterator[None]:
         if isinstance(error, PlmsaeError) or not is_disk_full(error):
             raise
         raise ResourceError(NO_SPACE, where=target.parent, hint=MAKE_ROOM) from error
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files of `atomic_path` that killed processes left in a folder."""
+    for path in folder.glob(".*.tmp*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and not _is_running(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(?:\.\w+)?")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(target: Path, text: str) -> None:
