@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -48,43 +48,48 @@ class Command:
     """A command to kill."""
 
     arguments: tuple[str, ...]
-    """``OUT`` stands for the output folder."""
+    """They name the output ``out``, in a working folder of its own."""
     left_out: tuple[str, ...] = ()
     """Files of the output that need not be equal."""
     volatile: tuple[str, ...] = ()
     """Keys of JSON files whose values need not be equal."""
 
 
+# The pages of the gates, which hold the time.
+_PAGES = ("quality*",)
+
 COMMANDS = {
     "score": Command(
-        arguments=("score", "p.tsv.gz", "--features", "--format", "tsv", "--out", "OUT"),
+        arguments=("score", "../p.tsv.gz", "--features", "--format", "tsv", "--out", "out"),
         left_out=(".lock", "timing.json"),
     ),
     "fill": Command(
-        arguments=("fill", "p.tsv.gz", "--min-precision", "0.1", "--out", "OUT"),
+        arguments=("fill", "../p.tsv.gz", "--min-precision", "0.1", "--out", "out"),
         left_out=("scores/.lock", "scores/timing.json"),
     ),
     "train": Command(
         arguments=(
-            *("train", "p.tsv.gz", "--layers", "3,4", "--k", "4", "--d-sae", "64"),
+            *("train", "../p.tsv.gz", "--layers", "3,4", "--k", "4", "--d-sae", "64"),
             *("--n-vectors", "20480", "--batch-size", "64", "--checkpoint-minutes", "0.02"),
-            *("--no-register", "--out", "OUT"),
+            *("--no-register", "--out", "out"),
         ),
-        # The commit, the run's id and the pace; checkpoints are removed when training is done.
-        volatile=("created", "train_run", "run_id", "pace", "throughput"),
+        # Times, the run's id and the pace; the bundle's files are compared themselves.
+        left_out=(*_PAGES, "*/README.md", "checkpoints/*"),
+        volatile=("created", "train_run", "pace", "files"),
     ),
     "evaluate": Command(
         arguments=(
-            *("evaluate", "p.tsv.gz", "--model", "ready", "--baselines", "none", "--no-probes"),
+            *("evaluate", "../p.tsv.gz", "--model", "ready", "--baselines", "none", "--no-probes"),
             *("--bootstrap", "20", "--fidelity-proteins", "4", "--min-instances", "3"),
-            *("--no-register", "--out", "OUT"),
+            *("--no-register", "--out", "out"),
         ),
-        volatile=("created", "run_id"),
+        left_out=(*_PAGES, "*/README.md"),
+        volatile=("created", "train_run", "files"),
     ),
     "report": Command(
         arguments=(
-            *("report", "p.tsv.gz", "--model", "ready", "--n-features", "2", "--no-llm"),
-            *("--out", "OUT"),
+            *("report", "../p.tsv.gz", "--model", "ready", "--n-features", "2", "--no-llm"),
+            *("--out", "out"),
         ),
     ),
 }
@@ -96,37 +101,40 @@ class Row:
 
     seconds: float
     kills: int = 0
-    reruns: int = 0
-    failures: list[str] | None = None
+    failures: list[str] = field(default_factory=list)
 
 
-def start(arguments: Sequence[str], folder: Path, out: Path) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own."""
-    given = [str(out) if word == "OUT" else word for word in arguments]
-    with (folder / "said.log").open("ab") as log:
+def start(arguments: Sequence[str], place: Path) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own, in a working folder."""
+    place.mkdir(exist_ok=True)
+    with (place / "said.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", CHILD, *given, "--device", "cpu", "--quiet"],
-            cwd=folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
+            [sys.executable, "-c", CHILD, *arguments, "--device", "cpu", "--quiet"],
+            cwd=place,
+            env=os.environ
+            | {
+                "OMP_NUM_THREADS": "1",
+                "MLFLOW_TRACKING_URI": f"sqlite:///{place.parent / 'mlflow.db'}",
+            },
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
 
 
-def finish(arguments: Sequence[str], folder: Path, out: Path) -> float:
+def finish(arguments: Sequence[str], place: Path) -> float:
     """Run a command to its end; return the seconds."""
     started = time.perf_counter()
-    code = start(arguments, folder, out).wait()
+    code = start(arguments, place).wait()
     if code:
-        said = (folder / "said.log").read_text(errors="replace").splitlines()
+        said = (place / "said.log").read_text(errors="replace").splitlines()
         raise RuntimeError(f"exit code {code}: {said[-1] if said else ''}")
     return time.perf_counter() - started
 
 
-def kill_after(arguments: Sequence[str], folder: Path, out: Path, seconds: float) -> bool:
+def kill_after(arguments: Sequence[str], place: Path, seconds: float) -> bool:
     """Start a command and kill it after a time; return whether it still ran."""
-    process = start(arguments, folder, out)
+    process = start(arguments, place)
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -146,7 +154,7 @@ def contents(out: Path, command: Command) -> dict[str, Any]:
         if path.suffix == ".json" and command.volatile:
             found[name] = _without(json.loads(path.read_text()), command.volatile)
         else:
-            found[name] = path.read_bytes().replace(out.name.encode(), b"OUT")
+            found[name] = path.read_bytes()
     return found
 
 
@@ -165,28 +173,26 @@ def torment(command: Command, folder: Path, n: int, seed: int) -> Row:
     """Kill a command so often, each time in a new output folder."""
     rng = random.Random(seed)
     # The first run makes MLflow's database, which is no part of the command.
-    finish(command.arguments, folder, folder / "warm-up")
-    row = Row(seconds=finish(command.arguments, folder, folder / "whole"), failures=[])
-    wanted = contents(folder / "whole", command)
-    assert row.failures is not None
+    finish(command.arguments, folder / "first")
+    row = Row(seconds=finish(command.arguments, folder / "undisturbed"))
+    wanted = contents(folder / "undisturbed" / "out", command)
     for trial in range(n):
-        out = folder / f"out{trial}"
-        moment = rng.uniform(0.15, 1.0) * row.seconds
+        place = folder / f"trial{trial}"
+        moments = []
         try:
-            while kill_after(command.arguments, folder, out, moment):
-                row.kills += 1
-                row.reruns += 1
-                # Killed again at once, one time in three.
-                if rng.random() > 1 / 3:
-                    finish(command.arguments, folder, out)
+            while not moments or rng.random() < 1 / 3:  # now and then it is killed again
+                moments.append(rng.uniform(0.15, 1.0) * row.seconds)
+                if not kill_after(command.arguments, place, moments[-1]):
                     break
-                moment = rng.uniform(0.15, 1.0) * row.seconds
+                row.kills += 1
+            finish(command.arguments, place)
+            found = differences(wanted, contents(place / "out", command))
         except RuntimeError as error:
-            row.failures.append(f"killed after {moment:.1f} s: {error}")
-            continue
-        if different := differences(wanted, contents(out, command)):
-            row.failures.append(f"killed after {moment:.1f} s: {', '.join(different[:5])}")
-        shutil.rmtree(out)
+            found = [str(error)]
+        if found:
+            when = ", ".join(f"{moment:.1f}" for moment in moments)
+            row.failures.append(f"killed after {when} s: {', '.join(found[:5])}")
+        shutil.rmtree(place)
     return row
 
 
@@ -207,17 +213,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     failed = False
-    print("| command | undisturbed, s | trials | kills | runs after a kill | equal in the end |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    print("| command | undisturbed, s | trials | kills | equal in the end |")
+    print("| --- | ---: | ---: | ---: | ---: |", flush=True)
     for name in given.only:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             world(folder, given.proteins)
             row = torment(COMMANDS[name], folder, given.n, given.seed)
-        failures = row.failures or []
+        failures = row.failures
         equal = f"{given.n - len(failures)} of {given.n}"
         print(
-            f"| {name} | {row.seconds:.1f} | {given.n} | {row.kills} | {row.reruns} | {equal} |",
+            f"| {name} | {row.seconds:.1f} | {given.n} | {row.kills} | {equal} |",
             flush=True,
         )
         for failure in failures:

@@ -109,7 +109,7 @@ def test_mlflow_loads_it_through_our_loader_without_pickle(
     folder = artifacts(store_uri, register(make_bundle(min_precision=0.9)))
     model = mlflow.pyfunc.load_model(str(folder))
     found = model.predict(pd.DataFrame({"sequence": ["MKV"]}))
-    assert found == [NAME, ["sequence"], {"min_precision": 0.9}]
+    assert found == [NAME, ["sequence"], {"min_precision": 0.9, "per_sequence": False}]
 
 
 def test_registering_does_not_import_the_loader(

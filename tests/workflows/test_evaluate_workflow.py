@@ -215,6 +215,11 @@ def test_each_concept_has_one_f1_and_one_precision_wherever_they_are_shown(place
     bundle = resolve(str(outcome.bundle))
     shown = outcome.top_concepts[:10]
     assert shown
+    methods = [row["method"] for row in outcome.baselines if row["method"] != "sae"]
+    assert methods
+    for method in methods:
+        assert bundle.concepts[f"f1_{method}"].drop_nulls().is_between(0, 1).all()
+    assert bundle.concepts["f1_neuron"].is_not_null().any()
     for row in shown:
         (registered,) = bundle.concepts.filter(concept=row["concept"]).to_dicts()
         assert {name: row[name] for name in registered} == registered

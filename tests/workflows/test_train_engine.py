@@ -33,9 +33,6 @@ SETTINGS = {
 }
 
 
-RECOVERED = measurement.recovered
-
-
 class Tracked:
     """What a run was told to log."""
 
@@ -60,6 +57,15 @@ class Heard(Silent):
         self.said.append(message)
 
 
+def leave_out_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the slowest metrics."""
+    nothing: dict[str, float] = {}
+    monkeypatch.setattr(
+        measurement, "recovered", lambda _, parts, *__, **___: [nothing] * len(parts)
+    )
+    monkeypatch.setattr(train, "RecoveryProbe", lambda *_: lambda _: nothing)
+
+
 @pytest.fixture
 def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
     """Train without MLflow, without data checks and without the slowest metrics."""
@@ -72,8 +78,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
     monkeypatch.setattr(train, "start_run", start_run)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
     monkeypatch.setattr(train, "log_data", lambda *_: None)
-    for module in (train, measurement):
-        monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
+    leave_out_recovery(monkeypatch)
     torch.set_num_threads(1)
     return run
 
@@ -156,8 +161,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
     monkeypatch.setattr(train, "log_data", lambda *_: None)
-    for module in (train, measurement):
-        monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
+    leave_out_recovery(monkeypatch)
     outcomes = run(fasta, tmp_path / "out", layers=(1, 2), k=(4, 8), register=True)
     assert [o.model for o in outcomes] == [
         f"plmsae.plmsae-mini.L{layer}.residue/{version}" for layer in (1, 2) for version in (1, 2)
@@ -183,8 +187,7 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
     monkeypatch.setattr(train, "log_data", lambda *_: None)
-    for module in (train, measurement):
-        monkeypatch.setattr(module, "recovered", lambda _, parts, *__, **___: [{}] * len(parts))
+    leave_out_recovery(monkeypatch)
     for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):
         run(fasta, tmp_path / str(number), register=True, overrides=target)
     start = "plmsae.plmsae-mini.L2"
@@ -243,7 +246,7 @@ def test_the_weights_are_the_same_with_the_plm_running_ahead_or_not(
     fasta: Path, tmp_path: Path, tracked: Tracked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The PLM is then asked from two threads.
-    monkeypatch.setattr(train, "recovered", RECOVERED)
+    monkeypatch.setattr(train, "RecoveryProbe", measurement.RecoveryProbe)
     (ahead,) = run(fasta, tmp_path / "ahead")
     made = []
 
