@@ -154,7 +154,7 @@ class QualityError(PlmsaeError):
 
 # Torch's CPU allocator and cuBLAS raise plain RuntimeErrors that only say so.
 NO_SPACE = "no space is left on the disk"
-MAKE_ROOM = "make room, then run the same command to go on"
+MAKE_ROOM = "make room, then run the same command to continue"
 _NO_SPACE = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 _NO_MEMORY = ("allocate memory", "ALLOC_FAILED")
 

@@ -55,7 +55,7 @@ def says_so(done: subprocess.CompletedProcess[str], place: Path) -> None:
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("plmsae: error")]
     assert str(place) in line
-    assert "no space is left on the disk; make room, then run the same command to go on" in line
+    assert "no space is left on the disk; make room, then run the same command to continue" in line
     assert "Traceback" not in done.stderr
 
 
