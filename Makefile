@@ -38,7 +38,7 @@ endef
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo   train, evaluate, register, score, validate, fill and report; about 10 minutes"
+	@echo "make demo   train, evaluate, register, score, validate, fill and report; about 6 minutes"
 	@echo "make test   format, lint, types and tests"
 	@echo "make docs   write docs/cli.md, docs/api.md, MLproject and plmsae/__init__.pyi anew"
 	@echo "make site   build the documentation site; a broken link is an error"
