@@ -38,7 +38,7 @@ endef
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo   train, evaluate, register, score, validate, fill and report; about 10 minutes"
+	@echo "make demo   train, evaluate, register, score, validate, fill and report; about 6 minutes"
 	@echo "make test   format, lint, types and tests"
 	@echo "make docs   write docs/cli.md, docs/api.md, MLproject and plmsae/__init__.pyi anew"
 	@echo "make site   build the documentation site; a broken link is an error"
@@ -65,9 +65,9 @@ demo: | $(READY)
 ifeq ($(ENV_MANAGER),uv)
 	@# uv must find the build of torch that pip finds: it does not read pip's settings.
 	@$(VENV)/bin/python -m pip download --quiet --no-deps -c constraints.txt -d $(VENV)/wheels torch
-	@UV_FIND_LINKS=$(abspath $(VENV)/wheels) mlflow run . -e demo -P plm=$(PLM) --env-manager uv
+	@UV_FIND_LINKS=$(abspath $(VENV)/wheels) mlflow run . -e demo -P plm=$(PLM) --experiment-name plmsae-demo --env-manager uv
 else
-	@mlflow run . -e demo -P plm=$(PLM) --env-manager $(ENV_MANAGER)
+	@mlflow run . -e demo -P plm=$(PLM) --experiment-name plmsae-demo --env-manager $(ENV_MANAGER)
 endif
 
 lint: | $(READY_TEST)

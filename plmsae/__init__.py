@@ -15,7 +15,8 @@ _HOME = {
     "load_plm": "plmsae.plm.model",
     "load_sae": "plmsae.sae.model",
     **dict.fromkeys(
-        ("train", "evaluate", "score", "fill", "validate", "report"), "plmsae.api.workflows"
+        ("train", "evaluate", "score", "features", "fill", "validate", "report"),
+        "plmsae.api.workflows",
     ),
 }
 """Public names, each with the module that holds it."""

@@ -10,6 +10,7 @@ from plmsae.plm.model import load_plm as load_plm
 from plmsae.sae.model import load_sae as load_sae
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome
 from plmsae.workflows.evaluating.protein_outcome import EvaluateProteinsOutcome
+from plmsae.workflows.features import FeaturesOutcome
 from plmsae.workflows.fill import FillOutcome
 from plmsae.workflows.report import ReportOutcome
 from plmsae.workflows.score import ScoreOutcome
@@ -105,6 +106,16 @@ def score(
     workers: int | None = ...,
     progress: bool = ...,
 ) -> ScoreOutcome: ...
+def features(
+    *,
+    folder: str | Path,
+    latent: Sequence[int] | int,
+    top: int = ...,
+    min_activation: float = ...,
+    model: str | Path | None = ...,
+    out: str | Path | None = ...,
+    progress: bool = ...,
+) -> FeaturesOutcome: ...
 def fill(
     *,
     table: str | Path,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,10 +33,8 @@ def real_plm(real_data: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """Undo what a command run inside a test did to the package's logger (``--quiet``)."""
+def _logging_as_it_was() -> None:
+    """Undo what commands did to the package's logger (``--quiet``), those of wider fixtures too."""
     logger = logging.getLogger("plmsae")
-    level, handlers, propagate = logger.level, list(logger.handlers), logger.propagate
-    yield
-    logger.setLevel(level)
-    logger.handlers, logger.propagate = handlers, propagate
+    logger.setLevel(logging.NOTSET)
+    logger.handlers, logger.propagate = [], True

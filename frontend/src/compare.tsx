@@ -7,11 +7,16 @@ import type { Comparison } from "./types";
 
 const CHANGES = ["only here", "only there", "both", "neither"];
 
+/** By how much F1 is higher here; null where one of the two was not measured. */
+const gain = (row: Comparison["concepts"][0]) => (row.f1 === null || row.other_f1 === null ? null : row.f1 - row.other_f1);
+
 function Compared({ c }: { c: Comparison }) {
   const { query } = useRoute();
   const [mutual, setMutual] = useState(false);
   const change = query.get("change") ?? "";
   const counts = (what: string) => c.concepts.filter((row) => row.change === what).length;
+  const concepts = useMemo(() => [...c.concepts].sort((a, b) => Math.abs(gain(b) ?? 0) - Math.abs(gain(a) ?? 0)), [c]);
+  const [here, there] = index.model.name === c.name ? [index.model.uri, c.uri] : [index.model.name, c.name];
   const rows = useMemo(() => (mutual ? c.pairs.filter((p) => p.back) : c.pairs), [c, mutual]);
   const bins = useMemo(() => { const b = new Array(20).fill(0); for (const p of c.pairs) b[Math.min(19, Math.max(0, Math.floor(p.r * 20)))]++; return b; }, [c]);
   return (
@@ -22,12 +27,12 @@ function Compared({ c }: { c: Comparison }) {
           <span><b>{counts("both")}</b> concepts found by both, <b>{counts("only here")}</b> only here, <b>{counts("only there")}</b> only there (F1 &gt; 0.5)</span></p></Panel>
       <Panel title="Correlation of best matches" note="Latents of this model by the correlation of their best match.">
         <Histogram counts={bins} name="matches" label="Histogram of correlations" ticks={["r = 0", "r = 1"]} /></Panel>
-      <Panel title="Concepts gained and lost" wide note={`Here is ${index.model.name}, there is ${c.name}.`}>
+      <Panel title="Concepts gained and lost" wide note={`Here is ${here}, there is ${there}. The largest differences come first.`}>
         <div class="choice" role="group" aria-label="Concepts">{["", ...CHANGES].map((what) => <button aria-pressed={change === what} onClick={() => setQuery({ change: what })}>{what || "all"} <small>{what ? counts(what) : c.concepts.length}</small></button>)}</div>
-        <Table name="concepts-compared" rows={c.concepts.filter((row) => !change || row.change === change)} height={380} columns={[
+        <Table name="concepts-compared" rows={concepts.filter((row) => !change || row.change === change)} height={380} columns={[
           { name: "concept", value: (r) => r.concept, cell: (r) => <Concept name={r.concept} /> },
           { name: "F1 here", number: true, value: (r) => r.f1, cell: (r) => show(r.f1) }, { name: "F1 there", number: true, value: (r) => r.other_f1, cell: (r) => show(r.other_f1) },
-          { name: "gain here", number: true, value: (r) => (r.f1 ?? 0) - (r.other_f1 ?? 0), cell: (r) => { const d = (r.f1 ?? 0) - (r.other_f1 ?? 0); return <span class={d > 0.05 ? "up" : d < -0.05 ? "down" : ""}>{(d > 0 ? "+" : "") + d.toFixed(2)}</span>; } },
+          { name: "gain here", number: true, value: (r) => gain(r), cell: (r) => { const d = gain(r); return d === null ? "–" : <span class={d > 0.05 ? "up" : d < -0.05 ? "down" : ""}>{(d > 0 ? "+" : "") + d.toFixed(2)}</span>; } },
           { name: "latent here", number: true, value: (r) => r.latent, cell: (r) => (r.latent === null ? "–" : <LatentLink latent={r.latent} plain />) },
           { name: "latent there", number: true, value: (r) => r.other_latent, cell: (r) => r.other_latent ?? "–" }]} /></Panel>
       <Panel title="Matched latents" wide note={c.same_space ? "r: correlation of activations over all residues; cosine: of the decoder directions of the two." : "r: correlation of activations over all residues. The decoders live in different spaces, so directions cannot be compared."}>

@@ -1,6 +1,7 @@
 /** The first page: the map, the filters, and the table of what they leave. */
 import { useMemo, useState } from "preact/hooks";
 import { index } from "./data";
+import { METHODS } from "./latent";
 import { type ColourBy, LatentMap, colours } from "./map";
 import { Concept, LatentLink, Legend, type Column, Table, percent, show } from "./parts";
 import { link, setQuery, useRoute } from "./route";
@@ -53,7 +54,7 @@ export function Home({ theme }: { theme: string }) {
       <div class="lead">
         <h1>{m.name}</h1>
         <p class="quiet">{`${m.d_sae.toLocaleString("en")} latents (${alive.toLocaleString("en")} active here) of layer ${m.layer} of ${m.plm}; ${m.arch}, k = ${m.k}; seen on ${index.proteins.accession.length.toLocaleString("en")} proteins of ${index.source}.`}
-          {" "}{m.metrics.n_concepts_f1_50 !== undefined ? `${m.metrics.n_concepts_f1_50} concepts and ${m.metrics.n_features_f1_50} latents at F1 > 0.5 on held-out proteins.` : ""}
+          {" "}{m.metrics.n_concepts_f1_50 !== undefined ? `${m.metrics.n_concepts_f1_50} concepts and ${m.metrics.n_features_f1_50} latents with F1 > 0.5 both where they were chosen and on held-out proteins.` : ""}
           {" "}{m.metrics.explained_variance !== undefined ? `${(100 * m.metrics.explained_variance).toFixed(1)} % of the variance explained.` : ""}</p>
       </div>
       <div class="home">
@@ -112,17 +113,19 @@ export function Home({ theme }: { theme: string }) {
 
 export function Concepts() {
   const rows = index.concept_rows;
+  type Row = (typeof rows)[0];
   const has = (key: string) => rows.some((row) => (row as any)[key] !== null && (row as any)[key] !== undefined);
   const num = (name: string, key: keyof (typeof rows)[0]): Column<(typeof rows)[0]>[] => has(key)
     ? [{ name, number: true, value: (r) => r[key] as number, cell: (r) => show(r[key] as number) }] : [];
   return (
     <main id="main"><div class="lead"><h1>Concepts</h1>
-      <p class="quiet">What was looked for, chosen on one part of the labelled proteins and measured on the other. F1 is of the best latent; call precision is the share of called spans that are right.</p></div>
+      <p class="quiet">What was looked for, chosen on one part of the labelled proteins and measured on the other. F1, precision and recall are those of the best latent, residue by residue; beside them the best F1 of other methods (–: none reaches 0.4 where it is chosen). Calls right: the share of called places that are right.</p></div>
       <div class="card"><Table name="concepts" rows={rows} height={680} columns={[
         { name: "concept", value: (r) => r.concept, cell: (r) => <a href={link("", "", { concept: r.concept })}><Concept name={r.concept} /></a> },
         { name: "latent", value: (r) => r.latent, number: true, cell: (r) => (r.latent === null ? "–" : <LatentLink latent={r.latent} plain />) },
-        ...num("F1", "f1"), ...num("low", "f1_low"), ...num("high", "f1_high"), ...num("amino acid", "f1_same_residue"),
-        ...num("precision", "precision_residue"), ...num("recall", "recall"), ...num("call precision", "call_precision"),
+        ...num("F1", "f1"), ...(has("f1_low") ? [{ name: "95 % interval", number: true, width: "minmax(7rem,.7fr)", value: (r: Row) => r.f1_low, cell: (r: Row) => (r.f1_low === null || r.f1_low === undefined ? "–" : `${show(r.f1_low)} to ${show(r.f1_high)}`) }] : []),
+        ...num("precision", "precision_residue"), ...num("recall", "recall"), ...METHODS.flatMap(([key, name]) => num(name, key)),
+        ...num("calls right", "call_precision"),
         { name: "instances", number: true, value: (r) => r.n_instances, cell: (r) => r.n_instances ?? "–" },
       ]} /></div>
     </main>

@@ -2,10 +2,10 @@
 import { useState } from "preact/hooks";
 import { ramp } from "./colour";
 import { index, loadLatent, loadProtein, proteinNumber } from "./data";
-import { Concept, Histogram, LatentLink, Legend, Loaded, Panel, Picture, ProteinLink, type Span, Strip, Table, percent, show } from "./parts";
+import { type Column, Concept, Histogram, LatentLink, Legend, Loaded, Panel, Picture, ProteinLink, type Span, Strip, Table, percent, show } from "./parts";
 import { go, link } from "./route";
 import { Structure } from "./structure";
-import type { Example, Latent, Protein } from "./types";
+import type { ConceptRow, Example, Latent, Protein } from "./types";
 
 const LABEL = /^(.*) (\d+)\.\.(\d+)$/;
 const spansOf = (example: Example): Span[] => example.labels.flatMap((text) => {
@@ -81,6 +81,11 @@ function Logo({ latent }: { latent: Latent }) {
   );
 }
 
+/** What else finds concepts: column of the index and its name in the tables. */
+export const METHODS: [keyof ConceptRow & `f1_${string}`, string][] = [
+  ["f1_neuron", "neurons"], ["f1_pca", "PCA"], ["f1_random_plm_sae", "random PLM"], ["f1_best_hit", "best hit"],
+  ["f1_nearest_embedding", "embedding"], ["f1_every_residue", "amino acid"]];
+
 function Scores({ latent }: { latent: Latent }) {
   const rows = latent.concepts.map((score) => ({ ...score, measured: index.concept_rows.find((r) => r.concept === score.concept) }));
   return <Table name={`latent-${latent.latent}-concepts`} rows={rows} height={300} empty="No concept was tied to this latent." columns={[
@@ -88,8 +93,9 @@ function Scores({ latent }: { latent: Latent }) {
     { name: "F1", number: true, value: (r) => r.f1, cell: (r) => <b>{show(r.f1)}</b> },
     { name: "precision", number: true, value: (r) => r.precision, cell: (r) => show(r.precision) },
     { name: "recall", number: true, value: (r) => r.recall, cell: (r) => show(r.recall) },
-    { name: "amino acid", number: true, value: (r) => r.measured?.f1_same_residue, cell: (r) => show(r.measured?.f1_same_residue) },
     { name: "from", number: true, value: (r) => r.threshold, cell: (r) => show(r.threshold) },
+    ...METHODS.filter(([key]) => index.concept_rows.some((row) => row[key] !== undefined && row[key] !== null)).map(([key, name]): Column<(typeof rows)[0]> => (
+      { name, number: true, width: "minmax(6rem,.6fr)", value: (r) => r.measured?.[key], cell: (r) => show(r.measured?.[key]) })),
   ]} />;
 }
 
@@ -121,7 +127,7 @@ export function LatentPage({ id }: { id: string }) {
           {lower.length ? <Panel title="One protein of each lower tenth" wide note="How the latent looks where it is weaker: a good explanation holds here, too.">
             <div class="examples">{lower.map((example) => <ExampleStrip key={example.accession} example={example} latent={number} />)}</div>
           </Panel> : null}
-          <Panel title="Concepts" wide note="On held-out proteins; beside it, what amino-acid identity alone gets for the same concept.">
+          <Panel title="Concepts" wide note="F1 of this latent on held-out proteins, where its activation exceeds “from” (a share of its maximum); then the best F1 that other methods reach for the same concept: a neuron of the PLM, a principal component, a latent of an SAE of a random PLM, the labels of the most similar protein or of the nearest mean embedding, and calling every residue of one kind of amino acid. –: none reaches 0.4 where it is chosen, or not measured.">
             <Scores latent={latent} /></Panel>
           <Panel title="Activations" note="Residues by activation; the height is logarithmic.">
             <Histogram counts={latent.histogram} name={`latent-${number}-activations`} label="Histogram of activations" ticks={["0", "maximum"]} /></Panel>

@@ -7,6 +7,9 @@ import { canSave, save } from "./save";
 
 export type ColourBy = "concept" | "f1" | "density" | "pattern";
 
+/** F1 above which a latent counts as finding its concept, as everywhere in plmsae. */
+const FOUND = 0.5;
+
 export interface Key { name: string; colour: string; count: number }
 
 /** Colours of all latents and what they mean. */
@@ -20,14 +23,14 @@ export function colours(by: ColourBy): { of: (latent: number) => string; key: Ke
   }
   const names = by === "pattern"
     ? l.pattern.map((p) => (p < 0 ? "" : index.patterns[p]))
-    : l.concepts.map((c) => (c.length && c[0][1] >= 0.2 ? conceptClass(index.concepts[c[0][0]]) : ""));
+    : l.concepts.map((c) => (c.length && c[0][1] > FOUND ? conceptClass(index.concepts[c[0][0]]) : ""));
   const counts = new Map<string, number>();
   names.forEach((n, i) => { if (l.x[i] >= 0) counts.set(n, (counts.get(n) ?? 0) + 1); });
   const ordered = [...counts.keys()].filter((n) => n).sort((a, b) => counts.get(b)! - counts.get(a)!);
   const place = new Map(ordered.map((n, i) => [n, i < 10 ? i : -1]));
   const key = ordered.slice(0, 10).map((n, i) => ({ name: n, colour: classColour(i), count: counts.get(n)! }));
   const rest = [...counts].filter(([n]) => (place.get(n) ?? -1) < 0).reduce((sum, [, c]) => sum + c, 0);
-  if (rest) key.push({ name: by === "pattern" ? "other" : "no concept, or a rarer one", colour: classColour(-1), count: rest });
+  if (rest) key.push({ name: by === "pattern" ? "other" : `no concept at F1 > ${FOUND} on held-out proteins, or a rarer one`, colour: classColour(-1), count: rest });
   return { of: (i) => classColour(place.get(names[i]) ?? -1), key };
 }
 

@@ -55,6 +55,8 @@ export interface Column<Row> {
 }
 
 const ROW = 34;
+/** Rows are drawn anew when the table has moved by so much; as many more are drawn at both ends. */
+const STEP = 8 * ROW;
 
 /** A table that sorts, saves as CSV, and draws only the rows in view. */
 export function Table<Row>({ name, columns, rows, height = 420, note, onHover, empty = "Nothing here." }: {
@@ -90,7 +92,7 @@ export function Table<Row>({ name, columns, rows, height = 420, note, onHover, e
       </div>
       <div class="table" role="table" aria-label={name.replace(/[-_]/g, " ")} aria-rowcount={rows.length}
         ref={body} style={{ maxHeight: `${height}px` }} tabIndex={0}
-        onScroll={(e) => setTop((e.target as HTMLElement).scrollTop)}>
+        onScroll={(e) => setTop(Math.floor((e.target as HTMLElement).scrollTop / STEP) * STEP)}>
         <div class="row head" role="row" style={grid}>
           {columns.map((c, i) => (
             <span role="columnheader" aria-sort={order(i)} class={c.number ? "n" : ""}>
@@ -101,8 +103,8 @@ export function Table<Row>({ name, columns, rows, height = 420, note, onHover, e
           ))}
         </div>
         <div style={{ height: `${first * ROW}px` }} />
-        {sorted.slice(first, last).map((row) => (
-          <div class="row" role="row" style={grid} onMouseEnter={onHover && (() => onHover(row))}
+        {sorted.slice(first, last).map((row, i) => (
+          <div key={first + i} class="row" role="row" style={grid} onMouseEnter={onHover && (() => onHover(row))}
             onMouseLeave={onHover && (() => onHover(null))}>
             {columns.map((c) => {
               const value = c.value(row);
@@ -171,7 +173,7 @@ export function Strip({ sequence, activations, first, spans, name }: {
         const value = activations[i] ?? 0, position = first + i;
         return (
           <g key={i}>
-            {position % 10 === 0 || i === 0 ? <text class="tick" x={i * cell + cell / 2} y={10}>{position}</text> : null}
+            {position % 10 === 0 || (i === 0 && position % 10 < 8) ? <text class="tick" x={i * cell + cell / 2} y={10}>{position}</text> : null}
             <rect x={i * cell + 0.5} y={above} width={cell - 1} height={letters} rx={2} style={{ fill: ramp(value) }} />
             <text class="letter" x={i * cell + cell / 2} y={above + 14.5} style={{ fill: inkOn(value) }}>{letter}</text>
             <rect x={i * cell} y={above} width={cell} height={letters} fill="transparent"><title>{`${letter}${position}: ${(100 * value).toFixed(0)} % of the maximum`}</title></rect>

@@ -144,7 +144,7 @@ export function SequencePage() {
           <label>Letters, or FASTA with one record<textarea rows={4} value={text} spellcheck={false} onInput={(e) => setText((e.target as HTMLTextAreaElement).value)} /></label>
           <button class="primary">{live ? "Read with the model" : "Find in this atlas"}</button>
         </form>
-        <p class="quiet">{live ? "The model of this atlas reads the sequence on this machine." : "Nobody serves this page, so the nearest of its own proteins stand in for the model."}</p></div>
+        <p class="quiet">{live ? "The model of this atlas reads the sequence on this machine." : "This page was opened as a file, without the model: the most similar protein of the atlas is shown. To have the model read your sequence, run plmsae atlas --serve -o with the folder of this atlas."}</p></div>
       {sequence ? <>
         {live ? <Loaded load={() => scoreLive(sequence)} deps={[sequence]}>{(protein: Protein) => <ProteinView protein={protein} />}</Loaded> : null}
         <div class="grid"><Panel title="Similar proteins of this atlas" wide><SimilarList sequence={sequence} /></Panel></div></> : null}

@@ -21,7 +21,8 @@ export interface Index {
 
 export interface ConceptRow {
   concept: string; kind: string; caller?: string; latent: number | null; f1: number | null;
-  f1_low?: number | null; f1_high?: number | null; f1_same_residue?: number | null;
+  f1_low?: number | null; f1_high?: number | null; f1_every_residue?: number | null;
+  f1_neuron?: number | null; f1_pca?: number | null; f1_random_plm_sae?: number | null; f1_best_hit?: number | null; f1_nearest_embedding?: number | null;
   precision_residue?: number | null; recall?: number | null; n_instances?: number | null;
   call_precision?: number | null; call_precision_low?: number | null; span_f1?: number | null;
 }

@@ -18,7 +18,19 @@ from plmsae.core.settings import Setting, make_settings
 from plmsae.core.telemetry import switch_off_telemetry
 from plmsae.workflows.shared import requests
 
-_PATHS = ("model", "plm", "proteins", "concepts", "report_on", "table", "truth", "ontology", "path")
+_PATHS = (
+    "model",
+    "plm",
+    "proteins",
+    "concepts",
+    "report_on",
+    "table",
+    "truth",
+    "ontology",
+    "path",
+    "folder",
+    "out",
+)
 """Settings that are text on the command line because they need not be paths, but may be."""
 
 
@@ -147,6 +159,25 @@ score = _workflow(
 ... )
 >>> scored.n_read == scored.n_scored + scored.n_rejected
 True
+""",
+)
+features = _workflow(
+    "features",
+    requests.FeaturesRequest,
+    "Find the proteins and residues on which latents fire, in what `score` has kept.",
+    "FeaturesOutcome",
+    """
+>>> import plmsae
+>>> scored = plmsae.score(
+...     proteins="swissprot.tsv.gz",
+...     model="runs/evaluate/bundle",
+...     out="with-features",
+...     features=True,
+...     validate=False,
+... )
+>>> found = plmsae.features(folder="with-features", latent=12, model="runs/evaluate/bundle")
+>>> found.proteins.columns
+['latent', 'accession', 'maximum', 'n_residues', 'positions']
 """,
 )
 fill = _workflow(

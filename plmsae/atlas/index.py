@@ -91,8 +91,9 @@ def index_of(
 
 
 _CONCEPT_COLUMNS = (
-    *("concept", "kind", "caller", "n_instances", "f1", "f1_low", "f1_high", "f1_same_residue"),
+    *("concept", "kind", "caller", "n_instances", "f1", "f1_low", "f1_high", "f1_every_residue"),
     *("precision_residue", "recall", "call_precision", "call_precision_low", "span_f1"),
+    *("f1_neuron", "f1_pca", "f1_random_plm_sae", "f1_best_hit", "f1_nearest_embedding"),
 )
 
 

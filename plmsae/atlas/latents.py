@@ -58,7 +58,7 @@ def enriched_terms(
     terms : polars.DataFrame
         ``accession``, ``concept``, ``namespace`` (`concepts.labels.protein_labels`).
     n : int
-        At most so many for each latent.
+        At most this many for each latent.
 
     Returns
     -------

@@ -45,7 +45,7 @@ def protein_page(
     max_activation_F : ndarray, shape=(F,)
         The scale of each latent.
     n_features : int
-        At most so many features, those with the highest peaks.
+        At most this many features, those with the highest peaks.
     labels : sequence of (start, end, concept)
         Known; 1-based, inclusive.
     annotations, proposals : sequence of dict

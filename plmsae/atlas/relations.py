@@ -111,7 +111,7 @@ def firing_together(active_NF: csr_array, *, n: int) -> list[list[tuple[int, flo
     active_NF : csr_array of ones, shape=(N, F)
         From `active_residues`.
     n : int
-        At most so many for each.
+        At most this many for each.
 
     Returns
     -------

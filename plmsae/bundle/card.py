@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.bundle.metric_names import (
     GROUPS,
     HEADLINE,
+    METHODS,
     MetricName,
     grouped,
     metric_name,
@@ -16,6 +18,7 @@ from plmsae.bundle.metric_names import (
 )
 from plmsae.core import markdown
 from plmsae.core.fingerprint import DataFingerprint
+from plmsae.core.resources import READY
 
 if TYPE_CHECKING:
     from plmsae.bundle.meta import BundleMeta
@@ -26,31 +29,66 @@ _TOP = 15
 escape = partial(markdown.escape, limit=120)
 
 
-def model_card(bundle: Bundle) -> str:
+def model_card(bundle: Bundle, reference: str | None = None) -> str:
     """Return the model card of a bundle as Markdown; text from outside is escaped.
 
     Parameters
     ----------
     bundle : Bundle
         Its frames and `meta` are read; the card it may already hold is not.
+    reference : str, optional
+        What the commands of the card call the model: ``NAME/3``, or ``ready``. By default the
+        version that is registered last.
     """
+    sections = _sections(bundle, reference or f"{bundle.name}@challenger")
+    return "\n\n".join([*sections, *_all_metrics(bundle.meta)]) + "\n"
+
+
+def version_page(bundle: Bundle, reference: str) -> str:
+    """Return the card as MLflow shows it on the page of a registered version.
+
+    MLflow folds nothing and puts no space between the columns of a table. So the metrics that the
+    logged model has anyway are left away, and cells are padded.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        As `model_card` takes it.
+    reference : str
+        ``NAME/3``.
+    """
+    where = (
+        "## More\n\nPlots and tables of the evaluation: artifacts of the source run (above). All "
+        f"{len(bundle.meta.metrics)} metrics, and the runs that used this version (scores, "
+        "proposals, feature reports, atlas): the source model (above). What the tags mean: the "
+        "table under *Quality*."
+    )
+    return _PADDED.sub("&nbsp; | ", "\n\n".join([*_sections(bundle, reference), where]) + "\n")
+
+
+# The bar after a cell with text; bars that belong to the text have a backslash.
+_PADDED = re.compile(r"(?<=[^-|\s\\]) \| ")
+
+
+def _sections(bundle: Bundle, reference: str) -> list[str]:
     meta = bundle.meta
-    parts = [
+    return [
         f"# {meta.name}",
         _what_it_is(meta),
         "## Use",
-        _use(bundle),
+        _use(bundle, reference),
+        "## What it calls",
+        _calls(bundle),
         "## Evidence",
         _evidence(bundle),
+        *_baselines(meta),
         "## Quality",
         _headline(meta),
         "## Limits",
         _limits(meta),
         "## Data",
         _data(meta),
-        *_all_metrics(meta),
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _what_it_is(meta: BundleMeta) -> str:
@@ -96,14 +134,44 @@ def _metric_table(meta: BundleMeta, members: Sequence[MetricName]) -> str:
     return _table(("what", "value", "metric"), rows)
 
 
+def _calls(bundle: Bundle) -> str:
+    """Return the concepts that are called by default, with what is known of their calls."""
+    from plmsae.concepts.calling.calibration import meets
+    from plmsae.concepts.calling.matching import RULE
+
+    bar = bundle.meta.min_precision
+    if bundle.concepts.is_empty():
+        return "Nothing: no concept was tied to a feature."
+    called = bundle.concepts.filter(meets(bundle.concepts, bar)).sort(
+        "call_precision_low", descending=True
+    )
+    if called.is_empty():
+        return f"Nothing: the precision of no concept is shown to reach {number(bar)}."
+    rows = [
+        (escape(row["concept"]), _caller(row), _precision(row),
+         *(_share(row, name) for name in _BESIDE))
+        for row in called.iter_rows(named=True)
+    ]  # fmt: skip
+    head = ("concept", "called by", "precision", "IoU", "touching", "residues")
+    return (
+        f"Concepts whose precision is {number(bar)} or more at the lower end of its 95 % interval, "
+        "measured on proteins that the choice of feature and threshold had not seen. "
+        f"{RULE} Beside the precision: mean IoU of right calls with their instance; share of calls "
+        "that touch an instance at all, which is more; share of called residues that are "
+        "labelled.\n\n" + _table(head, rows)
+    )
+
+
 def _evidence(bundle: Bundle) -> str:
     import polars as pl
 
-    from plmsae.concepts.calling.matching import RULE
+    from plmsae.concepts.calling.calibration import meets
 
+    bar = bundle.meta.min_precision
     found = bundle.concepts.filter(pl.col("f1").is_not_null())
     if found.is_empty():
         return "No concept was tied to a feature."
+    found = found.with_columns(called=meets(found, bar))
     top = found.sort("f1", "n_instances", descending=True, nulls_last=True).head(_TOP)
     rows = [
         (
@@ -111,31 +179,59 @@ def _evidence(bundle: Bundle) -> str:
             "" if row["best_latent"] is None else str(row["best_latent"]),
             number(row["f1"]),
             _share(row, "f1_lift"),
-            _called_by(row),
+            _caller(row) if row["called"] else "withheld" if row["n_calls"] else "nothing",
             _precision(row),
-            *(_share(row, name) for name in _BESIDE),
             f"{row['n_instances'] or 0:,}",
             f"{row['n_proteins'] or 0:,}",
         )
         for row in top.iter_rows(named=True)
     ]
     head = (
-        "concept", "best feature", "F1", "F1 lift", "called by", "precision of calls", "IoU",
-        "touching", "residues", "instances", "proteins",
-    )  # fmt: skip
+        *("concept", "best feature", "F1", "F1 lift", "called by", "precision of calls"),
+        *("instances", "proteins"),
+    )
     shown = f"The {top.height} of {found.height:,} concept rows with the highest F1"
     return (
-        f"{shown} of the best feature, measured on proteins that the choice of feature and "
-        "threshold had not seen. F1 lift: by how much it is above the F1 of a detector that always "
-        "fires. What makes the calls is chosen for their precision, and may be "
-        "another feature, or a probe of several. "
-        f"Precision: share of calls that are right, with its 95 % interval. {RULE} Beside it: mean "
-        "IoU of right calls with their instance; share of calls that touch an instance at all, "
-        "which is more; share of called residues that are labelled.\n\n" + _table(head, rows)
+        f"{shown} of the best feature, on proteins that its choice had not seen. F1 lift: by how "
+        "much it is above the F1 of a detector that always fires. Calls may be made by another "
+        "feature, or by a probe of several; where their precision is not shown to reach "
+        f"{number(bar)}, they are withheld.\n\n" + _table(head, rows)
     )
 
 
-def _called_by(row: dict[str, Any]) -> str:
+def _baselines(meta: BundleMeta) -> list[str]:
+    """Return what other methods find by the same protocol, if the model was compared with any."""
+    rows = [
+        (
+            words[0].upper() + words[1:],
+            *(_with_interval(meta, f"{method}_{what}") for what in _COUNTS),
+        )
+        for method, words in METHODS.items()
+        if f"{method}_features_f1_50" in meta.metrics
+    ]
+    if not rows:
+        return []
+    head = ("method", "units with a concept", "concepts", "concepts beyond chance")
+    return [
+        "## Baselines",
+        "Units (features, neurons, kinds of amino acid …) with F1 > 0.5 for a concept on both "
+        "parts of the proteins, and the concepts they find; the last column asks that a unit also "
+        "beats chance and a detector that always fires.\n\n" + _table(head, rows),
+    ]
+
+
+_COUNTS = ("features_f1_50", "concepts_f1_50", "concepts_beyond_chance")
+
+
+def _with_interval(meta: BundleMeta, name: str) -> str:
+    if name not in meta.metrics:
+        return ""
+    low, high = meta.metrics.get(f"{name}_low"), meta.metrics.get(f"{name}_high")
+    interval = "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+    return f"{number(meta.metrics[name])}{interval}"
+
+
+def _caller(row: dict[str, Any]) -> str:
     if row["call_threshold"] is None:
         return "nothing"
     return "a probe" if row["call_latent"] is None else f"feature {row['call_latent']}"
@@ -145,8 +241,8 @@ def _precision(row: dict[str, Any]) -> str:
     if row["call_precision"] is None or not row["n_calls"]:
         return "no calls"
     low, high = row["call_precision_low"], row["call_precision_high"]
-    interval = "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
-    return f"{number(row['call_precision'])}{interval} of {row['n_calls']:,} calls"
+    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+    return f"{row['call_precision']:.2f}{interval} of {row['n_calls']:,} calls"
 
 
 _BESIDE = ("iou", "call_precision_touch", "call_precision_residue")
@@ -173,22 +269,30 @@ def _fingerprint(data: DataFingerprint | None) -> tuple[str, str, str, str]:
     return (escape(data.source), proteins, residues, f"`{data.sha256[:16]}…`")
 
 
-def _use(bundle: Bundle) -> str:
-    model = f"{bundle.meta.name}@challenger"
-    evaluate = f"plmsae evaluate labelled.tsv.gz --model {model}\n"
+def _use(bundle: Bundle, reference: str) -> str:
+    evaluate = f"plmsae evaluate labelled.tsv.gz --model {reference}\n"
     score = (
-        f"plmsae score proteome.fasta --model {model} --out scored\n"
+        f"plmsae score proteome.fasta --model {reference} --out scored\n"
         "plmsae validate scored\n"
-        f"plmsae report proteome.fasta --model {model} --out report\n"
+        f"plmsae report proteome.fasta --model {reference} --out report\n"
     )
     files = "`proteome.fasta` holds the proteins to annotate"
     if bundle.concepts.is_empty():
         files = "`labelled.tsv.gz` is a UniProt table with columns of features"
         score = evaluate
-    return (
-        f"```bash\n{score}```\n\n{files}; `{model}` is the version registered last, and "
-        f"`{bundle.meta.name}@champion` the one that `plmsae promote {model}` made champion."
-    )
+    if reference == READY:
+        which = f"`{READY}` is the model that comes with plmsae"
+    elif reference.endswith("@challenger"):
+        which = (
+            f"`{reference}` is the version registered last, and `{bundle.name}@champion` the one "
+            f"that `plmsae promote {reference}` made champion"
+        )
+    else:
+        which = (
+            f"`{reference}` is this version; `plmsae promote {reference}` makes it the champion, "
+            "which is used where only the name is given"
+        )
+    return f"```bash\n{score}```\n\n{files}; {which}."
 
 
 def _limits(meta: BundleMeta) -> str:

@@ -17,6 +17,7 @@ GROUPS: dict[str, str] = {
     "fidelity": "What the reconstruction keeps of the PLM's predictions",
     "baselines": "Baselines, by the same protocol",
     "features": "How features behave",
+    "split": "Leak of the split between the part to choose on and the part to report on",
     "training": "Training",
     "other": "Other",
 }
@@ -29,7 +30,7 @@ HEADLINE: tuple[str, ...] = (
 )
 """The metrics that a reader asks for first, in order."""
 
-_METHODS = {
+METHODS = {
     "sae": "the SAE's features",
     "neuron": "the PLM's own neurons",
     "pca": "principal components of the activations",
@@ -38,14 +39,25 @@ _METHODS = {
     "sae_shuffled_labels": "the SAE's features with the labels shuffled between proteins",
     "amino_acid": "the kind of amino acid",
     "window_of_3": "windows of three residues",
+    "best_hit": "labels of the most similar protein (best hit)",
+    "nearest_embedding": "labels of the protein with the nearest mean embedding",
 }
+"""Method that a model is compared with, by the start of its metrics → what it is, in words."""
+
 _WHAT = {
     "concepts_f1_50": "concepts found (F1 > 0.5 on both parts)",
     "features_f1_50": "units that find a concept (F1 > 0.5 on both parts)",
+    "concepts_beyond_chance": "concepts found beyond chance and a detector that always fires",
+    "features_beyond_chance": "units that find one beyond chance and a detector that always fires",
+}
+_CALLED_BY = {
+    "model": "the model",
+    "best_hit": METHODS["best_hit"],
+    "nearest_embedding": METHODS["nearest_embedding"],
 }
 _EXPLAINED: dict[str, dict[str, str]] = {
     "concepts": {
-        "n_concepts": "concepts common enough to be chosen and judged",
+        "n_concepts": "concepts common enough to be chosen and measured",
         "n_concepts_skipped": "concepts that are too rare for that",
         "n_concepts_f1_50": "concepts that a feature finds (F1 > 0.5 on both parts)",
         "n_concepts_any_f1_50": "concepts for which any feature reaches F1 > 0.5 on both parts",
@@ -53,6 +65,9 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "n_concepts_split": "concepts that several features find",
         "n_features_f1_50": "features that find their best concept (F1 > 0.5 on both parts)",
         "n_features_any_f1_50": "features that find any concept (F1 > 0.5 on both parts)",
+        "n_concepts_beyond_chance": "concepts found beyond chance and a detector that always fires",
+        "n_features_beyond_chance": "features that find one beyond chance and a detector that "
+        "always fires",
         "n_features_q_05": "features associated with a concept beyond chance (q < 0.05)",
         "n_features_shared": "features that find several concepts",
         "n_pairs_f1_50": "pairs of feature and concept with F1 > 0.5 on both parts",
@@ -61,7 +76,7 @@ _EXPLAINED: dict[str, dict[str, str]] = {
     },
     "calls": {
         "n_concepts_callable": "concepts whose calls are precise enough to be made",
-        "n_concepts_precise_90": "concepts whose calls are surely right in 90 % of cases",
+        "n_concepts_precise_90": "concepts whose precision interval begins at 0.9 or more",
         "n_concepts_probe": "concepts called by a probe over several features",
         "n_probes_fitted": "concepts for which a probe was tried",
         "n_probes_compared": "concepts over which probes are compared",
@@ -99,6 +114,11 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "ce_replaced": "cross-entropy with the reconstruction in place of the activations, in nats",
         "kl": "divergence of the predictions with the reconstruction from the PLM's own, in nats",
     },
+    "split": {
+        "homologous_pairs": "homologous pairs of proteins among those evaluated",
+        "homologous_pairs_across": "homologous pairs of which the two parts have one protein each",
+        "homology_leak": "share of homologous pairs that the split parts",
+    },
     "training": {
         "loss": "what the optimiser lowers, of a batch",
         "lr": "learning rate",
@@ -109,9 +129,12 @@ _EXPLAINED: dict[str, dict[str, str]] = {
     },
 }
 _PATTERN = re.compile(r"n_features_([a-z_]+)")
-_BASELINE = re.compile(rf"({'|'.join(_METHODS)})_({'|'.join(_WHAT)})")
-_AHEAD = re.compile(rf"sae_ahead_of_({'|'.join(_METHODS)})_(concepts|features)")
-_IDENTITY = re.compile(r"identity_(.+)_(precision|recall|n_calls)")
+_BASELINE = re.compile(rf"({'|'.join(METHODS)})_({'|'.join(_WHAT)})")
+_AHEAD = re.compile(rf"sae_ahead_of_({'|'.join(METHODS)})_(concepts|features)")
+_IDENTITY = re.compile(
+    r"(?:(best_hit|nearest_embedding)_)?identity_(.+)_(precision|recall|n_calls)"
+)
+_CALLS = re.compile(rf"({'|'.join(_CALLED_BY)})_calls_(precision|recall)")
 _PLACES = (
     ("report_", "on the proteins reported on"),
     ("held_out_", "on proteins held out of training"),
@@ -155,13 +178,18 @@ def _known(base: str) -> tuple[str, str]:
         if base in explained:
             return group, explained[base]
     if found := _BASELINE.fullmatch(base):
-        return "baselines", f"{_METHODS[found[1]]}: {_WHAT[found[2]]}"
+        return "baselines", f"{METHODS[found[1]]}: {_WHAT[found[2]]}"
     if found := _AHEAD.fullmatch(base):
-        return "baselines", f"{found[2]} by which the SAE is ahead of {_METHODS[found[1]]}"
+        return "baselines", f"{found[2]} by which the SAE is ahead of {METHODS[found[1]]}"
     if found := _IDENTITY.fullmatch(base):
-        what = {"n_calls": "number of calls"}.get(found[2], f"{found[2]} of calls")
-        near = "without a homologue" if found[1] == "none" else f"{found[1]} % identical to the one"
-        return "calls", f"{what} on proteins {near} among those that concepts were chosen on"
+        what = {"n_calls": "number of calls"}.get(found[3], f"{found[3]} of calls")
+        near = "without a homologue" if found[2] == "none" else f"{found[2]} % identical to the one"
+        by = f"{METHODS[found[1]]}: " if found[1] else ""
+        group = "baselines" if found[1] else "calls"
+        return group, f"{by}{what} on proteins {near} among those that concepts were chosen on"
+    if found := _CALLS.fullmatch(base):
+        group = "calls" if found[1] == "model" else "baselines"
+        return group, f"{_CALLED_BY[found[1]]}: {found[2]} of all calls"
     if found := _PATTERN.fullmatch(base):
         return "features", f"features of the kind: {found[1].replace('_', ' ')}"
     return "other", ""

@@ -80,7 +80,7 @@ class Bundle:
             return Callers.from_json(read_json(path, allow_nan=False), self.meta.d_sae)
         except InputError as error:
             raise FormatError(
-                error.what, where=path, record=error.record, value=error.value
+                error.what, where=path, record=error.record, value=error.value, hint=error.hint
             ) from error
 
     @property
@@ -132,7 +132,7 @@ def read_bundle(folder: Path) -> Bundle:
         raise FormatError(
             f"written in bundle format {version}, this plmsae reads {SCHEMA_VERSION}",
             where=files[MODEL_FILE],
-            hint=f"register it anew: plmsae import sae {folder / 'sae'} --plm {body.get('plm')} "
+            hint=f"register it again: plmsae import sae {folder / 'sae'} --plm {body.get('plm')} "
             f"--layer {body.get('layer')}, then plmsae evaluate"
             if older
             else "upgrade plmsae",
@@ -141,7 +141,9 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         meta = BundleMeta.from_json(body)
     except InputError as error:
-        raise FormatError(error.what, where=files[MODEL_FILE], value=error.value) from error
+        raise FormatError(
+            error.what, where=files[MODEL_FILE], value=error.value, hint=error.hint
+        ) from error
     _check_sae(files, meta)
     return Bundle(path=folder, meta=meta, digest=digest)
 

@@ -45,6 +45,7 @@ def write_bundle(
     features: pl.DataFrame,
     concepts: pl.DataFrame,
     callers: Callers | None = None,
+    reference: str | None = None,
 ) -> Bundle:
     """Write a bundle; it appears whole or not at all.
 
@@ -63,6 +64,8 @@ def write_bundle(
         Likewise for `schema.CONCEPTS_SCHEMA`.
     callers : Callers, optional
         Probes, segment decoders and calibrators, written as JSON if there are any.
+    reference : str, optional
+        What the commands of the card call the model; see `model_card`.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def write_bundle(
             write_json(target / CALLERS_FILE, callers.to_json())
             written.append(CALLERS_FILE)
         draft = Bundle(path=target, meta=meta, digest="")
-        (target / CARD_FILE).write_text(model_card(draft), encoding="utf-8")
+        (target / CARD_FILE).write_text(model_card(draft, reference), encoding="utf-8")
         files = {name: fingerprint_file(target / name) for name in written}
         body = {"schema_version": SCHEMA_VERSION, "files": files, **meta.to_json()}
         write_json(target / MODEL_FILE, body)

@@ -23,7 +23,7 @@ calls = model.annotate({"P1": "MKTAYIAKQRQISFVKSHFSRQ"}, min_precision=0)
 ```
 
 `import plmsae` is fast: what a name needs is imported when the name is first used. The arguments of
-`train`, `evaluate`, `score`, `fill`, `validate` and `report` are the options of the
+`train`, `evaluate`, `score`, `features`, `fill`, `validate` and `report` are the options of the
 [commands](cli.md) of those names, with underscores; all are given by keyword. Each returns an
 outcome: its fields are listed by `vars(outcome)`, and `outcome.lines()` says it in words. Lists may
 be tuples, paths may be text. `progress=True` shows bars. [The notebook](notebooks/first_sae.ipynb)
@@ -46,6 +46,7 @@ from plmsae.plm.model import load_plm as load_plm
 from plmsae.sae.model import load_sae as load_sae
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome
 from plmsae.workflows.evaluating.protein_outcome import EvaluateProteinsOutcome
+from plmsae.workflows.features import FeaturesOutcome
 from plmsae.workflows.fill import FillOutcome
 from plmsae.workflows.report import ReportOutcome
 from plmsae.workflows.score import ScoreOutcome
@@ -56,7 +57,7 @@ __version__: str
 __all__: list[str]
 '''
 
-WORKFLOWS = ("train", "evaluate", "score", "fill", "validate", "report")
+WORKFLOWS = ("train", "evaluate", "score", "features", "fill", "validate", "report")
 
 
 def api_page() -> str:

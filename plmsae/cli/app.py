@@ -23,7 +23,7 @@ ABOUT = """Open protein language models with sparse autoencoders: train them, fi
 features mean, keep them in an MLflow registry, and annotate proteomes with them.
 
 \b
-The usual road:
+The usual steps:
   plmsae train corpus.fasta.gz --layers 4
   plmsae evaluate swissprot.tsv.gz --model plmsae.plmsae-mini.L4.residue@challenger --promote
   plmsae score proteome.fasta --model plmsae.plmsae-mini.L4.residue --out annotated
@@ -56,8 +56,8 @@ EXAMPLES = {
 ORDER = (
     *("fetch", "pretrain", "distil", "train", "import", "evaluate", "models", "compare"),
     *("promote", "lineage"),
-    *("score", "fill", "validate", "report", "atlas", "steer", "ablate", "export", "simulate"),
-    "demo",
+    *("score", "features", "fill", "validate", "report", "atlas", "steer", "ablate", "export"),
+    *("simulate", "demo"),
 )
 
 

@@ -72,7 +72,7 @@ COMMANDS = (
         name="pretrain",
         request=requests.PretrainRequest,
         about="Train a protein language model of your own.",
-        more="The architecture is ESM-2's. The same command goes on from the last checkpoint.",
+        more="The architecture is ESM-2's. The same command continues from the last checkpoint.",
         examples=(
             "plmsae pretrain corpus.fasta.gz --out runs/mini",
             "plmsae pretrain a.fasta.gz b.fasta.gz --held-out yeast.tsv.gz --max-minutes 60 "
@@ -100,7 +100,7 @@ COMMANDS = (
         about="Train sparse autoencoders on a PLM and register them.",
         more="One is trained for each layer and each k, all on one pass of activations, and "
         "registered as a version of the layer's model; the last becomes @challenger. A run that "
-        "was stopped (Ctrl-C, SIGTERM) keeps a checkpoint; the same command goes on from there.",
+        "was stopped (Ctrl-C, SIGTERM) keeps a checkpoint; the same command continues from there.",
         examples=(
             "plmsae train corpus.fasta.gz --layers 4",
             "plmsae train swissprot.fasta.gz --plm esm2-650m --layers 9,18,24 --device cuda",
@@ -153,7 +153,7 @@ COMMANDS = (
         name="score",
         request=requests.ScoreRequest,
         about="Annotate a proteome.",
-        more="A run that was stopped goes on where it was when the same command is given again.",
+        more="The same command continues a run that was stopped.",
         examples=(
             "plmsae score proteome.fasta",
             f"plmsae score proteome.fasta --model {MODEL} --out annotated",
@@ -167,12 +167,27 @@ COMMANDS = (
         },
     ),
     WorkflowCommand(
+        name="features",
+        request=requests.FeaturesRequest,
+        about="Find the proteins and residues of a latent.",
+        more="Reads what score --features has kept, and of that little more than the latent.",
+        examples=(
+            "plmsae features annotated --latent 412",
+            "plmsae features annotated --latent 412 --latent 7 --top 50 -o residues.tsv",
+        ),
+        shapes={
+            "folder": Shape(argument="DIR"),
+            "latent": Shape(repeated=True),
+            "out": Shape(metavar="FILE"),
+        },
+    ),
+    WorkflowCommand(
         name="fill",
         request=requests.FillRequest,
         about="Propose labels that a UniProt table lacks.",
-        more="Each comes with the precision of its concept's calls where a table is silent; none "
-        "repeats a label the table has. With --backtest, also hides known labels and counts what "
-        "comes back.",
+        more="Each comes with the precision of its concept's calls where a table has no label; "
+        "none repeats a label the table has. With --backtest, also hides known labels and counts "
+        "what comes back.",
         examples=(
             f"plmsae fill uniprot.tsv.gz --model {MODEL} --out proposals",
             f"plmsae fill uniprot.tsv.gz -m {MODEL} -o proposals --backtest --hide-share 0.2",
@@ -213,7 +228,7 @@ COMMANDS = (
         request=requests.SteerRequest,
         about="Set a latent to a value and see what the PLM then predicts.",
         more="The rest of the PLM runs on the change. The same change in the directions of random "
-        "latents, and in random directions, tells how much of the effect is the feature's. Units, "
+        "latents, and in random directions, shows how much of the effect is the feature's. Units, "
         "tables and an experiment: docs/steering.md.",
         examples=(
             f"plmsae steer --model {MODEL} --latent 412 --value 1.5 --positions 12-20 "
@@ -250,7 +265,7 @@ COMMANDS = (
         ),
         shapes={
             "model": Shape(argument="MODEL", is_name=True),
-            "max_proteins": Shape(help="Use a random sample of so many."),
+            "max_proteins": Shape(help="Use a random sample of this many."),
         },
     ),
     WorkflowCommand(
@@ -263,7 +278,7 @@ COMMANDS = (
     WorkflowCommand(
         name="demo",
         request=requests.DemoRequest,
-        about="Run the whole road on a sample of Swiss-Prot.",
+        about="Run every step on a sample of Swiss-Prot.",
         examples=("plmsae demo",),
         shapes={
             "plm": Shape(help="Catalogue name, hub id or folder."),

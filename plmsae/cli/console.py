@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 EVERY_SECONDS = 30.0
-"""How often a task tells how far it has come where there is no terminal."""
+"""How often a task reports its progress where there is no terminal."""
 
 
 @contextmanager
@@ -99,7 +99,7 @@ class _Bars:
         except BaseException:
             self._bars.stop_task(bar)
             raise
-        # What never had a total is full now all the same.
+        # What never had a total is shown as full now.
         total = task.total or max(task.done, 1.0)
         self._bars.update(bar, total=total, completed=total)
 

@@ -39,6 +39,10 @@ class Shape:
     """The only values allowed, where its type does not name them: they are files of a folder."""
     help: str = ""
     """Instead of the field's docstring."""
+    metavar: str = ""
+    """What an option takes, where its name means something else in other commands."""
+    repeated: bool = False
+    """A list of numbers whose option may also be given several times."""
     is_name: bool = False
     """A positional argument that is a name, not the path of a file."""
 
@@ -95,7 +99,8 @@ def build(request: type, found: list[Option], values: Mapping[str, Any]) -> Any:
         if option.inside and value is None:
             continue
         if option.kind is tuple and option.item is int:
-            value = parse_numbers(value, option=option.flag)
+            text = ",".join(value) if option.shape.repeated else value
+            value = parse_numbers(text, option=option.flag)
         elif option.kind is tuple:
             value = tuple(value or ())
         elif option.kind is float and option.choices and value is not None:
@@ -108,15 +113,16 @@ def parameter(option: Option) -> inspect.Parameter:
     """Make the parameter that typer reads."""
     kind: Any = option.kind
     default = inspect.Parameter.empty if option.required else option.default
-    metavar = METAVARS.get(option.name)
+    metavar = option.shape.metavar or METAVARS.get(option.name)
     if option.choices:
         # Typer knows no "number or word": such a value comes as text.
         is_number = option.kind is float
         kind = str if is_number else Literal[option.choices]
         metavar = f"<{'|'.join(option.choices)}|float>" if is_number else None
     elif option.kind is tuple and option.item is int:
-        kind, metavar = str, "LIST"
-        default = None if option.default is None else show_numbers(option.default)
+        kind, metavar = list[str] if option.shape.repeated else str, "LIST"
+        if not option.required:
+            default = None if option.default is None else show_numbers(option.default)
     elif option.kind is tuple:
         kind = list[option.item]  # type: ignore[name-defined]
         default = default if option.required else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -183,7 +182,10 @@ def lineage(
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by plmsae score.")],
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="A folder made by plmsae score, also at s3://."),
+    ],
     out: Annotated[
         str,
         typer.Option("--out", "-o", metavar="FILE", help="File to write; - for standard output."),
@@ -207,7 +209,7 @@ def export(
         chosen = format or format_of(out)
         written = write(folder, chosen, out)
         if as_json:
-            value = {"folder": str(folder), "exported": out, "format": chosen}
+            value = {"folder": folder, "exported": out, "format": chosen}
             typer.echo(json.dumps(value | {"n_annotations": written}, ensure_ascii=False, indent=2))
         elif out != "-" and not quiet:
             fail(f"{written} annotations in {out}", kind="done")

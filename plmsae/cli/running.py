@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.core.errors import PlmsaeError, is_out_of_memory
+from plmsae.core.errors import MAKE_ROOM, NO_SPACE, PlmsaeError, is_disk_full, is_out_of_memory
 from plmsae.core.stopping import Terminated
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def guarded(common: Common, command: Callable[[], None]) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         _trace(common)
-        fail(str(error) or "interrupted; run the same command to go on", kind="stopped")
+        fail(str(error) or "interrupted; run the same command to continue", kind="stopped")
         return EXIT_INTERRUPTED
     except Terminated as error:
         _trace(common)
@@ -78,7 +78,7 @@ def guarded(common: Common, command: Callable[[], None]) -> int:
         return error.exit_code
     except OSError as error:
         _trace(common)
-        if error.strerror is None:
+        if error.strerror is None or is_disk_full(error):
             return _bug(error)
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror}")
@@ -98,6 +98,9 @@ def _bug(error: Exception) -> int:
     if is_out_of_memory(error):
         fail("out of memory; try fewer proteins, a smaller model or --device cpu")
         return EXIT_BUG
+    if is_disk_full(error):
+        fail(f"{NO_SPACE}; {MAKE_ROOM}")
+        return EXIT_USAGE
     detail = " ".join(str(error).split())
     short = detail if len(detail) <= 300 else detail[:297] + "..."
     text = f"{type(error).__name__}: {short}" if short else type(error).__name__

@@ -134,6 +134,20 @@ CONCEPT_COLUMNS: tuple[Column, ...] = (
     ),
     *_of("String", abstains="Why the concept is not called at the precision `abstains_at`."),
     *_of("Float64", "share", abstains_at="The precision that calls were tuned for."),
+    # What other methods find of the concept.
+    *_of(
+        "Float64", "share",
+        f1_neuron="F1 on report of the best of the PLM's neurons, chosen on select; null where "
+                  "none reaches 0.4 there. So are the columns of the other methods.",
+        f1_pca="The same of the principal components of the activations.",
+        f1_ica="The same of their independent components.",
+        f1_random_plm_sae="The same of an SAE of the same PLM with random weights.",
+        f1_sae_shuffled_labels="The same of the SAE on labels shuffled between proteins.",
+        f1_amino_acid="The same of the kinds of amino acid.",
+        f1_window_of_3="The same of windows of three residues.",
+        f1_best_hit="The same of labels of the most similar protein.",
+        f1_nearest_embedding="The same of labels of the protein with the nearest mean embedding.",
+    ),
     # How sure the best pair is.
     *_of(
         "Float64", "share",

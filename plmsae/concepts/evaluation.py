@@ -81,7 +81,7 @@ class Settings:
     min_instances: int = 10
     """Instances a concept needs on ``select`` to be given a pair; one at least."""
     min_report: int = 5
-    """Instances it needs on ``report`` to be judged; one at least."""
+    """Instances it needs on ``report`` to be measured; one at least."""
     bootstrap: int = 0
     """Samples for intervals of F1; none by default."""
     min_precision: float | None = None

@@ -1,7 +1,7 @@
 """Sparse latents as arrays: stacking them, their maxima, and their scale.
 
 Activations of different latents are not comparable as they come out of the SAE. Everything in
-this package that speaks of a *threshold* means a share of the latent's maximum on a reference set,
+this package that uses a *threshold* means a share of the latent's maximum on a reference set,
 as InterPLM does (Simon & Zou 2025, Methods, "Feature normalization"). There is one function that
 scales, :func:`scale`, and one that compares, :func:`threshold_bins`; association, calibration and
 scoring all go through them, so that a pair is chosen and used on the same numbers.

@@ -27,7 +27,7 @@ MOST = 0.25
 2·0.25 / (1 + 0.25) = 0.4 without knowing anything, and more for commoner terms."""
 
 MIN_REPORT = 5
-"""Report proteins a term needs to be judged."""
+"""Report proteins a term needs to be measured."""
 
 
 def term_labels(

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from plmsae.core.errors import printable
+from plmsae.core.errors import (
+    MAKE_ROOM,
+    NO_SPACE,
+    PlmsaeError,
+    ResourceError,
+    is_disk_full,
+    printable,
+)
 
 
 @contextmanager
@@ -29,15 +37,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
         A path with the same suffix in the same folder, not yet there; removed if the block fails.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _room_for(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -48,17 +57,52 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     folder, old or new, is on the disk.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    with _room_for(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Not `tempfile.mkdtemp`: what it makes nobody else may read, and so it would stay.
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        temporary.mkdir()
+        try:
+            yield temporary
+            old = temporary.with_suffix(".old")
+            if target.exists():
+                target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _room_for(target: Path) -> Iterator[None]:
+    """Turn what says that the disk is full into one line that names the disk by `target`."""
     try:
-        yield temporary
-        old = temporary.with_suffix(".old")
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except Exception as error:
+        if isinstance(error, PlmsaeError) or not is_disk_full(error):
+            raise
+        raise ResourceError(NO_SPACE, where=target.parent, hint=MAKE_ROOM) from error
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files of `atomic_path` that killed processes left in a folder."""
+    for path in folder.glob(".*.tmp*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and not _is_running(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(?:\.\w+)?")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(target: Path, text: str) -> None:

@@ -5,6 +5,7 @@ Every class maps to one exit code (``exit_code``); the CLI prints ``str(error)``
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,20 @@ class QualityError(PlmsaeError):
 
 
 # Torch's CPU allocator and cuBLAS raise plain RuntimeErrors that only say so.
+NO_SPACE = "no space is left on the disk"
+MAKE_ROOM = "make room, then run the same command to continue"
+_NO_SPACE = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 _NO_MEMORY = ("allocate memory", "ALLOC_FAILED")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether `error`, whoever raised it, says that a disk has no room.
+
+    Libraries written in Rust, and MLflow's database, say so only in words.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(words in str(error) for words in _NO_SPACE)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

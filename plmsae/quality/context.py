@@ -19,6 +19,7 @@ _COLUMNS: Mapping[str, Mapping[str, ColumnType]] = {
     "concepts": {"concept": "string"},
     "sequences": {"accession": "string", "sequence": "string"},
     "registered": {"fact": "string", "used": "string", "registered": "string"},
+    "asked": {"min_precision": "number"},
     "labels": {"accession": "string", "start": "integer", "end": "integer", "concept": "string"},
     "backtest": {
         "concept": "string",
@@ -56,8 +57,9 @@ class Context:
         ``labels``: a label table. ``backtest``: per concept how many labels were hidden and found
         again, how many proposals were made and were right (``n_hidden``, ``n_recovered``,
         ``n_proposed``, ``n_correct``). ``sequences``: accession, sequence. ``registered``: facts of
-        the run beside those of the registered model (``fact``, ``used``, ``registered``). Each a
-        frame, a file or a folder of Parquet parts; None counts as not given.
+        the run beside those of the registered model (``fact``, ``used``, ``registered``).
+        ``asked``: the lowest precision that a proposal was asked to have (``min_precision``). Each
+        a frame, a file or a folder of Parquet parts; None counts as not given.
 
     Raises
     ------
@@ -134,6 +136,13 @@ class Context:
             .sort("concept")
             .collect()
         )
+
+    @cached_property
+    def min_precision(self) -> float:
+        """The lowest precision that was asked for; a half where nobody says."""
+        if not self.has(["asked"]):
+            return 0.5
+        return float(self.scan("asked").select(pl.col("min_precision").max()).collect().item())
 
     def sequences(self, accessions: pl.Series) -> dict[str, str]:
         """Look up the sequences of some proteins."""

@@ -80,6 +80,10 @@ def _impossible_residue(batch: pl.DataFrame, context: Context, part: str) -> pl.
     return pl.Series(broken, dtype=pl.String)
 
 
+def _precision_margin(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
+    return batch["precision_low"].cast(pl.Float64) - context.min_precision
+
+
 DERIVED: Mapping[str, Derived] = {
     "sequence_length": Derived(
         what="number of letters of the sequence",
@@ -114,6 +118,12 @@ DERIVED: Mapping[str, Derived] = {
         columns=("accession", "start", "end", "concept"),
         needs=("sequences",),
         compute=_impossible_residue,
+    ),
+    "precision_margin": Derived(
+        what="lower end of the precision minus the one that was asked for (0.5 where none was)",
+        kinds=("proposals",),
+        columns=("precision_low",),
+        compute=_precision_margin,
     ),
     "known_label": Derived(
         what="label the protein already has where the proposal lies",

@@ -104,11 +104,14 @@ def validate(
         engine.write_data_docs(tallies, folder, source=table.name)
         strip_external_references(folder)
     by_name = {tally.expectation.name: tally for tally in tallies}
-    results = tuple(_result(e, by_name.get(e.name), plan, numbers) for e in suite.expectations)
+    n_rows = int(table.scan().select(pl.len()).collect(engine="streaming").item())
+    results = tuple(
+        _result(e, by_name.get(e.name), plan, numbers, n_rows) for e in suite.expectations
+    )
     report = ValidationReport(
         kind=suite.kind,
         source=table.name,
-        n_rows=int(table.scan().select(pl.len()).collect(engine="streaming").item()),
+        n_rows=n_rows,
         n_parts=len(table.parts),
         success=not any(result.state == "failed" for result in results),
         results=results,
@@ -143,13 +146,14 @@ def _result(
     tally: ExpectationTally | None,
     plan: Plan,
     numbers: Mapping[str, Measured],
+    n_rows: int,
 ) -> ExpectationResult:
     success: bool | None = None
     value: float | None = None
     examples: tuple[str, ...] = ()
     unexpected = 0
     if tally is None or not tally.n_rows:
-        observed = plan.skipped.get(expectation.name, "there are no rows to check")
+        observed = plan.skipped.get(expectation.name) or _too_little(expectation, numbers, n_rows)
     elif expectation in plan.on_numbers:
         number = numbers[expectation.columns[0]]
         success, value = tally.success, number.value
@@ -180,6 +184,13 @@ def _result(
     )
 
 
+def _too_little(expectation: Expectation, numbers: Mapping[str, Measured], n_rows: int) -> str:
+    """Say why something that the table and its context allow was not checked all the same."""
+    if n_rows and expectation.columns[0] in numbers:
+        return "there is too little to measure it on"
+    return "there are no rows to check"
+
+
 def _example(row: Mapping[str, Any], columns: Sequence[str]) -> str:
     """Say which row it is, in the order of the table, and then what was derived for it."""
     order = [*(name for name in columns if name in row), *(n for n in row if n not in columns)]
@@ -199,7 +210,10 @@ def _number(value: Any) -> str:
         return "(empty)"
     if isinstance(value, bool | str):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, int) or (abs(value) >= 1 and float(value).is_integer()):
+        return f"{int(value):,}"
+    # Shares are read to four digits; 0.00007 is nothing, and no reader wants 6.971e-05.
+    return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else "under 0.001"
 
 
 def _log(report: ValidationReport) -> None:

@@ -96,7 +96,12 @@ def _signature(bundle: Bundle) -> Any:
         ]
     )
     default = float(bundle.meta.min_precision)
-    params = ParamSchema([ParamSpec("min_precision", DataType.double, default)])
+    params = ParamSchema(
+        [
+            ParamSpec("min_precision", DataType.double, default),
+            ParamSpec("per_sequence", DataType.boolean, default=False),
+        ]
+    )
     return ModelSignature(outputs=outputs, params=params)
 
 
@@ -216,7 +221,7 @@ def fetch_model(
         try:
             return _expect(read_model_folder(target), expected_digest)
         except InputError as error:
-            # A damaged cache is no reason to fail: fetch it anew, and check that.
+            # A damaged cache is no reason to fail: fetch it again, and check that.
             _LOG.warning("cached model is fetched again: %s", error)
             shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)

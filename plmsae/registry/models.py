@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.card import version_page
 from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.metric_names import charted
 from plmsae.bundle.naming import parse_reference
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.core.resources import READY, ready_model
@@ -98,9 +100,9 @@ def register(
             model_id=model_id,
         )
         ref = ModelRef(name=checked.name, version=str(created.version), model_id=model_id)
-        # The commands of the card then name this version for good; aliases move on.
-        card = checked.card.replace(f"{ref.name}@challenger --", f"{ref.name}/{ref.version} --")
-        store.update_model_version(ref.name, ref.version, card)
+        # Its commands name this version for good; aliases move on.
+        page = version_page(checked, f"{ref.name}/{ref.version}")
+        store.update_model_version(ref.name, ref.version, page)
         # MLflow's own pages read this tag to link the logged model to its versions.
         link = json.dumps([{"name": ref.name, "version": created.version}])
         store.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
@@ -158,7 +160,8 @@ def _log_model(store: MlflowClient, bundle: Bundle, run_id: str | None) -> str:
         store.finalize_logged_model(model_id, "READY")
         if run_id:
             store.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
-            for name, value in sorted(meta.metrics.items()):
+            # By the names that the run has them under, or each would stand there twice.
+            for name, value in sorted(charted(meta.metrics).items()):
                 store.log_metric(run_id, name, value, model_id=model_id)
     except BaseException:
         store.finalize_logged_model(model_id, "FAILED")
@@ -173,7 +176,7 @@ def _version_tags(bundle: Bundle) -> dict[str, str]:
     if meta.is_transcoder:
         identity += ("target", "target_layer")
     tags = {name: str(getattr(meta, name)) for name in identity if getattr(meta, name) is not None}
-    for name in HEADLINE_METRICS:
+    for name in (*HEADLINE_METRICS, "n_concepts_callable"):
         if name in meta.metrics:
             tags[name] = f"{meta.metrics[name]:.6g}"
     tags[DIGEST_TAG] = bundle.digest

@@ -39,7 +39,7 @@ from plmsae.reports.testing.samples import (
 )
 from plmsae.reports.testing.scores import Role
 
-# What readers are told of a latent's pattern where the name in the tables is short.
+# What readers are shown of a latent's pattern where the name in the tables is short.
 _PATTERNS = {
     "dead": "none",
     "whole": "whole protein",
@@ -48,7 +48,7 @@ _PATTERNS = {
     "long": "long motif",
 }
 _LOGO_FLANK = 7  # residues of the logo on either side of the peak
-_RUNS = 12  # runs told of a protein
+_RUNS = 12  # runs shown of a protein
 _COMPANIONS = 5
 
 
@@ -318,7 +318,7 @@ def _evidence(
 def _sampled(
     side: Side, values: Sequence[npt.NDArray[np.float32]], proteins: _Proteins
 ) -> tuple[SampledProtein, ...]:
-    """Gather what a predictor may be told of the proteins of a side, and what it is to find."""
+    """Gather what a predictor may be given about the proteins of a side, and what it is to find."""
     roles: list[tuple[Role, tuple[int, ...]]] = [
         ("active", side.active),
         ("silent", side.silent),

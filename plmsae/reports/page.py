@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from plmsae.core.plugins import Plugins
+from plmsae.reports.evidence import ProteinExample
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
-from plmsae.reports.testing.scores import PredictionTest
+from plmsae.reports.testing.scores import BAR, PredictionTest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +28,59 @@ PAGES: Plugins[ReportPage] = Plugins("plmsae.reports.pages", "PAGE")
 """By name, in the order in which they are written."""
 
 
+_LABEL = re.compile(r"(?P<concept>.+) (?P<start>\d+)\.\.(?P<end>\d+)")
+
+
 def authors(reports: Sequence[FeatureReport]) -> dict[str, int]:
     """Count the reports by who wrote their words."""
     names = [report.author for report in reports]
     return {name: names.count(name) for name in dict.fromkeys(names)}
+
+
+def authors_in_words(reports: Sequence[FeatureReport]) -> str:
+    """Say how many features are described, and by whom."""
+    total = f"{len(reports)} feature{'' if len(reports) == 1 else 's'}"
+    counts = authors(reports)
+    described = [
+        "described from the evidence alone" if author == EVIDENCE_ONLY else f"described by {author}"
+        for author in counts
+    ]
+    if len(counts) <= 1:
+        return f"{', '.join([total, *described])}."
+    parts = (f"{n} {how}" for n, how in zip(counts.values(), described, strict=True))
+    return f"{total}: {', '.join(parts)}."
+
+
+def tests_in_words(reports: Sequence[FeatureReport]) -> str:
+    """Say what r is, how many descriptions pass, and how well the typical one does."""
+    found = [report.test.r for report in reports if report.test]
+    if not found:
+        return "None could be tested: each is active on too few proteins to hold some back."
+    verified = sum(report.verified for report in reports)
+    return (
+        f"Each description must predict how strongly the feature fires on proteins held back: r is "
+        f"the correlation of predicted and found. {verified} of {len(reports)} are verified "
+        f"(r of {BAR} or more); the median r is {median(found):.2f}."
+    )
+
+
+def labels_in_window(example: ProteinExample) -> list[str]:
+    """Return the labels that reach into the window that is shown.
+
+    A class is left out where one of its members has the same place: ``Domain 10..64`` beside
+    ``Domain: SH3 10..64``.
+    """
+    last = example.window_start + len(example.window) - 1
+    inside = [
+        (match["concept"], (int(match["start"]), int(match["end"])))
+        for match in map(_LABEL.fullmatch, example.labels)
+        if match and int(match["start"]) <= last and int(match["end"]) >= example.window_start
+    ]
+    return [
+        f"{concept} {place[0]}..{place[1]}"
+        for concept, place in inside
+        if not any(other.startswith(f"{concept}:") and there == place for other, there in inside)
+    ]
 
 
 def byline(report: FeatureReport) -> str:

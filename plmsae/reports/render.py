@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from plmsae.core.atomic import write_text
+from plmsae.core.atomic import remove_temporaries, write_text
 from plmsae.reports.page import PAGES
 from plmsae.reports.report import FeatureReport
 
@@ -32,6 +32,8 @@ def render_reports(
     dict of str to Path
         The file of each page of all features by the page's name: ``html``, ``json``, ``markdown``.
     """
+    for folder in (Path(out_dir), Path(out_dir) / "features"):
+        remove_temporaries(folder)
     paths = {}
     for name, page in PAGES.items():
         paths[name] = Path(out_dir) / page.filename

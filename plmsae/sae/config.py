@@ -161,7 +161,7 @@ class TrainConfig:
     """Dead latents per vector that take part in revival; default d_in / 2."""
     dead_window_share: float = 0.02
     """A latent that fired for no vector of this share of the run counts as dead. Shorter windows
-    take seldom latents for dead, and revival then pulls them off what they stand for; longer ones
+    count rarely active latents as dead, and revival then changes what they represent; longer ones
     leave dead what could have been revived."""
     grad_clip: float | None = 1.0
     """Largest global norm of the gradient; None for no limit."""

@@ -108,8 +108,8 @@ class ShareOfBatches:
     """Each process's rows of batches that all processes make alike; a `BatchSource`.
 
     Rows ``rank, rank + world, …`` of each batch, of a tensor or of each tensor of a tuple or
-    mapping. Where the batches are dear to make (a running PLM), give each process proteins of its
-    own instead, and batches of ``batch_size / world`` rows.
+    mapping. Where the batches are expensive to make (a running PLM), give each process its own
+    proteins instead, and batches of ``batch_size / world`` rows.
     """
 
     def __init__(self, batches: Iterable[Any] | BatchSource) -> None:

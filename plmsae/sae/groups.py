@@ -1,7 +1,8 @@
 """How well an SAE reconstructs each of some groups of rows, for example each amino acid.
 
-Two shares of variance are told apart. About the mean of all rows, an SAE that knows nothing but the
-group explains much. About the group's own mean, only what it knows beyond the group counts.
+Two shares of variance are distinguished. About the mean of all rows, an SAE that represents
+nothing but the group explains much. About the group's own mean, only what it represents beyond the
+group counts.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ class TrainingRun:
         trainer = self.trainer
         scalars = trainer.state_scalars() | {"metrics": self.metrics}
         checkpoint = Checkpoint(trainer.state_tensors(), scalars)
-        # The loss is of the weights before the step: a step can break them all the same.
+        # The loss is of the weights before the step: a step can still break them.
         if not all(t.isfinite().all() for t in checkpoint.tensors.values()):
             raise TrainingDivergedError(
                 f"training diverged: the weights are not finite after step {self.steps}",

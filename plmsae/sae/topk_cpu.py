@@ -4,7 +4,7 @@ A bfloat16 GEMM takes less than half the time of a float32 one where the process
 instructions. Its pre-activations are off by at most a bound that follows from the rounding of rows
 and weights (Cauchy-Schwarz; about 0.02 standard deviations for unit rows), so whatever float32
 would select lies above a threshold lowered by that bound: these are the candidates, half as many
-again as are selected. They are computed anew in float32, and the selection is made among them.
+again as are selected. They are computed again in float32, and the selection is made among them.
 Nothing can be lost; where the bound does not settle a row, it is left to float32.
 
 Shapes: B rows, R rows of a chunk, D d_in, F latents, S candidates.
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from plmsae.core.processor import multiplies_bf16
 from plmsae.sae.gathered import gathered_dots
 from plmsae.sae.sparse_code import SparseCode
 
@@ -29,20 +30,13 @@ _MANY = 8
 _NOTHING = torch.iinfo(torch.int16).max
 # Below this many multiplications, float32 is as fast.
 _LARGE = 1 << 26
+_HAS_BFLOAT16 = multiplies_bf16(torch.cpu.get_capabilities())
 
 
 def are_worthwhile(x_BD: Tensor, W_FD: Tensor) -> bool:
     """Return whether this machine multiplies bfloat16 fast and the problem is large."""
     n = x_BD.shape[0] * W_FD.numel()
     return x_BD.device.type == "cpu" and n > _LARGE and _HAS_BFLOAT16
-
-
-def _has_bfloat16() -> bool:
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_tile"))
-
-
-_HAS_BFLOAT16 = _has_bfloat16()
 
 
 def topk(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, k: int) -> tuple[SparseCode, Tensor] | None:

@@ -263,7 +263,7 @@ def _new(job: Job, first: list[Any]) -> Trainer:
 def _newest(root: Path, job: Job) -> Checkpoint | None:
     folder = latest_checkpoint(root)
     if folder is None:
-        logger.info("nothing to resume in %s: starting anew", root)
+        logger.info("nothing to resume in %s: starting from the beginning", root)
         return None
     logger.info("resuming from %s", folder)
     return load_checkpoint(folder, job.config, job.train_config)

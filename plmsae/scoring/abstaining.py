@@ -40,7 +40,7 @@ def abstentions(concepts: pl.DataFrame, min_precision: float) -> dict[str, str]:
         .then(pl.col("abstains"))
         .otherwise(
             pl.format(
-                "its precision is surely above {} only, {} is asked for",
+                "the interval of its precision begins at {}, {} is asked for",
                 pl.col("low").round(3),
                 pl.lit(min_precision),
             )

@@ -35,7 +35,7 @@ class Annotator:
         whose precision was measured, unless the annotator abstained at 0 itself.
     unmeasured : bool
         Call concepts whose precision was never measured, and those that abstain, too; then calls of
-        a class stand beside those of its members, as nobody has said which of them may speak.
+        a class stand beside those of its members, as nobody has said which of them may be called.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Annotator:
         )
 
     def _named(self, merged: pl.DataFrame) -> pl.DataFrame:
-        """Put the latents that speak for a call of a probe in the place of the probe's number."""
+        """Put the latents that support a call of a probe in the place of the probe's number."""
         own = pl.col("latents").list.filter(pl.element() < self.d_sae)
         return merged.with_columns(
             pl.when(pl.col("contributors").is_null())

@@ -1,8 +1,8 @@
 """The back-test: hide known labels, propose as always, and count what comes back.
 
 Calls do not depend on labels, so that one score run serves every way of hiding. What is proposed
-where the full table is silent too counts as wrong, though some of it is true and was never written
-down: the precision found is a lower bound, of the same kind as the one promised.
+where the full table has none either counts as wrong, though some of it is true and was never
+recorded: the precision found is a lower bound, of the same kind as the one promised.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError, PlmsaeError, printable
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
@@ -93,7 +92,8 @@ def score(
     bundle : ModelBundle
         The registered model.
     out : str or Path
-        Output folder. An unfinished or finished run of the same input and model in it is resumed.
+        Output folder, here or at ``s3://BUCKET/PREFIX``. An unfinished or finished run of the
+        same input and model in it is resumed.
     model_uri : str
         How the model is named in every row; give a version, not an alias, so that it stays true.
     encoder : SequenceEncoder or callable, optional
@@ -162,7 +162,7 @@ def score(
         annotator = Annotator(
             bundle, model_uri=model_uri, min_precision=min_precision, unmeasured=unmeasured
         )
-        folder = ScoreFolder(Path(out))
+        folder = ScoreFolder(out)
         stack.enter_context(folder.lock())
         folder.begin(identity, resume=resume)
         scorer = PartScorer(
@@ -199,7 +199,7 @@ def check_arguments(
     InputError
         If a number is out of range, or `out` is a file or a folder of something else.
     """
-    ScoreFolder(Path(out)).check()
+    ScoreFolder(out).check()
     if part_residues < 1:
         raise InputError("part residues must be at least 1", value=str(part_residues))
     if min_precision is not None and not 0.0 <= min_precision <= 1.0:
@@ -230,7 +230,7 @@ class _Run:
         self._tally = InputTally()
         self._records: dict[int, PartRecord] = {}
         self._reused_parts = self._reused_residues = 0
-        self._done_proteins = self._done_residues = 0
+        self._done_proteins = self._done_residues = self._n_annotations = 0
         self._started = time.time()
         self._clock = time.perf_counter()
 
@@ -254,6 +254,7 @@ class _Run:
                 f"{record.n_rejected} rejected"
             )
         self._records[part.index] = record
+        self._n_annotations += record.n_annotations
         self.tell(0, 0)
 
     def finish(self, name: str) -> Manifest:
@@ -285,8 +286,7 @@ class _Run:
         )
         if manifest.n_scored + manifest.n_rejected != manifest.n_read:
             raise PlmsaeError("the sums of the parts do not account for every record")
-        self._write_timing(found.n_residues)
-        manifest.write(self._folder.manifest_path)
+        self._folder.finish(manifest, self._timing(found.n_residues))
         return manifest
 
     def _n_by_concept(self) -> dict[str, int]:
@@ -315,26 +315,23 @@ class _Run:
                     proteins=self._done_proteins,
                     residues=self._done_residues,
                     reused_residues=self._reused_residues,
-                    annotations=sum(record.n_annotations for record in self._records.values()),
+                    annotations=self._n_annotations,
                     total_proteins=expected.n_proteins if expected else None,
                     total_residues=expected.n_residues if expected else None,
                 )
             )
 
-    def _write_timing(self, residues: int) -> None:
+    def _timing(self, residues: int) -> dict[str, object]:
         seconds = time.perf_counter() - self._clock
         scored = residues - self._reused_residues
-        write_json(
-            self._folder.timing_path,
-            {
-                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
-                "seconds": round(seconds, 3),
-                "parts_scored": len(self._records) - self._reused_parts,
-                "parts_reused": self._reused_parts,
-                "residues_scored": scored,
-                "residues_per_second": round(scored / seconds, 1) if seconds else None,
-            },
-        )
+        return {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+            "seconds": round(seconds, 3),
+            "parts_scored": len(self._records) - self._reused_parts,
+            "parts_reused": self._reused_parts,
+            "residues_scored": scored,
+            "residues_per_second": round(scored / seconds, 1) if seconds else None,
+        }
 
 
 def _outputs_sha256(records: list[PartRecord]) -> str:

@@ -39,7 +39,7 @@ def export(out_dir: str | Path, format: str, target: str | Path) -> int:
         If the folder is not complete or the format is unknown.
     """
     exporter = find_exporter(format)
-    folder = ScoreFolder(Path(out_dir))
+    folder = ScoreFolder(out_dir)
     folder.manifest()
     lines = exporter.lines(folder)
     if str(target) == "-":

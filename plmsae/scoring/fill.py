@@ -108,7 +108,7 @@ def fill(
     ``Domain: SH3`` is not proposed as ``Domain`` too, which is in its column ``implied``. Ranked by
     precision, then by score.
 
-    The precision of a proposal is that of its concept's calls *where the table is silent*
+    The precision of a proposal is that of its concept's calls *where the table has no label*
     (`labels.missing_labels`): less than that of calls in general, most of which confirm what the
     table has, and a lower bound, because the false calls were counted on a table that lacks labels
     too.
@@ -120,7 +120,7 @@ def fill(
     bundle : ModelBundle
         The registered model.
     out : str or Path
-        Output folder. The score run in ``scores/`` resumes; proposals are always made anew.
+        Output folder. The score run in ``scores/`` resumes; proposals are always made again.
     model_uri, encoder, part_residues, strict, progress, resume, settings
         As for `plmsae.scoring.engine.score`.
     min_precision : float, optional
@@ -278,7 +278,7 @@ def _abstained(
     )
     counts = withheld.group_by("concept").agg(n_withheld=pl.len().cast(pl.Int64))
     too_low = pl.format(
-        "where the table is silent, precision is surely above {} only, {} is asked for",
+        "where the table has no label, the interval of the precision begins at {}, {} is asked for",
         pl.col("bar").round(3),
         pl.lit(min_precision),
     )

@@ -1,24 +1,27 @@
-"""The score folder on disk: where files lie, which parts are done, who may write."""
+"""The score folder: where files lie, which parts are done, who may write."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from plmsae.core.atomic import write_json
+from plmsae.core.atomic import json_text
 from plmsae.core.errors import InputError, NotFoundError, printable
-from plmsae.core.fingerprint import fingerprint_file
+from plmsae.core.folders import Folder, copy_files, folder_at
+from plmsae.core.object_store import is_remote
 from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
 
 if TYPE_CHECKING:
+    import os
+
     import polars as pl
 
 _log = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ _TIMING = "timing.json"
 _LOCK = ".lock"
 _OURS = frozenset({*TABLES, _PARTS, _MANIFEST, _TIMING, _LOCK})
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp\.\w+$")  # as atomic_path names them
-_WITHIN = re.compile(r"^(part-\d{5,}\.parquet|\d{5,}\.json|run\.json)$")
+_WITHIN = re.compile(r"^(part-\d{5,}(\.latents-\d{5,}-\d{5,})?\.parquet|\d{5,}\.json|run\.json)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,33 +64,33 @@ class PartRecord:
 
 @dataclass(frozen=True, slots=True)
 class ScoreFolder:
-    """Paths and state of one output folder.
+    """Names and state of one output folder.
 
     Parameters
     ----------
-    root : Path
-        The folder; it need not exist yet.
+    at : str or Path
+        The folder, here or at ``s3://BUCKET/PREFIX``; it need not exist yet.
     """
 
-    root: Path
+    at: str | os.PathLike[str]
 
     @property
-    def manifest_path(self) -> Path:
-        """Path of ``manifest.json``; it exists only when the run is complete."""
-        return self.root / _MANIFEST
+    def files(self) -> Folder:
+        """What holds its files."""
+        return folder_at(self.at)
 
     @property
-    def timing_path(self) -> Path:
-        """Path of ``timing.json``, the one file that differs between equal runs."""
-        return self.root / _TIMING
+    def where(self) -> str:
+        """How messages name the folder."""
+        return self.files.location
 
-    def table(self, name: str, index: int) -> Path:
-        """Return the path of part `index` of table `name`."""
-        return self.root / name / f"part-{index:05d}.parquet"
+    def absolute(self) -> ScoreFolder:
+        """Return the folder named so that every working folder has the same one."""
+        return self if is_remote(self.at) else replace(self, at=Path(self.at).absolute())
 
-    def marker(self, index: int) -> Path:
-        """Return the path of the done-marker of part `index`."""
-        return self.root / _PARTS / f"{index:05d}.json"
+    def is_seen(self) -> bool:
+        """Return whether this machine sees the folder, which a run has made."""
+        return is_remote(self.at) or self.files.exists()
 
     # Reading a complete folder.
 
@@ -99,40 +102,64 @@ class ScoreFolder:
         InputError
             If the folder does not exist or the run in it is not complete.
         """
-        if not self.root.is_dir():
-            raise NotFoundError("no such score folder", where=self.root)
-        if not self.manifest_path.exists():
-            if (self.root / _PARTS).is_dir():
+        if not self.files.exists():
+            raise NotFoundError("no such score folder", where=self.where)
+        if not self.files.holds(_MANIFEST):
+            if self.files.children(_PARTS):
                 what, hint = "the score run here is not complete", "run the same score again"
             else:
                 what, hint = "not a score folder: it has no manifest.json", None
-            raise InputError(what, where=self.root, hint=hint)
-        return Manifest.read(self.manifest_path)
+            raise InputError(what, where=self.where, hint=hint)
+        return Manifest.parse(self._bytes(_MANIFEST), where=f"{self.where}/{_MANIFEST}")
+
+    def manifest_text(self) -> str:
+        """Return the manifest as it is written."""
+        return self._bytes(_MANIFEST).decode("utf-8")
+
+    def names(self, name: str) -> list[str]:
+        """Return the names of the files of table `name`, sorted."""
+        return [child for child, is_file in self.files.children(name) if is_file]
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file, named by its path inside the folder, to read from any place."""
+        return self.files.open(name)
 
     def read(self, name: str, index: int) -> pl.DataFrame:
         """Return part `index` of table `name`."""
         import polars as pl
 
-        path = self.table(name, index)
+        file = f"{name}/part-{index:05d}.parquet"
         try:
-            return pl.read_parquet(path, glob=False)
+            return pl.read_parquet(self._bytes(file), glob=False)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise InputError(
-                f"cannot be read: {error}", where=path, hint="run the same score again"
+                f"cannot be read: {error}",
+                where=f"{self.where}/{file}",
+                hint="run the same score again",
             ) from error
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Give a folder here with all but the features: this one, or a copy for the time being."""
+        if not is_remote(self.at):
+            yield Path(self.at)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            names = [*(name for name in TABLES if name != "features"), _MANIFEST]
+            copy_files(self.files, names, Path(scratch))
+            yield Path(scratch)
 
     # Writing.
 
     def check(self) -> None:
         """Raise `InputError` if this is a file, or a folder that holds something else."""
-        if printable(str(self.root)) != str(self.root):
+        if printable(self.where) != self.where:
             raise InputError(
-                "the name of an output folder must be UTF-8", where=self.root, hint="name another"
+                "the name of an output folder must be UTF-8", where=self.where, hint="name another"
             )
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError("is a file, not a folder", where=self.root)
-        if self.root.exists():
-            self._refuse_strangers()
+        if not is_remote(self.at) and Path(self.at).exists() and not Path(self.at).is_dir():
+            raise InputError("is a file, not a folder", where=self.where)
+        self._refuse_strangers()
 
     def begin(self, identity: RunIdentity, *, resume: bool) -> None:
         """Make the folder ready for a run; call it under the lock.
@@ -146,16 +173,16 @@ class ScoreFolder:
         self._sweep()
         if not resume:
             self.clear()
-        run_path = self.root / _PARTS / _RUN
-        if run_path.exists():
-            self._same_run(run_path, identity)
-        elif any(self._files()):
+        run = f"{_PARTS}/{_RUN}"
+        if self.files.holds(run):
+            self._same_run(run, identity)
+        elif any(self._all()):
             raise InputError(
                 "the folder holds results that do not say which run wrote them",
-                where=self.root,
+                where=self.where,
                 hint="name another folder, or start over",
             )
-        write_json(run_path, identity.to_dict())
+        self._write_json(run, identity.to_dict())
 
     def done(self, index: int, input_sha256: str) -> PartRecord | None:
         """Return the record of part `index` if it is finished and its files are whole.
@@ -165,120 +192,134 @@ class ScoreFolder:
         InputError
             If the finished part was made from other records.
         """
-        path = self.marker(index)
-        if not path.exists():
+        marker = _marker(index)
+        if not self.files.holds(marker):
             return None
         try:
-            record = PartRecord(**json.loads(path.read_text(encoding="utf-8")))
+            record = PartRecord(**json.loads(self._bytes(marker)))
         except (UnicodeDecodeError, ValueError, TypeError):
-            _log.warning("%s is damaged; part %d is scored again", path, index)
+            _log.warning("%s/%s is damaged; part %d is scored again", self.where, marker, index)
             return None
         if record.input_sha256 != input_sha256:
             raise InputError(
                 f"the folder belongs to another input: part {index} was made from other proteins",
-                where=self.root,
+                where=self.where,
                 hint="name another folder, or start over",
             )
-        for name, sha256 in record.files.items():
-            file = self.root / name
-            if not file.is_file() or fingerprint_file(file) != sha256:
-                _log.warning("%s is missing or damaged; part %d is scored again", file, index)
-                return None
+        if (name := self.files.damaged(record.files)) is not None:
+            _log.warning(
+                "%s/%s is missing or damaged; part %d is scored again", self.where, name, index
+            )
+            return None
         return record
+
+    def write(self, name: str) -> AbstractContextManager[Path]:
+        """Give a path to write to; what was written appears as `name`, whole, at the end."""
+        return self.files.write(name)
 
     def finish_part(self, record: PartRecord) -> None:
         """Write the marker of a part whose files all stand."""
         plain = {name: getattr(record, name) for name in PartRecord.__dataclass_fields__}
-        write_json(self.marker(record.index), {**plain, "files": dict(record.files)})
+        self._write_json(_marker(record.index), {**plain, "files": dict(record.files)})
+
+    def finish(self, manifest: Manifest, timing: Mapping[str, Any]) -> None:
+        """Write the times, then the manifest, which says that the run is complete."""
+        self._write_json(_TIMING, timing)
+        self._write_json(_MANIFEST, manifest.to_dict())
+
+    def reopen(self) -> None:
+        """Take the manifest away: it must not stand while a part is being made again."""
+        self.files.remove(_MANIFEST)
 
     def refuse_parts_after(self, n_parts: int) -> None:
         """Raise `InputError` if the folder holds more than `n_parts` parts."""
-        markers = (self.root / _PARTS).glob("[0-9]*.json")
-        if extra := [path for path in markers if int(path.stem) >= n_parts]:
+        markers = (name for name in self.names(_PARTS) if name[0].isdigit())
+        if extra := [name for name in markers if int(name.partition(".")[0]) >= n_parts]:
             raise InputError(
                 f"the folder belongs to another input: it holds {n_parts + len(extra)} parts, "
                 f"this input has {n_parts}",
-                where=self.root,
+                where=self.where,
                 hint="name another folder, or start over",
             )
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the folder against other runs; the system frees it when the process dies.
+
+        An object store has no such lock. Two runs of one command there do the same work twice and
+        store the same bytes; a run of another model or input is refused by ``run.json``.
 
         Raises
         ------
         InputError
             If another process holds it.
         """
-        import fcntl
-
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError("is a file, not a folder", where=self.root)
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / _LOCK).open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                handle.seek(0)
-                raise InputError(
-                    "another run is writing here", where=self.root, value=handle.read().strip()
-                ) from error
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()}\n")
-            handle.flush()
-            try:
-                yield
-            finally:
-                handle.truncate(0)  # the file stays: unlinking a held lock would let two in
+        return self.files.lock(_LOCK)
 
     def clear(self) -> None:
         """Remove all that a run wrote; call it under the lock."""
         # The manifest goes first: what is left after a kill must not look complete. run.json goes
         # last but for the parts it vouches for, so that what is left can be started over again.
-        self.manifest_path.unlink(missing_ok=True)
-        for path in sorted(self._files(), key=lambda path: path.name == _RUN):
-            path.unlink()
+        self.files.remove(_MANIFEST)
+        for name in sorted(self._all(), key=lambda name: name.endswith(f"/{_RUN}")):
+            self.files.remove(name)
 
     # Private.
 
-    def _files(self) -> Iterator[Path]:
+    def _bytes(self, name: str) -> bytes:
+        with self.files.open(name) as handle:
+            return handle.read()
+
+    def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        with self.files.write(name) as path:
+            path.write_text(printable(json_text(value)), encoding="utf-8")
+
+    def _all(self) -> Iterator[str]:
         """Yield every file in the folder but the lock."""
-        yield from (path for path in self.root.iterdir() if path.is_file() and path.name != _LOCK)
-        for name in (*TABLES, _PARTS):
-            if (self.root / name).is_dir():
-                yield from (self.root / name).iterdir()
+        yield from (name for name, is_file in self.files.children() if is_file and name != _LOCK)
+        for table in (*TABLES, _PARTS):
+            yield from (f"{table}/{name}" for name, _ in self.files.children(table))
 
     def _refuse_strangers(self) -> None:
         # Also what makes starting over safe: nothing is removed from a folder that is not ours.
-        inside = (p for p in self._files() if p.parent != self.root and not _WITHIN.match(p.name))
-        beside = (path for path in self.root.iterdir() if path.name not in _OURS)
-        for path in (*beside, *inside):
-            if not _TEMPORARY.match(path.name):
+        beside = (name for name, _ in self.files.children() if name not in _OURS)
+        inside = (name for name in self._all() if "/" in name and not _WITHIN.match(_last(name)))
+        for name in (*beside, *inside):
+            if not _TEMPORARY.match(_last(name)):
                 raise InputError(
                     "the folder holds something else than a score run",
-                    where=self.root,
-                    value=str(path.relative_to(self.root)),
+                    where=self.where,
+                    value=name,
                     hint="name an empty or a new folder",
                 )
 
-    def _same_run(self, run_path: Path, identity: RunIdentity) -> None:
+    def _same_run(self, run: str, identity: RunIdentity) -> None:
         try:
-            found = json.loads(run_path.read_text(encoding="utf-8"))
+            found = json.loads(self._bytes(run))
         except (UnicodeDecodeError, ValueError) as error:
-            raise InputError(f"is damaged: {error}", where=run_path, hint="start over") from error
+            raise InputError(
+                f"is damaged: {error}", where=f"{self.where}/{run}", hint="start over"
+            ) from error
         wanted = identity.to_dict()
         for name in wanted:
             if found.get(name) != wanted[name]:
                 raise InputError(
                     f"the folder belongs to another run: its {name} is {found.get(name)!r}, "
                     f"this run's is {wanted[name]!r}",
-                    where=self.root,
+                    where=self.where,
                     hint="name another folder, or start over",
                 )
 
     def _sweep(self) -> None:
         """Remove temporary files that a killed run left."""
-        for path in list(self._files()):
-            if _TEMPORARY.match(path.name):
-                path.unlink()
+        for name in list(self._all()):
+            if _TEMPORARY.match(_last(name)):
+                self.files.remove(name)
+
+
+def _marker(index: int) -> str:
+    """Return the name of the done-marker of part `index`."""
+    return f"{_PARTS}/{index:05d}.json"
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]

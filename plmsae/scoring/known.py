@@ -49,7 +49,7 @@ def known_labels(
     Notes
     -----
     Beside the terms that the ontology makes of them, the listed ones stand as they are: an id that
-    is an older name of another, or was given up, is in the table all the same. And as a protein has
+    is an older name of another, or was given up, is in the table nevertheless. And as a protein has
     one organism, a known one also stands for the class ``Organism``, so that no other is proposed.
     """
     if unit == "residue":

@@ -10,7 +10,6 @@ from importlib import metadata
 from pathlib import Path
 
 from plmsae import __version__
-from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError
 from plmsae.scoring.schema import FORMAT_VERSION
 
@@ -95,7 +94,7 @@ class Manifest:
     n_features: int | None
     """Rows of ``features/``; None where it is not written."""
     n_parts: int
-    """Files in each table's folder."""
+    """Parts that the input was cut into; each table has a file of each, ``features/`` several."""
     outputs_sha256: str
     """Fingerprint over the path and SHA-256 of every Parquet file."""
     n_by_concept: Mapping[str, int] = field(default_factory=dict)
@@ -109,13 +108,13 @@ class Manifest:
         """The model that scored."""
         return str(self.identity["model_uri"])
 
-    def write(self, path: Path) -> None:
-        """Write as JSON, atomically."""
-        write_json(path, _plain(self))
+    def to_dict(self) -> dict[str, object]:
+        """Return plain JSON values."""
+        return _plain(self)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read a manifest.
+        """Read a manifest from a file.
 
         Raises
         ------
@@ -123,14 +122,28 @@ class Manifest:
             If the file is not a manifest, or one of another format.
         """
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            manifest = cls(**value)
-            found = manifest.identity["format"]
-        except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
+            content = path.read_bytes()
+        except OSError as error:
             raise InputError(f"not a score manifest: {error}", where=path) from error
+        return cls.parse(content, where=path)
+
+    @classmethod
+    def parse(cls, content: bytes, *, where: str | Path) -> Manifest:
+        """Read a manifest; `where` is how an error names it.
+
+        Raises
+        ------
+        InputError
+            If it is not a manifest, or one of another format.
+        """
+        try:
+            manifest = cls(**json.loads(content))
+            found = manifest.identity["format"]
+        except (UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
+            raise InputError(f"not a score manifest: {error}", where=where) from error
         if found != FORMAT_VERSION:
             raise InputError(
-                f"written in score format {found}, this plmsae reads {FORMAT_VERSION}", where=path
+                f"written in score format {found}, this plmsae reads {FORMAT_VERSION}", where=where
             )
         return manifest
 

@@ -12,9 +12,10 @@ from plmsae.core.fingerprint import fingerprint_file
 from plmsae.proteins.records import Rejected
 from plmsae.scoring.annotate import Annotator
 from plmsae.scoring.encoding import SequenceEncoder, encode_part
+from plmsae.scoring.feature_files import cut_by_latent, file_name
 from plmsae.scoring.folder import PartRecord, ScoreFolder
 from plmsae.scoring.parts import Part
-from plmsae.scoring.schema import REJECTED, TABLES, empty_frame, write_table
+from plmsae.scoring.schema import FEATURES, REJECTED, TABLES, empty_frame, write_rows
 
 EncoderSource = SequenceEncoder | Callable[[], SequenceEncoder]
 """An encoder, or a function that makes one: called only if something is left to score."""
@@ -69,7 +70,7 @@ def score_part(
         As `encode_part` does.
     """
     # A manifest from an earlier, complete run must not stand while a part is being remade.
-    folder.manifest_path.unlink(missing_ok=True)
+    folder.reopen()
     encoded = encode_part(
         encoder,
         part.proteins,
@@ -86,14 +87,23 @@ def score_part(
         "proteins": annotator.proteins(encoded, annotations, window=_window(encoder)),
         "rejected": _rejected_frame(rejected),
     }
+    pieces = {
+        f"{name}/part-{part.index:05d}.parquet": (rows, TABLES[name])
+        for name, rows in tables.items()
+    }
+    n_features = None
     if write_features:
-        tables["features"] = annotator.features(encoded)
+        features = annotator.features(encoded)
+        n_features = features.num_rows
+        latent_N = features.column("latent").to_numpy()
+        for first, last, span in cut_by_latent(latent_N, annotator.d_sae):
+            name = f"features/{file_name(part.index, first, last)}"
+            pieces[name] = (features.slice(span.start, span.stop - span.start), FEATURES)
     files = {}
-    for name in TABLES:
-        if name in tables:
-            path = folder.table(name, part.index)
-            write_table(path, tables[name], TABLES[name])
-            files[path.relative_to(folder.root).as_posix()] = fingerprint_file(path)
+    for name, (rows, schema) in pieces.items():
+        with folder.write(name) as path:
+            write_rows(path, rows, schema)
+            files[name] = fingerprint_file(path)
     record = PartRecord(
         index=part.index,
         input_sha256=part.sha256,
@@ -103,7 +113,7 @@ def score_part(
         n_residues=sum(len(protein.sequence) for protein in encoded.proteins),
         n_annotations=len(annotations),
         n_implied=int(annotations["implied"].list.len().sum()),
-        n_features=len(tables["features"]) if "features" in tables else None,
+        n_features=n_features,
         files=files,
     )
     folder.finish_part(record)

@@ -1,4 +1,4 @@
-"""What a proposal promises: the precision of its concept's calls where the table is silent."""
+"""What a proposal promises: the precision of its concept's calls where the table has no label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def proposal_precision(
     missing_share: float,
     missing_shares: Mapping[str, float] | None = None,
 ) -> pl.DataFrame:
-    """Replace the precision of calls in general by that of calls where the table is silent.
+    """Replace the precision of calls in general by that of calls where the table has no label.
 
     Needed are the precision of calls and its interval, which every bundle has, and the share of
     calls that touch a label; without that, no wrong call is taken to touch one, which promises

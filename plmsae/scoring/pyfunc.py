@@ -6,7 +6,9 @@ bundle. No code and no pickle come with the model: what runs is the installed pl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +19,13 @@ from plmsae.scoring.in_memory import COLUMNS, annotate_proteins, proteins_in_mem
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
     from plmsae.proteins.records import Protein
 
 __all__ = ["COLUMNS", "PyfuncModel"]
 
-_PARAMS = ("min_precision",)
+_PARAMS = ("min_precision", "per_sequence")
 
 
 def _load_pyfunc(data_path: str) -> PyfuncModel:
@@ -58,12 +61,14 @@ class PyfuncModel:
         params : mapping, optional
             ``min_precision`` (float): leave out annotations whose ``precision_low`` is less, or was
             never measured; 0 keeps all that were measured; by default the bundle's own.
+            ``per_sequence`` (bool): return one row for each sequence, as Spark's functions must.
 
         Returns
         -------
         pandas.DataFrame
             `COLUMNS`, one row an annotation, in the order of the input; positions are 1-based
-            inclusive.
+            inclusive. With ``per_sequence``, one row for each sequence with one column,
+            ``annotations``: a JSON list of those rows, without ``accession``.
 
         Raises
         ------
@@ -75,18 +80,21 @@ class PyfuncModel:
             from plmsae.scoring.encoding import load_encoder
 
             self._encoder = load_encoder(self._bundle)
-        rows = annotate_proteins(
-            self._bundle, self._encoder, proteins, min_precision=self._min_precision(params or {})
-        )
-        # By way of plain lists: pandas would otherwise hold arrays in the cells of `latents`.
-        return _to_pandas(rows.to_dict(as_series=False))
-
-    def _min_precision(self, params: Mapping[str, Any]) -> float | None:
+        params = params or {}
         if unknown := sorted(set(params) - set(_PARAMS)):
             raise InputError(
                 "unknown parameter", value=unknown[0], hint=f"known: {', '.join(_PARAMS)}"
             )
-        return params.get("min_precision")
+        if per_sequence := bool(params.get("per_sequence")):
+            # Accessions need not differ from one another.
+            proteins = [replace(p, accession=str(row)) for row, p in enumerate(proteins)]
+        rows = annotate_proteins(
+            self._bundle, self._encoder, proteins, min_precision=params.get("min_precision")
+        )
+        if per_sequence:
+            return _one_row_each(rows, len(proteins))
+        # By way of plain lists: pandas would otherwise hold arrays in the cells of `latents`.
+        return _to_pandas(rows.to_dict(as_series=False))
 
 
 class _ServedModel(PyfuncModel):
@@ -139,9 +147,25 @@ def _read_input(model_input: Any) -> list[Protein]:
     return proteins_in_memory(model_input["sequence"], names)
 
 
+def _one_row_each(rows: pl.DataFrame, n: int) -> pd.DataFrame:
+    """Gather annotations of proteins named 0 to `n` - 1 as JSON, one row a protein."""
+    import pandas as pd
+
+    found: list[list[dict[str, Any]]] = [[] for _ in range(n)]
+    for row in rows.iter_rows(named=True):
+        found[int(row.pop("accession"))].append(row)
+    return pd.DataFrame({"annotations": [json.dumps(one, ensure_ascii=False) for one in found]})
+
+
 def _to_pandas(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
     import pandas as pd
 
     dtypes = {"start": "int32", "end": "int32", "score": "float64"}
     dtypes |= {"precision": "float64", "precision_low": "float64", "probability": "float64"}
-    return pd.DataFrame(columns).astype(dtypes)
+    frame = pd.DataFrame(columns).astype(dtypes)
+    # MLflow's server writes a missing float as NaN, which no strict reader of JSON takes; None
+    # becomes null.
+    lacking = [name for name in dtypes if frame[name].isna().any()]
+    present = frame[lacking].notna()
+    frame[lacking] = frame[lacking].astype(object).where(present, None)
+    return frame

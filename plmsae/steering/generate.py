@@ -41,7 +41,7 @@ def generate(
         1-based residues at which the latent is held.
     order : {"one-shot", "sequential"}
         All masked residues from one prediction; or one after another, the surest first, each seen
-        by those after it. The latent is set anew each time, and controls make a change as large as
+        by those after it. The latent is set again each time, and controls make a change as large as
         the latent's in the sequence that they have filled.
     temperature : float
         0 takes the most probable amino acid; 1 draws from the prediction.

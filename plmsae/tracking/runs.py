@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,10 @@ MAX_PARAM = 500
 """Characters of a parameter's value that are kept (the limit of older MLflow servers)."""
 MAX_ROWS = 1000
 """Rows of a table that MLflow's page is given."""
+
+
+_MADE_UP = re.compile(r"[a-z]+-[a-z]+-[0-9]+")
+"""Names that MLflow makes up for runs, such as ``casual-grub-506``."""
 
 
 class Run:
@@ -171,7 +176,8 @@ def start_run(
     experiment : str, optional
         See `store.experiment_id`; of no effect inside ``mlflow run`` or another run.
     run_name : str, optional
-        Shown in the UI; MLflow makes one up otherwise.
+        Shown in the UI; MLflow makes one up otherwise. Inside ``mlflow run`` it takes the place of
+        a name that MLflow made up.
     params : dataclass, mapping, optional
         Logged at once with `Run.log_params`.
     tags : mapping, optional
@@ -240,8 +246,11 @@ def _open(mlflow: Any, store: MlflowClient, experiment: str | None, run_name: st
         within = outer.info.experiment_id
         return mlflow.start_run(experiment_id=within, run_name=run_name, nested=True)
     if os.environ.get("MLFLOW_RUN_ID"):
-        # A name the project was given stays; ours is only for runs that we create.
-        return mlflow.start_run(run_name=None)
+        resumed = mlflow.start_run(run_name=None)
+        # A name that the user gave stays (`mlflow run --run-name`); one that MLflow made up goes.
+        if run_name is not None and _MADE_UP.fullmatch(str(resumed.info.run_name or "")):
+            store.update_run(resumed.info.run_id, name=run_name)
+        return resumed
     if experiment is None and os.environ.get("MLFLOW_EXPERIMENT_ID"):
         chosen = os.environ["MLFLOW_EXPERIMENT_ID"]
     else:

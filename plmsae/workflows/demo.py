@@ -1,4 +1,4 @@
-"""The whole road on real proteins: train, evaluate, register, score, fill, report.
+"""Every step on real proteins: train, evaluate, register, score, fill, report.
 
 Every station is the workflow that a user calls on proteins of their own. The proteins are a sample
 of Swiss-Prot that ships: an SAE is trained on a part of it, concepts are chosen on yeast and
@@ -247,7 +247,7 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
             ScoreRequest(
                 proteins=str(tables.held_back),
                 model=model,
-                out=out / "scores",
+                out=str(out / "scores"),
                 format="gff3",
                 encoded=encoded,
                 device=request.device,
@@ -322,7 +322,7 @@ def _promote(model: str, progress: Progress) -> str:
     try:
         result = promote(model)
     except GatesNotMetError as error:
-        progress.say(f"{error}; the demo promotes it all the same")
+        progress.say(f"{error}; the demo promotes it anyway")
         result = promote(model, force=True, reason="plmsae demo: a small PLM, for demonstration")
     failed = [gate for gate in result.gates if not gate.passed]
     met = len(result.gates) - len(failed)

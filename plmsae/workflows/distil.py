@@ -68,7 +68,7 @@ class DistilOutcome:
                 lines.append(f"masked perplexity on {name}: {values['student']:.2f}{teacher}")
             shares = ", ".join(f"{1 - u:.1%}" for u in self.agreement.unexplained["clean"])
             lines.append(f"variance of the teacher's layers 0, 1, … explained: {shares}")
-        state = "finished" if self.finished else "stopped at its time limit; run again to go on"
+        state = "finished" if self.finished else "stopped at its time limit; run again to continue"
         return [*lines, f"{self.steps:,} steps, {state}", f"model in {self.folder}"]
 
 

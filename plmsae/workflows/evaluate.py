@@ -100,7 +100,9 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             task.update(1, 1)
         names = evaluation.concepts["concept"]
         transferred = transfer(request, data, names, states, progress)
-        found = compare(request, data, evaluation, latents, states, encoder, transferred, progress)
+        found, best = compare(
+            request, data, evaluation, latents, states, encoder, transferred, progress
+        )
         metrics = {k: float(v) for k, v in evaluation.summary.items() if math.isfinite(v)}
         metrics |= headline_metrics(found) | data.leak.metrics()
         reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
@@ -111,6 +113,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         callable_concepts = meets(concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         features, concepts, kinds = with_properties(data, evaluation, concepts, latents, progress)
+        concepts = concepts.join(best, on="concept", how="left", maintain_order="left")
         metrics |= kinds
         new = write_bundle(
             request.out / "bundle",

@@ -25,7 +25,7 @@ class FetchOutcome:
 
     facts: PlmFacts
     licence: str | None
-    """Of the weights, as far as the catalogue knows."""
+    """Of the weights, as far as the catalogue says."""
     folder: Path
     """Where its files are."""
     head: FittedHead | None = None

@@ -179,6 +179,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     QualityError
         If the proteins of the table or the proposals fail a critical expectation.
     """
+    import polars as pl
+
     from plmsae.concepts.labels.label_holdout import check_hide_share
     from plmsae.concepts.labels.missing_labels import check_missing_share, read_missing_shares
     from plmsae.concepts.labels.names import names_of_ids
@@ -269,6 +271,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 ),
                 "sequences": read_table(Path(request.table)).select("accession", "sequence"),
                 "backtest": _counts(measured, tested, request),
+                "asked": pl.DataFrame({"min_precision": [result.min_precision]}),
             }
             report = gate(
                 "proposals",

@@ -269,7 +269,7 @@ def _measure(
 
 
 def _features_of_file(sae: Sae, origin: Mapping[str, Any]) -> pl.DataFrame:
-    """Return the features table as the file tells it; the rest is 0 until `evaluate` finds it."""
+    """Return the features table as the file gives it; the rest is 0 until `evaluate` finds it."""
     from plmsae.workflows.training.measurement import features_frame
 
     nothing_F = np.zeros(sae.config.d_sae)

@@ -41,7 +41,7 @@ class PretrainOutcome:
             f"(shuffled {p['shuffled']:.2f}, unigram {p['unigram']:.2f})"
             for name, p in self.perplexity.items()
         ]
-        state = "finished" if self.finished else "stopped at its time limit; run again to go on"
+        state = "finished" if self.finished else "stopped at its time limit; run again to continue"
         return [*lines, f"{self.steps:,} steps, {state}", f"model in {self.folder}"]
 
 

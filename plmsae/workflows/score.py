@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from plmsae.core.object_store import is_remote
 from plmsae.proteins.stream import source_name
 from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import resolve_exactly
@@ -37,7 +38,8 @@ from plmsae.workflows.shared.requests import ScoreRequest, request_params
 class ScoreOutcome:
     """What was annotated, and where it lies."""
 
-    folder: Path
+    folder: Path | str
+    """A path, or text for a place in an object store."""
     model_uri: str
     n_read: int
     n_scored: int
@@ -65,7 +67,7 @@ class ScoreOutcome:
             "n_by_concept": dict(self.n_by_concept),
             "abstained": dict(self.abstained),
             "quality": dict(self.quality),
-            "manifest": str(self.folder / "manifest.json"),
+            "manifest": f"{self.folder}/manifest.json",
             "exported": str(self.exported) if self.exported else None,
         }
 
@@ -81,10 +83,10 @@ class ScoreOutcome:
             lines.insert(
                 1,
                 f"{n_called:,} of {n_called + len(self.abstained):,} concepts may be called; why "
-                f"the others abstain is in {self.folder / 'manifest.json'}",
+                f"the others abstain is in {self.folder}/manifest.json",
             )
         if self.n_rejected:
-            where = self.folder / "rejected"
+            where = f"{self.folder}/rejected"
             records = "1 record" if self.n_rejected == 1 else f"{self.n_rejected:,} records"
             lines.insert(1, f"{records} rejected, with reasons in {where}")
         if self.exported:
@@ -105,6 +107,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     """
     from plmsae.scoring.engine import check_arguments, score
     from plmsae.scoring.executor import open_executor
+    from plmsae.scoring.folder import ScoreFolder
 
     refuse_working_folder(request.out)
     check_arguments(request.out, min_precision=request.min_precision)
@@ -140,22 +143,19 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
                 )
             log_data(tracked, scored_data(manifest), "score")
             tracked.log_metrics(0, counts(manifest))
-            tracked.log_artifact(request.out / "manifest.json")
+            folder = ScoreFolder(request.out)
+            tracked.log_text(folder.manifest_text(), "manifest.json")
             if request.validate:
-                context = {
-                    "proteins": request.out / "proteins",
-                    "rejected": request.out / "rejected",
-                    "concepts": bundle.concepts,
-                    "registered": run_facts(manifest, bundle, uri),
-                    "sequences": None if isinstance(checked, str) else checked.proteins,
-                }
-                report = gate(
-                    "annotations",
-                    request.out / "annotations",
-                    quality_folder(request.out, "output"),
-                    context,
-                    tracked,
-                )
+                with folder.on_disk() as scored:
+                    context = {
+                        "proteins": scored / "proteins",
+                        "rejected": scored / "rejected",
+                        "concepts": bundle.concepts,
+                        "registered": run_facts(manifest, bundle, uri),
+                        "sequences": None if isinstance(checked, str) else checked.proteins,
+                    }
+                    page = quality_folder(request.out, "output")
+                    report = gate("annotations", scored / "annotations", page, context, tracked)
                 quality |= {report.kind: report.verdicts()}
         exported = None
         if request.format is not None:
@@ -166,7 +166,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
             exported = beside(request.out, f"annotations{suffix}")
             export(request.out, request.format, exported)
     return ScoreOutcome(
-        folder=request.out,
+        folder=folder.where if is_remote(request.out) else Path(request.out),
         model_uri=uri,
         n_read=manifest.n_read,
         n_scored=manifest.n_scored,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError, QualityError, printable
+from plmsae.core.object_store import is_remote
 from plmsae.core.settings import check_choices
 from plmsae.proteins.stream import need_file
+from plmsae.scoring.folder import ScoreFolder
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.running import run_facts
 from plmsae.workflows.shared.inputs import FailedGate, gate, has_sequences
@@ -51,19 +53,18 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
     QualityError
         If a critical expectation is not met.
     """
-    path = Path(request.path)
     check_choices(request)
-    kind = request.kind or _kind_of(path)
+    kind = request.kind or _kind_of(request.path)
     with (
         start_run(
             experiment="plmsae-validate",
-            run_name=f"validate {printable(path.name)}",
+            run_name=f"validate {printable(PurePath(request.path).name)}",
             params=request_params(request, kind=kind),
         ) as tracked,
         ExitStack() as stack,
         progress.task(f"checking {kind}") as task,
     ):
-        table, context = _open(path, kind, request, stack)
+        table, context = _open(kind, request, stack)
         try:
             report = gate(kind, table, request.out / kind, context, tracked, name=request.path)
         except QualityError as error:
@@ -74,8 +75,11 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
     return ValidateOutcome(report=report)
 
 
-def _kind_of(path: Path) -> str:
+def _kind_of(where: str) -> str:
     """Tell what a path holds: folders by what `score` and `fill` write, files are proteins."""
+    if is_remote(where):
+        return "annotations" if ScoreFolder(where).names("annotations") else "proteins"
+    path = Path(where)
     if (path / "proposals").is_dir():
         return "proposals"
     if (path / "annotations").is_dir():
@@ -87,15 +91,16 @@ def _kind_of(path: Path) -> str:
     return "proteins"
 
 
-def _open(
-    path: Path, kind: str, request: ValidateRequest, stack: ExitStack
-) -> tuple[Any, dict[str, Any]]:
+def _open(kind: str, request: ValidateRequest, stack: ExitStack) -> tuple[Any, dict[str, Any]]:
     """Return the table to check and what it is compared with."""
     from plmsae.scoring.parts import PART_RESIDUES
     from plmsae.scoring.spool import spooled
 
+    path = Path(request.path)
     if kind in ("annotations", "proposals"):
         context = _controls(request, stack)
+        if is_remote(request.path):
+            path = stack.enter_context(ScoreFolder(request.path).on_disk())
         if not path.is_dir():
             return path, context | _registered(request.model, None)
         scores = path if kind == "annotations" else path / "scores"
@@ -106,7 +111,7 @@ def _open(
     if kind == "labels":
         labels, proteins = _labels(path)
         return labels, {} if proteins is None else {"proteins": proteins}
-    spool = stack.enter_context(spooled(str(path), PART_RESIDUES))
+    spool = stack.enter_context(spooled(request.path, PART_RESIDUES))
     return spool.proteins, {"rejected": spool.rejected}
 
 

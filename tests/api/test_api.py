@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # In the order in which one makes the files that the next one reads.
 EXAMPLES = (
     *("train", "evaluate", "load", "Model.encode", "Model.annotate"),
-    *("score", "fill", "validate", "report"),
+    *("score", "features", "fill", "validate", "report"),
 )
 
 

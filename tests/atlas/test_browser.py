@@ -65,6 +65,24 @@ def test_search_finds_concepts_and_opens_a_latent_by_keyboard(page: Any, world: 
     )
 
 
+def test_other_methods_stand_beside_a_latents_concepts(page: Any, world: Path) -> None:
+    def row(hash: str, table: str) -> dict[str, str]:
+        page.goto("about:blank")
+        page.goto(url(world, hash))
+        page.wait_for_selector(f"[aria-label='{table}'] [role=cell]")
+        first = page.locator(f"[aria-label='{table}'] .row").nth(1)
+        heads = page.locator(f"[aria-label='{table}'] [role=columnheader]").all_text_contents()
+        return dict(zip(heads, first.locator("[role=cell]").all_text_contents(), strict=True))
+
+    kinase = row("#/latent/0", "latent 0 concepts")
+    # Calling every residue of one kind; not the latent among residues of that kind (0.11).
+    assert (kinase["neurons"], kinase["amino acid"]) == ("0.61", "0.32")
+    assert "best hit" not in kinase  # it was not measured
+    sh3 = row("#/latent/1", "latent 1 concepts")
+    assert (sh3["neurons"], sh3["amino acid"]) == ("–", "0.21")
+    assert row("#/concepts", "concepts")["neurons"] == "0.61"
+
+
 def test_a_click_on_the_map_opens_a_latent(page: Any, world: Path) -> None:
     page.goto(url(world, "#/?latents=0"))
     canvas = page.wait_for_selector("canvas")

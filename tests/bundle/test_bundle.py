@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import D_SAE, METRICS, tiny_concepts, tiny_features, tiny_meta, tiny_sae
 
-from plmsae.bundle.card import escape, model_card
+from plmsae.bundle.card import escape, model_card, version_page
 from plmsae.bundle.meta import BundleMeta
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.bundle.schema import FEATURES_SCHEMA
@@ -345,7 +345,13 @@ def test_the_best_latent_and_the_calling_latent_stay_apart(make_bundle: Make) ->
     bundle = make_bundle()
     row = bundle.concepts.row(by_predicate=pl.col("concept") == "Transmembrane", named=True)
     assert (row["best_latent"], row["call_latent"]) == (2, 3)
-    assert "| Transmembrane | 2 | 0.69 |  | feature 3 |" in bundle.card
+    assert "| Transmembrane | 2 | 0.69 |  | nothing |" in bundle.card  # never measured
+    called = bundle.concepts.with_columns(call_precision_low=0.8, call_precision=0.9, n_calls=20)
+    called = called.with_columns(call_precision_high=pl.lit(0.95))
+    vars(bundle)["concepts"] = called  # as the folder would give it
+    card = model_card(bundle)
+    assert "| Transmembrane | 2 | 0.69 |  | feature 3 | 0.90 [0.80, 0.95] of 20 calls |" in card
+    assert "| Transmembrane | feature 3 | 0.90 [0.80, 0.95] of 20 calls |" in card
 
 
 # --- The model card ---
@@ -354,10 +360,11 @@ def test_the_best_latent_and_the_calling_latent_stay_apart(make_bundle: Make) ->
 def test_the_card_shows_evidence_with_intervals(make_bundle: Make) -> None:
     card = make_bundle().card
     assert (
-        "| Motif: P-loop | 0 | 0.87 |  | feature 0 | 0.96 [0.85, 0.99] of 50 calls |  |  |  "
+        "| Motif: P-loop | 0 | 0.87 |  | feature 0 | 0.96 [0.85, 0.99] of 50 calls "
         "| 40 | 40 |" in card
     )
-    assert "| Transmembrane | 2 | 0.69 |  | feature 3 | no calls |  |  |  | 12 | 6 |" in card
+    assert "| Motif: P-loop | feature 0 | 0.96 [0.85, 0.99] of 50 calls |  |  |  |" in card
+    assert "| Transmembrane | 2 | 0.69 |  | nothing | no calls | 12 | 6 |" in card
     assert "not recorded" in make_bundle(eval_data=None).card
 
 
@@ -366,7 +373,9 @@ def test_the_card_begins_with_use_and_evidence_and_ends_with_all_metrics(
 ) -> None:
     card = make_bundle().card
     titles = [line[3:] for line in card.splitlines() if line.startswith("## ")]
-    assert titles == ["Use", "Evidence", "Quality", "Limits", "Data", "All metrics"]
+    assert titles == [
+        *("Use", "What it calls", "Evidence", "Quality", "Limits", "Data", "All metrics"),
+    ]
     quality, _, folded = card.partition("## Quality")[2].partition("<details>")
     assert "| concepts that a feature finds (F1 > 0.5 on both parts) | 8 | `n_con" in quality
     assert "| 0.95 | `loss_recovered` |" in quality
@@ -385,6 +394,31 @@ def test_the_cards_commands_name_options_that_exist(make_bundle: Make) -> None:
         assert {word for word in words if word.startswith("--")} <= flags[name]
 
 
+def test_the_card_puts_baselines_beside_the_features(make_bundle: Make) -> None:
+    metrics = {
+        **{"sae_features_f1_50": 67.0, "sae_features_f1_50_low": 60.0},
+        **{"sae_features_f1_50_high": 79.0, "sae_concepts_f1_50": 5.0},
+        **{"sae_concepts_beyond_chance": 4.0, "neuron_features_f1_50": 5.0},
+        **{"neuron_concepts_f1_50": 2.0, "neuron_concepts_beyond_chance": 2.0},
+    }
+    card = make_bundle(metrics=metrics).card
+    assert "| The SAE's features | 67 [60, 79] | 5 | 4 |" in card
+    assert "| The PLM's own neurons | 5 | 2 | 2 |" in card
+    assert "best hit" not in card
+    assert "## Baselines" not in make_bundle(metrics={"fvu": 0.1}).card
+
+
+def test_a_cell_with_a_bar_keeps_its_place_on_the_page_of_a_version(make_bundle: Make) -> None:
+    bundle = make_bundle(origin="a | b")
+    page = version_page(bundle, f"{bundle.name}/3")
+    assert "a \\| b" in page
+    assert "&nbsp; | 0.87&nbsp; | " in page
+    assert "| --- | --- |" in page
+    assert f"--model {bundle.name}/3 --out scored" in page
+    assert "@challenger" not in page
+    assert "<details>" not in page
+
+
 def test_the_card_does_not_let_outside_text_become_markup(tmp_path: Path) -> None:
     nasty = "<script>alert(1)</script> | ![x](http://evil.example/x.png) `code`\n# Heading"
     bundle = write(
@@ -397,9 +431,8 @@ def test_the_card_does_not_let_outside_text_become_markup(tmp_path: Path) -> Non
     assert "http://evil" not in card
     assert "\n# Heading" not in card
     table = [line for line in card.splitlines() if "alert" in line and line.startswith("|")]
-    assert len(table) == 2
-    # The only bars that are not escaped are those of the eleven columns.
-    assert all(line.replace("\\|", "").count("|") == 12 for line in table)
+    # The only bars that are not escaped are those of the columns: six of calls, eight of evidence.
+    assert [line.replace("\\|", "").count("|") for line in table] == [7, 9, 9]
 
 
 @settings(max_examples=100, deadline=None)
@@ -500,6 +533,22 @@ def test_a_transcoder_cannot_pass_for_an_sae(tmp_path: Path, config: dict[str, o
     target = "change" if "metadata" in config else "layer"
     meta = tiny_meta(target=target, target_layer=6)
     assert write_bundle(tmp_path / "as_it_is", meta=meta, **parts).name == meta.name
+
+
+def test_a_bundle_that_is_refused_keeps_what_to_do_about_it(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    path = bundle.path / "model.json"
+    body = json.loads(path.read_text())
+    del body["plm_vocabulary"]
+    path.write_text(json.dumps(body))
+    with pytest.raises(InputError) as caught:
+        read_bundle(bundle.path)
+    with pytest.raises(InputError) as direct:
+        BundleMeta.from_json({k: v for k, v in tiny_meta().to_json().items()
+                              if k != "plm_vocabulary"})  # fmt: skip
+    assert direct.value.hint
+    assert caught.value.hint == direct.value.hint
+    assert str(caught.value).startswith(str(path))
 
 
 def test_a_bundle_without_its_plms_vocabulary_is_refused_with_the_reason() -> None:

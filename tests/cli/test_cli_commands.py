@@ -62,9 +62,9 @@ def test_train_hands_over_exactly_what_was_given(monkeypatch: Patch) -> None:
         (["evaluate", "--model", "M", "--concepts", "t", "--proteins", "p"],
          requests.EvaluateRequest(model="M", concepts="t", proteins="p")),
         (["score", "--proteins=p", "-m", "M", "-o", "d"],
-         requests.ScoreRequest(proteins="p", model="M", out=Path("d"))),
+         requests.ScoreRequest(proteins="p", model="M", out="d")),
         (["score", "-", "--model", "M@champion", "--out", "d", "--format", "gff3"],
-         requests.ScoreRequest(proteins="-", model="M@champion", out=Path("d"), format="gff3")),
+         requests.ScoreRequest(proteins="-", model="M@champion", out="d", format="gff3")),
         (["fill", "t", "-m", "M", "-o", "d", "--no-validate", "--strict"],
          requests.FillRequest(table="t", model="M", out=Path("d"), validate=False, strict=True)),
         (["validate", "t", "--kind", "labels"], requests.ValidateRequest(path="t", kind="labels")),
@@ -199,7 +199,7 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch: Patch, capsys: Ca
     install(monkeypatch, "score", KeyboardInterrupt())
     assert run(["score", "p", "-m", "M", "-o", "d", "-q"]) == 130
     error = capsys.readouterr().err
-    assert error == "plmsae: stopped: interrupted; run the same command to go on\n"
+    assert error == "plmsae: stopped: interrupted; run the same command to continue\n"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ def test_defaults_of_an_entry_point_are_those_of_the_command(
     for setting in spec.options:
         if setting.required:
             value = setting.choices[0] if setting.choices else ANY
-            required[setting.name] = (value,) if setting.kind is tuple else setting.kind(value)
+            kind = setting.item if setting.kind is tuple else setting.kind
+            value = kind(value)
+            required[setting.name] = (value,) if setting.kind is tuple else value
     assert workflow.requests == [spec.request(**required)]
 
 

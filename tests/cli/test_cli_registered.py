@@ -190,13 +190,13 @@ def test_export_finds_the_format_from_the_name(
 
     calls = SimpleNamespace(made=[])
 
-    def export(folder: Path, format: str, target: str) -> int:
+    def export(folder: str, format: str, target: str) -> int:
         calls.made.append((folder, format, target))
         return 3
 
     monkeypatch.setattr(module, "export", export)
     assert run(["export", "scored", "-o", name, *options]) == 0
-    assert calls.made == [(Path("scored"), format, name)]
+    assert calls.made == [("scored", format, name)]
 
 
 def test_a_folder_that_was_never_scored_is_named(tmp_path: Path, capsys: Captured) -> None:

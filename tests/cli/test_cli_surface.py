@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -79,6 +80,7 @@ SURFACE: dict[str, set[str]] = {
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
     | {"--validate", "--device", "--precision", "--engine", "--address", "--workers"}
     | {"--encoded"},
+    "features": TRACKED | {"DIR", "--latent", "--top", "--min-activation", "--model", "--out"},
     "fill": TRACKED
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
     | {"--missing-shares", "--ontology", "--encoded"}
@@ -204,5 +206,5 @@ def test_constraints_pin_every_dependency_and_name_no_build() -> None:
 
 
 def _bare(requirement: str) -> str:
-    name = requirement.split("==")[0].split(">=")[0].split("<")[0]
+    name = re.split(r"[\[=<>]", requirement)[0]
     return name.strip().lower().replace("_", "-")

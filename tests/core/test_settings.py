@@ -72,7 +72,7 @@ def test_closed_choices_are_checked() -> None:
 
 
 def test_all_settings_of_a_request_become_parameters_of_its_run() -> None:
-    request = requests.ScoreRequest(proteins="p", model="NAME@champion", out=Path("o"))
+    request = requests.ScoreRequest(proteins="p", model="NAME@champion", out="o")
     logged = requests.request_params(request, model="models:/NAME/3")
     assert set(logged) == {field.name for field in dataclasses.fields(request)}
     assert logged["model"] == "models:/NAME/3"

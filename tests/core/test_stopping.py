@@ -41,7 +41,7 @@ def test_the_first_signal_is_noted_and_the_second_ends_the_work(number: str, rai
         "    try:\n"
         "        stop.stop('step 3 is kept')\n"
         f"    except {raised} as error:\n"
-        "        assert str(error) == 'step 3 is kept; the same command goes on from there'\n"
+        "        assert str(error) == 'step 3 is kept; the same command continues from there'\n"
         "    else:\n"
         "        raise AssertionError('it did not stop')\n"
         "    try:\n"

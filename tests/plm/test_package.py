@@ -134,7 +134,7 @@ def test_a_full_disk_is_one_line(
 
     with monkeypatch.context() as patch:
         patch.setattr("safetensors.torch.save_file", full)
-        with pytest.raises(InputError, match=r"cannot be stored: No space left.*PLMSAE_CACHE"):
+        with pytest.raises(InputError, match=r"cannot be stored: no space.*PLMSAE_CACHE"):
             load_plm(NAME, device="cpu")
     assert not any((tmp_path / "cache").rglob("*.safetensors"))
     monkeypatch.setattr(packages.shutil, "disk_usage", lambda _: os.terminal_size((0, 0)))

@@ -184,3 +184,39 @@ def test_a_proposal_that_repeats_a_known_label_stops(tmp_path: Path) -> None:
     assert free.success is True
     known = named(check(table, tmp_path, "proposals", labels=labels(1, 1)), "label_is_missing")
     assert (known.success, known.severity) == (False, "critical")
+
+
+def test_a_concept_is_dominant_only_beside_what_the_model_usually_calls(tmp_path: Path) -> None:
+    concepts = pl.DataFrame(
+        {
+            "concept": ["A", "A: x", "B", "C"],
+            "n_calls": [940, 940, 60, 5000],
+            "abstains": [None, None, None, "too few right calls"],
+        }
+    )
+    usual = pl.concat([calls(("A: x", 1, 5), repeat=188), calls(("B", 7, 9), repeat=12)])
+    good = named(check(usual, tmp_path, concepts=concepts), "no_dominant_concept")
+    assert good.success is True
+    assert good.value == pytest.approx(0.0)
+    flood = pl.concat([calls(("A: x", 1, 5), repeat=20), calls(("B", 7, 9), repeat=180)])
+    bad = named(check(flood, tmp_path, concepts=concepts), "no_dominant_concept")
+    assert bad.success is False
+    assert bad.value == pytest.approx(0.9 - 0.06)
+    assert bad.examples == ("B: 90.0%, reference 6.0%",)
+    few = named(check(flood[:50], tmp_path, concepts=concepts), "no_dominant_concept")
+    assert few.success is None
+    assert few.observed == "there is too little to measure it on"
+
+
+def test_proposals_are_held_to_the_precision_that_was_asked_for(tmp_path: Path) -> None:
+    table = calls(("A", 1, 5), repeat=20).with_columns(precision_low=pl.lit(0.35))
+    asked = pl.DataFrame({"min_precision": [0.3]})
+    met = named(check(table, tmp_path, "proposals", asked=asked), "worth_proposing")
+    assert met.success is True
+    more = named(
+        check(table, tmp_path, "proposals", asked=asked.with_columns(min_precision=0.4)),
+        "worth_proposing",
+    )
+    assert more.success is False
+    nothing_asked = named(check(table, tmp_path, "proposals"), "worth_proposing")
+    assert nothing_asked.success is False

@@ -64,6 +64,7 @@ def test_good_annotations_pass_every_expectation(tmp_path: Path) -> None:
         "residues_possible",
         "soluble_without_membrane",
         "model_as_registered",
+        "no_dominant_concept",
         "probabilities_calibrated",
         "concepts_as_in_the_reference",
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from plmsae.bundle.card import version_page
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.core.resources import cache_folder
@@ -63,7 +64,7 @@ def test_the_version_carries_identity_metrics_and_card(make_bundle: Make, store_
     expected |= {"d_sae": "6", "explained_variance": "0.9", "n_concepts_f1_50": "8"}
     expected |= {"note": "first", "bundle_sha256": bundle.digest}
     assert expected.items() <= version.tags.items()
-    assert version.description == bundle.card.replace("@challenger --", "/1 --")
+    assert version.description == version_page(bundle, f"{bundle.name}/1")
     assert f"--model {bundle.name}/1 --out scored" in version.description
 
 
@@ -108,7 +109,7 @@ def test_mlflow_loads_it_through_our_loader_without_pickle(
     folder = artifacts(store_uri, register(make_bundle(min_precision=0.9)))
     model = mlflow.pyfunc.load_model(str(folder))
     found = model.predict(pd.DataFrame({"sequence": ["MKV"]}))
-    assert found == [NAME, ["sequence"], {"min_precision": 0.9}]
+    assert found == [NAME, ["sequence"], {"min_precision": 0.9, "per_sequence": False}]
 
 
 def test_registering_does_not_import_the_loader(
@@ -135,7 +136,8 @@ def test_a_model_is_tied_to_the_run_that_made_it(make_bundle: Make, store_uri: s
     assert version.run_id == run.run_id
     assert store.get_run(run.run_id).outputs.model_outputs[0].model_id == ref.model_id
     measured = {m.key: m.value for m in store.get_logged_model(ref.model_id).metrics}
-    assert measured["explained_variance"] == 0.9
+    assert measured["reconstruction/explained_variance"] == 0.9
+    assert set(measured) == set(store.get_run(run.run_id).data.metrics)
 
 
 def test_a_failed_upload_leaves_no_version(

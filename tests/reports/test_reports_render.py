@@ -18,6 +18,7 @@ from plmsae.reports import drawing
 from plmsae.reports.collecting import build_evidence
 from plmsae.reports.describe import describe_all
 from plmsae.reports.evidence import ProteinMetadata
+from plmsae.reports.page import labels_in_window
 from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
 from plmsae.reports.render import render_reports
 from plmsae.reports.report import FeatureReport
@@ -133,8 +134,9 @@ def test_all_three_say_who_wrote_what(tmp_path: Path) -> None:
     paths = rendered(tmp_path, reports)
     page, text = paths["html"].read_text(), paths["markdown"].read_text()
     stored = json.loads(paths["json"].read_text())
-    assert "2 from evidence only" in " ".join(page.split())
-    assert "1 written by claude-x" in " ".join(page.split())
+    said = "3 features: 2 described from the evidence alone, 1 described by claude-x."
+    assert said in " ".join(page.split())
+    assert said in text
     assert "Not in the evidence: concept Q is not in the evidence." in page
     assert "Not in the evidence: concept Q is not in the evidence." in text
     assert page.count(">unverified: not tested<") == 3
@@ -147,6 +149,25 @@ def test_markdown_shows_active_residues_as_capitals(tmp_path: Path) -> None:
     text = rendered(tmp_path, some_reports())["markdown"].read_text()
     assert "`taiak" not in text
     assert "`ktayiakqrGNSGVGKSclllrfsddtytnd`" in text
+
+
+def test_only_labels_that_reach_into_the_window_stand_beside_it(tmp_path: Path) -> None:
+    reports = some_reports()
+    example = dataclasses.replace(
+        reports[0].evidence.examples[0],
+        labels=(
+            *("Domain 3..20", "Domain: SH3 3..20", "Domain 900..950", "Region 21..40"),
+            "Repeat: WD 2..2",
+        ),
+    )
+    assert (example.window_start, len(example.window)) == (2, 31)
+    assert labels_in_window(example) == ["Domain: SH3 3..20", "Region 21..40", "Repeat: WD 2..2"]
+    before = dataclasses.replace(example, labels=("Domain 1..1", "Domain 33..40"))
+    assert labels_in_window(before) == []
+    evidence = dataclasses.replace(reports[0].evidence, examples=(example,))
+    paths = rendered(tmp_path, [dataclasses.replace(reports[0], evidence=evidence)])
+    for name in ("html", "markdown"):
+        assert "950" not in paths[name].read_text()
 
 
 def test_no_feature_at_all_still_makes_a_page(tmp_path: Path) -> None:

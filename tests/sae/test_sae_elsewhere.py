@@ -17,7 +17,7 @@ from plmsae.sae.trainer import Trainer
 
 # A step waits to learn how many latents are dead, and how many rows are left to float32; the
 # architectures that select by a threshold, also how many entries are above it (twice a chunk, and
-# once more when they are computed anew; BatchTopK reads its threshold and may look twice).
+# once more when they are computed again; BatchTopK reads its threshold and may look twice).
 MOST_WAITS = {"topk": 2, "hierarchical": 2, "relu": 4, "jumprelu": 4}
 
 

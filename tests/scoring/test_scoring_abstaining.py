@@ -35,7 +35,7 @@ def test_every_concept_is_called_or_abstains_with_its_reason() -> None:
         abstains_at=pl.when(concept="Tuned").then(0.8),
     )
     assert abstentions(concepts, 0.8) == {
-        "Low": "its precision is surely above 0.654 only, 0.8 is asked for",
+        "Low": "the interval of its precision begins at 0.654, 0.8 is asked for",
         "Never": UNMEASURED,
         "Nothing": NO_LATENT,
         "Tuned": "no rule reaches it",
@@ -47,7 +47,7 @@ def test_every_concept_is_called_or_abstains_with_its_reason() -> None:
 def test_a_concept_with_two_callers_abstains_only_if_both_do() -> None:
     assert "Coiled coil" not in abstentions(CONCEPTS, 0.7)
     reason = abstentions(CONCEPTS, 0.9)["Coiled coil"]
-    assert reason == "its precision is surely above 0.85 only, 0.9 is asked for"
+    assert reason == "the interval of its precision begins at 0.85, 0.9 is asked for"
 
 
 @pytest.mark.parametrize("part_residues", [400, 10**6])
@@ -71,7 +71,7 @@ def test_the_manifest_counts_calls_by_concept_and_names_what_abstained(
     assert sum(expected.values()) == manifest.n_annotations
     assert dict(manifest.abstained) == {
         "Active site": UNMEASURED,
-        "Binding site: ATP": "its precision is surely above 0.5 only, 0.7 is asked for",
+        "Binding site: ATP": "the interval of its precision begins at 0.5, 0.7 is asked for",
     }
 
 

@@ -123,7 +123,7 @@ def test_proposals_promise_less_than_calls_and_abstain_by_that(filled: FillResul
     assert (proposals["precision"] < proposals["precision_high"]).all()
     abstained = pl.read_parquet(made.abstained_path)
     assert abstained["concept"].to_list() == ["Coiled coil"]
-    assert "where the table is silent" in abstained["reason"].item()
+    assert "where the table has no label" in abstained["reason"].item()
     labels = labels_from_uniprot(read_table(path))
     assert not overlaps(proposals, labels, relation="related").any()
 

@@ -18,6 +18,7 @@ from plmsae.sae.config import SaeConfig
 from plmsae.sae.model import build_sae
 from plmsae.scoring.encoding import load_encoder
 from plmsae.scoring.engine import score
+from plmsae.scoring.feature_files import file_name
 from plmsae.scoring.pyfunc import PyfuncModel
 
 D_IN, D_SAE = 32, 20
@@ -67,7 +68,7 @@ def test_a_bundle_s_own_plm_and_sae_score_and_resume(bundle: TinyBundle, tmp_pat
     longest = features.filter(accession="LONG")["position"]
     assert (longest.min(), longest.max()) == (1, 160)
     whole = contents(tmp_path / "out")
-    (tmp_path / "out" / "features" / "part-00001.parquet").unlink()
+    (tmp_path / "out" / "features" / file_name(1, 0, bundle.meta.d_sae - 1)).unlink()
     score(fasta, bundle, tmp_path / "out", **options)
     assert contents(tmp_path / "out") == whole
 

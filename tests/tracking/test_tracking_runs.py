@@ -114,6 +114,19 @@ def test_a_run_inside_mlflow_run_is_resumed_and_keeps_its_parameters(
         assert other.run_id != run.run_id
 
 
+def test_a_name_that_mlflow_run_made_up_gives_way(
+    store_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = client(store_uri)
+    started = store.create_run(experiment_id(store, "project"))  # as `mlflow run` does
+    monkeypatch.setenv("MLFLOW_RUN_ID", started.info.run_id)
+    assert started.info.run_name != "demo"
+    with start_run(run_name="demo") as run:
+        pass
+    assert run.run_id == started.info.run_id
+    assert store.get_run(run.run_id).info.run_name == "demo"
+
+
 def test_a_run_inside_a_run_is_its_child(store_uri: str) -> None:
     with start_run() as parent, start_run(run_name="child") as child:
         pass

@@ -215,13 +215,19 @@ def test_each_concept_has_one_f1_and_one_precision_wherever_they_are_shown(place
     bundle = resolve(str(outcome.bundle))
     shown = outcome.top_concepts[:10]
     assert shown
+    methods = [row["method"] for row in outcome.baselines if row["method"] != "sae"]
+    assert methods
+    for method in methods:
+        assert bundle.concepts[f"f1_{method}"].drop_nulls().is_between(0, 1).all()
+    assert bundle.concepts["f1_neuron"].is_not_null().any()
     for row in shown:
         (registered,) = bundle.concepts.filter(concept=row["concept"]).to_dicts()
         assert {name: row[name] for name in registered} == registered
         (console,) = [ln for ln in outcome.lines() if ln.startswith(f"  {row['concept']:<44.44} ")]
         assert f"F1 {row['f1']:.2f}" in console
         assert f"latent {row['best_latent']} " in console
-        (card,) = [ln for ln in bundle.card.split("\n") if ln.startswith(f"| {row['concept']} |")]
+        evidence = bundle.card.partition("## Evidence")[2].partition("\n## ")[0]
+        (card,) = [ln for ln in evidence.split("\n") if ln.startswith(f"| {row['concept']} |")]
         _, _, best, f1, _, by, precision, *_ = (cell.strip() for cell in card.split("|"))
         assert (int(best), float(f1)) == (row["best_latent"], pytest.approx(row["f1"], abs=5e-3))
         if row["call_precision"] is not None:
@@ -229,7 +235,7 @@ def test_each_concept_has_one_f1_and_one_precision_wherever_they_are_shown(place
             assert float(precision.split()[0]) == pytest.approx(row["call_precision"], abs=5e-3)
         if row["call_latent"] is not None:
             assert f"calls by latent {row['call_latent']}:" in console
-            assert by == f"feature {row['call_latent']}"
+            assert by in (f"feature {row['call_latent']}", "withheld")
     made = report.run(
         ReportRequest(
             model=str(outcome.bundle),

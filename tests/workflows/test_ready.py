@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from plmsae.bundle.card import model_card
 from plmsae.cli.app import run
 from plmsae.concepts.calling.calibration import meets
 from plmsae.core.resources import READY, ready_model
@@ -24,6 +25,13 @@ def test_it_belongs_to_the_plm_that_ships_and_is_small():
     assert bundle.meta.plm_vocabulary == plm.vocabulary.fingerprint
     size = sum(path.stat().st_size for path in ready_model().rglob("*") if path.is_file())
     assert size < 8e6
+
+
+def test_its_card_is_todays_and_its_commands_name_it():
+    bundle = resolve(READY)
+    assert bundle.card == model_card(bundle, READY)
+    assert "plmsae score proteome.fasta --model ready --out scored" in bundle.card
+    assert "challenger" not in bundle.card
 
 
 def test_it_was_measured_on_real_proteins_and_says_what_it_can_call():

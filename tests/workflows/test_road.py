@@ -1,4 +1,4 @@
-"""The whole road, once, on a part of the sample of Swiss-Prot with the PLM that ships."""
+"""Every step, once, on a part of the sample of Swiss-Prot with the PLM that ships."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_annotations_lie_within_their_proteins(road):
     assert (inside & (joined["end"] <= joined["length"])).all()
 
 
-def test_the_model_carries_what_calls_and_how_surely(road):
+def test_the_model_carries_what_calls_and_how_precisely(road):
     bundle = resolve("plmsae.plmsae-mini.L5.residue@champion")
     assert set(bundle.concepts["caller"]) <= {"latent", "probe"}
     assert set(bundle.callers.calibrators) <= set(bundle.concepts["concept"])

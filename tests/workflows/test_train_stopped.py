@@ -77,7 +77,7 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_saes(
     checkpoints = Path(out) / "checkpoints"
     told = re.search(
         r"plmsae: stopped: the checkpoint after step (\d+) of 60 is kept in (\S+); "
-        r"the same command goes on from there\n",
+        r"the same command continues from there\n",
         rest,
     )
     assert told, rest

@@ -56,7 +56,7 @@ def gather_evidence(
         Columns ``concept``, ``best_latent``, ``best_threshold``; one row for each concept of
         the labels, in their order.
     select, report : Split
-        Where the pairs were chosen, and where they are judged.
+        Where the pairs were chosen, and where they are measured.
     max_activation_F : array_like, shape=(F,)
         The scale of each latent.
     draws, seed : int

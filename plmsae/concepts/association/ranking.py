@@ -41,7 +41,7 @@ def rank_pairs(pairs: PairActivations) -> Ranking:
     Parameters
     ----------
     pairs : PairActivations
-        The pairs, over the proteins to be judged on.
+        The pairs, over the proteins to measure on.
     """
     labels, n_pairs = pairs.labels, pairs.n_pairs
     positive = labels.residues_C()[pairs.concept_Q].astype(np.float64)
@@ -102,7 +102,7 @@ def sort_steps(
     rise_inside = np.diff(np.cumsum(inside_E[order])[last], prepend=0).astype(np.float64)
     rise_total = np.diff(last, prepend=-1).astype(np.float64)
     group, value = group[last], value[last]
-    # Running totals start anew at each group: take off what the groups before it summed to.
+    # Running totals start again at each group: take off what the groups before it summed to.
     before_inside = np.cumsum(np.bincount(group, weights=rise_inside, minlength=n_groups))
     before_total = np.cumsum(np.bincount(group, weights=rise_total, minlength=n_groups))
     return Steps(

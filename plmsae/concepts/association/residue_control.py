@@ -8,7 +8,7 @@ measures take the amino acid out:
 - the precision, next to the one expected if the firing residues kept their amino acids but were
   otherwise drawn at random;
 - AUROC within each amino acid, averaged with the number of (labelled, unlabelled) pairs as weight:
-  0.5 if the latent knows nothing beyond the amino acid.
+  0.5 if the latent holds nothing beyond the amino acid.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def identity_control(
     Parameters
     ----------
     pairs : PairActivations
-        The pairs, over the proteins to be judged on.
+        The pairs, over the proteins to measure on.
     threshold_Q : array_like, shape=(Q,)
         Share of the latent's maximum that an activation must be above.
     sequences : sequence of str

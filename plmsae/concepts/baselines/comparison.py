@@ -80,6 +80,9 @@ class Detection:
     """`COUNTS` on each sample, by name."""
     pairs: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PAIR_SCHEMA))
     """The pairs at F1 > 0.5 on both splits: `PAIR_SCHEMA`, by concept and latent."""
+    best: Mapping[str, float] = field(default_factory=dict)
+    """F1 on report of each concept's best pair, chosen on select; without the concepts for which no
+    pair reaches `PROMISING` there."""
     note: str = ""
     """What a reader of the table should know about this method."""
 
@@ -128,12 +131,12 @@ def count_detected(
     n_latents : int
     samples : Samples, optional
         How often each protein of either split is drawn in each of B samples. In every sample pairs
-        and thresholds are chosen anew on its select proteins.
+        and thresholds are chosen again on its select proteins.
     note : str
         Taken over into the result.
     room : int
         Bytes that counts may take at a time. More concepts than fit are counted in blocks, and
-        `latents_of` is called anew for each.
+        `latents_of` is called again for each.
 
     Raises
     ------
@@ -217,8 +220,19 @@ def confirm_pairs(
             },
             schema=PAIR_SCHEMA,
         ).with_columns(pl.col(pl.Float64).fill_nan(None)),
+        best=_best(names[concept_Q], f1_select_QTB.max(axis=1)[:, 0], f1_QB[:, 0]),
         note=note,
     )
+
+
+def _best(
+    concept_Q: npt.NDArray[np.object_],
+    f1_select_Q: npt.NDArray[np.floating],
+    f1_Q: npt.NDArray[np.floating],
+) -> dict[str, float]:
+    """Return F1 on report of the pair that is best on select, for each concept that has any."""
+    order = np.argsort(f1_select_Q, kind="stable")  # the best comes last, and stays
+    return {str(concept_Q[q]): float(np.nan_to_num(f1_Q[q])) for q in order}
 
 
 def _promising(

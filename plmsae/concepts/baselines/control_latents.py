@@ -5,7 +5,7 @@ Every baseline ends as sparse latents, or as a label table, so that it goes thro
 
 - the PLM's own neurons (:func:`signed_units`), both signs, as InterPLM compares with;
 - PCA and ICA of the same activations (:mod:`plmsae.concepts.baselines.components`), both signs;
-- an SAE of a PLM that has learned nothing (:mod:`plmsae.plm.untrained`);
+- an SAE of an untrained PLM (:mod:`plmsae.plm.untrained`);
 - amino-acid identity and windows of three residues, which know no context beyond that;
 - shuffled labels: every instance keeps its concept and length and lands anywhere it fits.
 """

@@ -1,4 +1,4 @@
-"""The headline table: what every method finds, how surely, and how far the SAE is ahead of it."""
+"""The headline table: what every method finds, with intervals, and the lead of the SAE."""
 
 from __future__ import annotations
 
@@ -70,6 +70,21 @@ def headline_table(found: Sequence[Detection], *, confidence: float = 0.95) -> p
     return pl.DataFrame(rows, schema=HEADLINE_SCHEMA)
 
 
+def best_f1(found: Sequence[Detection]) -> pl.DataFrame:
+    """Put the best F1 that each method has for a concept side by side.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``concept``, and one column ``f1_<method>`` a method: F1 on report of the unit that is best
+        on select; null where none is promising there.
+    """
+    names = sorted({concept for row in found for concept in row.best})
+    columns = {f"f1_{row.method}": [row.best.get(name) for name in names] for row in found}
+    schema = {"concept": pl.String, **dict.fromkeys(columns, pl.Float64)}
+    return pl.DataFrame({"concept": names, **columns}, schema=schema)
+
+
 def headline_metrics(table: pl.DataFrame) -> dict[str, float]:
     """Return the table as metrics: ``neuron_concepts_f1_50``, ``…_low``, ``sae_ahead_of_neuron_…``.
 
@@ -131,7 +146,7 @@ def headline_lines(table: pl.DataFrame) -> list[str]:
     )
     if table["n_features_low"].null_count() < table.height:
         lines.append(
-            "  [95 %] from samples of homology clusters of both splits, pairs chosen anew in each; "
+            "  [95 %] from samples of homology clusters of both splits, pairs chosen in each; "
             "they do not cover the training of SAE and PLM, nor other labels"
         )
     return lines

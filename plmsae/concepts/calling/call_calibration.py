@@ -4,7 +4,7 @@ The precision of a concept is one number for all its calls. A calibrator says ho
 call is worth than a weak one: Platt's sigmoid or isotonic regression from the score of a call to
 the chance that it is right (`calling.matching`, `calling.calibrators`). It is fitted on select: of
 a probe on the folds that taught no weights, of a latent on calls of latents that were chosen on
-other folds (`calling.crossfit`). It is judged on report by reliability and expected
+other folds (`calling.crossfit`). It is measured on report by reliability and expected
 calibration error (ECE; Guo et al., ICML 2017).
 """
 

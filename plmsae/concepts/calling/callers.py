@@ -76,7 +76,9 @@ class Callers:
                 try:
                     made[part][name] = _PARTS[part](entry, d_sae)
                 except InputError as error:
-                    raise InputError(error.what, record=name, value=error.value) from error
+                    raise InputError(
+                        error.what, record=name, value=error.value, hint=error.hint
+                    ) from error
         return cls(**made)
 
 

@@ -124,7 +124,7 @@ def probe_activations(
 def contributions(
     latents: csr_array, probe: Probe, max_activation_F: npt.ArrayLike, start_K: Int64, end_K: Int64
 ) -> list[list[int]]:
-    """Name the latents that speak for each of a probe's calls, the strongest first.
+    """Name the latents that support each of a probe's calls, the strongest first.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def fit_probe(
     candidates : ndarray of int
         Latents it may use, best first.
     max_latents : int
-        At most so many non-zero weights.
+        At most this many non-zero weights.
     max_rows : int
         Rows of `fit` that are used at most: positives up to half, then the two strata of others.
     ratios : sequence of float

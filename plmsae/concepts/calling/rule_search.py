@@ -39,7 +39,7 @@ from plmsae.concepts.calling.decoders.fitting import (
     MIN_INSTANCES,
     fit_segments,
     is_anchored,
-    speaking_threshold,
+    support_threshold,
 )
 from plmsae.concepts.calling.decoders.segments import SegmentModel, weigh_segments
 from plmsae.concepts.calling.measuring import MIN_IOU, WHOLE_EXCESS, label_shares, measure
@@ -308,16 +308,16 @@ def _halves(split: Split) -> list[_Half]:
 def _refit(
     frame: pl.DataFrame, activations: Activations, split: Split
 ) -> tuple[pl.DataFrame, dict[str, SegmentModel]]:
-    """Fit the chosen segment decoders on the whole split; a threshold says where they speak."""
+    """Fit the chosen segment decoders on the whole split; a threshold says where they fire."""
     segments: dict[str, SegmentModel] = {}
     threshold = frame["call_threshold"].to_list()
     for c, row in enumerate(frame.iter_rows(named=True)):
         if row["decoder"] != BY_SEGMENTS:
             continue
         model = fit_segments(activations, int(row["call_latent"]), split.labels, c)
-        speaks = None if model is None else speaking_threshold(model)
-        threshold[c] = speaks
-        if model is not None and speaks is not None:
+        support = None if model is None else support_threshold(model)
+        threshold[c] = support
+        if model is not None and support is not None:
             segments[row["concept"]] = replace(
                 model, cost=row["cost"], min_evidence=row["min_evidence"]
             )

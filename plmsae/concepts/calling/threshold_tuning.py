@@ -1,6 +1,6 @@
 """Calls that are meant to be right: rules for a target precision, or no calls at all.
 
-The pair and threshold with the best F1 tell what a latent detects; an annotator is held to a
+The pair and threshold with the best F1 show what a latent detects; an annotator is held to a
 precision instead. For each concept, a few of its best latents, and every way to make spans of them,
 are tried on the ``select`` split (`calling.rule_search`). Of the ways whose precision, by the
 *lower bound* of the interval, meets the target there, the one that finds most instances is taken

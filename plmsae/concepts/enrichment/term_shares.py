@@ -112,7 +112,7 @@ def _shares(
 def share_by_information(
     method: str, tested: Confirmation, tied: pl.DataFrame, terms: pl.DataFrame
 ) -> pl.DataFrame:
-    """Return the share of live latents tied to a term of at least so many bits.
+    """Return the share of live latents tied to a term of at least this many bits.
 
     Unlike depth, which depends on how finely an ontology is cut, information is a matter of the
     proteins: 3 bits are a term that one protein in eight carries.

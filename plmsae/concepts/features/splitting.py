@@ -1,7 +1,7 @@
 """Several latents for one concept, and one latent for several.
 
 A concept is *split* when several latents each find a part of it. It is *absorbed* when its general
-latent keeps silent on some instances because a more special latent speaks there instead (Chanin et
+latent does not fire on some instances because a more specific latent fires there instead (Chanin et
 al. 2024, "A is for absorption"). Both show in the same two numbers: what the best latent finds, and
 what it misses but others of the concept find.
 """
@@ -24,7 +24,7 @@ def concept_splitting(
     ----------
     pairs : PairActivations
         Several pairs a concept, such as `selection.confirmed_pairs`, over the
-        proteins to be judged on.
+        proteins to measure on.
     latent_Q : array_like of int, shape=(Q,)
         The latents of the pairs.
     threshold_Q : array_like, shape=(Q,)

@@ -1,9 +1,9 @@
 """How often a call is right where the table says nothing: what a proposal may promise.
 
 The precision of calls is measured over all calls, most of which confirm what the table has. A
-proposal is made only where the table is silent, and there every false call stays while most true
+proposal is made only where the table has no label, and there every false call stays while most true
 ones are gone: with TP true and FP false calls, and a share m of the true labels missing from the
-table, TP·m true calls and FP false ones are left. So of the calls where the table is silent
+table, TP·m true calls and FP false ones are left. So of the calls where the table has no label
 
     TP·m / (TP·m + FP) = p·m / (p·m + 1 − p)
 
@@ -47,7 +47,7 @@ Shares = TypeVar("Shares", float, pl.Expr)
 def silent_precision(
     precision: Shares, missing_share: Shares | float, touching: Shares | float = 0.0
 ) -> Shares:
-    """Return the precision of calls where the table is silent, from that of all calls.
+    """Return the precision of calls where the table has no label, from that of all calls.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Labels in row space: which rows of a stack of proteins carry which concept.
 
-A label table speaks of accessions and of 1-based inclusive positions. The arrays of activations
+A label table uses accessions and 1-based inclusive positions. The arrays of activations
 have one row per residue, proteins under one another. :class:`ResidueLabels` is the table in those
 rows, 0-based and half-open.
 """

@@ -46,6 +46,48 @@ class OpenedModel:
     body: Any
     with_head: Any
 
+    @classmethod
+    def load(
+        cls,
+        bare: Any,
+        full: Any,
+        source: str,
+        *,
+        body: str,
+        head_key: str,
+        head: bool,
+        dtype: torch.dtype,
+        options: Mapping[str, Any],
+        **only_bare: Any,
+    ) -> OpenedModel:
+        """Load the library's bare model, or the one with its head if `head` asks for it.
+
+        Parameters
+        ----------
+        bare, full : type
+            The library's classes without and with the head.
+        body : str
+            Attribute of `full` that is the bare model.
+        head_key : str
+            What the names of the head's weights begin with. Where the checkpoint lacks one, the
+            library fills the head with random weights: such a head is not returned.
+        only_bare
+            Arguments that only `bare` takes.
+        """
+        loaded, info = (full if head else bare).from_pretrained(
+            source,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=dtype,
+            output_loading_info=True,
+            **({} if head else only_bare),
+            **options,
+        )
+        if not head:
+            return cls(loaded, None)
+        without = any(key.startswith(head_key) for key in info["missing_keys"])
+        return cls(getattr(loaded, body), None if without else loaded)
+
 
 class Family(ABC):
     """One model family; stateless.

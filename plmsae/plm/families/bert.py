@@ -43,20 +43,17 @@ class Bert(Family):
         """Open a ``BertModel``, or a ``BertForMaskedLM`` if the head is asked for."""
         from transformers import BertForMaskedLM, BertModel
 
-        kind: Any = BertForMaskedLM if head else BertModel
-        loaded, info = kind.from_pretrained(
+        return OpenedModel.load(
+            BertModel,
+            BertForMaskedLM,
             source,
-            use_safetensors=True,
-            trust_remote_code=False,
+            body="bert",
+            head_key="cls.predictions.tr",
+            head=head,
             dtype=dtype,
-            output_loading_info=True,
-            **({} if head else {"add_pooling_layer": False}),
-            **options,
+            options=options,
+            add_pooling_layer=False,
         )
-        if not head:
-            return OpenedModel(loaded, None)
-        without = any(key.startswith("cls.predictions.tr") for key in info["missing_keys"])
-        return OpenedModel(loaded.bert, None if without else loaded)
 
     def fresh(self, config: Any) -> Any:
         """Return a ``BertModel`` with fresh weights."""

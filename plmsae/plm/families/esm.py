@@ -69,20 +69,17 @@ class Esm(Family):
         """Open an ``EsmModel``, or an ``EsmForMaskedLM`` if the head is asked for."""
         from transformers import EsmForMaskedLM, EsmModel
 
-        kind: Any = EsmForMaskedLM if head else EsmModel
-        loaded, info = kind.from_pretrained(
+        return OpenedModel.load(
+            EsmModel,
+            EsmForMaskedLM,
             source,
-            use_safetensors=True,
-            trust_remote_code=False,
+            body="esm",
+            head_key="lm_head.dense",
+            head=head,
             dtype=dtype,
-            output_loading_info=True,
-            **({} if head else {"add_pooling_layer": False}),
-            **options,
+            options=options,
+            add_pooling_layer=False,
         )
-        if not head:
-            return OpenedModel(loaded, None)
-        without = any(key.startswith("lm_head.dense") for key in info["missing_keys"])
-        return OpenedModel(loaded.esm, None if without else loaded)
 
     def fresh(self, config: Any) -> Any:
         """Return an ``EsmModel`` with fresh weights."""

@@ -41,19 +41,16 @@ class EsmC(Family):
         """Open an ``EsmcModel``, or an ``EsmcForMaskedLM`` if the head is asked for."""
         from transformers import EsmcForMaskedLM, EsmcModel
 
-        kind: Any = EsmcForMaskedLM if head else EsmcModel
-        loaded, info = kind.from_pretrained(
+        return OpenedModel.load(
+            EsmcModel,
+            EsmcForMaskedLM,
             source,
-            use_safetensors=True,
-            trust_remote_code=False,
+            body="esmc",
+            head_key="lm_head.",
+            head=head,
             dtype=dtype,
-            output_loading_info=True,
-            **options,
+            options=options,
         )
-        if not head:
-            return OpenedModel(loaded, None)
-        without = any(key.startswith("lm_head.") for key in info["missing_keys"])
-        return OpenedModel(loaded.esmc, None if without else loaded)
 
     def fresh(self, config: Any) -> Any:
         """Return an ``EsmcModel`` with fresh weights."""

@@ -123,6 +123,35 @@ def label_shift(frame: pl.LazyFrame, context: Context) -> Measured:
     )
 
 
+def excess_of_top_concept(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Compare the share of the most common concept with its share on the model's held-out proteins.
+
+    A model that can call two kinds of place calls one of them nearly always, and rightly; so its
+    share alone says nothing. Of the reference only what is called by default counts, and no class
+    whose kinds are called, as scoring writes a call once.
+    """
+    reference = context.reference_calls
+    if reference is None:
+        return Measured(None)
+    called = reference.filter(~pl.col("abstains"))
+    names = called["concept"].to_list()
+    classes = [name for name in names if any(other.startswith(f"{name}:") for other in names)]
+    called = called.filter(~pl.col("concept").is_in(classes))
+    here = (
+        frame.group_by(pl.col("concept").cast(pl.String))
+        .len("n")
+        .sort("n", "concept", descending=[True, False])
+        .collect(engine="streaming")
+    )
+    if min(int(here["n"].sum()), int(called["n_calls"].sum())) < _FEWEST:
+        return Measured(None)
+    top, count = here.row(0)
+    share = count / int(here["n"].sum())
+    of_top = int(called.filter(pl.col("concept") == top)["n_calls"].sum())
+    expected = of_top / int(called["n_calls"].sum())
+    return Measured(share - expected, (f"{top}: {share:.1%}, reference {expected:.1%}",))
+
+
 def unregistered(frame: pl.LazyFrame, context: Context) -> Measured:
     """Count the facts of the run that differ from those of the registered model."""
     facts = context.scan("registered").collect()
@@ -166,6 +195,14 @@ MEASURES: Mapping[str, Measure] = {
         columns=("concept",),
         needs=("concepts",),
         compute=label_shift,
+    ),
+    "excess_of_top_concept": Measure(
+        what="share of the calls that carry the most common concept, minus its share among the "
+        "calls on the model's held-out proteins",
+        kinds=("annotations",),
+        columns=("concept",),
+        needs=("concepts",),
+        compute=excess_of_top_concept,
     ),
     "n_unregistered_facts": Measure(
         what="facts of the run (model, its files, PLM, its revision) that are not those of the "

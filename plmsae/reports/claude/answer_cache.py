@@ -1,7 +1,7 @@
 """Answers on the disk, under the SHA-256 of the question.
 
 A second run so costs nothing and gives the same text; the models take no temperature, hence nothing
-else would. A run that was killed goes on where it stopped.
+else would. A run that was killed continues where it stopped.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Protein names come from whoever made the input file, and a description may repeat them. Both are
 sent as JSON inside a delimited block, with ``<`` and ``>`` written as escapes so that no name can
 close the block, and the instructions say that nothing in there is an instruction. What comes back
-is checked all the same (`plmsae.reports.claude.verify`, `plmsae.reports.testing`).
+is checked anyway (`plmsae.reports.claude.verify`, `plmsae.reports.testing`).
 
 The instructions are the part that all requests share; they are marked for Claude's prompt cache.
 """

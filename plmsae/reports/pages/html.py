@@ -1,6 +1,7 @@
 """The feature reports as one HTML page: nothing is fetched from outside.
 
-Its one script only sorts and filters the table of features; without it the page is whole.
+Its one script sorts and filters the table of features, and follows its links; without it the page
+is whole.
 """
 
 from __future__ import annotations
@@ -9,7 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plmsae.reports import drawing
-from plmsae.reports.page import ReportPage, authors, in_words, untested
+from plmsae.reports.page import (
+    ReportPage,
+    authors_in_words,
+    in_words,
+    labels_in_window,
+    tests_in_words,
+    untested,
+)
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 
 
@@ -27,7 +35,9 @@ def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str
     return environment.get_template("report.html.j2").render(
         reports=reports,
         about=about,
-        authors=authors(reports),
+        authors=authors_in_words(reports),
+        tested=tests_in_words(reports),
+        labels_in_window=labels_in_window,
         evidence_only=EVIDENCE_ONLY,
         drawing=drawing,
         in_words=in_words,

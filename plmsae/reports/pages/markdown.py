@@ -7,20 +7,23 @@ from collections.abc import Mapping, Sequence
 from plmsae.concepts.features.patterns import ACTIVE
 from plmsae.core.markdown import escape
 from plmsae.reports.evidence import ProteinExample
-from plmsae.reports.page import ReportPage, authors, byline, in_words, untested
-from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
+from plmsae.reports.page import (
+    ReportPage,
+    authors_in_words,
+    byline,
+    in_words,
+    labels_in_window,
+    tests_in_words,
+    untested,
+)
+from plmsae.reports.report import FeatureReport
 
 
 def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
     """Return the Markdown page. Active residues of a window are capitals, the others small."""
     lines = ["# Features", ""]
     lines += [f"- {escape(key)}: {escape(value)}" for key, value in about.items()]
-    lines += [
-        f"- {n} written by {escape(author)}"
-        if author != EVIDENCE_ONLY
-        else f"- {n} from evidence only"
-        for author, n in authors(reports).items()
-    ]
+    lines += [f"- {escape(authors_in_words(reports))}", f"- {tests_in_words(reports)}"]
     lines += ["", "| feature | what | best concept | F1 | r | fires as | proteins |"]
     lines += ["| ---: | --- | --- | ---: | ---: | --- | ---: |"]
     for report in reports:
@@ -85,12 +88,12 @@ def _section(report: FeatureReport) -> list[str]:
     if evidence.examples:
         lines += [
             "",
-            "| protein | level | peak | around it | labels there |",
+            "| protein | level | peak | around it | labels in this window |",
             "| --- | ---: | ---: | --- | --- |",
         ]
         lines += [
             f"| {escape(e.accession)} | {e.activation:.2f} | {_peak(e)} | `{_cased(e)}` | "
-            f"{escape('; '.join(e.labels)) or '–'} |"
+            f"{escape('; '.join(labels_in_window(e))) or '–'} |"
             for e in evidence.examples
         ]
     return lines

@@ -32,7 +32,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class SampledProtein:
-    """A protein of the sample, with all that a predictor may be told of it."""
+    """A protein of the sample, with all that a predictor may be given about it."""
 
     accession: str
     """Its accession."""

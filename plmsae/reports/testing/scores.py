@@ -51,7 +51,7 @@ class PredictionTest:
     r_high: float
     """Upper end."""
     detection: float | None
-    """Balanced accuracy of telling active proteins (from 0.15 of the maximum) from silent ones;
+    """Balanced accuracy of separating active proteins (from 0.15 of the maximum) from silent ones;
     None without silent ones."""
     relatives: float | None
     """Share of the pairs of a strongly active protein and a hard negative that are ranked right,
@@ -94,7 +94,7 @@ def pearson_r(predicted: Sequence[float], observed: Sequence[float]) -> float:
 
 
 def detection_accuracy(predictions: Sequence[Prediction]) -> float | None:
-    """Return the mean of the shares of active and of silent proteins that are told right."""
+    """Return the mean of the shares of active and of silent proteins that are predicted right."""
     active = [p.predicted >= ACTIVE for p in predictions if p.observed >= ACTIVE]
     silent = [p.predicted < ACTIVE for p in predictions if p.role == "silent"]
     if not active or not silent:

@@ -2,7 +2,7 @@
 
 Each worker is an actor that holds one PLM and SAE and scores the parts it is given with the same
 `score_part` as the local engine, into the same folder, which all machines must share. A worker that
-dies is started again and its part scored anew: a part's files count only when its marker is there.
+dies is started again and its part scored again: a part's files count only when its marker is there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from plmsae.core.errors import InputError, PlmsaeError, ResourceError
-from plmsae.scoring.folder import PartRecord, ScoreFolder
+from plmsae.scoring.folder import PartRecord
 from plmsae.scoring.part_scoring import OnChunk, PartScorer
 from plmsae.scoring.parts import Part
 
@@ -79,13 +79,13 @@ class RayExecutor:
             max_restarts=-1,
             max_task_retries=RETRIES,
         )
-        shared = ray.put(replace(scorer, folder=ScoreFolder(scorer.folder.root.absolute())))
+        shared = ray.put(replace(scorer, folder=scorer.folder.absolute()))
         actors = [worker.remote(shared, str(Path.cwd()), threads) for _ in range(workers)]
         for reply in ray.get([actor.missing.remote() for actor in actors]):
             if reply is not None:
                 raise InputError(
                     "a machine of the cluster does not see this folder; all must share it",
-                    where=scorer.folder.root,
+                    where=scorer.folder.where,
                     value=reply,
                 )
         return actors
@@ -117,7 +117,7 @@ class _Worker:
 
     def missing(self) -> str | None:
         """Return this machine's name if it does not see the run's folder."""
-        return None if self._scorer.folder.root.is_dir() else os.uname().nodename
+        return None if self._scorer.folder.is_seen() else os.uname().nodename
 
     def score(self, part: Part) -> PartRecord:
         """Score one part."""
@@ -158,7 +158,7 @@ def _result(ray: Any, reply: Any, part: Part) -> PartRecord:
         raise
     except ray.exceptions.RayActorError as error:
         raise ResourceError(
-            f"the worker of part {part.index} died {RETRIES + 1} times, perhaps for want of memory",
+            f"the worker of part {part.index} died {RETRIES + 1} times, perhaps for lack of memory",
             hint="the parts that are done are kept; try fewer workers",
         ) from error
     return record

@@ -143,7 +143,7 @@ def encoded_parts(root: Path, *, keep: bool) -> Iterator[EncodedParts]:
             raise
         raise type(error)(
             f"{store.n_done} of {store.n_parts} parts of the encoded proteins are kept in {root}; "
-            "the same command goes on from there"
+            "the same command continues from there"
         ) from error
     if not keep:
         store.remove()

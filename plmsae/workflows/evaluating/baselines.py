@@ -58,10 +58,10 @@ def compare(
     encoder: Encoder,
     transferred: Transferred,
     progress: Progress,
-) -> pl.DataFrame:
-    """Return the headline table (`headline.headline_table`), the SAE first.
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the headline table (`headline.headline_table`), the SAE first, and `headline.best_f1`.
 
-    Empty if the request wants no baselines.
+    Both are empty if the request wants no baselines.
 
     Parameters
     ----------
@@ -83,11 +83,11 @@ def compare(
     from plmsae.concepts.association.bootstrap import Samples
     from plmsae.concepts.baselines.comparison import count_detected
     from plmsae.concepts.baselines.control_latents import shuffle_labels
-    from plmsae.concepts.baselines.headline import headline_table
+    from plmsae.concepts.baselines.headline import best_f1, headline_table
     from plmsae.concepts.labels.residue_labels import build_residue_labels
 
     if request.baselines == "none":
-        return headline_table([])
+        return headline_table([]), best_f1([])
     lengths = [len(s) for s in data.sequences]
     evaluated = data.labels.filter(
         pl.col("concept").is_in(evaluation.concepts["concept"].implode())
@@ -123,7 +123,7 @@ def compare(
                 )
             )
         task.update(n_methods, n_methods)
-    return headline_table(found)
+    return headline_table(found), best_f1(found[1:])
 
 
 def check_baselines(request: EvaluateRequest) -> None:

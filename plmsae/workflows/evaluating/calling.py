@@ -324,7 +324,7 @@ def _rivals(
     ids = evaluation.concepts.with_row_index("id").join(
         comparison.select("concept"), on="concept", how="semi"
     )
-    # The commonest, because these are judged most surely.
+    # The commonest, because these are measured most exactly.
     ids = ids.sort("n_instances", "concept", descending=[True, False])
     # Proteins are so few rows that every concept with a probe can be compared.
     most = comparison.height if unit == "protein" else MAX_CONCEPTS

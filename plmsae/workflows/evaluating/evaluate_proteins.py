@@ -406,7 +406,7 @@ def draw(tables: dict[str, pl.DataFrame], out: Path, *, transcoder: bool) -> lis
                 "bits",
                 out / "information.png",
                 title="Latents tied to a term, by its information",
-                label="at least so many bits (3 bits: one protein in eight has the term)",
+                label="at least this many bits (3 bits: one protein in eight has the term)",
             )
         )
     if tables["terms"].height:

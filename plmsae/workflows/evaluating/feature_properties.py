@@ -42,7 +42,7 @@ def with_properties(
     )
     lengths = [len(s) for s in data.sequences]
     labels = build_residue_labels(evaluated, data.accessions, lengths).take(report)
-    with progress.task("telling features by their kind") as task:
+    with progress.task("classifying features") as task:
         features = more_of_features(evaluation, theirs, data.clusters[report])
         task.update(1, 2)
         concepts = more_of_concepts(concepts, evaluation, theirs, labels)
@@ -51,7 +51,7 @@ def with_properties(
 
 
 def property_lines(metrics: Mapping[str, float]) -> list[str]:
-    """Return the kinds of features and concepts in words; nothing if they were not told apart."""
+    """Return the kinds of features and concepts in words; nothing if they were not classified."""
     counts = {name: int(metrics.get(f"n_features_{name}", 0)) for name in _PATTERNS}
     if not any(counts.values()):
         return []

@@ -1,4 +1,4 @@
-"""An SAE of a PLM that has learned nothing, trained and run as the real one was."""
+"""An SAE of an untrained PLM, trained and run as the real one was."""
 
 from __future__ import annotations
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError
+from plmsae.core.object_store import is_remote
 from plmsae.proteins.stream import is_stream
 from plmsae.tracking.runs import Run
 from plmsae.workflows.shared.inputs import gate
@@ -18,19 +19,25 @@ if TYPE_CHECKING:
     from plmsae.workflows.shared.requests import FillRequest, ScoreRequest
 
 
-def quality_folder(out: Path, stage: str) -> Path:
+def quality_folder(out: str | Path, stage: str) -> Path:
     """Return where a gate's pages go: beside the score folder, which holds nothing else."""
     return beside(out, "quality") / stage
 
 
-def beside(out: Path, ending: str) -> Path:
-    """Return a path next to the score folder, named after it: ``out-ending``."""
+def beside(out: str | Path, ending: str) -> Path:
+    """Return a path next to the score folder, named after it: ``out-ending``.
+
+    Of a folder in an object store it is in ``runs`` of the working folder.
+    """
+    if is_remote(out):
+        return Path("runs", f"{PurePosixPath(out).name}-{ending}")
+    out = Path(out)
     if out.name in ("", ".."):
         out = out.resolve()
     return out.with_name(f"{out.name}-{ending}")
 
 
-def refuse_working_folder(out: Path) -> None:
+def refuse_working_folder(out: str | Path) -> None:
     """Refuse the working folder, or one above it, as output: MLflow's database lies there.
 
     Raises
@@ -38,7 +45,7 @@ def refuse_working_folder(out: Path) -> None:
     InputError
         If `out` is such a folder.
     """
-    if Path.cwd().is_relative_to(out.resolve()):
+    if not is_remote(out) and Path.cwd().is_relative_to(Path(out).resolve()):
         raise InputError(
             "the output needs a folder of its own, not the working folder or one above it",
             where="--out",

@@ -147,7 +147,7 @@ def has_sequences(source: str) -> bool:
     """Say whether a table has a column of sequences, as a UniProt export does."""
     try:
         return find_column(first_line(source).split("\t"), SEQUENCE_HEADERS) is not None
-    except InputError:  # Parquet, or damaged in a way that its own reader tells better
+    except InputError:  # Parquet, or damaged in a way that its own reader explains better
         return False
 
 
@@ -165,7 +165,7 @@ def gate(
     Raises
     ------
     QualityError
-        If a critical expectation is not met; the page is logged all the same. Its outcome is a
+        If a critical expectation is not met; the page is logged anyway. Its outcome is a
         `FailedGate`.
     """
     from plmsae.quality.report import raise_if_critical

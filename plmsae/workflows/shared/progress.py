@@ -1,4 +1,4 @@
-"""How workflows tell what they are doing, without knowing who listens."""
+"""Progress messages of workflows, independent of how they are shown."""
 
 from __future__ import annotations
 

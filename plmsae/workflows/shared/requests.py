@@ -110,7 +110,7 @@ class PretrainRequest:
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints."""
     max_minutes: float | None = None
-    """Stop after so many minutes, with a checkpoint; the same command continues."""
+    """Stop after this many minutes, with a checkpoint; the same command continues."""
     device: str = "auto"
 
 
@@ -155,7 +155,7 @@ class DistilRequest:
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints."""
     max_minutes: float | None = None
-    """Stop after so many minutes, with a checkpoint; the same command continues."""
+    """Stop after this many minutes, with a checkpoint; the same command continues."""
     device: str = "auto"
 
 
@@ -181,7 +181,7 @@ class TrainRequest:
     )
     """Values that replace the recipe's: ``d_sae``, ``arch``, ``n_vectors``, ``target``, …"""
     max_proteins: int | None = None
-    """Use a random sample of so many."""
+    """Use a random sample of this many."""
     cache: Path | None = None
     """Keep the activations of all layers in this folder and train from there: written once for
     these proteins and this PLM, used again by any training on them."""
@@ -228,7 +228,7 @@ class ImportRequest:
     """Where an InterPLM file keeps the scale of its latents, where it is not clear: folded into
     the weights, in a buffer beside them, or nowhere (raw)."""
     name: str | None = None
-    """What to call it where its origin is told; by default the repository or the file."""
+    """What to call it where its origin is shown; by default the repository or the file."""
     proteins: str | None = None
     """FASTA or UniProt TSV on which to measure the reconstruction and the loss recovered, as
     promotion asks for; by default the reconstruction alone, on proteins that ship with plmsae."""
@@ -279,7 +279,7 @@ class EvaluateRequest:
     min_precision: float = 0.8
     """Concepts whose precision interval starts lower abstain in scoring and filling."""
     max_proteins: int | None = None
-    """Use a random sample of so many of each table."""
+    """Use a random sample of this many of each table."""
     baselines: Literal["all", "fast", "none"] = "all"
     """What stands beside the SAE, through the same protocol: ``fast`` is the PLM's neurons,
     shuffled labels, amino-acid identity, windows of 3 residues, and labels transferred from the
@@ -316,9 +316,10 @@ class ScoreRequest:
     """Annotate a proteome."""
 
     proteins: str
-    """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input."""
+    """FASTA or UniProt TSV, plain, gz or zst; ``-`` for standard input, or ``s3://BUCKET/KEY``."""
     model: str = READY
-    out: Path = Path("runs/score")
+    out: str = "runs/score"
+    """Folder to write, here or at ``s3://BUCKET/PREFIX``."""
     format: str | None = None
     """Also export in this format."""
     features: bool = False
@@ -401,6 +402,25 @@ class ValidateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeaturesRequest:
+    """Find the proteins and residues on which latents fire, in what ``score`` has kept."""
+
+    folder: str
+    """A folder made by ``score`` with its features, here or at ``s3://BUCKET/PREFIX``."""
+    latent: tuple[int, ...]
+    """The latent, or several; 0-based, as in the model's features."""
+    top: int = 20
+    """Proteins to show of each latent, the highest activation first."""
+    min_activation: float = 0.0
+    """Leave out residues whose raw activation is lower."""
+    model: str | None = None
+    """The model that scored, to say what is known of a latent. By default the one that the folder
+    names, where the registry has it."""
+    out: Path | None = None
+    """Also write every residue to a file, ``.tsv`` or ``.parquet``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportRequest:
     """Write reports on the best features of a model."""
 
@@ -420,11 +440,11 @@ class ReportRequest:
     """Ask Claude by Message Batches: half the price, and up to a day. A run that was killed
     finds its batch again."""
     max_usd: float | None = None
-    """Ask Claude nothing that could cost more than what is left of so many US dollars."""
+    """Spend at most this many US dollars; no request that could cost more than the rest is sent."""
     dry_run: bool = False
     """Say what Claude would be asked, and what it can cost at most; send and write nothing."""
     max_proteins: int | None = 2000
-    """Use a random sample of so many."""
+    """Use a random sample of this many."""
     encoded: Path | None = None
     """Folder in which encoded proteins are kept. Those of the same model that are there, left by
     any command, do not run the PLM again; others are added."""
@@ -521,7 +541,7 @@ class AtlasRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoRequest:
-    """The whole road on the sample of Swiss-Prot that ships."""
+    """Every step on the sample of Swiss-Prot that ships."""
 
     out: Path = Path("demo-out")
     plm: str = "plmsae-mini"

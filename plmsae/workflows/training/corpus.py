@@ -1,4 +1,4 @@
-"""The tokenized corpus of a run that trains a PLM: made once, found again when it goes on."""
+"""The tokenized corpus of a run that trains a PLM: made once, found again when it continues."""
 
 from __future__ import annotations
 

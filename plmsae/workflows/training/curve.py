@@ -10,14 +10,14 @@ from plmsae.core.atomic import write_json
 
 
 class Curve:
-    """Measurements by step, so that a run that goes on does not lose those before.
+    """Measurements by step, so that a run that continues does not lose those before.
 
     Parameters
     ----------
     path : Path
         JSON file: a list of (step, value).
     step : int
-        The step at which the run goes on; what is later, a killed run had measured after its last
+        The step at which the run continues; what is later, a killed run had measured after its last
         checkpoint.
     """
 

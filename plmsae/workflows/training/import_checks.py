@@ -47,7 +47,7 @@ def check_names(folder: Path, request: ImportRequest) -> None:
                 f"{known.hub_id} was trained on {known.plm}",
                 where="--plm",
                 value=request.plm,
-                hint=f"give --plm {known.plm}, or --no-check-fit to import it all the same",
+                hint=f"give --plm {known.plm}, or --no-check-fit to import it anyway",
             )
         known.check_layer(layer)
 
@@ -96,7 +96,7 @@ def _check_normalisation(sae: Sae, request: ImportRequest) -> None:
             f"{known.hub_id} reads activations with the normalisation {known.input_norm}, these "
             f"files say {sae.config.input_norm}",
             where=folder,
-            hint="is it that repository, unchanged? --no-check-fit imports it all the same",
+            hint="is it that repository, unchanged? --no-check-fit imports it anyway",
         )
 
 

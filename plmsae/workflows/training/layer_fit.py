@@ -85,12 +85,12 @@ def misfit(explained: Mapping[int, float], layer: int, plm: str) -> InputError:
             where="--layer",
             value=str(layer),
             hint="are --plm, --norm-factor and --convention those it was trained with? "
-            "--no-check-fit imports it all the same",
+            "--no-check-fit imports it anyway",
         )
     return InputError(
         f"the SAE does not fit this layer of {plm} ({measured}); layer {best} fits best "
         f"({explained[best]:.2f})",
         where="--layer",
         value=str(layer),
-        hint=f"give --layer {best}, or --no-check-fit to import it all the same",
+        hint=f"give --layer {best}, or --no-check-fit to import it anyway",
     )

@@ -1,4 +1,4 @@
-"""What a request to train asks for: which SAEs, on which proteins, and whether it goes on."""
+"""What a request to train asks for: which SAEs, on which proteins, and whether it continues."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def check_continuation(
     folder: Path,
     n_processes: int = 1,
 ) -> None:
-    """Refuse to go on from checkpoints made of other activations; say which is which.
+    """Refuse to continue from checkpoints made of other activations; say which is which.
 
     What the checkpoints know themselves (architecture, schedule) they compare themselves.
     """
@@ -100,7 +100,7 @@ def check_continuation(
             raise InputError(
                 f"the folder holds a run with other {', '.join(other)}",
                 where=request.out,
-                hint="give another --out, or what that run was given to go on with it, or remove "
+                hint="give another --out, or what that run was given to continue it, or remove "
                 f"{folder} to start over",
             )
     write_json(path, made_of)

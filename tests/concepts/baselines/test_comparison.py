@@ -16,6 +16,7 @@ from plmsae.concepts.baselines import comparison
 from plmsae.concepts.baselines.comparison import count_detected
 from plmsae.concepts.baselines.control_latents import signed_units
 from plmsae.concepts.baselines.headline import (
+    best_f1,
     headline_lines,
     headline_metrics,
     headline_table,
@@ -75,6 +76,35 @@ def test_a_method_finds_what_counting_everything_finds(seed, room):
     # Without samples the margin alone decides.
     beyond = [pair for pair, value in pairs.items() if value > MARGIN]
     assert tuple(found.counts().values())[2:] == counts_of(beyond)
+
+
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_a_concepts_best_f1_is_that_of_the_pair_chosen_on_select(seed, monkeypatch):
+    monkeypatch.setattr(comparison, "PROMISING", 0.2)
+    world = make_world(seed, n_proteins=10, n_concepts=3, density=0.6)
+    select, report = halves(world)
+    found = count_detected("m", lambda i: world.latents[i], select, report, 6)
+    highest = max_activations([world.latents[i] for i in select[0]], 6)
+    counted, judged = (
+        associate([world.latents[i] for i in index], labels, highest)
+        for index, labels in (select, report)
+    )
+    best = {}
+    for c, name in enumerate(counted.concepts):
+        pairs = [
+            [float(np.nan_to_num(score_pairs(side, [c], [f], [t]).f1_Q[0])) for side in both]
+            for f, t in np.ndindex(6, 5)
+            for both in [(counted, judged)]
+        ]
+        chosen = max(on_select for on_select, _ in pairs)
+        if chosen >= 0.2:  # several may be equally good on select
+            best[name] = [f1 for on_select, f1 in pairs if on_select == chosen]
+    assert best
+    table = best_f1([found])
+    assert table.columns == ["concept", "f1_m"]
+    assert set(table["concept"]) == set(best)
+    for name, f1 in table.rows():
+        assert any(f1 == pytest.approx(value, abs=1e-6) for value in best[name])
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])

@@ -1,4 +1,4 @@
-"""What is promised where a table is silent, against tables from which labels were taken."""
+"""What is promised where a table has no label, against tables from which labels were taken."""
 
 import numpy as np
 import polars as pl

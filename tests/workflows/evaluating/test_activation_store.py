@@ -123,7 +123,9 @@ def test_what_a_stop_keeps_is_said(encoder, tmp_path, ran):
             encode(encoder, parts)
             raise Terminated
 
-    with pytest.raises(Terminated, match=r"^3 of 3 parts .* kept in .*; the same command goes on"):
+    with pytest.raises(
+        Terminated, match=r"^3 of 3 parts .* kept in .*; the same command continues"
+    ):
         stopped()
     assert len(list(tmp_path.glob("*/part-*"))) == 3
     with pytest.raises(KeyboardInterrupt, match=r"^$"), encoded_parts(tmp_path, keep=False):

@@ -44,7 +44,7 @@ def fit_segments(
     -------
     SegmentModel or None
         With the lowest cost and no minimum of evidence. None if there are fewer than
-        `MIN_INSTANCES` spans, the latent never fires, or its silence does not speak against the
+        `MIN_INSTANCES` spans, the latent never fires, or its absence is no evidence against the
         concept.
     """
     mine = labels.concept_I == concept
@@ -138,7 +138,7 @@ def _log_odds(
 
 
 def _rising(values: Float64, weights: Float64) -> Float64:
-    """Return the nearest sequence that never falls: more activation never speaks against."""
+    """Return the nearest sequence that never falls: more activation is never evidence against."""
     from sklearn.isotonic import isotonic_regression
 
     return np.asarray(isotonic_regression(values, sample_weight=weights + 1.0), dtype=np.float64)
@@ -156,7 +156,7 @@ def _shortest_gap(start: Int64, end: Int64, labels: ResidueLabels) -> int:
     return int(np.quantile(gaps, 0.05, method="lower"))
 
 
-def speaking_threshold(model: SegmentModel) -> float | None:
-    """Return the activation above which a residue speaks for the concept; None if none does."""
-    speaks = np.flatnonzero(np.asarray(model.log_odds[1:]) > 0)
-    return model.edges[int(speaks[0])] if len(speaks) else None
+def support_threshold(model: SegmentModel) -> float | None:
+    """Return the activation above which a residue is evidence for the concept, or None."""
+    support = np.flatnonzero(np.asarray(model.log_odds[1:]) > 0)
+    return model.edges[int(support[0])] if len(support) else None

@@ -15,7 +15,7 @@ stretch of activity over two helices and a loop becomes two calls if that is the
 Segments of an *anchored* concept begin at the first residue.
 
 The time is linear in residues, times at most `MAX_LENGTHS` lengths. Residues far from any that
-fires cannot be in a segment, because a silent residue speaks against one, so that only *windows*
+fires cannot be in a segment, because an inactive residue is evidence against one. Only *windows*
 around firing residues are looked at, those of all proteins at once. A window's outcome depends on
 that window alone, never on the batch.
 """

@@ -1,0 +1,92 @@
+"""Commands that fill their disk: one line, an exit code, and they go on once there is room."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scoring_fakes import contents, proteome, write_fasta
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MiB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if done.returncode:
+        pytest.skip(f"a disk cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill_up(disk: Path, left: int) -> Path:
+    """Leave so many bytes; return the file to remove for more."""
+    filler = disk / "filler"
+    stat = os.statvfs(disk)
+    filler.write_bytes(b"x" * (stat.f_bavail * stat.f_frsize - left))
+    return filler
+
+
+def command(folder: Path, *given: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "plmsae", *given, "--device", "cpu", "--quiet"],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+def says_so(done: subprocess.CompletedProcess[str], place: Path) -> None:
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("plmsae: error")]
+    assert str(place) in line
+    assert "no space is left on the disk; make room, then run the same command to continue" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_scoring_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path: Path) -> None:
+    write_fasta(tmp_path / "p.fasta", proteome(40, bad=False))
+    given = ["score", "p.fasta", "--features", "--no-validate", "--out"]
+    assert command(tmp_path, *given, "whole").returncode == 0
+    whole = contents(tmp_path / "whole")
+    # Too little for the files of the features, enough for what comes before them.
+    filler = fill_up(disk, sum(map(len, whole.values())) // 2)
+    says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
+    assert not list((disk / "out").rglob("*.tmp*"))
+    filler.unlink()
+    assert command(tmp_path, *given, str(disk / "out")).returncode == 0
+    assert contents(disk / "out") == whole
+
+
+def test_training_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path: Path) -> None:
+    write_fasta(tmp_path / "p.fasta", proteome(40, bad=False))
+    given = ["train", "p.fasta", "--layers", "2", "--k", "4", "--d-sae", "256", "--no-register"]
+    given += ["--n-vectors", "12800", "--batch-size", "64", "--checkpoint-minutes", "0.001"]
+    given += ["--out"]
+    done = command(tmp_path, *given, "whole")
+    assert done.returncode == 0, done.stderr
+    filler = fill_up(disk, MIB // 4)  # a checkpoint needs more
+    says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
+    filler.unlink()
+    done = command(tmp_path, *given, str(disk / "out"))
+    assert done.returncode == 0, done.stderr
+    weights = [
+        (at / "L2/bundle/sae/sae_weights.safetensors").read_bytes()
+        for at in (tmp_path / "whole", disk / "out")
+    ]
+    assert weights[0] == weights[1]
