@@ -76,7 +76,7 @@ lint: | $(READY_TEST)
 	mypy
 
 test: lint
-	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile -q
+	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 
 docs: | $(READY)
 	python -m plmsae.cli.reference

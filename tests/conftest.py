@@ -13,6 +13,11 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put whole runs first: a long file begun last would keep one worker while others are idle."""
+    items.sort(key=lambda item: "workflows" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real proteins: ``PLMSAE_DATA``, or ``shared/data`` beside the checkout."""

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from plmsae.plm.layer_states import logits_from, states_at_layers
 from plmsae.plm.model import Plm
 from plmsae.plm.packed import PackedLayout
-from plmsae.plm.splice import logits_from, states_at_layers
 from plmsae.plm.windows import batches
 
 Replace = Callable[[Tensor], Tensor]

@@ -303,12 +303,9 @@ class Pretrainer:
         # The average starts short, so that early steps do not weigh on it.
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            averages, currents = [], []
             for name, tensor in self.model.state_dict().items():
                 if tensor.is_floating_point():
-                    averages.append(self.average[name])
-                    currents.append(tensor)
-            torch._foreach_lerp_(averages, currents, 1 - decay)
+                    self.average[name].lerp_(tensor, 1 - decay)
         return loss
 
     def _gradients(self, batch: Batch) -> Tensor:

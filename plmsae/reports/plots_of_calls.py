@@ -37,12 +37,12 @@ def plot_backtest(table: pl.DataFrame, path: Path) -> Path:
     with canvas(path, size=(4.4 * max(len(ways), 1), 4.8)) as figure:
         for number, way in enumerate(ways, 1):
             axes = bare_axes(figure, 1, len(ways), number)
-            _promise_panel(axes, table.filter(pl.col("hiding") == way))
+            _precision_panel(axes, table.filter(pl.col("hiding") == way))
             axes.set_title(_TITLES[way], loc="left")
     return path
 
 
-def _promise_panel(axes: Axes, rows: pl.DataFrame) -> None:
+def _precision_panel(axes: Axes, rows: pl.DataFrame) -> None:
     made = rows.filter(pl.col("proposed") > 0).drop_nulls("promised")
     axes.plot([0, 1], [0, 1], color=_QUIET, linewidth=1, linestyle="--")
     x, y = made["promised"].to_numpy(), made["precision"].to_numpy()

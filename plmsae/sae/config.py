@@ -174,7 +174,8 @@ class TrainConfig:
     seed: int = 0
     """Seed of the initial weights."""
     device: str = "auto"
-    """Torch device; `auto` is cuda where there is one, else cpu."""
+    """Torch device; `auto` is cuda where there is one, else cpu: the SAE engine was not tried on
+    MPS, on which a PLM runs."""
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.n_vectors is None):

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from plmsae.concepts.calling.calibration import call_precision
-from plmsae.concepts.calling.place_matching import found_by, right_calls
+from plmsae.concepts.calling.place_matching import found_labels, right_calls
 from plmsae.concepts.labels.residue_labels import ids_of
 
 _PLACE = ["accession", "start", "end", "concept"]
@@ -51,7 +51,7 @@ def check_against_truth(
     columns = [*_PLACE, *(["kind"] if "kind" in truth_labels.columns else [])]
     truth = truth_labels.select(columns).unique(_PLACE, maintain_order=True)
     hidden = truth.join(known_labels.select(_PLACE), on=_PLACE, how="anti")
-    hidden = hidden.with_columns(recovered=found_by(hidden, proposals))
+    hidden = hidden.with_columns(recovered=found_labels(hidden, proposals))
     made = proposals.with_columns(correct=right_calls(proposals, truth))
     by_label = hidden.group_by("concept").agg(
         hidden=pl.len().cast(pl.Int64), recovered=pl.col("recovered").sum().cast(pl.Int64)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from plmsae.core.errors import InputError
 from plmsae.encode import Encoder
-from plmsae.plm.splice import logits_from, states_at
+from plmsae.plm.layer_states import logits_from, states_at
 from plmsae.proteins.alphabet import Alphabet, tidy
 
 _TOKENS = 8192

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import signal
-import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_process import CliProcess
 from tiny_training import train_tiny
 
 from plmsae.bundle.reading import read_bundle
 
-# The command, with small parts. It prints what it encodes; with an argument, it stays there after
-# so many parts, for as long as it lives.
-CHILD = """
-import sys, time
-from plmsae.encode import Encoder
-from plmsae.workflows.evaluating import activation_store
 
-activation_store.PART_RESIDUES = 2000
-original = Encoder.stream_with_states
-parts = []
+def small_parts(wait_after: int = -1) -> None:
+    """Encode in small parts, and say how many; stay, after so many, for as long as one lives."""
+    from plmsae.encode import Encoder
+    from plmsae.workflows.evaluating import activation_store
 
-def stream(self, sequences):
-    if len(parts) == int(sys.argv[1]):
-        print("waiting", file=sys.stderr, flush=True)
-        time.sleep(600)
-    parts.append(len(sequences))
-    return original(self, sequences)
+    activation_store.PART_RESIDUES = 2000
+    original = Encoder.stream_with_states
+    n_parts = 0
 
-Encoder.stream_with_states = stream
-from plmsae.cli.app import run
-code = run(sys.argv[2:])
-print(f"parts: {len(parts)}", file=sys.stderr)
-sys.exit(code)
-"""
+    def stream(self: Any, sequences: Any) -> Any:
+        nonlocal n_parts
+        if n_parts == wait_after:
+            sys.stderr.write("waiting\n")
+            sys.stderr.flush()
+            time.sleep(600)
+        n_parts += 1
+        sys.stderr.write(f"part {n_parts}\n")
+        sys.stderr.flush()
+        return original(self, sequences)
+
+    Encoder.stream_with_states = stream  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +52,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, out: str, *, wait_after: int = -1) -> subprocess.Popen[str]:
+def start(folder: Path, out: str, *, wait_after: int = -1) -> CliProcess:
     given = ["evaluate", "data/annotations.tsv.gz", "--model", "train/L2/bundle", "--out", out]
     given += ["--min-instances", "5", "--baselines", "fast", "--bootstrap", "20", "--no-register"]
     given += ["--fidelity-proteins", "8", "--device", "cpu", "--json"]
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(wait_after), *given],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return CliProcess(given, folder, partial(small_parts, wait_after))
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[dict[str, Any], int]:
-    out, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return json.loads(out), int(errors.rpartition("parts: ")[2])
+def finish(process: CliProcess) -> tuple[dict[str, Any], int]:
+    return json.loads(process.finish()), len(re.findall(r"^part \d+$", process.said(), re.M))
 
 
 @pytest.mark.slow
@@ -77,15 +68,9 @@ def test_a_killed_evaluation_encodes_what_is_missing_and_finds_the_same(place: P
     undisturbed, n_parts = finish(start(place, "whole"))
     assert n_parts > 4
     killed = start(place, "killed", wait_after=3)
-    assert killed.stderr is not None
-    said = ""
-    while not said.endswith("waiting\n"):
-        line = killed.stderr.readline()
-        assert line, said
-        said += line
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait(timeout=60) == -signal.SIGKILL
-    killed.communicate()
+    killed.wait_for("waiting\n")
+    killed.send(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
     assert len(list(place.glob("killed/encoded/*/part-*"))) == 3
 
     resumed, n_encoded = finish(start(place, "killed"))

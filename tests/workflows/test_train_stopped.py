@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cli_process import CliProcess
 
 from plmsae.sae.model import load_sae
 from plmsae.tracking.store import client
@@ -20,25 +18,11 @@ from plmsae.tracking.store import client
 STEPS = 60
 
 
-def command(folder: Path, out: str, *more: str) -> subprocess.Popen[str]:
+def command(folder: Path, out: str, *more: str) -> CliProcess:
     given = ["train", "p.fasta", "--layers", "1,2", "--k", "4", "--d-sae", "64", "--no-register"]
     given += ["--n-vectors", str(64 * STEPS), "--batch-size", "64", "--log-every", "1"]
     given += ["--checkpoint-minutes", "60", "--device", "cpu", "--json", "--out", out, *more]
-    return subprocess.Popen(
-        [sys.executable, "-m", "plmsae", *given],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> list[dict[str, object]]:
-    out, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    found: list[dict[str, object]] = json.loads(out)
-    return found
+    return CliProcess(given, folder)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +32,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
     proteins = ["M" + "".join(rng.choice(letters, rng.integers(20, 40))) for _ in range(40)]
     (folder / "p.fasta").write_text("".join(f">P{i}\n{s}\n" for i, s in enumerate(proteins)))
-    finish(command(folder, "whole"))
+    command(folder, "whole").finish()
     return folder
 
 
@@ -64,23 +48,18 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_saes(
 ) -> None:
     out = number.name
     process = command(undisturbed, out, "--debug")
-    assert process.stderr is not None
-    said = ""
-    while "debug: step 5: " not in said:
-        line = process.stderr.readline()
-        assert line, said
-        said += line
-    process.send_signal(number)
-    _, rest = process.communicate(timeout=120)
-    assert process.returncode == code, said + rest
-    assert rest.count("plmsae: stopped: ") == 1
+    process.wait_for("debug: step 5: ")
+    process.send(number)
+    assert process.wait() == code, process.said()
+    said = process.said()
+    assert said.count("plmsae: stopped: ") == 1
     checkpoints = Path(out) / "checkpoints"
     told = re.search(
         r"plmsae: stopped: the checkpoint after step (\d+) of 60 is kept in (\S+); "
         r"the same command continues from there\n",
-        rest,
+        said,
     )
-    assert told, rest
+    assert told, said
     assert told[2] == str(checkpoints)
     step = int(told[1])
     assert 5 <= step < STEPS
@@ -90,7 +69,7 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_saes(
     assert runs[0].info.status == "KILLED"
     assert "the checkpoint after step" in runs[0].data.tags["plmsae.error"]
 
-    outcomes = finish(command(undisturbed, out))
+    outcomes = json.loads(command(undisturbed, out).finish())
     assert [outcome["layer"] for outcome in outcomes] == [1, 2]
     for layer in ("L1", "L2"):
         whole, resumed = (

@@ -32,7 +32,7 @@ def right_calls(calls: pl.DataFrame, labels: pl.DataFrame) -> pl.Series:
     return _judged(calls, labels, of_calls=True)
 
 
-def found_by(labels: pl.DataFrame, calls: pl.DataFrame) -> pl.Series:
+def found_labels(labels: pl.DataFrame, calls: pl.DataFrame) -> pl.Series:
     """Tell which labels a right call of their concept, or of a member of it, finds.
 
     Parameters and rule are those of :func:`right_calls`; the answer is as long as `labels`.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from plmsae.concepts.calling.calls import CALL_SCHEMA
 from plmsae.concepts.calling.matching import match_calls
-from plmsae.concepts.calling.place_matching import found_by, right_calls
+from plmsae.concepts.calling.place_matching import found_labels, right_calls
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.scoring.hierarchy import implied_concepts, keep_most_specific
 from plmsae.scoring.overlap import overlaps
@@ -57,23 +57,23 @@ def test_places_are_judged_like_rows(seed: int) -> None:
         )
     }  # fmt: skip
     expected = [found[row] for row in table.select(list(SCHEMA)).rows()]
-    assert found_by(table, places(*calls)).to_list() == expected
+    assert found_labels(table, places(*calls)).to_list() == expected
 
 
 def test_of_two_labels_that_fit_equally_well_the_first_in_the_protein_is_found() -> None:
     labels = places(("P", 21, 33, "x"), ("P", 26, 38, "x"))
     call = places(("P", 29, 33, "x"))
-    assert found_by(labels, call).to_list() == [True, False]
-    assert found_by(labels.reverse(), call).to_list() == [False, True]
+    assert found_labels(labels, call).to_list() == [True, False]
+    assert found_labels(labels.reverse(), call).to_list() == [False, True]
 
 
 def test_a_call_of_a_class_is_right_on_a_member_and_finds_its_own_label_only() -> None:
     labels = places(("P", 1, 20, "Domain: SH3"), ("P", 1, 20, "Domain"), ("P", 30, 40, "Site"))
     call = places(("P", 5, 20, "Domain"))
     assert right_calls(call, labels.filter(pl.col("concept") != "Domain")).to_list() == [True]
-    assert found_by(labels, call).to_list() == [False, True, False]
+    assert found_labels(labels, call).to_list() == [False, True, False]
     member = places(("P", 5, 20, "Domain: SH3"))
-    assert found_by(labels, member).to_list() == [True, True, False]
+    assert found_labels(labels, member).to_list() == [True, True, False]
     assert right_calls(member, labels.filter(concept="Domain")).to_list() == [False]
 
 

@@ -14,7 +14,6 @@ from plmsae.concepts.latents import Float32, Int64, chunks_of_proteins, stack_ro
 from plmsae.core.errors import InputError
 
 BY_RUNS, BY_SEGMENTS = "runs", "segments"
-DECODERS = (BY_RUNS, BY_SEGMENTS)
 """How spans are made of activations: see `runs` and `segments`."""
 
 

@@ -7,9 +7,9 @@ from tiny import save_tiny, tiny_masked_lm
 
 from plmsae.core.errors import InputError
 from plmsae.plm.fidelity import Fidelity, fidelities, fidelity
+from plmsae.plm.layer_states import logits_from, states_at
 from plmsae.plm.model import load_plm
 from plmsae.plm.perplexity import masked_perplexity
-from plmsae.plm.splice import logits_from, states_at
 from plmsae.plm.windows import batches
 
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ", "ACDEFGHIKLMNPQRSTVWY" * 2]
