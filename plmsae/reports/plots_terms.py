@@ -106,7 +106,7 @@ def plot_top_terms(terms: pl.DataFrame, path: Path, *, most: int = 20) -> Path:
     ]
     figure, axes = _bars(names, top["n_latents"].to_list(), [colour for _, colour in styles])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("latents tied to the term, on held-out families")
+    axes.set_xlabel("latents tied to the term, on the proteins reported on")
     axes.set_title(f"Terms of most latents ({top.height} of {terms.height:,})", loc="left")
     _legend(figure, list(dict.fromkeys(styles)))
     return save_figure(figure, path)

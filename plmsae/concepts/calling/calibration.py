@@ -1,10 +1,11 @@
-"""How often a call is right on held-out families, and how sure that is.
+"""How often a call is right on held-out proteins, and how sure that is.
 
 **What counts as right** is decided in one place, `calling.matching`. Proteins without any label
-take part, and a call on them is
-wrong. Databases are incomplete, so some of these calls are discoveries and the precision stated is
-a lower estimate (positive-unlabelled data: Elkan & Noto, KDD 2008); the other choice, to leave
-such proteins out, would state a precision for proteins that no user has.
+take part, and a call on them is wrong. Databases are incomplete, so some of these calls are
+discoveries and the precision stated is a lower estimate (positive-unlabelled data: Elkan & Noto,
+KDD 2008); the other choice, to leave such proteins out, would state a precision for proteins that
+no user has. How held-out proteins are related to those of the choice depends on the split
+(`BundleMeta.extra`, key ``split``).
 
 **Families.** Calls on homologous proteins are right or wrong together. With clusters, the interval
 is Wilson's with Kish's effective sample size, (Σ n_k)² / Σ n_k² over the calls n_k of each cluster,
