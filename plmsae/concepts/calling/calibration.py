@@ -141,6 +141,30 @@ def meets(concepts: pl.DataFrame, min_precision: float) -> pl.Series:
     return (highest_bar(concepts) >= min_precision).fill_null(value=False)
 
 
+def called(concepts: pl.DataFrame, min_precision: float) -> pl.Series:
+    """Return which concepts get calls of their own: those that meet the target, unless implied.
+
+    A class all of whose calls its members make (``implied_at``) is named in the column ``implied``
+    of their calls, and none is written under its own name.
+
+    Parameters
+    ----------
+    concepts : polars.DataFrame
+        As `meets` takes it; ``implied_at`` may be absent.
+    min_precision : float
+        The target, in [0, 1].
+
+    Returns
+    -------
+    polars.Series of bool
+        Never null.
+    """
+    met = meets(concepts, min_precision)
+    if "implied_at" not in concepts.columns:
+        return met
+    return met & ~(concepts["implied_at"] >= min_precision).fill_null(value=False)
+
+
 def highest_bar(concepts: pl.DataFrame) -> pl.Series:
     """Return the highest target precision at which each concept may be called.
 
