@@ -4,7 +4,7 @@ import pytest
 from steering_world import SEQUENCE
 
 from plmsae.core.errors import InputError
-from plmsae.plm.vocabulary import AMINO_ACIDS
+from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.steering.feature import open_feature
 from plmsae.steering.generate import generate
 from plmsae.steering.prompt import open_prompt
