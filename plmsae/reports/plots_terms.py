@@ -39,7 +39,7 @@ _OTHER = ("other", "#c4b28a")
 
 
 def plot_share_by(table: pl.DataFrame, axis: str, path: Path, *, title: str, label: str) -> Path:
-    """Draw the share of latents tied to a term against depth or information, a line a method.
+    """Draw the share of latents tied to a term against depth or information, one line per method.
 
     Parameters
     ----------

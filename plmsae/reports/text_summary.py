@@ -7,7 +7,7 @@ from plmsae.reports.evidence import FeatureEvidence
 
 
 def title_of(evidence: FeatureEvidence) -> str:
-    """Name a feature: by its concept if it detects one, else by what it likes and how it fires."""
+    """Name a feature: by its concept if it detects one, else by residue and pattern."""
     if evidence.concepts and evidence.concepts[0].f1 > FOUND:
         return evidence.concepts[0].concept
     liked = [r.residue for r in evidence.residues if r.share >= 0.5]
