@@ -31,7 +31,7 @@ _HELD_OUT = 99
 class Planted:
     """Sparse sums of known features: the i-th batch is the same at every call.
 
-    Feature f is active with probability ∝ 1 / sqrt(10 + f), 8 a vector on average, with a
+    Feature f is active with probability ∝ 1 / sqrt(10 + f), 8 per vector on average, with a
     coefficient from N(1, 0.3²), at least 0.2.
     """
 
@@ -64,7 +64,7 @@ class Planted:
             step += 1
 
     def held_out(self) -> Iterator[Tensor]:
-        """Yield 100,000 vectors never trained on: enough for one seldom active not to seem dead."""
+        """Yield 100,000 vectors never trained on: enough for a rare feature not to seem dead."""
         generator = torch.Generator().manual_seed(_HELD_OUT)
         for _ in range(20):
             yield self.draw(generator, 5000)[0]
@@ -107,7 +107,7 @@ def recovered(planted: Planted, decoder_FD: Tensor) -> float:
 
 
 def main() -> None:
-    """Print one line a run."""
+    """Print one line per run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--archs", nargs="*", default=["topk", "batchtopk"])
     parser.add_argument("--gammas", nargs="+", type=float, default=[0.3, 10.0])

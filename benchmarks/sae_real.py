@@ -43,7 +43,7 @@ class Vectors:
 
 
 def activations(path: str, plm: str, layers: list[int], n: int, seed: int) -> dict[int, Tensor]:
-    """Return about `n` shuffled rows a layer, the last tenth of them from other proteins."""
+    """Return about `n` shuffled rows per layer, the last tenth of them from other proteins."""
     found = [p.sequence for p in read_proteins(path) if isinstance(p, Protein)]
     order = np.random.default_rng(seed).permutation(len(found))
     chosen, residues = [], 0
@@ -67,7 +67,7 @@ def activations(path: str, plm: str, layers: list[int], n: int, seed: int) -> di
 
 
 def main() -> None:
-    """Print one line a run."""
+    """Print one line per run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("proteins")
     parser.add_argument("--plm", default="plmsae-mini")

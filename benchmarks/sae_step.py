@@ -1,4 +1,4 @@
-"""How many vectors a second a training step takes, beside peers and the floor.
+"""How many vectors per second a training step takes, beside peers and the floor.
 
     python benchmarks/sae_step.py --threads 2 --cases 4096:32 2048:32 4096:64
     python benchmarks/sae_step.py --device cuda
@@ -104,7 +104,7 @@ def contestants(batch: int, k: int, arguments: argparse.Namespace) -> dict[str, 
 
 
 def measure(steps: dict[str, Step], x_BD: Tensor, rounds: int) -> dict[str, list[float]]:
-    """Return seconds a step, one after the other in each round; a first round is not counted."""
+    """Return seconds per step, one after the other in each round; a first round is not counted."""
     # A GPU works on behind the back of the host: the clock is read when it is done.
     wait = torch.cuda.synchronize if x_BD.is_cuda else lambda: None
     seconds: dict[str, list[float]] = {name: [] for name in steps}

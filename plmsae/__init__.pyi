@@ -139,7 +139,7 @@ def fill(
 def validate(
     *,
     path: str | Path,
-    kind: Literal["proteins", "labels", "annotations", "proposals"] | None = ...,
+    kind: Literal["proteins", "annotations", "proposals", "labels"] | None = ...,
     proteins: str | Path | None = ...,
     labels: str | None = ...,
     model: str | Path | None = ...,

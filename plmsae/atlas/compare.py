@@ -11,9 +11,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.atlas.relations import best_correlated, nearest_directions
-
-DETECTED = 0.5
-"""F1 above which a concept counts as detected."""
+from plmsae.concepts.association.tables import FOUND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +119,6 @@ def _concepts(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[dict[str, Any]]:
     }
     rows = joined.sort("concept").to_dicts()
     for row in rows:
-        here, there = ((row[key] or 0) > DETECTED for key in ("f1", "other_f1"))
+        here, there = ((row[key] or 0) > FOUND for key in ("f1", "other_f1"))
         row["change"] = change[here, there]
     return rows

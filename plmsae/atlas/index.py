@@ -1,4 +1,4 @@
-"""What the first page of the site needs: one value a latent and column, and the names."""
+"""What the first page of the site needs: one value per latent and column, and the names."""
 
 from __future__ import annotations
 

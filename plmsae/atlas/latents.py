@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.association.significance import benjamini_hochberg
 from plmsae.concepts.enrichment.enrichment import TermTable, over_represented
+from plmsae.concepts.enrichment.term_confirmation import FDR
 from plmsae.concepts.features.patterns import ACTIVE
 from plmsae.reports.page import byline
 from plmsae.reports.report import FeatureReport
@@ -24,7 +25,6 @@ N_BINS = 20
 N_RELATED = 8
 """Latents listed as near or as firing together."""
 
-_FDR = 0.05
 _MIN_PROTEINS = 3  # a term needs so many proteins to be tested
 
 
@@ -78,11 +78,11 @@ def enriched_terms(
         return {}
     table = TermTable.of(here, accessions, common["concept"].to_list())
     active = csr_array((highest_PF >= np.float32(ACTIVE)).astype(np.int32))
-    pairs = over_represented(active, table, max_p=_FDR).filter(pl.col("n_both") >= _MIN_PROTEINS)
+    pairs = over_represented(active, table, max_p=FDR).filter(pl.col("n_both") >= _MIN_PROTEINS)
     n_tests = active.shape[1] * len(table.terms)
     q = benjamini_hochberg(10.0 ** pairs["log10_p"].to_numpy(), n_tests)
     spaces = dict(common.select("concept", "namespace").iter_rows())
-    chosen = pairs.with_columns(q=q).filter(pl.col("q") <= _FDR).sort("latent", "q", "concept")
+    chosen = pairs.with_columns(q=q).filter(pl.col("q") <= FDR).sort("latent", "q", "concept")
     found: dict[int, list[Row]] = {}
     for row in chosen.iter_rows(named=True):
         rows = found.setdefault(row["latent"], [])

@@ -14,6 +14,7 @@ from plmsae.bundle.metric_names import (
     MetricName,
     grouped,
     metric_name,
+    metric_value,
     number,
 )
 from plmsae.core import markdown
@@ -48,7 +49,7 @@ def version_page(bundle: Bundle, reference: str) -> str:
     """Return the card as MLflow shows it on the page of a registered version.
 
     MLflow folds nothing and puts no space between the columns of a table. So the metrics that the
-    logged model has anyway are left away, and cells are padded.
+    logged model has anyway are left out, and cells are padded.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def _all_metrics(meta: BundleMeta) -> list[str]:
 
 
 def _metric_table(meta: BundleMeta, members: Sequence[MetricName]) -> str:
-    rows = [(m.meaning, number(meta.metrics[m.name]), f"`{m.name}`") for m in members]
+    rows = [(m.meaning, metric_value(m.name, meta.metrics[m.name]), f"`{m.name}`") for m in members]
     return _table(("what", "value", "metric"), rows)
 
 
@@ -147,9 +148,12 @@ def _calls(bundle: Bundle) -> str:
     )
     if called.is_empty():
         return f"Nothing: the precision of no concept is shown to reach {number(bar)}."
+    members = _implied(bundle)
     rows = [
-        (escape(row["concept"]), _caller(row), _precision(row),
-         *(_share(row, name) for name in _BESIDE))
+        (escape(row["concept"]), members[row["concept"]], *[""] * (1 + len(_BESIDE)))
+        if row["concept"] in members
+        else (escape(row["concept"]), _caller(row), _precision(row),
+              *(_share(row, name) for name in _BESIDE))
         for row in called.iter_rows(named=True)
     ]  # fmt: skip
     head = ("concept", "called by", "precision", "IoU", "touching", "residues")
@@ -158,8 +162,33 @@ def _calls(bundle: Bundle) -> str:
         "measured on proteins that the choice of feature and threshold had not seen. "
         f"{RULE} Beside the precision: mean IoU of right calls with their instance; share of calls "
         "that touch an instance at all, which is more; share of called residues that are "
-        "labelled.\n\n" + _table(head, rows)
+        "labelled." + (_IMPLIED if members else "") + "\n\n" + _table(head, rows)
     )
+
+
+_IMPLIED = (
+    " A class all of whose calls its members make gets no call of its own: their calls name it in "
+    "the column `implied`."
+)
+
+
+def _implied(bundle: Bundle) -> dict[str, str]:
+    """Return the classes whose members make all their calls → which members, in words."""
+    import polars as pl
+
+    from plmsae.concepts.calling.calibration import called, meets
+    from plmsae.concepts.labels.label_holdout import class_of
+
+    concepts, bar = bundle.concepts, bundle.meta.min_precision
+    own = called(concepts, bar)
+    by_class = dict(
+        concepts.filter(own)
+        .group_by(class_of(pl.col("concept")), maintain_order=True)
+        .agg(pl.col("concept").alias("members"))
+        .iter_rows()
+    )
+    classes = concepts.filter(meets(concepts, bar) & ~own)["concept"]
+    return {c: "implied by " + ", ".join(map(escape, by_class.get(c, ()))) for c in classes}
 
 
 def _evidence(bundle: Bundle) -> str:
@@ -171,6 +200,7 @@ def _evidence(bundle: Bundle) -> str:
     found = bundle.concepts.filter(pl.col("f1").is_not_null())
     if found.is_empty():
         return "No concept was tied to a feature."
+    members = _implied(bundle)
     found = found.with_columns(called=meets(found, bar))
     top = found.sort("f1", "n_instances", descending=True, nulls_last=True).head(_TOP)
     rows = [
@@ -179,8 +209,8 @@ def _evidence(bundle: Bundle) -> str:
             "" if row["best_latent"] is None else str(row["best_latent"]),
             number(row["f1"]),
             _share(row, "f1_lift"),
-            _caller(row) if row["called"] else "withheld" if row["n_calls"] else "nothing",
-            _precision(row),
+            members.get(row["concept"]) or _called_by(row),
+            "" if row["concept"] in members else _precision(row),
             f"{row['n_instances'] or 0:,}",
             f"{row['n_proteins'] or 0:,}",
         )
@@ -227,14 +257,21 @@ def _with_interval(meta: BundleMeta, name: str) -> str:
     if name not in meta.metrics:
         return ""
     low, high = meta.metrics.get(f"{name}_low"), meta.metrics.get(f"{name}_high")
-    interval = "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
-    return f"{number(meta.metrics[name])}{interval}"
+    shown = partial(metric_value, name)
+    interval = "" if low is None or high is None else f" [{shown(low)}, {shown(high)}]"
+    return f"{shown(meta.metrics[name])}{interval}"
 
 
 def _caller(row: dict[str, Any]) -> str:
     if row["call_threshold"] is None:
         return "nothing"
     return "a probe" if row["call_latent"] is None else f"feature {row['call_latent']}"
+
+
+def _called_by(row: dict[str, Any]) -> str:
+    if row["called"]:
+        return _caller(row)
+    return "withheld" if row["n_calls"] else "nothing"
 
 
 def _precision(row: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "mean_concept_f1": "mean over the concepts of their best feature's F1; none counts 0",
     },
     "calls": {
-        "n_concepts_callable": "concepts whose calls are precise enough to be made",
+        "n_concepts_callable": "concepts that are called: precise enough, not implied by members",
         "n_concepts_precise_90": "concepts whose precision interval begins at 0.9 or more",
         "n_concepts_probe": "concepts called by a probe over several features",
         "n_probes_fitted": "concepts for which a probe was tried",
@@ -135,6 +135,10 @@ _IDENTITY = re.compile(
     r"(?:(best_hit|nearest_embedding)_)?identity_(.+)_(precision|recall|n_calls)"
 )
 _CALLS = re.compile(rf"({'|'.join(_CALLED_BY)})_calls_(precision|recall)")
+_COUNT = re.compile(
+    r"(n_.*|.*_n_calls|homologous_pairs.*|sae_ahead_of_.*|.*_(concepts|features)_"
+    r"(f1_50|beyond_chance))(_low|_high)?"
+)
 _PLACES = (
     ("report_", "on the proteins reported on"),
     ("held_out_", "on proteins held out of training"),
@@ -224,8 +228,18 @@ def charted(metrics: Mapping[str, float], prefix: str = "") -> dict[str, float]:
     return {f"{metric_name(name).group}/{prefix}{name}": v for name, v in metrics.items()}
 
 
+def is_count(name: str) -> bool:
+    """Tell whether a metric counts something, so that it and its interval are whole numbers."""
+    return _COUNT.fullmatch(name) is not None
+
+
+def metric_value(name: str, value: float) -> str:
+    """Return the value of a metric for readers; the ends of a count's interval are rounded."""
+    return number(round(value) if is_count(name) else value)
+
+
 def number(value: float) -> str:
-    """Return a metric's value for readers: counts as whole numbers, the rest to two digits."""
+    """Return a number for readers: whole numbers as such, the rest to two digits."""
     if float(value).is_integer():
         return f"{int(value):,}"
     if abs(value) >= 1000:

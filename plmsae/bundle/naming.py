@@ -12,16 +12,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-import yaml
+from typing import get_args
 
 from plmsae.core.errors import InputError
-from plmsae.core.resources import registry_path
+from plmsae.encode import Unit
+from plmsae.plm.catalogue import read_catalogue
+from plmsae.sae.config import TARGETS
 
 PREFIX = "plmsae"
-UNITS = ("residue", "protein")
-TARGETS = ("input", "layer", "change")
+UNITS: tuple[str, ...] = get_args(Unit)
 DEFAULT_ALIAS = "champion"
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
@@ -32,7 +31,7 @@ _REF = re.compile(r"(?P<name>[^/@:\s]+)(?:@(?P<alias>[^/@:\s]+)|/(?P<version>[0-
 @lru_cache(maxsize=1)
 def _catalogue_names() -> dict[str, str]:
     """Map every hub id of the catalogue (and every short name) to its short name."""
-    listed: dict[str, Any] = yaml.safe_load(registry_path("plms.yaml").read_text("utf-8"))["plms"]
+    listed = read_catalogue()
     names = {short: short for short in listed}
     names.update({entry["hub_id"]: short for short, entry in listed.items() if "hub_id" in entry})
     return names
@@ -83,7 +82,7 @@ def model_name(
     unit : str
         One of `UNITS`.
     target : str
-        One of `TARGETS`: a transcoder's is ``layer`` or ``change``.
+        One of `plmsae.sae.config.TARGETS`: a transcoder's is ``layer`` or ``change``.
     target_layer : int, optional
         The layer that a transcoder gives, or up to which it gives the change.
 

@@ -24,28 +24,28 @@ features mean, keep them in an MLflow registry, and annotate proteomes with them
 
 \b
 The usual steps:
-  plmsae train corpus.fasta.gz --layers 4
-  plmsae evaluate swissprot.tsv.gz --model plmsae.plmsae-mini.L4.residue@challenger --promote
-  plmsae score proteome.fasta --model plmsae.plmsae-mini.L4.residue --out annotated
+  plmsae train corpus.fasta.gz --layers 5
+  plmsae evaluate swissprot.tsv.gz --model plmsae.plmsae-mini.L5.residue@challenger --promote
+  plmsae score proteome.fasta --model plmsae.plmsae-mini.L5.residue --out annotated
 """
 
 EXAMPLES = {
     "models": (
         "plmsae models",
         "plmsae models esm2-8m",
-        "plmsae models --compare plmsae.esm2-8m.L4.residue@champion plmsae.esm2-8m.L4.residue/2",
+        "plmsae models --compare plmsae.plmsae-mini.L5.residue@champion ready",
     ),
     "compare": (
-        "plmsae compare plmsae.plmsae-mini.L3.residue plmsae.plmsae-mini.L4.residue",
-        "plmsae compare plmsae.plmsae-mini.L4.residue@champion plmsae.esm2-8m.L4.residue@champion",
+        "plmsae compare plmsae.plmsae-mini.L5.residue ready",
+        "plmsae compare plmsae.plmsae-mini.L5.residue/1 plmsae.plmsae-mini.L5.residue@challenger",
     ),
     "promote": (
-        "plmsae promote plmsae.plmsae-mini.L4.residue@challenger",
-        "plmsae promote plmsae.plmsae-mini.L4.residue/2 --force --reason trial",
+        "plmsae promote plmsae.plmsae-mini.L5.residue@challenger",
+        "plmsae promote plmsae.plmsae-mini.L5.residue/1 --force --reason trial",
     ),
     "lineage": (
-        "plmsae lineage plmsae.plmsae-mini.L4.residue",
-        "plmsae lineage plmsae.plmsae-mini.L4.residue/2 --json",
+        "plmsae lineage plmsae.plmsae-mini.L5.residue",
+        "plmsae lineage plmsae.plmsae-mini.L5.residue/1 --json",
     ),
     "export": (
         "plmsae export annotated -o annotated.gff3",

@@ -15,7 +15,7 @@ from plmsae.core.plugins import plugin_names
 from plmsae.workflows.shared import requests
 from plmsae.workflows.shared.progress import Progress
 
-MODEL = "plmsae.plmsae-mini.L4.residue"
+MODEL = "plmsae.plmsae-mini.L5.residue"
 
 _PROTEINS = Shape(argument="PROTEINS")
 _PLM_REVISION = Shape(help="Branch, tag or commit; by default the catalogue's.")
@@ -102,7 +102,7 @@ COMMANDS = (
         "registered as a version of the layer's model; the last becomes @challenger. A run that "
         "was stopped (Ctrl-C, SIGTERM) keeps a checkpoint; the same command continues from there.",
         examples=(
-            "plmsae train corpus.fasta.gz --layers 4",
+            "plmsae train corpus.fasta.gz --layers 5",
             "plmsae train swissprot.fasta.gz --plm esm2-650m --layers 9,18,24 --device cuda",
             "plmsae train corpus.fasta.gz --layers 2..4 --d-sae 4096 --k 32,64,128 "
             "--cache activations",
@@ -192,7 +192,7 @@ COMMANDS = (
             f"plmsae fill uniprot.tsv.gz --model {MODEL} --out proposals",
             f"plmsae fill uniprot.tsv.gz -m {MODEL} -o proposals --backtest --hide-share 0.2",
             f"plmsae fill annotations.tsv.gz -m {MODEL} -o proposals --truth truth.tsv.gz",
-            "plmsae fill uniprot.tsv.gz -m plmsae.plmsae-mini.L4.protein -o terms "
+            "plmsae fill uniprot.tsv.gz -m plmsae.plmsae-mini.L5.protein -o terms "
             "--ontology go-basic.obo",
         ),
         shapes={
@@ -236,9 +236,6 @@ COMMANDS = (
             f"plmsae steer -m {MODEL} --latent 412 --value 1 --positions 7 --mask 10,13 --target G "
             "--generate sequential --sequence MKTAYIGKQRQISFVKSHFSRQ",
         ),
-        shapes={
-            "generate": Shape(choices=("none", "one-shot", "sequential")),
-        },
     ),
     WorkflowCommand(
         name="ablate",
@@ -259,7 +256,7 @@ COMMANDS = (
         "reads at once. atlas.html is the same in one file, as the MLflow UI shows it.",
         examples=(
             f"plmsae atlas {MODEL}",
-            f"plmsae atlas {MODEL} --proteins yeast.tsv.gz --compare plmsae.plmsae-mini.L3.residue "
+            f"plmsae atlas {MODEL} --proteins yeast.tsv.gz --compare ready "
             "--structures alphafold -o atlas",
             "plmsae atlas --serve -o atlas",
         ),
@@ -288,4 +285,4 @@ COMMANDS = (
         },
     ),
 )
-"""In the order of a life: make, understand, use, check."""
+"""In the order in which they are used: make, understand, use, check."""

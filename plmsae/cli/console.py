@@ -91,7 +91,7 @@ class _Bars:
 
     @contextmanager
     def task(self, name: str) -> Iterator[Task]:
-        # No total yet: the bar moves back and forth instead of standing at nought.
+        # No total yet: the bar moves back and forth instead of standing at zero.
         bar = self._bars.add_task(name, total=None, note="")
         task = _BarTask(self._bars, bar)
         try:

@@ -119,7 +119,7 @@ def listening(common: Common) -> Iterator[Progress]:
         level = logging.ERROR if common.quiet else logging.WARNING
         package.setLevel(logging.DEBUG if common.debug else level)
         package.addHandler(handler)
-        # What other libraries have to say interests whoever looks for a bug, and nobody else.
+        # Messages of other libraries help to find a bug, and are shown only with --debug.
         root = logging.getLogger()
         others = root.level
         root.setLevel(logging.WARNING if common.debug else logging.ERROR)

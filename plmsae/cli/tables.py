@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.metric_names import HEADLINE, grouped, metric_name
+from plmsae.bundle.metric_names import HEADLINE, grouped, is_count, metric_name
 from plmsae.bundle.naming import PREFIX
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _print_fitting(rows: list[dict[str, Any]], shown: list[str]) -> None:
 def print_compared(
     frame: pl.DataFrame, *, as_json: bool = False, all_metrics: bool = False
 ) -> None:
-    """Print models side by side, one a column, and what each row means.
+    """Print models side by side, one per column, and what each row means.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def print_compared(
     groups = grouped(metrics).values()
     shown = [m.name for members in groups for m in members] if all_metrics else headline
     rows = [[name, *map(_cell, frame[name]), ""] for name in identity]
-    rows += [[name, *map(_cell, frame[name]), metric_name(name).meaning] for name in shown]
+    rows += [[name, *_cells(name, frame[name]), metric_name(name).meaning] for name in shown]
     names = [name.removeprefix(f"models:/{PREFIX}.") for name in frame["model"]]
     _print_table(["", *names, "meaning"], rows, right=set(names))
     if left := len(metrics) - len(shown):
@@ -155,7 +155,7 @@ def print_comparison(comparison: ModelComparison) -> None:
     """Print champion and challenger side by side, and on what they were measured."""
     print(comparison.data + ("" if comparison.same_data else "; not ranked"))  # noqa: T201
     rows = [
-        [m.name, _cell(m.champion), _cell(m.challenger), _cell(m.better)]
+        [m.name, *_cells(m.name, (m.champion, m.challenger)), _cell(m.better)]
         for m in comparison.metrics
     ]
     heads = [f"champion {_version(comparison.champion)}"]
@@ -194,6 +194,12 @@ def print_promotion(
 def _holds(row: Mapping[str, Any], part: str) -> bool:
     aliases = [f"{row['name']}@{alias}" for alias in row["aliases"] or ()]
     return any(part in name for name in (f"{row['name']}/{row['version']}", *aliases))
+
+
+def _cells(metric: str, values: Iterable[Any]) -> list[str]:
+    """Return what several models have of a metric; the intervals of counts are whole numbers."""
+    whole = is_count(metric)
+    return [_cell(v if v is None or not whole else float(round(v))) for v in values]
 
 
 def _cell(value: Any) -> str:

@@ -70,8 +70,8 @@ FEATURE_COLUMNS: tuple[Column, ...] = (
          term_odds="Odds ratio of firing and carrying `term`.",
          term_q="q-value of the enrichment on report."),
 )  # fmt: skip
-"""Of ``features.parquet``: one row a latent. `concept` and what follows it up to `f1` is null for a
-latent without one."""
+"""Of ``features.parquet``: one row per latent. `concept` and what follows it up to `f1` is null for
+a latent without one."""
 
 CONCEPT_COLUMNS: tuple[Column, ...] = (
     *_of("String", needed=True, concept="The concept."),
@@ -133,7 +133,9 @@ CONCEPT_COLUMNS: tuple[Column, ...] = (
         label_one_residue_share="Share of labels on select of one residue.",
     ),
     *_of("String", abstains="Why the concept is not called at the precision `abstains_at`."),
-    *_of("Float64", "share", abstains_at="The precision that calls were tuned for."),
+    *_of("Float64", "share", abstains_at="The precision that calls were tuned for.",
+         implied_at="Of a class: up to this precision its members make all its calls, so that none "
+                    "is written under its name. What is measured of calls is then of all of them."),
     # What other methods find of the concept.
     *_of(
         "Float64", "share",
@@ -186,8 +188,9 @@ CONCEPT_COLUMNS: tuple[Column, ...] = (
          n_latents_enriched="Of a term: latents whose proteins have it more often."),
     *_of("Float64", information="Of a term: -log2 of the share of proteins that carry it, bits."),
 )  # fmt: skip
-"""Of ``concepts.parquet``: one row a concept, or a concept and latent that detects it. All numbers
-are of report proteins unless they say otherwise; what could not be measured is null, never NaN."""
+"""Of ``concepts.parquet``: one row per concept, or per concept and latent that detects it. All
+numbers are of report proteins unless they say otherwise; what could not be measured is null, never
+NaN."""
 
 TABLES: dict[str, tuple[Column, ...]] = {
     "features.parquet": FEATURE_COLUMNS,

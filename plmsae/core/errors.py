@@ -131,6 +131,13 @@ class ResourceError(InputError, MemoryError):
     """Memory or disk space is not enough even for the smallest piece of work."""
 
 
+class UnavailableError(InputError):
+    """A service that is needed, such as a hub or a package index, cannot be reached.
+
+    It is no `ConnectionError`: that is an `OSError`, which readers of files catch as their own.
+    """
+
+
 class QualityError(PlmsaeError):
     """A critical data-quality expectation failed.
 

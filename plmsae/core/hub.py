@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def hub_options(repository: str, revision: str | None) -> dict[str, Any]:
 
     Raises
     ------
-    InputError
+    UnavailableError
         If the hub does not answer and the model was never downloaded.
     """
     from huggingface_hub import constants
@@ -80,7 +80,7 @@ def hub_options(repository: str, revision: str | None) -> dict[str, Any]:
     if why is None:
         return options
     if downloaded_commit(repository, revision) is None:
-        raise InputError(
+        raise UnavailableError(
             f"the Hugging Face hub cannot be reached: {why}",
             where=repository,
             hint="check the network, or give a PLM that needs no hub: plmsae-mini, a folder, or "

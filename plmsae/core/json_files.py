@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import FormatError, NotFoundError, UnsafeArtifactError
 
 
 def read_json(
@@ -25,22 +25,24 @@ def read_json(
 
     Raises
     ------
-    InputError
-        If the file is missing or is not one JSON object.
+    NotFoundError
+        If the file is missing.
+    FormatError
+        If it is not one JSON object.
     UnsafeArtifactError
         If it is larger than `max_bytes`.
     """
     if not path.is_file():
-        raise InputError(f"{path.name} is missing", where=path.parent)
+        raise NotFoundError(f"{path.name} is missing", where=path.parent)
     if max_bytes is not None and path.stat().st_size > max_bytes:
         raise UnsafeArtifactError("too large for a configuration", where=path)
     refuse = None if allow_nan else _refuse_constant
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"not valid JSON: {error}", where=path) from error
+        raise FormatError(f"not valid JSON: {error}", where=path) from error
     if not isinstance(value, dict):
-        raise InputError("not a JSON object", where=path)
+        raise FormatError("not a JSON object", where=path)
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import NotFoundError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -20,12 +20,12 @@ def ready_model() -> Path:
 
     Raises
     ------
-    InputError
+    NotFoundError
         If this installation lacks it.
     """
     folder = _PACKAGE / "data" / "ready"
     if not folder.is_dir():
-        raise InputError("the model that comes with plmsae is missing", where=folder)
+        raise NotFoundError("the model that comes with plmsae is missing", where=folder)
     return folder
 
 
@@ -34,14 +34,14 @@ def registry_path(name: str) -> Path:
 
     Raises
     ------
-    InputError
+    NotFoundError
         If neither the installed package nor the checkout holds it.
     """
     for root in (_PACKAGE / "_registry", _PACKAGE.parent / "registry"):
         path = root / name
         if path.exists():
             return path
-    raise InputError(f"registry file {name!r} is missing from this installation", where=_PACKAGE)
+    raise NotFoundError(f"registry file {name!r} is missing from this installation", where=_PACKAGE)
 
 
 def cache_folder() -> Path:

@@ -88,7 +88,7 @@ def stop_requests() -> Iterator[StopRequest]:
     Yields
     ------
     StopRequest
-        To be asked where the work can be broken off.
+        To be asked where the work can be stopped.
     """
     request = StopRequest()
     usual = {

@@ -175,7 +175,7 @@ def _own_of_that_name(
         places.append(remembered.resolve())
     wanted = body_revision(revision)
     # A single place is not read twice, unless it may be the wrong one without being an error:
-    # whoever opens it compares the digest.
+    # the digest is compared when it is opened.
     alone = len(places) == 1 and not packaged
     fits = places if alone else [p for p in places if folder_revision(p) == wanted]
     if packaged and not fits:

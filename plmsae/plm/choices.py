@@ -6,3 +6,5 @@ from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+FillOrder = Literal["one-shot", "sequential"]
+"""How masked residues are filled: all from one prediction, or one after another."""

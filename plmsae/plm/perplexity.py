@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from plmsae.plm.vocabulary import AMINO_ACIDS
+from plmsae.proteins.alphabet import AMINO_ACIDS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,9 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plmsae.core.errors import InputError
-
-#: The twenty standard amino acids. Masking and perplexity are about these only.
-AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+from plmsae.proteins.alphabet import AMINO_ACIDS
 
 #: Rare and ambiguous residues, as ProtBert and ProtT5 read them.
 _RARE = str.maketrans("UZOB", "XXXX")

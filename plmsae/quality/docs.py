@@ -1,8 +1,8 @@
 """Data Docs that stay on the machine.
 
 Great Expectations' pages load their style, scripts and a logo from a dozen outside hosts, so that
-whoever opens one tells those hosts. Here every outside reference is taken out, a small style sheet
-of our own is put in, and the pictures of tutorials (3 MB) are left away. The scripts would fill the
+opening one tells those hosts. Here every outside reference is taken out, a small style sheet
+of our own is put in, and the pictures of tutorials (3 MB) are left out. The scripts would fill the
 tables of the start page; a list of the pages takes its place.
 """
 
@@ -93,7 +93,7 @@ def strip_outside(page: str) -> str:
 
 
 class _Copier(HTMLParser):
-    """Copies a page to the letter, except for what fetches something and what cannot work here."""
+    """Copies a page unchanged, except for what fetches something and what cannot work here."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=False)

@@ -47,7 +47,7 @@ class Computed(Generic[Compute]):
         The columns of the table it is made of.
     compute : callable
         A measure takes the table (lazy) and the context; a derived column takes a batch, the
-        context and the name of the part, and gives one value a row.
+        context and the name of the part, and gives one value per row.
     needs : tuple of str
         The context it is made of.
     """

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.resources import registry_path
 
@@ -134,6 +132,8 @@ def load_suite(kind: str, path: Path | None = None) -> Suite:
     """
     if kind not in KINDS:
         raise NotFoundError("there is no such suite", value=kind, hint=f"one of {', '.join(KINDS)}")
+    import yaml  # not above: the help of the CLI reads `Kind`, and must stay quick
+
     if path is None:
         path = registry_path(f"suites/{kind}.yaml")
     try:

@@ -289,7 +289,7 @@ def _run(store: MlflowClient, run_id: str, made: str) -> tuple[LineageRun, list[
 
 
 def _used_data(dataset: Any) -> UsedData:
-    """Read an input of a run, whoever logged it."""
+    """Read an input of a run, also of one that plmsae did not log."""
     described = dataset.dataset
     tags = {tag.key: tag.value for tag in dataset.tags}
     try:

@@ -24,6 +24,7 @@ from plmsae.registry.mlflow_model import fetch_model, read_model_folder, save_mo
 from plmsae.registry.versions import (
     DIGEST_TAG,
     HEADLINE_METRICS,
+    MAX_TAG,
     ModelRef,
     find_version,
     ref_of,
@@ -47,7 +48,6 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 
 METRICS_TAG = "metrics"
-_MAX_TAG = 4900  # Older servers keep 5,000 characters.
 
 
 def register(
@@ -182,7 +182,7 @@ def _version_tags(bundle: Bundle) -> dict[str, str]:
     tags[DIGEST_TAG] = bundle.digest
     # All metrics in one tag: comparing versions then needs no download.
     packed = json.dumps(dict(meta.metrics), sort_keys=True)
-    if len(packed) <= _MAX_TAG:
+    if len(packed) <= MAX_TAG:
         tags[METRICS_TAG] = packed
     return tags
 
@@ -331,7 +331,7 @@ def compare(refs: Sequence[str | Path], *, tracking_uri: str | None = None) -> p
     Returns
     -------
     DataFrame
-        One row a model in the order given: ``model``, ``plm``, ``layer``, ``unit``, ``arch``,
+        One row per model in the order given: ``model``, ``plm``, ``layer``, ``unit``, ``arch``,
         ``d_sae``, ``k``, then every metric any of them has (null where one has it not).
     """
     import polars as pl
@@ -352,7 +352,7 @@ def compare(refs: Sequence[str | Path], *, tracking_uri: str | None = None) -> p
 
 
 def _compared(ref: str | Path, uri: str | None) -> tuple[dict[str, Any], dict[str, float]]:
-    if str(ref).startswith("models:") or not Path(ref).is_dir():
+    if str(ref) != READY and (str(ref).startswith("models:") or not Path(ref).is_dir()):
         found = find_version(client(uri), parse_reference(str(ref)))
         if found.ref is not None and METRICS_TAG in found.tags:
             fast = _from_tags(found.ref, found.tags)

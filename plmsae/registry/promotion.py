@@ -22,7 +22,7 @@ from plmsae.core.errors import InputError, QualityError
 from plmsae.registry.comparison import ModelComparison, compare_versions
 from plmsae.registry.gates import GateResult, check_gates, load_gates
 from plmsae.registry.mlflow_model import fetch_model
-from plmsae.registry.versions import HEADLINE_METRICS, ModelRef, find_version
+from plmsae.registry.versions import HEADLINE_METRICS, MAX_TAG, ModelRef, find_version
 from plmsae.tracking.store import client, mlflow_errors
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _TAG = "plmsae.promotion."
-_MAX_TAG = 4900
 MAX_REASON = 500
 """Characters of a reason."""
 OnChecked = Callable[[ModelComparison | None, tuple[GateResult, ...]], None]
@@ -233,11 +232,11 @@ def _write_down(
         "reason": reason,
         "gates": [{"expected": r.expected, "found": r.found, "passed": r.passed} for r in results],
     }
-    if len(json.dumps(entry)) > _MAX_TAG:
+    if len(json.dumps(entry)) > MAX_TAG:
         entry["gates"] = [gate for gate in entry["gates"] if not gate["passed"]][:10]
     # One tag a move, keyed by its time: two people promoting at once lose neither entry.
     key = f"{_TAG}{now.strftime('%Y%m%dT%H%M%S.%fZ')}"
-    store.set_registered_model_tag(ref.name, key, json.dumps(entry)[:_MAX_TAG])
+    store.set_registered_model_tag(ref.name, key, json.dumps(entry)[:MAX_TAG])
 
 
 def _who() -> str:

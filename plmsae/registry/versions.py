@@ -23,6 +23,9 @@ HEADLINE_METRICS = (
 )
 """Metrics that get a tag of their own, so that MLflow's search finds them."""
 
+MAX_TAG = 4900
+"""Characters of a tag: older servers keep 5,000."""
+
 DIGEST_TAG = "bundle_sha256"
 """The version's tag that holds the SHA-256 of its ``model.json``."""
 

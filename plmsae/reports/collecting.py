@@ -90,7 +90,7 @@ def build_evidence(
         The bundle's ``concepts.parquet``: at least ``concept``, ``best_latent``,
         ``best_threshold``, ``f1``.
     latents : sequence of csr_array, shape=(length, F)
-        Sparse activations of each protein, one row a residue.
+        Sparse activations of each protein, one row per residue.
     accessions, sequences : sequence of str
         Of the same proteins, in the same order.
     labels : polars.DataFrame or None
@@ -130,7 +130,7 @@ def build_evidence(
     bounds = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences])))
     found = []
     for i, latent in enumerate(chosen):
-        # One dense column at a time: 4 bytes a residue, however many features are reported.
+        # One dense column at a time: 4 bytes per residue, however many features are reported.
         column = cut[:, [i]].toarray().ravel().astype(np.float32)
         scaled = np.clip(column / rows[latent]["max_activation"], 0.0, 1.0)
         values = [scaled[low:high] for low, high in itertools.pairwise(bounds)]

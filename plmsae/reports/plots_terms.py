@@ -39,7 +39,7 @@ _OTHER = ("other", "#c4b28a")
 
 
 def plot_share_by(table: pl.DataFrame, axis: str, path: Path, *, title: str, label: str) -> Path:
-    """Draw the share of latents tied to a term against depth or information, a line a method.
+    """Draw the share of latents tied to a term against depth or information, one line per method.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def plot_top_terms(terms: pl.DataFrame, path: Path, *, most: int = 20) -> Path:
     ]
     figure, axes = _bars(names, top["n_latents"].to_list(), [colour for _, colour in styles])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("latents tied to the term, on held-out families")
+    axes.set_xlabel("latents tied to the term, on the proteins reported on")
     axes.set_title(f"Terms of most latents ({top.height} of {terms.height:,})", loc="left")
     _legend(figure, list(dict.fromkeys(styles)))
     return save_figure(figure, path)

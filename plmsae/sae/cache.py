@@ -25,7 +25,6 @@ from plmsae.core.errors import InputError, ResourceError
 from plmsae.sae.cache_files import (
     DTYPES,
     TENSOR_NAME,
-    CacheDtype,
     CacheInfo,
     Shard,
     layer_path,
@@ -33,6 +32,7 @@ from plmsae.sae.cache_files import (
     read_shards,
     write_info,
 )
+from plmsae.sae.choices import CacheDtype
 
 if sys.platform != "win32":
     # There nothing keeps two writers apart.

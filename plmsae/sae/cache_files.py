@@ -14,15 +14,15 @@ its JSON is there, which is written last.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError
+from plmsae.sae.choices import CacheDtype
 from plmsae.sae.formats import read_config
 
-CacheDtype = Literal["float16", "bfloat16", "float32"]
 DTYPES: dict[str, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError, InputError
 from plmsae.sae.cache_files import (
     DTYPES,
     TENSOR_NAME,
@@ -184,9 +184,7 @@ class CachedActivations:
                 if self._verify:
                     found = hashlib.file_digest(handle, "sha256").hexdigest()
                     if found != shard.sha256.get(self.layer):
-                        raise InputError(
-                            "the shard does not match its checksum", where=path, hint=hint
-                        )
+                        raise ValueError("it does not match its checksum")
             entry = header[TENSOR_NAME]
             start, stop = entry["data_offsets"]
             itemsize = DTYPES[self._dtype].itemsize
@@ -200,8 +198,8 @@ class CachedActivations:
                 path, dtype=_CARRIERS[itemsize], mode="r", offset=8 + size + start, shape=shape
             )
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise InputError(
-                "the shard does not open", where=path, hint=f"{hint} ({error})"
+            raise FormatError(
+                f"the shard cannot be used: {error}", where=path, hint=hint
             ) from error
 
 

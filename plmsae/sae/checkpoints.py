@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from plmsae.core.atomic import atomic_folder, write_json
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError, InputError
 from plmsae.sae.config import SaeConfig, TrainConfig, differing_fields
 from plmsae.sae.formats import read_config
 
@@ -80,16 +80,18 @@ def load_checkpoint(folder: Path, config: SaeConfig, train_config: TrainConfig) 
 
     Raises
     ------
+    FormatError
+        If it is malformed, or of another version.
     InputError
-        If it is malformed, or was written under a configuration that gives another result.
+        If it was written under a configuration that gives another result.
     """
     state = read_config(folder / "state.json")
     if state.get("version") != _VERSION:
-        raise InputError("checkpoint of another version", where=folder)
+        raise FormatError("checkpoint of another version", where=folder)
     for name, ours in (("config", config), ("train_config", train_config)):
         stored = state.get(name)
         if not isinstance(stored, dict):
-            raise InputError(f"{name} is missing from the checkpoint", where=folder)
+            raise FormatError(f"{name} is missing from the checkpoint", where=folder)
         changed = [f for f in differing_fields(ours, stored) if f not in _FREE_FIELDS]
         if changed:
             raise InputError(
@@ -99,11 +101,11 @@ def load_checkpoint(folder: Path, config: SaeConfig, train_config: TrainConfig) 
             )
     scalars = state.get("scalars")
     if not isinstance(scalars, dict) or not isinstance(scalars.get("step"), int):
-        raise InputError("the checkpoint's state is malformed", where=folder)
+        raise FormatError("the checkpoint's state is malformed", where=folder)
     try:
         tensors = load_file(folder / "state.safetensors")
     except (SafetensorError, OSError) as error:
-        raise InputError(
+        raise FormatError(
             "the checkpoint's tensors do not open", where=folder, hint=str(error)
         ) from error
     return Checkpoint(tensors, scalars)

@@ -22,8 +22,8 @@ TARGETS: tuple[str, ...] = get_args(Target)
 # a little and leaves several times as many latents dead. It, and the shares below, were measured:
 # docs/benchmarks.md, "What the recipe was chosen by".
 _LR_AT_16K = 1.2e-3
-# Smaller batches have noisier gradients: at the same rate, 256 means of proteins a step leave 45 %
-# of the latents dead; lowered by the square root of the batch it leaves 0.2 %.
+# Smaller batches have noisier gradients: at the same rate, 256 means of proteins per step leave
+# 45 % of the latents dead; lowered by the square root of the batch it leaves 0.2 %.
 _LR_BATCH = 2048
 
 

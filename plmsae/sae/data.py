@@ -15,7 +15,7 @@ from plmsae.core.errors import InputError
 
 @runtime_checkable
 class BatchSource(Protocol):
-    """Batches that can be had again from any position: what an exact resume needs."""
+    """Batches that can be made again from any position, as an exact resume needs."""
 
     def iter_from(self, step: int) -> Iterator[Tensor]:
         """Yield the batches (B, D) from the 0-based `step`-th on, the same at every call.

@@ -24,7 +24,7 @@ def evaluate_sae(sae: Sae, chunks: Iterable[Batch]) -> dict[str, float]:
           rows and elements, the mean that of all rows. 1 means no better than the mean.
         - ``explained_variance``: 1 - fvu.
         - ``mse``: mean squared error an element.
-        - ``l0``: active latents a row.
+        - ``l0``: active latents per row.
         - ``dead_share``: share of latents active for no row.
         - ``gamma``: ‖mean‖ / ‖std‖ of the activations.
         - ``n_vectors``: number of rows.

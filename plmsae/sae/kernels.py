@@ -1,6 +1,6 @@
 """The exact sparse operations of an SAE: nothing here builds a dense (batch × d_sae) gradient.
 
-Shapes: B rows, D d_in, F latents, K active latents a row, S stored entries. Weights are held
+Shapes: B rows, D d_in, F latents, K active latents per row, S stored entries. Weights are held
 latent-major, (F, D), so that a latent's vector is one contiguous row for the encoder, the decoder
 and both gradients alike. One primitive, the weighted bag of rows (`embedding_bag`), decodes and,
 over the transposed code, sums the weight gradients.
@@ -122,7 +122,7 @@ def select_batch_topk(
     x_BD, W_FD, b_F : Tensor
         Centred input, encoder weights and bias.
     k : int
-        Active latents a row on average (BatchTopK, Bussmann, Leask & Nanda 2024).
+        Active latents per row on average (BatchTopK, Bussmann, Leask & Nanda 2024).
     guess : float, optional
         A threshold near the one expected (the last batch's, say); None if nothing is known.
 

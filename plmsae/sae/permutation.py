@@ -1,4 +1,4 @@
-"""A shuffled order of N things of which any part can be had at once, in no memory.
+"""A shuffled order of N things any part of which is computed directly, without memory.
 
 A Feistel network permutes the numbers below a power of two by mixing halves of their bits;
 numbers that land at N or above are sent through again until they land below (Black & Rogaway 2002,

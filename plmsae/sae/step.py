@@ -23,7 +23,7 @@ from plmsae.sae import kernels
 from plmsae.sae.base import Sae
 from plmsae.sae.sparse_code import SparseCode
 
-# Up to so many times the dead latents a row may have active, all products with them are dense.
+# Up to so many times the dead latents that a row may have active, all products with them are dense.
 _DENSE_DEAD = 16
 
 
@@ -48,7 +48,7 @@ class Revival(NamedTuple):
     coefficient: float
     """Weight of the revival loss."""
     k: int
-    """Dead latents a row that take part."""
+    """Dead latents per row that take part."""
 
 
 class _LatentGradients(NamedTuple):

@@ -20,7 +20,7 @@ Products of float16 are exact in float32. Tensor cores add them in float32 but c
 also when they align several terms (Fasi, Higham, Mikaitis & Pranesh 2021, "Numerical behavior of
 NVIDIA tensor cores"): fewer than 2·d cuts of at most 2⁻²³·X·W each; half as much again is for what
 float32 itself rounds. The one rounding to float16 at the end is accounted for where results are
-compared. Partial sums must not be rounded to float16: `are_worthwhile` sees to it.
+compared. Partial sums must not be rounded to float16: `are_worthwhile` checks that.
 
 Shapes: B rows, R rows of a chunk, D d_in, F latents, C candidates a row, G = 16 members a group.
 """

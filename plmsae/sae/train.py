@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 
-from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
+from plmsae.core.errors import FormatError, InputError, ResourceError, is_out_of_memory
 from plmsae.core.stopping import StopRequest
 from plmsae.sae.batch import Batch, training_batch
 from plmsae.sae.checkpoints import Checkpoint, latest_checkpoint, load_checkpoint
@@ -284,7 +284,7 @@ def _resumed(job: Job, checkpoint: Checkpoint) -> Trainer:
         trainer = Trainer(job.config, job.train_config, scaling, device, of_target)
         trainer.take_state(tensors, scalars)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError("the checkpoint's state is malformed", hint=str(error)) from error
+        raise FormatError("the checkpoint's state is malformed", hint=str(error)) from error
     return trainer
 
 

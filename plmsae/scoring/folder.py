@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from plmsae.core.atomic import json_text
-from plmsae.core.errors import InputError, NotFoundError, printable
+from plmsae.core.errors import FormatError, InputError, NotFoundError, printable
 from plmsae.core.folders import Folder, copy_files, folder_at
 from plmsae.core.object_store import is_remote
 from plmsae.scoring.manifest import Manifest, RunIdentity
@@ -132,7 +132,7 @@ class ScoreFolder:
         try:
             return pl.read_parquet(self._bytes(file), glob=False)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise InputError(
+            raise FormatError(
                 f"cannot be read: {error}",
                 where=f"{self.where}/{file}",
                 hint="run the same score again",
@@ -296,7 +296,7 @@ class ScoreFolder:
         try:
             found = json.loads(self._bytes(run))
         except (UnicodeDecodeError, ValueError) as error:
-            raise InputError(
+            raise FormatError(
                 f"is damaged: {error}", where=f"{self.where}/{run}", hint="start over"
             ) from error
         wanted = identity.to_dict()

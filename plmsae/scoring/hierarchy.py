@@ -6,7 +6,7 @@ member's call names the class in the column ``implied``. Only calls that may be 
 no member meets the precision asked for, the class is called.
 
 Every label of a member also stands for its class (`labels.label_table`), so that nothing is lost:
-whoever looks for domains finds the rows whose concept is ``Domain`` or whose ``implied`` holds it.
+all domains are the rows whose concept is ``Domain`` or whose ``implied`` holds it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from plmsae import __version__
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError
 from plmsae.scoring.schema import FORMAT_VERSION
 
 _LIBRARIES = ("numpy", "polars", "pyarrow", "scipy", "torch", "transformers")
@@ -118,13 +118,13 @@ class Manifest:
 
         Raises
         ------
-        InputError
+        FormatError
             If the file is not a manifest, or one of another format.
         """
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise InputError(f"not a score manifest: {error}", where=path) from error
+            raise FormatError(f"not a score manifest: {error}", where=path) from error
         return cls.parse(content, where=path)
 
     @classmethod
@@ -133,16 +133,16 @@ class Manifest:
 
         Raises
         ------
-        InputError
+        FormatError
             If it is not a manifest, or one of another format.
         """
         try:
             manifest = cls(**json.loads(content))
             found = manifest.identity["format"]
         except (UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"not a score manifest: {error}", where=where) from error
+            raise FormatError(f"not a score manifest: {error}", where=where) from error
         if found != FORMAT_VERSION:
-            raise InputError(
+            raise FormatError(
                 f"written in score format {found}, this plmsae reads {FORMAT_VERSION}", where=where
             )
         return manifest

@@ -66,7 +66,7 @@ class PyfuncModel:
         Returns
         -------
         pandas.DataFrame
-            `COLUMNS`, one row an annotation, in the order of the input; positions are 1-based
+            `COLUMNS`, one row per annotation, in the order of the input; positions are 1-based
             inclusive. With ``per_sequence``, one row for each sequence with one column,
             ``annotations``: a JSON list of those rows, without ``accession``.
 
@@ -148,7 +148,7 @@ def _read_input(model_input: Any) -> list[Protein]:
 
 
 def _one_row_each(rows: pl.DataFrame, n: int) -> pd.DataFrame:
-    """Gather annotations of proteins named 0 to `n` - 1 as JSON, one row a protein."""
+    """Gather annotations of proteins named 0 to `n` - 1 as JSON, one row per protein."""
     import pandas as pd
 
     found: list[list[dict[str, Any]]] = [[] for _ in range(n)]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from plmsae.core.errors import InputError
 from plmsae.encode import Encoder
-from plmsae.plm.vocabulary import AMINO_ACIDS
+from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.steering.dose_response import kl_nats
 from plmsae.steering.feature import Feature, open_feature
 from plmsae.steering.prompt import Prompt

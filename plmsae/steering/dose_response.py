@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from plmsae.core.errors import InputError
-from plmsae.plm.vocabulary import AMINO_ACIDS
+from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.steering.feature import Feature
 from plmsae.steering.prompt import Prompt, check_positions
 
@@ -108,7 +108,7 @@ def predictions(
     Returns
     -------
     polars.DataFrame
-        20 rows a residue: ``position`` (1-based), ``residue``, ``masked``, ``steered``,
+        20 rows per residue: ``position`` (1-based), ``residue``, ``masked``, ``steered``,
         ``activation`` (before, as a share of the latent's maximum), ``amino_acid``, ``p_before``,
         ``p_after``.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -11,11 +10,10 @@ import torch
 from torch import Tensor
 
 from plmsae.core.errors import InputError
-from plmsae.plm.vocabulary import AMINO_ACIDS
+from plmsae.plm.choices import FillOrder
+from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.steering.feature import Feature
 from plmsae.steering.prompt import Prompt, open_prompt
-
-Order = Literal["one-shot", "sequential"]
 
 
 def generate(
@@ -24,7 +22,7 @@ def generate(
     value: float,
     positions: Sequence[int],
     *,
-    order: Order = "sequential",
+    order: FillOrder = "sequential",
     temperature: float = 0.0,
     seed: int = 0,
 ) -> pl.DataFrame:
@@ -40,9 +38,9 @@ def generate(
     positions : sequence of int
         1-based residues at which the latent is held.
     order : {"one-shot", "sequential"}
-        All masked residues from one prediction; or one after another, the surest first, each seen
-        by those after it. The latent is set again each time, and controls make a change as large as
-        the latent's in the sequence that they have filled.
+        All masked residues from one prediction; or one after another, the most certain first, each
+        seen by those after it. The latent is set again each time, and controls make a change as
+        large as the latent's in the sequence that they have filled.
     temperature : float
         0 takes the most probable amino acid; 1 draws from the prediction.
     seed : int
@@ -74,7 +72,7 @@ def _fill(
     value: float,
     positions: Sequence[int],
     which: int,
-    order: Order,
+    order: FillOrder,
     temperature: float,
     rng: np.random.Generator,
 ) -> str:

@@ -106,7 +106,7 @@ class Prompt:
     def log_probabilities(self, versions: Sequence[Tensor]) -> Tensor:
         """Return log probabilities (natural) of the 20 amino acids, float64 (W, L, A), on the CPU.
 
-        They are normalised over the 20, in the order of `plmsae.plm.vocabulary.AMINO_ACIDS`: a
+        They are normalised over the 20, in the order of `plmsae.proteins.alphabet.AMINO_ACIDS`: a
         special token is no residue.
         """
         standard = torch.tensor(self.encoder.plm.vocabulary.standard, device=self.x_TD.device)

@@ -48,7 +48,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         If the labels fail a critical expectation, or promotion was asked for and a gate is not met.
     """
     from plmsae.concepts.baselines.headline import headline_metrics, registered_metrics
-    from plmsae.concepts.calling.calibration import meets
+    from plmsae.concepts.calling.calibration import called
     from plmsae.concepts.evaluation import Settings, evaluate_residue
     from plmsae.scoring.encoding import load_encoder
 
@@ -110,7 +110,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         calling = choose_calling(request, data, evaluation, latents, states, transferred, progress)
         metrics |= calling.metrics
         concepts = calling.concepts
-        callable_concepts = meets(concepts, request.min_precision)
+        callable_concepts = called(concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         features, concepts, kinds = with_properties(data, evaluation, concepts, latents, progress)
         concepts = concepts.join(best, on="concept", how="left", maintain_order="left")

@@ -62,7 +62,7 @@ def run(request: FetchRequest, progress: Progress) -> FetchOutcome:
     Raises
     ------
     InputError
-        If there is no such PLM, it cannot be had, or no head can be fitted for it.
+        If there is no such PLM, it cannot be fetched, or no head can be fitted for it.
     """
     entry = find_plm(request.plm, request.plm_revision)
     if request.fit_head is not None and entry.package is None:

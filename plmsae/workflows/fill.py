@@ -149,7 +149,7 @@ def abstained_lines(
         bound = round_down(calling[0]["precision_low"])
         freed = sum(row["n_withheld"] for row in calling if row["precision_low"] >= bound)
         lines.append(
-            f"  the surest, each with the highest bound it meets: {best}; --min-precision "
+            f"  the most precise, each with the highest bound it meets: {best}; --min-precision "
             f"{bound:g} would propose {freed:,} more"
         )
     if never := [row for row in rows if row["reason"] == UNMEASURED]:

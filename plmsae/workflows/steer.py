@@ -119,11 +119,10 @@ def run(request: SteerRequest, progress: Progress) -> SteerOutcome:
             )
         generated = None
         if request.generate != "none":
-            order: Any = request.generate
             with progress.task("generating"):
                 generated = generate(
                     feature, prompt, request.value, positions,
-                    order=order, temperature=request.temperature, seed=request.seed,
+                    order=request.generate, temperature=request.temperature, seed=request.seed,
                 )  # fmt: skip
         before = feature.activations(prompt)[[p - 1 for p in positions]]
         outcome = SteerOutcome(

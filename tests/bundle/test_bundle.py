@@ -354,6 +354,23 @@ def test_the_best_latent_and_the_calling_latent_stay_apart(make_bundle: Make) ->
     assert "| Transmembrane | feature 3 | 0.90 [0.80, 0.95] of 20 calls |" in card
 
 
+def test_a_class_that_its_member_implies_is_marked_so_on_the_card(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    row = bundle.concepts.filter(pl.col("concept") == "Transmembrane").with_columns(
+        call_precision=0.9, call_precision_low=0.8, call_precision_high=pl.lit(0.95), n_calls=20
+    )
+    member = row.with_columns(concept=pl.lit("Transmembrane: Helical"))
+    vars(bundle)["concepts"] = pl.concat(
+        [row.with_columns(implied_at=0.8), member.with_columns(implied_at=pl.lit(None, pl.Float64))]
+    )
+    card = model_card(bundle)
+    called, _, evidence = card.partition("## What it calls")[2].partition("## Evidence")
+    assert "| Transmembrane | implied by Transmembrane: Helical |  |  |  |  |" in called
+    assert "| Transmembrane: Helical | feature 3 | 0.90 [0.80, 0.95] of 20 calls |" in called
+    assert "gets no call of its own" in called
+    assert "|  | implied by Transmembrane: Helical |  | 12 | 6 |" in evidence
+
+
 # --- The model card ---
 
 
@@ -397,12 +414,12 @@ def test_the_cards_commands_name_options_that_exist(make_bundle: Make) -> None:
 def test_the_card_puts_baselines_beside_the_features(make_bundle: Make) -> None:
     metrics = {
         **{"sae_features_f1_50": 67.0, "sae_features_f1_50_low": 60.0},
-        **{"sae_features_f1_50_high": 79.0, "sae_concepts_f1_50": 5.0},
+        **{"sae_features_f1_50_high": 79.7, "sae_concepts_f1_50": 5.0},
         **{"sae_concepts_beyond_chance": 4.0, "neuron_features_f1_50": 5.0},
         **{"neuron_concepts_f1_50": 2.0, "neuron_concepts_beyond_chance": 2.0},
     }
     card = make_bundle(metrics=metrics).card
-    assert "| The SAE's features | 67 [60, 79] | 5 | 4 |" in card
+    assert "| The SAE's features | 67 [60, 80] | 5 | 4 |" in card
     assert "| The PLM's own neurons | 5 | 2 | 2 |" in card
     assert "best hit" not in card
     assert "## Baselines" not in make_bundle(metrics={"fvu": 0.1}).card

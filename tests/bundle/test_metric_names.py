@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from plmsae.bundle.metric_names import GROUPS, HEADLINE, charted, grouped, metric_name, number
+from plmsae.bundle.metric_names import (
+    GROUPS,
+    HEADLINE,
+    charted,
+    grouped,
+    metric_name,
+    metric_value,
+    number,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +60,15 @@ def test_the_headline_metrics_are_known_and_come_first_in_their_group():
 )  # fmt: skip
 def test_counts_are_whole_numbers_and_shares_have_two_digits(value, shown):
     assert number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [("sae_features_f1_50_high", 204.700009, "205"), ("sae_features_f1_50_low", 81.0, "81"),
+     ("sae_ahead_of_neuron_features_high", 154.8227, "155"), ("n_dead", 10.0, "10"),
+     ("identity_0-30_n_calls", 994.0, "994"), ("homologous_pairs_across", 242.0, "242"),
+     ("homology_leak", 0.1154, "0.12"), ("probe_size", 20.75, "20.75"), ("l0", 31.5, "31.50"),
+     ("mean_concept_f1", 0.1664, "0.17")],
+)  # fmt: skip
+def test_the_ends_of_the_intervals_of_counts_are_whole_numbers(name, value, shown):
+    assert metric_value(name, value) == shown

@@ -90,16 +90,18 @@ def test_compare_shows_the_headline_and_all_on_request(
 ) -> None:
     def compare(refs: list[str]) -> pl.DataFrame:
         metrics = {"explained_variance": [0.5, 0.6], "kl": [0.1, 0.2]}
+        metrics["sae_features_f1_50_high"] = [204.7, 98.2]
         return pl.DataFrame({"model": refs, "plm": ["a", "b"], **metrics})
 
     monkeypatch.setattr(models, "compare", compare)
     assert run(["compare", f"{NAME}/1", f"{NAME}/2"]) == 0
     captured = capsys.readouterr()
     assert "kl" not in captured.out
-    assert captured.err == "1 more metrics: --all\n"
+    assert captured.err == "2 more metrics: --all\n"
     assert run(["compare", f"{NAME}/1", f"{NAME}/2", "--all"]) == 0
     captured = capsys.readouterr()
     assert "divergence of the predictions" in captured.out
+    assert ["205", "98"] in [line.split()[1:3] for line in captured.out.splitlines()]
     assert captured.err == ""
 
 

@@ -15,15 +15,18 @@ from plmsae.core.errors import (
     ResourceError,
     TooFewClustersError,
     TrainingDivergedError,
+    UnavailableError,
     UnsafeArtifactError,
     is_out_of_memory,
 )
+from plmsae.core.json_files import read_json
+from plmsae.core.resources import registry_path
 from plmsae.registry.gates import Gate, GateResult
 from plmsae.registry.promotion import GatesNotMetError
 
 INPUT = [
     *(InputError, NotFoundError, FormatError, UnsafeArtifactError),
-    *(TooFewClustersError, TrainingDivergedError, ResourceError),
+    *(TooFewClustersError, TrainingDivergedError, ResourceError, UnavailableError),
 ]
 
 
@@ -70,3 +73,16 @@ def test_each_is_also_the_builtin_that_says_the_same(kind, builtin):
 
 def test_a_lack_of_memory_is_known_as_one():
     assert is_out_of_memory(ResourceError("too large"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [(None, NotFoundError), ("{", FormatError), ("[1]", FormatError)]
+)
+def test_a_file_that_is_missing_and_one_that_is_damaged_are_two_errors(tmp_path, text, kind):
+    path = tmp_path / "state.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(kind):
+        read_json(path)
+    with pytest.raises(NotFoundError):
+        registry_path("gone.yaml")

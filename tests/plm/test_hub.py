@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import constants
 from tiny import save_tiny
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, UnavailableError
 from plmsae.core.hub import download_model, hub_unreachable
 from plmsae.plm.facts import plm_facts
 from plmsae.plm.model import load_plm
@@ -78,7 +78,7 @@ def downloaded(cache: Path) -> Path:
 @pytest.mark.usefixtures("closed_hub")
 def test_opening_a_plm_without_the_hub_fails_at_once_in_one_line() -> None:
     with pytest.raises(
-        InputError, match=r"^owner/model: the Hugging Face hub cannot be reached"
+        UnavailableError, match=r"^owner/model: the Hugging Face hub cannot be reached"
     ) as e:
         load_plm(REPOSITORY, device="cpu")
     assert "\n" not in str(e.value)
@@ -101,7 +101,7 @@ def test_a_plm_that_was_downloaded_before_opens_without_the_hub(
 def test_facts_and_saes_without_the_hub_come_at_once(tmp_path: Path) -> None:
     facts = plm_facts("esm2-650m")
     assert (facts.n_layers, facts.d_model, facts.revision) == (33, 1280, "")
-    with pytest.raises(InputError, match=r"config cannot be had: the hub cannot be reached"):
+    with pytest.raises(UnavailableError, match=r"config cannot be read: the hub cannot be reached"):
         plm_facts(REPOSITORY)
     with pytest.raises(InputError, match=r"cannot be fetched: the hub cannot be reached.*--from"):
         fetch_interplm("esm2-8m", 4)

@@ -42,7 +42,9 @@ def encoder(plm: Plm) -> Encoder:
     return Encoder(plm, 2, build_sae(SaeConfig(arch="topk", d_in=16, d_sae=32, k=K), seed=0))
 
 
-def test_proteins_over_1022_residues_have_a_row_a_residue_and_move_no_neighbour(plm: Plm) -> None:
+def test_proteins_over_1022_residues_have_one_row_per_residue_and_move_no_neighbour(
+    plm: Plm,
+) -> None:
     # Elsewhere activations are cut at 1,022 and boundaries are not: all that follows is shifted.
     assert plm.max_residues == 1022
     sequences = [protein(n) for n in (9, 1500, 1022, 1023, 30)]

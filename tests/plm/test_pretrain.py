@@ -139,7 +139,7 @@ def test_a_step_far_on_is_found_without_the_epochs_between_being_made_again(corp
     assert len(set(made)) <= 2
 
 
-def test_any_batch_can_be_had_again_without_those_before(corpus):
+def test_any_batch_is_made_again_without_those_before(corpus):
     one, two = (PackedStream(corpus, tokens_per_batch=64, row=32, seed=5) for _ in range(2))
     for step in range(30):
         one.batch(step)

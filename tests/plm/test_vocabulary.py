@@ -9,7 +9,8 @@ from tiny import save_tiny
 
 from plmsae.core.errors import InputError
 from plmsae.plm.model import load_plm
-from plmsae.plm.vocabulary import AMINO_ACIDS, esm2_tokens, esm2_vocabulary, read_vocabulary
+from plmsae.plm.vocabulary import esm2_tokens, esm2_vocabulary, read_vocabulary
+from plmsae.proteins.alphabet import AMINO_ACIDS
 
 #: ``proteinseq_toks`` of fair-esm (facebookresearch/esm, esm/constants.py); its alphabet puts
 #: ``<cls> <pad> <eos> <unk>`` before them.

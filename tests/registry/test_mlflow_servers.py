@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ from plmsae.workflows.shared.requests import ScoreRequest
 
 # store_uri: a folder of its own, with an SQLite store that has its tables already.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("store_uri")]
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "plmsae.plmsae-mini.L1.residue"
 FASTA = ">P1\nMKTAYIAKQRQISFVKSHFSRQMKTAYIAKQRQISFVKSHFSRQ\n>P2\nMSDNEWWGHCCACDEFGHIKLMNPQRSTVWY\n"
 
@@ -208,11 +210,12 @@ def test_a_webhook_of_the_server_tells_of_a_promotion(
     try:
         with serving(tmp_path / "s", store_uri) as server:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-            MlflowClient(server.uri).create_webhook(
-                "promotions",
-                f"http://127.0.0.1:{listener.server_port}/",
-                events=["model_version_alias.created"],
+            page = (ROOT / "docs" / "registry.md").read_text(encoding="utf-8")
+            (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+            block = block.replace("https://mlflow.example.org", server.uri).replace(
+                "https://example.org/hook", f"http://127.0.0.1:{listener.server_port}/"
             )
+            exec(compile(block, "docs/registry.md", "exec"), {})
             register(scorable_bundle(tmp_path / "one"), aliases=())
             promote(f"{NAME}/1")
             assert came.wait(60)

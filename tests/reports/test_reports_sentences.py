@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
+from plmsae.concepts.association.tables import FOUND
 from plmsae.reports.collecting import build_evidence
-from plmsae.reports.text_summary import GOOD_F1, description_of, summary_of, title_of
+from plmsae.reports.text_summary import description_of, summary_of, title_of
 
 N_LATENTS = 12
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
@@ -113,10 +114,10 @@ def test_the_numbers_of_proteins_and_the_scores_equal_the_tables(report):
         if row["concept"] is None:
             assert "detects none of the known concepts" in summary_of(one)
             continue
-        verb = "detects" if row["f1"] >= GOOD_F1 else "is loosely tied to"
+        verb = "detects" if row["f1"] > FOUND else "is loosely tied to"
         scores = f"F1 {row['f1']:.2f}, precision 0.60, recall 0.40"
         assert f"It {verb} {row['concept']} ({scores} " in summary_of(one)
-        assert (title_of(one) == row["concept"]) == (row["f1"] >= GOOD_F1)
+        assert (title_of(one) == row["concept"]) == (row["f1"] > FOUND)
 
 
 def test_the_residues_named_stand_at_the_strong_peaks_in_the_shares_given(report):

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from plmsae.core.errors import InputError
 from plmsae.sae.cache import CacheWriter, check_disk, estimate_bytes
-from plmsae.sae.cache_files import CacheDtype, read_shards
+from plmsae.sae.cache_files import read_shards
 from plmsae.sae.cached import CachedActivations, CachedLayers
+from plmsae.sae.choices import CacheDtype
 from plmsae.sae.config import SaeConfig, TrainConfig
 from plmsae.sae.train import Job, train, train_many
 

@@ -1,4 +1,4 @@
-"""A training step stays on its device, and seldom waits for it: on a device that is pretended."""
+"""A training step stays on its device, and rarely waits for it: on a device that is pretended."""
 
 from __future__ import annotations
 

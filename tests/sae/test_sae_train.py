@@ -112,7 +112,7 @@ def test_dead_latents_come_back_to_life() -> None:
     assert dead_share_after(1.0) < 0.25
 
 
-def test_a_seldom_latent_is_not_taken_for_dead_after_a_silence_of_one_hundredth() -> None:
+def test_a_rare_latent_is_not_taken_for_dead_after_a_silence_of_one_hundredth() -> None:
     # Revival would pull it off what it stands for (docs/benchmarks.md shows what it costs).
     settings = TrainConfig(steps=100, batch_size=256, lr=1e-9)
     planted = Planted()

@@ -6,7 +6,7 @@ import torch
 from steering_world import SEQUENCE
 
 from plmsae.core.errors import NotFoundError
-from plmsae.plm.vocabulary import AMINO_ACIDS
+from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.steering.ablate import ablate
 from plmsae.steering.clamp import clamp
 from plmsae.steering.prompt import open_prompt

@@ -6,7 +6,7 @@ import torch
 from steering_world import SEQUENCE, make_encoder
 
 from plmsae.core.errors import InputError
-from plmsae.plm.vocabulary import AMINO_ACIDS
+from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.steering.dose_response import dose_response, larger_than, predictions
 from plmsae.steering.feature import open_feature
 from plmsae.steering.prompt import open_prompt

@@ -4,7 +4,7 @@ import pytest
 from steering_world import SEQUENCE
 
 from plmsae.core.errors import InputError
-from plmsae.plm.vocabulary import AMINO_ACIDS
+from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.steering.feature import open_feature
 from plmsae.steering.generate import generate
 from plmsae.steering.prompt import open_prompt
@@ -36,7 +36,7 @@ def test_one_shot_takes_the_most_probable_of_one_prediction(encoder, feature):
     assert generate(feature, prompt, 1.0, [5], order="one-shot")["filled"][0] == expected
 
 
-def test_sequential_fills_the_surest_first_and_shows_it_to_the_next(encoder, feature):
+def test_sequential_fills_the_most_certain_first_and_shows_it_to_the_next(encoder, feature):
     """The slow reference: by hand, one open prompt after another."""
     letters, left = list(SEQUENCE), list(MASKED)
     while left:

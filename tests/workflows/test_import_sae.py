@@ -264,7 +264,7 @@ def test_a_local_folder_asks_no_network(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     facts = plm_facts("esm2-650m", network=False)
     assert (facts.n_layers, facts.d_model, facts.revision) == (33, 1280, "")
-    with pytest.raises(InputError, match=r"owner/model: the PLM's config cannot be had: not here"):
+    with pytest.raises(InputError, match=r"owner/model: the PLM's config cannot be read: not here"):
         plm_facts("owner/model", network=False)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from plmsae.bundle.card import model_card
 from plmsae.cli.app import run
-from plmsae.concepts.calling.calibration import meets
+from plmsae.concepts.calling.calibration import called
 from plmsae.core.resources import READY, ready_model
 from plmsae.plm.model import load_plm
 from plmsae.registry.models import resolve
@@ -37,8 +37,9 @@ def test_its_card_is_todays_and_its_commands_name_it():
 def test_it_was_measured_on_real_proteins_and_says_what_it_can_call():
     bundle = resolve(READY)
     assert bundle.meta.eval_data.source.startswith("swissprot_")
-    callable_ones = bundle.concepts.filter(meets(bundle.concepts, bundle.meta.min_precision))
-    assert callable_ones["concept"].n_unique() >= 3
+    callable_ones = bundle.concepts.filter(called(bundle.concepts, bundle.meta.min_precision))
+    assert callable_ones["concept"].to_list() == ["Signal peptide", "Transmembrane: Helical"]
+    assert bundle.meta.metrics["n_concepts_callable"] == callable_ones.height
     assert callable_ones["call_precision_low"].min() >= bundle.meta.min_precision
 
 
@@ -59,3 +60,7 @@ def test_proteins_are_scored_without_naming_a_model(
     annotations = pl.read_parquet("runs/score/annotations/*.parquet")
     assert annotations.height > 0
     assert annotations["precision_low"].min() >= 0.5
+    # What the card lists and counts as called is what is written; a class is only implied.
+    assert "2 concepts can be called" in said
+    assert set(annotations["concept"]) <= {"Signal peptide", "Transmembrane: Helical"}
+    assert "Transmembrane" in set(annotations["implied"].explode())

@@ -66,7 +66,7 @@ def gather_evidence(
     Returns
     -------
     polars.DataFrame
-        One row a concept: ``concept``, ``best_latent``, ``f1_low``, ``f1_high`` (95 %, of this
+        One row per concept: ``concept``, ``best_latent``, ``f1_low``, ``f1_high`` (95 %, of this
         pair at this threshold), ``f1_always_on``, ``f1_chance``, ``f1_lift`` with its ends
         (:mod:`plmsae.concepts.association.chance`), ``prevalence``, ``average_precision``,
         ``auroc`` (by residue), ``exact_threshold``, ``exact_f1``, and, if

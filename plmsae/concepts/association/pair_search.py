@@ -1,8 +1,8 @@
 """All concepts × latents × thresholds, a few concepts at a time: what is chosen, and how it does.
 
-Two splits, each with two tables of concepts × latents × thresholds, are 80 bytes a pair: 0.4 GB for
-433 concepts and 10,240 latents, 4 GB for 5,000. So concepts are counted in blocks that fit into a
-bounded room, and of each block only what was chosen is kept. Nothing depends on the size of the
+Two splits, each with two tables of concepts × latents × thresholds, are 80 bytes per pair: 0.4 GB
+for 433 concepts and 10,240 latents, 4 GB for 5,000. So concepts are counted in blocks that fit into
+a bounded room, and of each block only what was chosen is kept. Nothing depends on the size of the
 blocks: a block never sees another one, except in the best concept of a latent (of equals the first)
 and in the correction, which is over all pairs.
 """
@@ -87,7 +87,7 @@ def search_pairs(
         promising.append(np.add(promising_pairs(counted, PROMISING), [first, 0]))
         candidates.append(top_latents(counted, n_candidates))
         q_of.add(first, residue_pair_log_p(counted, judged), best.latent_C)
-    assert features is not None  # noqa: S101 -- there is a concept, the caller saw to it
+    assert features is not None  # noqa: S101 -- the caller checked that there is a concept
     q_C, n_pairs, n_features = q_of.corrected(n_concepts)
     return PairSearch(
         features=features,

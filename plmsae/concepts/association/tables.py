@@ -11,7 +11,8 @@ from plmsae.concepts.association.selection import BestPairs, score_pairs
 from plmsae.concepts.columns import FEATURE_COLUMNS, needed
 from plmsae.concepts.latents import Float32
 
-FOUND = 0.5  # F1 above which a pair counts, on both splits (InterPLM)
+FOUND = 0.5
+"""F1 above which a latent detects a concept, on both splits, as in InterPLM's protocol."""
 PROMISING = 0.4
 """F1 on select above which a pair is looked at again in every sample of the bootstrap. A pair below
 it that passes `FOUND` in a sample is missed there."""
@@ -55,7 +56,7 @@ def feature_table(
 
 
 def concept_table(best: BestPairs, report: Counts) -> pl.DataFrame:
-    """Return the part of ``concepts.parquet`` that comes from counts, one row a concept."""
+    """Return the part of ``concepts.parquet`` that comes from counts, one row per concept."""
     has = best.latent_C >= 0
     latent = np.where(has, best.latent_C, 0)
     ids = np.arange(len(report.concepts))

@@ -21,10 +21,10 @@ from scipy.sparse import csr_array
 
 from plmsae.concepts.association.residue_control import LETTERS, residue_codes
 from plmsae.concepts.labels.residue_labels import LABEL_COLUMNS, ResidueLabels
+from plmsae.proteins.alphabet import AMINO_ACIDS
 
 Float32 = npt.NDArray[np.float32]
-STANDARD = "ACDEFGHIKLMNPQRSTVWY"
-_EDGE = len(STANDARD) + 1  # beyond either end; one before it stands for any other letter
+_EDGE = len(AMINO_ACIDS) + 1  # beyond either end; one before it stands for any other letter
 _WIDTH = _EDGE + 1
 
 
@@ -65,8 +65,8 @@ def window_latents(sequences: Sequence[str]) -> list[csr_array]:
     The alphabet has 22 signs: the standard amino acids, any other letter, and the outside of the
     protein, hence 22³ = 10,648 columns, most of which never fire.
     """
-    lookup = np.full(LETTERS, len(STANDARD), dtype=np.int64)
-    lookup[residue_codes([STANDARD])] = np.arange(len(STANDARD))
+    lookup = np.full(LETTERS, len(AMINO_ACIDS), dtype=np.int64)
+    lookup[residue_codes([AMINO_ACIDS])] = np.arange(len(AMINO_ACIDS))
     latents = []
     for sequence in sequences:
         signs = np.pad(lookup[residue_codes([sequence])], 1, constant_values=_EDGE)

@@ -40,7 +40,7 @@ def headline_table(found: Sequence[Detection], *, confidence: float = 0.95) -> p
     Returns
     -------
     polars.DataFrame
-        One row a method, in the order given: ``method``, ``n_latents``, ``n_features`` and
+        One row per method, in the order given: ``method``, ``n_latents``, ``n_features`` and
         ``n_concepts`` (F1 > 0.5 on both splits), ``n_features_beyond_chance`` and
         ``n_concepts_beyond_chance`` (of these, what also beats the detector that always fires;
         `plmsae.concepts.association.chance`), ``ahead_features`` and ``ahead_concepts`` (how
@@ -121,7 +121,7 @@ def registered_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def headline_lines(table: pl.DataFrame) -> list[str]:
-    """Return the table in words, a line a method."""
+    """Return the table in words, one line per method."""
     if not table.height:
         return []
     lines = [

@@ -20,10 +20,10 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.association.residue_control import LETTERS, residue_codes
-from plmsae.concepts.baselines.control_latents import STANDARD
 from plmsae.concepts.enrichment.enrichment import shuffle_terms
 from plmsae.concepts.latents import Float32, Int64
 from plmsae.core.errors import InputError
+from plmsae.proteins.alphabet import AMINO_ACIDS
 
 
 def matched_units(
@@ -34,7 +34,7 @@ def matched_units(
     Parameters
     ----------
     x_PD : ndarray, shape=(P, D)
-        One value a protein and unit.
+        One value per protein and unit.
     like_PF : csr_array of int32 ones, shape=(P, F)
         Which proteins activate the latents.
     select_P : ndarray of int
@@ -66,8 +66,8 @@ def matched_units(
 
 def composition(sequences: Sequence[str]) -> Float32:
     """Return the share of each of the 20 amino acids and the logarithm of the length, (P, 21)."""
-    letters = residue_codes([STANDARD])
-    rows = np.zeros((len(sequences), len(STANDARD) + 1), dtype=np.float32)
+    letters = residue_codes([AMINO_ACIDS])
+    rows = np.zeros((len(sequences), len(AMINO_ACIDS) + 1), dtype=np.float32)
     for row, sequence in zip(rows, sequences, strict=True):
         counts = np.bincount(residue_codes([sequence]), minlength=LETTERS)
         row[:-1] = counts[letters] / max(len(sequence), 1)

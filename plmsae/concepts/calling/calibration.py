@@ -1,10 +1,11 @@
-"""How often a call is right on held-out families, and how sure that is.
+"""How often a call is right on held-out proteins, and how sure that is.
 
 **What counts as right** is decided in one place, `calling.matching`. Proteins without any label
-take part, and a call on them is
-wrong. Databases are incomplete, so some of these calls are discoveries and the precision stated is
-a lower estimate (positive-unlabelled data: Elkan & Noto, KDD 2008); the other choice, to leave
-such proteins out, would state a precision for proteins that no user has.
+take part, and a call on them is wrong. Databases are incomplete, so some of these calls are
+discoveries and the precision stated is a lower estimate (positive-unlabelled data: Elkan & Noto,
+KDD 2008); the other choice, to leave such proteins out, would state a precision for proteins that
+no user has. How held-out proteins are related to those of the choice depends on the split
+(`BundleMeta.extra`, key ``split``).
 
 **Families.** Calls on homologous proteins are right or wrong together. With clusters, the interval
 is Wilson's with Kish's effective sample size, (Σ n_k)² / Σ n_k² over the calls n_k of each cluster,
@@ -138,6 +139,30 @@ def meets(concepts: pl.DataFrame, min_precision: float) -> pl.Series:
     if not 0 <= min_precision <= 1:
         raise InputError("the precision to reach is a share", value=str(min_precision))
     return (highest_bar(concepts) >= min_precision).fill_null(value=False)
+
+
+def called(concepts: pl.DataFrame, min_precision: float) -> pl.Series:
+    """Return which concepts get calls of their own: those that meet the target, unless implied.
+
+    A class all of whose calls its members make (``implied_at``) is named in the column ``implied``
+    of their calls, and none is written under its own name.
+
+    Parameters
+    ----------
+    concepts : polars.DataFrame
+        As `meets` takes it; ``implied_at`` may be absent.
+    min_precision : float
+        The target, in [0, 1].
+
+    Returns
+    -------
+    polars.Series of bool
+        Never null.
+    """
+    met = meets(concepts, min_precision)
+    if "implied_at" not in concepts.columns:
+        return met
+    return met & ~(concepts["implied_at"] >= min_precision).fill_null(value=False)
 
 
 def highest_bar(concepts: pl.DataFrame) -> pl.Series:

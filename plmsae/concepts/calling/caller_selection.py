@@ -64,11 +64,11 @@ class Choice:
     probes: dict[str, Probe]
     """Of the concepts that a probe calls."""
     comparison: pl.DataFrame
-    """One row a concept that a probe was fitted for: ``concept``, ``caller``, ``n_latents`` (of the
-    probe) and, on the held-out fold of select, precision, share of instances found and F1 of calls
-    of the latent and of the probe."""
+    """One row per concept that a probe was fitted for: ``concept``, ``caller``, ``n_latents`` (of
+    the probe) and, on the held-out fold of select, precision, share of instances found and F1 of
+    calls of the latent and of the probe."""
     segments: dict[str, SegmentModel] = field(default_factory=dict)
-    """Of the concepts whose decoder is ``segments``, whoever calls them."""
+    """Of the concepts whose decoder is ``segments``, called by a latent or a probe."""
 
 
 def inner_folds(clusters: npt.NDArray[np.integer], seed: int) -> npt.NDArray[np.str_]:
@@ -108,7 +108,7 @@ def choose_callers(
     annotator : TunedAnnotator
         ``Evaluation.annotator``: the latent and rule tuned for precision, in the same order.
     fold_P : ndarray of str
-        Of :func:`inner_folds`, one a select protein.
+        Of :func:`inner_folds`, one per select protein.
     min_precision : float
         What calls are held to.
     max_latents, max_candidates : int

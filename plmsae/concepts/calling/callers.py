@@ -21,7 +21,7 @@ from plmsae.concepts.calling.decoders.activations import BY_SEGMENTS, with_decod
 from plmsae.concepts.calling.decoders.segments import SegmentModel
 from plmsae.concepts.calling.probes import Probe, contributions, probe_activations
 from plmsae.concepts.latents import Float32, Int64, chunks_of_proteins, stack_rows
-from plmsae.core.errors import InputError
+from plmsae.core.errors import FormatError, InputError
 
 BY_LATENT, BY_PROBE = "latent", "probe"
 
@@ -57,26 +57,26 @@ class Callers:
 
         Raises
         ------
-        InputError
+        FormatError
             Naming the concept whose entry is wrong.
         """
         if not {"probes", "calibrators"} <= set(stored) <= {*_PARTS}:
-            raise InputError(
+            raise FormatError(
                 "must hold 'probes' and 'calibrators', may hold 'segments', and nothing else"
             )
         made: dict[str, dict[str, Any]] = {}
         for part in _PARTS:
             entries = stored.get(part, {})
             if not isinstance(entries, dict):
-                raise InputError(f"{part!r} must be an object")
+                raise FormatError(f"{part!r} must be an object")
             made[part] = {}
             for name, entry in entries.items():
                 if not isinstance(entry, dict):
-                    raise InputError("an entry must be an object", record=name)
+                    raise FormatError("an entry must be an object", record=name)
                 try:
                     made[part][name] = _PARTS[part](entry, d_sae)
                 except InputError as error:
-                    raise InputError(
+                    raise FormatError(
                         error.what, record=name, value=error.value, hint=error.hint
                     ) from error
         return cls(**made)

@@ -100,7 +100,7 @@ def label_shares(labels: ResidueLabels) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        One row a concept: ``label_whole_share``, ``label_one_residue_share``; 0 without labels.
+        One row per concept: ``label_whole_share``, ``label_one_residue_share``; 0 without labels.
     """
     size = labels.end_I - labels.start_I
     protein = np.diff(labels.offsets_P1)[labels.protein_I]

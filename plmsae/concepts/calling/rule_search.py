@@ -76,9 +76,9 @@ class Rules:
     """The best way to call each concept."""
 
     frame: pl.DataFrame
-    """One row a concept, in the order of the labels: `RULE_SCHEMA`, then ``good`` (whether it is as
-    precise as was asked for) and ``select_low``, ``select_f1`` on the split searched. All null for
-    a concept without a way."""
+    """One row per concept, in the order of the labels: `RULE_SCHEMA`, then ``good`` (whether it is
+    as precise as was asked for) and ``select_low``, ``select_f1`` on the split searched. All null
+    for a concept without a way."""
     segments: dict[str, SegmentModel] = field(default_factory=dict)
     """Fitted on the whole split, of the concepts whose decoder is ``segments``."""
 

@@ -40,7 +40,7 @@ class TunedAnnotator:
     """How each concept is called, and how well."""
 
     frame: pl.DataFrame
-    """One row a concept: `ANNOTATOR_COLUMNS`."""
+    """One row per concept: `ANNOTATOR_COLUMNS`."""
     segments: dict[str, SegmentModel] = field(default_factory=dict)
     """Of the concepts whose decoder is ``segments``."""
 

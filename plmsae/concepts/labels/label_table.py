@@ -1,19 +1,19 @@
 """Residue labels: which residues of which protein carry which concept.
 
-A **label table** is a polars frame with one row an instance: ``accession`` str, ``start`` and
+A **label table** is a polars frame with one row per instance: ``accession`` str, ``start`` and
 ``end`` i32 (1-based, inclusive), ``concept`` str, ``kind`` ``site`` or ``span``. It comes from a
 UniProt table or from anyone's own (Pfam, DSSP, ELM …), and the two work the same way.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import polars as pl
 
 from plmsae.concepts.labels.names import (
     BOND_KEYS,
+    COFACTOR_NAME,
     INTERPLM_SITES,
     SITE_KEYS,
     class_name,
@@ -36,7 +36,6 @@ LABEL_SCHEMA = pl.Schema(
 )
 """Columns and types of a label table."""
 
-_COFACTOR_NAME = re.compile(r"\bName=([^;{]+)")
 _HINT = "a label table needs accession, start, end, concept and, if you like, kind"
 
 
@@ -287,7 +286,7 @@ def _cofactors(table: pl.DataFrame) -> dict[str, frozenset[str]]:
         return {}
     filled = table.filter(pl.col("Cofactor").is_not_null())
     return {
-        accession: frozenset(name.strip().casefold() for name in _COFACTOR_NAME.findall(cell))
+        accession: frozenset(name.strip().casefold() for name in COFACTOR_NAME.findall(cell))
         for accession, cell in filled.select("accession", "Cofactor").iter_rows()
     }
 

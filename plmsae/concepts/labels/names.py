@@ -63,11 +63,14 @@ INTERPLM_SITES = (
     "Disulfide bond",
 )
 """Words in the names of the concepts that InterPLM counts by residue; all others it counts by
-domain, so also Binding site, Lipidation, Site and Cross-link (``per_aa_concepts`` in
-``interplm/analysis/concepts/concept_constants.py`` of its public code)."""
+domain, so also Binding site, Lipidation, Site and Cross-link. It is ``per_aa_concepts`` of the
+repository ElanaPearl/InterPLM, file ``interplm/analysis/concepts/concept_constants.py``."""
 
 BOND_KEYS = frozenset({"DISULFID", "CROSSLNK"})
 """Keys whose two positions are the ends of a bond, with nothing labelled between them."""
+
+COFACTOR_NAME = re.compile(r"\bName=([^;{]+)")
+"""A name in UniProt's column Cofactor."""
 
 _NUMBER_AT_END = re.compile(r"(?:^|(?<=\s))[0-9]+(?:-[0-9]+)*[a-z]?$")
 _BRACKET_AT_END = re.compile(r"\s*\((?:covalent|with|between)\b[^()]*\)$", re.IGNORECASE)

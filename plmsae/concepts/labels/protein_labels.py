@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import polars as pl
 
-from plmsae.concepts.labels.names import tidy_name
+from plmsae.concepts.labels.names import COFACTOR_NAME, tidy_name
 from plmsae.proteins.ontology import Ontology
 
 PROTEIN_CONCEPT_SCHEMA = pl.Schema(
@@ -20,7 +20,6 @@ PROTEIN_CONCEPT_SCHEMA = pl.Schema(
 """Columns and types of a table of protein concepts."""
 
 _EVIDENCE = re.compile(r"\s*\{[^}]*\}")
-_COFACTOR_NAME = re.compile(r"\bName=([^;{]+)")
 _ISOFORM = re.compile(r"^\[[^\]]*\]:\s*")
 
 
@@ -101,7 +100,7 @@ def _families(cell: str) -> list[str]:
 
 
 def _cofactors(cell: str) -> list[str]:
-    return [tidy_name(name) for name in _COFACTOR_NAME.findall(cell)]
+    return [tidy_name(name) for name in COFACTOR_NAME.findall(cell)]
 
 
 def _locations(cell: str) -> list[str]:

@@ -40,7 +40,7 @@ class ProteinTerms:
     table: pl.DataFrame
     """``accession``, ``concept``, ``namespace``; each row once."""
     descriptions: pl.DataFrame
-    """One row a term (`DESCRIPTION_SCHEMA`). ``depth``: of a GO term the longest way up to a root
+    """One row per term (`DESCRIPTION_SCHEMA`). ``depth``: of a GO term the longest way up to a root
     of the ontology, of an EC number its levels, else null. ``information``: −log₂ of the share
     of proteins with it, among those with any term of its namespace."""
     notes: tuple[str, ...]

@@ -64,7 +64,7 @@ class ResidueLabels:
 
     @property
     def kinds(self) -> list[str]:
-        """``site`` or ``span``, one a concept."""
+        """``site`` or ``span``, one per concept."""
         return [KINDS[int(span)] for span in self.is_span_C]
 
     @property

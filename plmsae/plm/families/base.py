@@ -144,9 +144,12 @@ class Family(ABC):
             "checkpoint beside config.json",
         ) from error
 
-    @abstractmethod
     def max_residues(self, config: Any, vocabulary: Vocabulary) -> int:
-        """Return the most residues that the PLM takes at once."""
+        """Return the most residues that the PLM takes at once.
+
+        The usual window, or the positions less the special tokens if they are fewer.
+        """
+        return min(WINDOW, int(config.max_position_embeddings) - vocabulary.n_special)
 
     @abstractmethod
     def open(

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from plmsae.core.errors import InputError
-from plmsae.plm.families.base import WINDOW, Family, OpenedModel
+from plmsae.plm.families.base import Family, OpenedModel
 from plmsae.plm.packed import PackedLayout, linear, positions_in_segments, segment_attention
-from plmsae.plm.vocabulary import Vocabulary, with_blanks
+from plmsae.plm.vocabulary import with_blanks
 
 
 class Bert(Family):
@@ -32,10 +32,6 @@ class Bert(Family):
     def spelling(self, tokenizer: Any) -> Callable[[str], str]:
         """Set blanks between residues."""
         return with_blanks
-
-    def max_residues(self, config: Any, vocabulary: Vocabulary) -> int:
-        """Return the usual window, or the positions less the special tokens if they are fewer."""
-        return min(WINDOW, int(config.max_position_embeddings) - vocabulary.n_special)
 
     def open(
         self, source: str, *, head: bool, dtype: torch.dtype, options: Mapping[str, Any]

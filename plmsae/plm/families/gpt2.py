@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from plmsae.core.errors import InputError
-from plmsae.plm.families.base import WINDOW, Family, OpenedModel
+from plmsae.plm.families.base import Family, OpenedModel
 from plmsae.plm.packed import PackedLayout, positions_in_segments, segment_attention
-from plmsae.plm.vocabulary import Vocabulary
 
 
 class Gpt2(Family):
@@ -39,10 +38,6 @@ class Gpt2(Family):
         if "<start>" in known and "<end>" in known:
             return lambda sequence: f"<start>{sequence}<end>"
         return str
-
-    def max_residues(self, config: Any, vocabulary: Vocabulary) -> int:
-        """Return the usual window, or the positions less the special tokens if they are fewer."""
-        return min(WINDOW, int(config.max_position_embeddings) - vocabulary.n_special)
 
     def open(
         self, source: str, *, head: bool, dtype: torch.dtype, options: Mapping[str, Any]

@@ -100,7 +100,7 @@ class SimulatedProteome:
         ``heldout.fasta.gz``   those of held-out families
         ``annotations.tsv.gz`` what is known, as a UniProt export: hidden labels are missing
         ``truth.tsv.gz``       the same with all labels
-        ``hidden.tsv.gz``      the labels that were hidden, one a row
+        ``hidden.tsv.gz``      the labels that were hidden, one per row
         ``decoys.tsv.gz``      stretches that look like a motif and are not
         ``truth.json``         configuration, counts, patterns, architectures; written last
         ====================== ====================================================================

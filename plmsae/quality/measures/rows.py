@@ -29,7 +29,7 @@ def repeats(*columns: str) -> Callable[[pl.LazyFrame, Context], Measured]:
 
     def compute(frame: pl.LazyFrame, context: Context) -> Measured:
         keys = [pl.col(column).cast(pl.String) for column in columns]
-        # Hashes keep 8 bytes a row, however long the values are; that two among 10 million rows
+        # Hashes keep 8 bytes per row, however long the values are; that two among 10 million rows
         # have the same by accident has a chance of 3 in a million, and is then found out below.
         hashed = frame.select(pl.struct(keys).hash().alias("key"))
         if not scalar(hashed, pl.len() - pl.col("key").n_unique()):
@@ -109,7 +109,7 @@ def share_rejected(frame: pl.LazyFrame, context: Context) -> Measured:
 
 
 def per_protein(statistic: str) -> Callable[[pl.LazyFrame, Context], Measured]:
-    """Take the ``median`` or the ``max`` of the number of rows a protein has."""
+    """Take the ``median`` or the ``max`` of the number of rows per protein."""
 
     def compute(frame: pl.LazyFrame, context: Context) -> Measured:
         counts = (

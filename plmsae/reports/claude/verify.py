@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.reports.claude.answers import Description
 from plmsae.reports.evidence import FeatureEvidence
 
-_LETTERS = "ACDEFGHIKLMNPQRSTVWYX"
+_LETTERS = AMINO_ACIDS + "X"
 _THREE = {
     "Ala": "A", "Arg": "R", "Asn": "N", "Asp": "D", "Cys": "C", "Gln": "Q", "Glu": "E", "Gly": "G",
     "His": "H", "Ile": "I", "Leu": "L", "Lys": "K", "Met": "M", "Phe": "F", "Pro": "P", "Ser": "S",

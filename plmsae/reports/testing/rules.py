@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.reports.testing.samples import STRONG, Families
 from plmsae.reports.testing.scores import (
     Prediction,
@@ -26,7 +27,6 @@ FLANK = 7
 """Residues of a motif on either side of the peak."""
 _PSEUDOCOUNTS = 1.0  # shared out by background frequency at each place of the motif
 
-_AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 Floats = npt.NDArray[np.float64]
 
 
@@ -129,10 +129,10 @@ def _concept_rule(
 def _motif_rule(
     peaks: Sequence[SampledProtein], shown: Sequence[SampledProtein], background: Mapping[str, int]
 ) -> tuple[str, Floats, Callable[[SampledProtein], float]]:
-    usual = np.array([background.get(aa, 0) + 1.0 for aa in _AMINO_ACIDS])
+    usual = np.array([background.get(aa, 0) + 1.0 for aa in AMINO_ACIDS])
     usual /= usual.sum()
     counts = {p.accession: _window_counts(p) for p in peaks}
-    total = sum(counts.values(), np.zeros((2 * FLANK + 1, len(_AMINO_ACIDS))))
+    total = sum(counts.values(), np.zeros((2 * FLANK + 1, len(AMINO_ACIDS))))
 
     def score(protein: SampledProtein) -> float:
         return _best_window(protein.sequence, _log_odds(total, usual))
@@ -149,11 +149,11 @@ def _motif_rule(
 
 def _window_counts(protein: SampledProtein) -> Floats:
     """Return which amino acid stands at each offset from the peak: (2 FLANK + 1, 20)."""
-    found = np.zeros((2 * FLANK + 1, len(_AMINO_ACIDS)))
+    found = np.zeros((2 * FLANK + 1, len(AMINO_ACIDS)))
     for i, offset in enumerate(range(-FLANK, FLANK + 1)):
         at = protein.peak - 1 + offset
-        if 0 <= at < len(protein.sequence) and protein.sequence[at] in _AMINO_ACIDS:
-            found[i, _AMINO_ACIDS.index(protein.sequence[at])] = 1.0
+        if 0 <= at < len(protein.sequence) and protein.sequence[at] in AMINO_ACIDS:
+            found[i, AMINO_ACIDS.index(protein.sequence[at])] = 1.0
     return found
 
 
@@ -165,7 +165,7 @@ def _log_odds(counts: Floats, usual: Floats) -> Floats:
 
 def _best_window(sequence: str, weights: Floats) -> float:
     """Return the highest summed log-odds of a window, whose ends may stick out."""
-    codes = np.array([_AMINO_ACIDS.find(letter) for letter in sequence])
+    codes = np.array([AMINO_ACIDS.find(letter) for letter in sequence])
     padded = np.concatenate([np.full(FLANK, -1), codes, np.full(FLANK, -1)])
     weights = np.column_stack([weights, np.zeros(len(weights))])  # -1: unknown, or outside
     scores = np.zeros(len(sequence))
@@ -179,13 +179,13 @@ def _consensus(counts: Floats, usual: Floats) -> str:
     places = []
     for row in counts:
         shares = row / row.sum() if row.sum() else row
-        likely = [aa for aa, p, u in zip(_AMINO_ACIDS, shares, usual, strict=True) if p >= 2 * u]
+        likely = [aa for aa, p, u in zip(AMINO_ACIDS, shares, usual, strict=True) if p >= 2 * u]
         bits = sum(p * math.log2(p / u) for p, u in zip(shares, usual, strict=True) if p > 0)
-        strong = sorted(likely, key=lambda aa: -shares[_AMINO_ACIDS.index(aa)])
+        strong = sorted(likely, key=lambda aa: -shares[AMINO_ACIDS.index(aa)])
         kept: list[str] = []
-        while strong and sum(shares[_AMINO_ACIDS.index(aa)] for aa in kept) < 0.6:
+        while strong and sum(shares[AMINO_ACIDS.index(aa)] for aa in kept) < 0.6:
             kept.append(strong.pop(0))
-        covered = sum(shares[_AMINO_ACIDS.index(aa)] for aa in kept)
+        covered = sum(shares[AMINO_ACIDS.index(aa)] for aa in kept)
         informative = bits >= 1.5 and covered >= 0.6 and len(kept) <= 4
         places.append(
             "" if not informative else kept[0] if len(kept) == 1 else f"[{''.join(kept)}]"

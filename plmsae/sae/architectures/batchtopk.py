@@ -1,4 +1,4 @@
-"""BatchTopK: k active latents a row on average, more where a row needs more."""
+"""BatchTopK: k active latents per row on average, more where a row needs more."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class JumpReLU(Penalised):
 
     @torch.no_grad()
     def begin_free(self, x_BD: Tensor) -> None:
-        """Set all thresholds to the one that keeps k a row, and the penalty to its square.
+        """Set all thresholds to the one that keeps k per row, and the penalty to its square.
 
         An entry z of a unit-norm latent takes z² off the squared error, so with such a penalty one
         at the threshold is just worth its cost: L0 begins where it is to stay.

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from plmsae.core.errors import InputError
+from plmsae.sae.choices import ScaleConvention
 from plmsae.sae.config import Arch, SaeConfig
 from plmsae.sae.importing.opening import Weights
-
-ScaleConvention = Literal["folded", "buffer", "raw"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,10 @@ from plmsae.core.errors import InputError
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.core.plugins import Plugins
 from plmsae.sae.base import Sae
+from plmsae.sae.choices import ScaleConvention
 from plmsae.sae.config import Arch
 from plmsae.sae.formats import WEIGHTS_NAME, is_ours
-from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, ScaleConvention
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat
 from plmsae.sae.importing.opening import (
     SAFETENSORS,
     TORCH,

@@ -9,7 +9,8 @@ from plmsae.core.errors import InputError
 from plmsae.core.hub import hub_unreachable
 from plmsae.sae.importing.published import Published, published
 
-_FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
+INTERPLM_FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
+"""The weights in one layer's folder; the normalised ones are taken where there are both."""
 
 
 def find_interplm(plm: str, layer: int) -> Published:
@@ -79,7 +80,7 @@ def fetch_interplm(plm: str, layer: int) -> tuple[Path, dict[str, str]]:
             return None
 
     try:
-        weights = next((path for name in _FILES if (path := fetch(name)) is not None), None)
+        weights = next((path for name in INTERPLM_FILES if (path := fetch(name)) is not None), None)
     except (OSError, ValueError) as error:
         raise InputError(
             "it cannot be fetched: " + str(error).strip().splitlines()[0],

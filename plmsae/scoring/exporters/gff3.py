@@ -67,7 +67,7 @@ def _precision_in_words(row: Row) -> str:
     low = (
         "" if row["precision_low"] is None else f" (95 % interval from {row['precision_low']:.2f})"
     )
-    return f"predicted; precision {row['precision']:.2f}{low} on held-out families"
+    return f"predicted; precision {row['precision']:.2f}{low} on held-out proteins"
 
 
 def _number(value: float | None) -> list[str]:

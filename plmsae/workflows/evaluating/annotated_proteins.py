@@ -40,7 +40,7 @@ class AnnotatedProteins:
     """Records of the tables that could not be used: ``accession``, ``where``, ``reason``."""
 
     def ontology_note(self) -> dict[str, str | None]:
-        """Return what the bundle keeps of the ontology, for whoever fills with it; None: none."""
+        """Return what the bundle keeps of the ontology, for `fill`; None without one."""
         version = self.ontology.version if self.ontology is not None else ""
         return {"ontology": self.ontology_name or None, "ontology_version": version or None}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.label_transfer import Transferred
 from plmsae.workflows.evaluating.random_baseline import random_encoder, random_latents
 from plmsae.workflows.shared.progress import Progress
-from plmsae.workflows.shared.requests import EvaluateRequest
+from plmsae.workflows.shared.requests import Baselines, EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from plmsae.concepts.evaluation import Evaluation
     from plmsae.encode import Encoder
 
-CHOICES = ("all", "fast", "none")
+CHOICES = get_args(Baselines)
 #: Residues that the covariance is summed over, and that ICA is fitted to (more where D is large).
 _MOMENT_ROWS = 1_000_000
 _ICA_ROWS = 10_000

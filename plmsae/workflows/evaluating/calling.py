@@ -135,7 +135,7 @@ def choose_calling(
     unit : str
         ``protein`` where each protein is one row.
     """
-    from plmsae.concepts.calling.calibration import meets
+    from plmsae.concepts.calling.calibration import called
     from plmsae.concepts.calling.call_calibration import (
         calibrators_of,
         fit_calibrators,
@@ -205,7 +205,7 @@ def choose_calling(
     tables["reliability"] = judged.curve
     if math.isfinite(judged.ece):
         metrics["ece"] = judged.ece
-    speaking = concepts.filter(meets(concepts, request.min_precision))
+    speaking = concepts.filter(called(concepts, request.min_precision))
     if speaking.height or transferred.calls:
         with progress.task("measuring accuracy by distance") as task:
             made = {MODEL: make_calls(speaking, callers, report, scale_F)}

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from plmsae.concepts.labels.label_holdout import class_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -51,9 +53,10 @@ def measure_left_over(
     -------
     polars.DataFrame
         With `LEFT_OVER` of such classes replaced; those that no longer reach the precision abstain.
-        A class of which no call is left keeps its numbers: its members make all its calls.
+        A class of which no call is left keeps its numbers, which are of all its calls, and gets
+        ``implied_at``: the highest precision at which its members still make all of them.
     """
-    from plmsae.concepts.calling.calibration import meets
+    from plmsae.concepts.calling.calibration import highest_bar, meets
     from plmsae.concepts.calling.call_calibration import make_calls
     from plmsae.concepts.calling.measuring import measure
     from plmsae.scoring.hierarchy import keep_most_specific
@@ -65,6 +68,15 @@ def measure_left_over(
     if kept.height == calls.height:
         return concepts
     before, after = (dict(part.group_by("concept").len().iter_rows()) for part in (calls, kept))
+    implied = [name for name in before if name not in after]
+    if implied:
+        # Members are callable up to their own bars; below the lowest of these nothing changes.
+        bars = concepts.select(
+            class_of(pl.col("concept")).alias("class"), "concept", bar=highest_bar(concepts)
+        ).filter((pl.col("class") != pl.col("concept")) & pl.col("concept").is_in(list(after)))
+        lowest = dict(bars.group_by("class").agg(pl.col("bar").min()).iter_rows())
+        at = [lowest.get(name) if name in implied else None for name in names]
+        concepts = concepts.with_columns(pl.Series("implied_at", at, dtype=pl.Float64))
     changed = [name for name in names if 0 < after.get(name, 0) < before.get(name, 0)]
     measured = measure(concepts.select("concept", "kind"), kept, report)
     which = pl.col("concept").is_in(changed)

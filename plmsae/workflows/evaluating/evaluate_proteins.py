@@ -55,7 +55,7 @@ def run(
         If the proteins fail a critical expectation, or promotion was asked for and a gate is not
         met.
     """
-    from plmsae.concepts.calling.calibration import meets
+    from plmsae.concepts.calling.calibration import called
     from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of
     from plmsae.scoring.encoding import load_encoder
 
@@ -97,7 +97,7 @@ def run(
         metrics = tests.metrics(tables, evaluation) | calling.metrics | data.leak.metrics()
         # Of all proteins: half of a proteome is too little to call a latent dead.
         metrics["dead_share"] = 1 - len(np.unique(latents_PF.indices)) / latents_PF.shape[1]
-        callable_concepts = meets(calling.concepts, request.min_precision)
+        callable_concepts = called(calling.concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         new = write_bundle(
             request.out / "bundle",
@@ -306,12 +306,12 @@ def _run_tests(
 
 
 def _terms(tied: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a confirmed term: how many latents, and its surest one; surest first."""
+    """Return one row per confirmed term: how many latents, and the one of lowest p, sorted by p."""
     key = ["concept", "namespace"]
     ordered = tied.sort("log10_p_select", "latent")
-    surest = ordered.unique(key, keep="first", maintain_order=True)
+    lowest = ordered.unique(key, keep="first", maintain_order=True)
     count = tied.group_by(key).agg(pl.col("latent").n_unique().cast(pl.Int64).alias("n_latents"))
-    return surest.join(count, on=key).sort("log10_p", *key)
+    return lowest.join(count, on=key).sort("log10_p", *key)
 
 
 def _features(evaluation: Evaluation, best: pl.DataFrame) -> pl.DataFrame:

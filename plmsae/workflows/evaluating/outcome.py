@@ -22,7 +22,7 @@ class EvaluateOutcome:
     """How the proteins were split."""
     summary: dict[str, float]
     baselines: list[dict[str, Any]]
-    """One row a method: the columns of `headline.headline_table`."""
+    """One row per method: the columns of `headline.headline_table`."""
     top_concepts: list[dict[str, Any]]
     callable_concepts: list[dict[str, Any]]
     """Those whose calls reach the precision asked for, on held-out proteins."""

@@ -17,10 +17,10 @@ SAE = "sae"
 class EvaluateProteinsOutcome(EvaluateOutcome):
     """What the latents of a protein-level SAE mean.
 
-    In `baselines`, a row a method: ``method``, ``n_units``, ``n_live``, ``n_tied`` and ``share`` of
-    these, ``n_tied_go``, ``n_tied_3_families`` (a term shown by three families or more),
-    ``n_terms``, ``n_pairs``, ``n_chosen``, ``median_information`` (bits of the best term), and,
-    where measured, ``n_features`` and ``n_concepts`` (single-unit detectors at F1 > 0.5).
+    In `baselines`, one row per method: ``method``, ``n_units``, ``n_live``, ``n_tied`` and
+    ``share`` of these, ``n_tied_go``, ``n_tied_3_families`` (a term shown by three families or
+    more), ``n_terms``, ``n_pairs``, ``n_chosen``, ``median_information`` (bits of the best term),
+    and, where measured, ``n_features`` and ``n_concepts`` (single-unit detectors at F1 > 0.5).
     """
 
     level: float
@@ -34,7 +34,7 @@ class EvaluateProteinsOutcome(EvaluateOutcome):
     classes: list[dict[str, Any]]
     """Share by broad process, family and enzyme class: ``kind``, ``name``, ``share``, …"""
     top_terms: list[dict[str, Any]]
-    """Terms with the surest latent of each, surest first."""
+    """Terms, each with its latent of the lowest p value, lowest first."""
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -51,7 +51,7 @@ class EvaluateProteinsOutcome(EvaluateOutcome):
         lines += [_method_line(row) for row in self.baselines]
         lines += self._depth_lines()
         if self.top_terms:
-            lines.append("surest terms (on held-out families):")
+            lines.append("terms with the lowest p values (on the proteins reported on):")
         lines += [_term_line(row) for row in self.top_terms[:10]]
         for kind, title in (("process", "processes"), ("family", "families"), ("enzyme", "EC")):
             rows = [row for row in self.classes if row["kind"] == kind][:5]

@@ -6,20 +6,20 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plmsae.core.errors import InputError, TooFewClustersError, printable
-from plmsae.workflows.shared.requests import EvaluateRequest
+from plmsae.workflows.shared.requests import EvaluateRequest, SplitBy
 
 if TYPE_CHECKING:
     import polars as pl
 
     from plmsae.proteins.leak import Leak
 
-CHOICES = ("cluster", "organism")
+CHOICES = get_args(SplitBy)
 _SHOWN = 3
 
 

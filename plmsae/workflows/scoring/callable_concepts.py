@@ -33,7 +33,7 @@ def refuse_if_none_callable(
         If every concept abstains; the hint names the bound at which some would be called, or the
         command that measures them.
     """
-    from plmsae.concepts.calling.calibration import highest_bar, meets
+    from plmsae.concepts.calling.calibration import called, highest_bar, meets
     from plmsae.concepts.labels.names import named
 
     bound = bundle.meta.min_precision if min_precision is None else min_precision
@@ -58,8 +58,8 @@ def refuse_if_none_callable(
         )
     best = bars.sort("bar", "concept", descending=[True, False])
     lower = round_down(best["bar"][0])
-    count = int(meets(concepts, lower).sum())
-    surest = ", ".join(
+    count = int(called(concepts, lower).sum())
+    best_named = ", ".join(
         f"{named(row)} {round_down(row['bar']):g}"
         for row in best.head(_SHOWN).iter_rows(named=True)
     )
@@ -67,8 +67,8 @@ def refuse_if_none_callable(
         f"none of the {concepts.height:,} concepts of this model can be called at "
         f"--min-precision {bound:g}",
         where=model,
-        hint=f"--min-precision {lower:g} would call {count:,} of them; the surest, each with the "
-        f"highest bound it meets: {surest}",
+        hint=f"--min-precision {lower:g} would call {count:,} of them; the most precise, each with "
+        f"the highest bound it meets: {best_named}",
     )
 
 

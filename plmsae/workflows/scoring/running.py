@@ -54,7 +54,7 @@ def scored_data(manifest: Manifest) -> DataFingerprint:
 
 
 def progress_callback(task: Task) -> OnProgress:
-    """Return a callback that shows residues done, proteins a second and what is left."""
+    """Return a callback that shows residues done, proteins per second and what is left."""
     started = time.monotonic()
 
     def show(state: ScoreProgress) -> None:

@@ -20,13 +20,13 @@ def introduce(reference: str, bundle: Bundle, progress: Progress) -> None:
         return
     import polars as pl
 
-    from plmsae.concepts.calling.calibration import meets
+    from plmsae.concepts.calling.calibration import called
 
     meta = bundle.meta
-    called = bundle.concepts.filter(meets(bundle.concepts, meta.min_precision))
-    words = f"{called['concept'].n_unique()} concepts can be called"
-    if called.height:
-        low, high = called.select(
+    own = bundle.concepts.filter(called(bundle.concepts, meta.min_precision))
+    words = f"{own['concept'].n_unique()} concepts can be called"
+    if own.height:
+        low, high = own.select(
             pl.col("call_precision").min().alias("low"),
             pl.col("call_precision").max().alias("high"),
         ).row(0)

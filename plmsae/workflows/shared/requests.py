@@ -14,12 +14,16 @@ from typing import Any, Literal
 
 from plmsae.core.resources import READY
 from plmsae.core.settings import Setting, read_settings, settings_values
-from plmsae.plm.choices import Precision
+from plmsae.encode import Unit
+from plmsae.plm.choices import FillOrder, Precision
 from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.pretrain_config import PretrainConfig
+from plmsae.quality.suites import Kind
+from plmsae.sae.choices import CacheDtype, ScaleConvention
 from plmsae.workflows.shared.recipe_settings import recipe_overrides
 
-Unit = Literal["residue", "protein"]
+SplitBy = Literal["cluster", "organism"]
+Baselines = Literal["all", "fast", "none"]
 
 _USUAL_DOCS = {
     "out": "Folder to write.",
@@ -185,7 +189,7 @@ class TrainRequest:
     cache: Path | None = None
     """Keep the activations of all layers in this folder and train from there: written once for
     these proteins and this PLM, used again by any training on them."""
-    cache_dtype: Literal["float16", "bfloat16", "float32"] | None = None
+    cache_dtype: CacheDtype | None = None
     """How a new cache stores its numbers; by default float16."""
     out: Path = Path("runs/train")
     """Folder for checkpoints and bundles; a run found there is continued."""
@@ -224,7 +228,7 @@ class ImportRequest:
     """Activation function, where the configuration beside the weights is missing."""
     norm_factor: float | None = None
     """What the training activations were divided by, where the file leaves that open."""
-    convention: Literal["folded", "buffer", "raw"] | None = None
+    convention: ScaleConvention | None = None
     """Where an InterPLM file keeps the scale of its latents, where it is not clear: folded into
     the weights, in a buffer beside them, or nowhere (raw)."""
     name: str | None = None
@@ -262,7 +266,7 @@ class EvaluateRequest:
     """Which concepts are counted by residue, the others by instance: ``own`` by the feature key;
     ``interplm`` by that protocol's list, under which binding sites, lipidations, sites and
     cross-links count by instance. For comparison with published numbers; a residue-level model."""
-    split: Literal["cluster", "organism"] = "cluster"
+    split: SplitBy = "cluster"
     """How one table is split: ``cluster`` keeps every homology cluster on one side; ``organism``
     chooses on some species and reports on others, with homologues on both sides."""
     identity: float | None = None
@@ -280,7 +284,7 @@ class EvaluateRequest:
     """Concepts whose precision interval starts lower abstain in scoring and filling."""
     max_proteins: int | None = None
     """Use a random sample of this many of each table."""
-    baselines: Literal["all", "fast", "none"] = "all"
+    baselines: Baselines = "all"
     """What stands beside the SAE, through the same protocol: ``fast`` is the PLM's neurons,
     shuffled labels, amino-acid identity, windows of 3 residues, and labels transferred from the
     best hit of a homology search and from the nearest mean embedding; ``all`` adds PCA, ICA and
@@ -388,7 +392,7 @@ class ValidateRequest:
     path: str
     """A FASTA or UniProt table (kind ``proteins`` or ``labels``), or a folder made by ``score`` or
     ``fill`` (kind ``annotations`` or ``proposals``)."""
-    kind: Literal["proteins", "labels", "annotations", "proposals"] | None = None
+    kind: Kind | None = None
     """Found from the path if not given; a table of calls or proposals of any tool needs it."""
     proteins: str | None = None
     """FASTA or UniProt table of the proteins that were scored: residues are checked against it."""
@@ -470,9 +474,9 @@ class SteerRequest:
     """Residues that the PLM does not see, so that its predictions there are no copies."""
     target: str | None = None
     """An amino acid whose probability is followed beside the KL divergence."""
-    generate: str = "none"
-    """Fill the masked residues: all from one prediction (one-shot), or the surest first, each seen
-    by those after it (sequential)."""
+    generate: Literal["none"] | FillOrder = "none"
+    """Fill the masked residues: all from one prediction (one-shot), or the most certain first, each
+    seen by those after it (sequential)."""
     temperature: float = 0.0
     """0 fills in the most probable amino acid, 1 draws from the prediction."""
     n_controls: int = 10

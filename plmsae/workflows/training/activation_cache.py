@@ -1,4 +1,4 @@
-"""Filling an activation cache from a PLM, once; whoever trains on the same proteins reads it."""
+"""Filling an activation cache from a PLM, once; later trainings on the same proteins read it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from plmsae.core.errors import InputError
 from plmsae.plm.revision import body_revision
 from plmsae.sae.cache import CacheWriter, check_disk, estimate_bytes
-from plmsae.sae.cache_files import CacheDtype, CacheInfo, read_info, read_shards
+from plmsae.sae.cache_files import CacheInfo, read_info, read_shards
+from plmsae.sae.choices import CacheDtype
 from plmsae.workflows.training.activations import AT_ONCE, of_unit
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def fill_cache(
     """Make sure that `folder` holds the activations of all proteins at `layers`.
 
     A finished cache that has these layers, or more, is left as it is and the PLM is not run. One
-    that was broken off is continued at the protein where it was, and ends byte for byte as if it
+    that was interrupted is continued at the protein where it was, and ends byte for byte as if it
     had not been. All proteins go in, those held out of some training too: another seed holds out
     others.
 
@@ -86,7 +87,7 @@ def fill_cache(
 
 
 def highest_layer(folder: Path | None, layers: Sequence[int]) -> int:
-    """Return the highest layer the PLM must reach: a broken-off cache may hold more than asked."""
+    """Return the highest layer the PLM must reach: an unfinished cache may hold more than asked."""
     if folder is not None and (folder / "cache.json").exists():
         return max(*layers, *read_info(folder).layers)
     return max(layers)
@@ -151,7 +152,7 @@ def _run(cache: CacheWriter, plm: Plm, unit: str, sequences: list[str], progress
     with progress.task(f"caching activations of {len(sequences)} proteins") as task:
         for first in range(0, len(sequences), AT_ONCE):
             chunk = sequences[first : first + AT_ONCE]
-            # One that was broken off is run again whole: the same batches give the same numbers.
+            # One that was interrupted is run again whole: the same batches give the same numbers.
             if not cache.done.issuperset(range(first, first + len(chunk))):
                 for index, states in plm.activations(chunk, layers):
                     if first + index not in cache.done:

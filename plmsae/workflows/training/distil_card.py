@@ -86,8 +86,8 @@ def _agreement(agreement: dict[str, Any] | None) -> list[str]:
     layers = range(len(agreement["unexplained"]["clean"]))
     return [
         "## Beside its teacher",
-        "Masked perplexity: up to 400 proteins of 50 to 500 residues a file, 15 % of the positions "
-        "masked. Never trained on.",
+        "Masked perplexity: up to 400 proteins of 50 to 500 residues per file, 15 % of the "
+        "positions masked. Never trained on.",
         "",
         "| held-out proteins | student | teacher |",
         "| --- | --- | --- |",

@@ -8,6 +8,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from plmsae.concepts.association.evidence import Split
+from plmsae.concepts.calling.calibration import called
 from plmsae.concepts.calling.callers import Callers
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.workflows.evaluating.class_calls import REASON, measure_left_over
@@ -71,3 +72,14 @@ def test_a_class_whose_members_may_not_be_called_keeps_its_numbers(report: Split
     given = concepts(0.1)
     again = measure_left_over(given, Callers(), report, np.ones(2, np.float32), 0.6)
     assert again.equals(given)
+
+
+def test_a_class_of_which_no_call_is_left_is_implied_and_not_counted(report: Split) -> None:
+    same = concepts(0.9).with_columns(call_latent=pl.lit(0))  # the member's latent makes both
+    again = measure_left_over(same, Callers(), report, np.ones(2, np.float32), 0.6)
+    assert again.drop("implied_at").equals(same)
+    assert again["implied_at"].to_list() == [0.9, None]
+    assert called(again, 0.6).to_list() == [False, True]
+    # Of a higher precision the member would no longer be sure, and the class is called instead.
+    surer = again.with_columns(call_precision_low=pl.Series([0.97, 0.9]))
+    assert called(surer, 0.95).to_list() == [True, False]

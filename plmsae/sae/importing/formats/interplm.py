@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from plmsae.core.errors import FormatError
+from plmsae.sae.choices import ScaleConvention
 from plmsae.sae.config import InputNorm, SaeConfig
-from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat, ScaleConvention
+from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat
+from plmsae.sae.importing.hub import INTERPLM_FILES
 from plmsae.sae.importing.opening import Weights, inside, read_sidecar
 
-_FILES = ("ae_normalized.pt", "ae_unnormalized.pt")
 _SCALE = "activation_rescale_factor"
 
 
@@ -44,7 +45,7 @@ def find(folder: Path, options: ImportOptions) -> Path | None:
         if layer not in layers:
             raise FormatError(f"it holds no layer {layer}", where=folder, hint=f"it has {layers}")
         folder = inside(folder, f"layer_{layer}")
-    for name in _FILES:
+    for name in INTERPLM_FILES:
         if (folder / name).is_file():
             return inside(folder, name)
     return None
@@ -106,11 +107,11 @@ def _convention(path: Path, W_dec_DF: Tensor, scale_F: Tensor | None) -> ScaleCo
     has_scale = scale_F is not None and not torch.allclose(scale_F, torch.ones_like(scale_F))
     if has_scale and unit_norm:
         return "buffer"
-    if not has_scale and not unit_norm and path.name != _FILES[1]:
+    if not has_scale and not unit_norm and path.name != INTERPLM_FILES[1]:
         return "folded"
-    if not has_scale and unit_norm and path.name != _FILES[0]:
+    if not has_scale and unit_norm and path.name != INTERPLM_FILES[0]:
         return "raw"
-    if not has_scale and path.name == _FILES[1]:
+    if not has_scale and path.name == INTERPLM_FILES[1]:
         return "raw"
     raise FormatError(
         "it is not clear whether the latents' scale is in the weights",
