@@ -19,7 +19,7 @@ import yaml
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.resources import registry_path
 
-Kind = Literal["proteins", "annotations", "proposals", "labels"]
+Kind = Literal["proteins", "annotations", "proposals", "labels", "models", "evidence"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Severity = Literal["critical", "warning"]
@@ -121,7 +121,7 @@ def load_suite(kind: str, path: Path | None = None) -> Suite:
 
     Parameters
     ----------
-    kind : {'proteins', 'annotations', 'proposals', 'labels'}
+    kind : {'proteins', 'annotations', 'proposals', 'labels', 'models', 'evidence'}
         Which of the reviewed suites.
     path : Path, optional
         Another file to read in its place.

@@ -28,6 +28,7 @@ from plmsae.workflows.evaluating.label_transfer import transfer
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
 from plmsae.workflows.evaluating.run import evaluation_run
 from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -45,7 +46,8 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     InputError
         If the model or the tables are wrong, or no concept is common enough.
     QualityError
-        If the labels fail a critical expectation, or promotion was asked for and a gate is not met.
+        If the labels or the SAE itself fail a critical expectation, or promotion was asked for and
+        a gate is not met.
     """
     from plmsae.concepts.baselines.headline import headline_metrics, registered_metrics
     from plmsae.concepts.calling.calibration import meets
@@ -107,6 +109,13 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         metrics |= headline_metrics(found) | data.leak.metrics()
         reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
         metrics |= reconstruction.report_metrics()
+        row = model_row(
+            bundle.name,
+            encoder.sae,
+            {"dead_share": metrics["dead_share"]} | reconstruction.measured(),
+            stored_scale=bundle.meta.metrics.get("activation_scale"),
+        )
+        check_models([row], request.out / "quality-models", tracked)
         calling = choose_calling(request, data, evaluation, latents, states, transferred, progress)
         metrics |= calling.metrics
         concepts = calling.concepts

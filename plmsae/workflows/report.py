@@ -12,7 +12,7 @@ from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
 from plmsae.tracking.traces import trace_call
-from plmsae.workflows.shared.inputs import is_table, read_protein_set
+from plmsae.workflows.shared.inputs import gate, is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ReportRequest, request_params
 
@@ -81,9 +81,12 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     ------
     InputError
         If the model or the proteins are wrong, or a latent asked for is dead or does not exist.
+    QualityError
+        If the evidence fails a critical expectation: no page is written.
     """
     from plmsae.reports.claude.settings import has_key, llm_settings
     from plmsae.reports.describe import describe_all, dry_run
+    from plmsae.reports.evidence_table import evidence_table
     from plmsae.reports.page import authors
     from plmsae.reports.render import render_reports
     from plmsae.reports.report import report_metrics
@@ -103,7 +106,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         )
     cache = request.out / "cache"
     if request.dry_run:
-        evidence = _evidence(request, bundle, uri, progress)
+        evidence, _ = _evidence(request, bundle, uri, progress)
         planned = dry_run(evidence, settings=settings, cache_dir=cache, batch=request.batch)
         return ReportOutcome(
             pages={}, n_features=len(evidence), authors={}, metrics={}, dry_run=planned
@@ -114,7 +117,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         run_name=f"report {bundle.name}",
         params=request_params(request, model=uri, llm=settings.model if asks else None),
     ) as tracked:
-        evidence = _evidence(request, bundle, uri, progress)
+        evidence, families = _evidence(request, bundle, uri, progress)
         if asks:
             _log_prompts(tracked)
         with progress.task("writing and testing reports") as task:
@@ -135,6 +138,8 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
                 max_usd=request.max_usd,
                 on_outcome=count,
             )
+        table = evidence_table(reports, families)
+        gate("evidence", table, request.out / "quality-evidence", {}, tracked, name=bundle.name)
         about = {"model": uri, "proteins": PurePath(source_name(request.proteins)).name}
         pages = render_reports(reports, request.out, about=about)
         for path in pages.values():
@@ -154,8 +159,15 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
 
 def _evidence(
     request: ReportRequest, bundle: Bundle, uri: str, progress: Progress
-) -> list[FeatureEvidence]:
-    """Encode the proteins and collect what is known of the features asked for."""
+) -> tuple[list[FeatureEvidence], dict[str, int]]:
+    """Encode the proteins and collect what is known of the features asked for.
+
+    Returns
+    -------
+    list of FeatureEvidence
+    dict of str to int
+        Homology cluster of each protein, by accession.
+    """
     import polars as pl
 
     from plmsae.concepts.labels.label_table import labels_from_uniprot
@@ -204,7 +216,7 @@ def _evidence(
             homology=homology,
         )
         task.update(1, 1)
-    return found
+    return found, dict(zip(accessions, homology.clusters, strict=True))
 
 
 def _log_prompts(tracked: Run) -> None:

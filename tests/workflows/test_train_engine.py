@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from plmsae.bundle.reading import read_bundle
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, QualityError
 from plmsae.plm.model import Plm
 from plmsae.sae.cache import CacheWriter
 from plmsae.sae.data import as_source
 from plmsae.sae.model import load_sae
 from plmsae.workflows import train
+from plmsae.workflows.shared.model_gate import check_models
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import TrainRequest
 from plmsae.workflows.training import activation_cache, activations, measurement
@@ -77,6 +78,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
 
     monkeypatch.setattr(train, "start_run", start_run)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    monkeypatch.setattr(train, "check_models", lambda *_: "")
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
     torch.set_num_threads(1)
@@ -160,6 +162,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    monkeypatch.setattr(train, "check_models", lambda *_: "")
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
     outcomes = run(fasta, tmp_path / "out", layers=(1, 2), k=(4, 8), register=True)
@@ -186,6 +189,7 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     monkeypatch.setenv("PLMSAE_CACHE", str(tmp_path / "downloads"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    monkeypatch.setattr(train, "check_models", lambda *_: "")
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
     for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):
@@ -223,23 +227,20 @@ def test_a_recipe_may_fix_the_penalty_in_place_of_k(
         run(fasta, tmp_path / "q", k=(), recipe=str(recipe), overrides={"arch": "relu"})
 
 
-def test_an_sae_that_explains_nothing_is_not_passed_over_in_silence(
-    fasta: Path,
-    tmp_path: Path,
-    tracked: Tracked,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_an_sae_that_explains_nothing_is_neither_written_nor_registered(
+    fasta: Path, tmp_path: Path, tracked: Tracked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(train, "check_models", check_models)
     run(fasta, tmp_path / "good")
-    assert "explains nothing" not in caplog.text
     original = train.reconstructions
     worse = {"explained_variance": -0.3}
     monkeypatch.setattr(
         train, "reconstructions", lambda *a, **k: [m | worse for m in original(*a, **k)]
     )
-    run(fasta, tmp_path / "wild")
-    assert "L2 explains nothing of held-out proteins" in caplog.text
-    assert "lower --lr" in caplog.text
+    with pytest.raises(QualityError, match=r"explained_variance more than 0.*model L2") as caught:
+        run(fasta, tmp_path / "wild")
+    assert "lower the learning rate" in Path(str(caught.value.report)).read_text()
+    assert not (tmp_path / "wild" / "L2" / "bundle").exists()
 
 
 def test_the_weights_are_the_same_with_the_plm_running_ahead_or_not(

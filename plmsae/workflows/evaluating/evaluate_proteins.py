@@ -32,6 +32,7 @@ from plmsae.workflows.evaluating.outcome import promoted
 from plmsae.workflows.evaluating.protein_outcome import SAE, EvaluateProteinsOutcome
 from plmsae.workflows.evaluating.run import evaluation_run
 from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -52,8 +53,8 @@ def run(
     InputError
         If the tables or the ontology are wrong, or no term is common enough.
     QualityError
-        If the proteins fail a critical expectation, or promotion was asked for and a gate is not
-        met.
+        If the proteins or the SAE itself fail a critical expectation, or promotion was asked for
+        and a gate is not met.
     """
     from plmsae.concepts.calling.calibration import meets
     from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of
@@ -97,6 +98,12 @@ def run(
         metrics = tests.metrics(tables, evaluation) | calling.metrics | data.leak.metrics()
         # Of all proteins: half of a proteome is too little to call a latent dead.
         metrics["dead_share"] = 1 - len(np.unique(latents_PF.indices)) / latents_PF.shape[1]
+        row = model_row(
+            bundle.name,
+            encoder.sae,
+            {"dead_share": metrics["dead_share"], "l0": latents_PF.nnz / latents_PF.shape[0]},
+        )
+        check_models([row], request.out / "quality-models", tracked)
         callable_concepts = meets(calling.concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         new = write_bundle(
