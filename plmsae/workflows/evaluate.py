@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.meta import EVAL_LABELS
+from plmsae.bundle.meta import EVAL_LABELS, QUALITY_WARNINGS
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
@@ -52,6 +52,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     from plmsae.concepts.baselines.headline import headline_metrics, registered_metrics
     from plmsae.concepts.calling.calibration import meets
     from plmsae.concepts.evaluation import Settings, evaluate_residue
+    from plmsae.quality.report import warnings_in_words
     from plmsae.scoring.encoding import load_encoder
 
     check_baselines(request)
@@ -67,7 +68,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         )
     data = read_annotated(request, progress)
     with evaluation_run(request, bundle, uri, data) as (tracked, parts):
-        gate(
+        checked = gate(
             "labels",
             data.labels,
             request.out / "quality-labels",
@@ -115,7 +116,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             {"dead_share": metrics["dead_share"]} | reconstruction.measured(),
             stored_scale=bundle.meta.metrics.get("activation_scale"),
         )
-        check_models([row], request.out / "quality-models", tracked)
+        models = check_models([row], request.out / "quality-models", tracked)
         calling = choose_calling(request, data, evaluation, latents, states, transferred, progress)
         metrics |= calling.metrics
         concepts = calling.concepts
@@ -141,6 +142,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                     "split": data.how,
                     "homology_leak": data.leak.line(),
                     EVAL_LABELS: data.report_labels_sha256(),
+                    QUALITY_WARNINGS: warnings_in_words([checked, models]),
                 },
             ),
             features=features,

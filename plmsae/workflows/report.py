@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.meta import QUALITY_WARNINGS
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import log_version_metrics, resolve_exactly
@@ -18,6 +19,7 @@ from plmsae.workflows.shared.requests import ReportRequest, request_params
 
 if TYPE_CHECKING:
     from plmsae.bundle.reading import Bundle
+    from plmsae.quality.report import ValidationReport
     from plmsae.reports.claude.asking import Outcome
     from plmsae.reports.describe import DryRun
     from plmsae.reports.evidence import FeatureEvidence
@@ -139,8 +141,14 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
                 on_outcome=count,
             )
         table = evidence_table(reports, families)
-        gate("evidence", table, request.out / "quality-evidence", {}, tracked, name=bundle.name)
-        about = {"model": uri, "proteins": PurePath(source_name(request.proteins)).name}
+        page = request.out / "quality-evidence"
+        checked = gate("evidence", table, page, {}, tracked, name=bundle.name)
+        about = {
+            "model": uri,
+            "proteins": PurePath(source_name(request.proteins)).name,
+            "quality of the evidence": _quality(checked),
+            "warnings of the model's gates": str(bundle.meta.extra.get(QUALITY_WARNINGS, "none")),
+        }
         pages = render_reports(reports, request.out, about=about)
         for path in pages.values():
             tracked.log_artifact(path, "report")
@@ -155,6 +163,14 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     return ReportOutcome(
         pages=pages, n_features=len(reports), authors=authors(reports), metrics=metrics
     )
+
+
+def _quality(checked: ValidationReport) -> str:
+    """Return the verdict, with the names of the expectations that gave a warning."""
+    from plmsae.quality.report import warnings_in_words
+
+    named = f" ({warnings_in_words([checked])})" if checked.of("warning") else ""
+    return checked.verdict + named
 
 
 def _evidence(

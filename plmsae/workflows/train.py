@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from plmsae.plm.model import Plm
+    from plmsae.quality.report import ValidationReport
     from plmsae.sae.base import Sae
     from plmsae.sae.distributed import Place
     from plmsae.sae.run import TrainResult
@@ -111,7 +112,7 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
     ) as tracked:
         log_data(tracked, proteins.fingerprint, "train")
         context = {"rejected": proteins.rejected_frame()}
-        gate(
+        checked = gate(
             "proteins",
             proteins.frame(),
             request.out / "quality",
@@ -120,7 +121,7 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
             name=request.proteins,
         )
         trained = _train(request, recipe, parts, proteins, place, progress, tracked.log_metrics)
-        return _outcomes(request, recipe, parts, proteins, trained, tracked, progress)
+        return _outcomes(request, recipe, parts, proteins, checked, trained, tracked, progress)
 
 
 class _Trained(NamedTuple):
@@ -209,11 +210,14 @@ def _outcomes(
     recipe: dict[str, Any],
     parts: list[PlannedSae],
     proteins: ProteinSet,
+    checked: ValidationReport,
     trained: _Trained,
     tracked: Run,
     progress: Progress,
 ) -> list[TrainOutcome]:
-    """Measure, log and bundle what was trained."""
+    """Measure, check, log and bundle what was trained."""
+    from plmsae.quality.report import warnings_in_words
+
     plm, activations, held_out, results = trained
     saes = [result.sae.to(plm.device) for result in results]
     features = _features(parts, saes, activations)
@@ -241,12 +245,13 @@ def _outcomes(
                 stored_scale=_stored_scale(sae, result),
             )
         )
-    check_models(rows, request.out / "quality-models", tracked)
+    models = check_models(rows, request.out / "quality-models", tracked)
+    warnings = warnings_in_words([checked, models])
     for number, (part, result) in enumerate(zip(parts, results, strict=True)):
         metrics = final[number]
         bundle = write_trained(
             request, recipe, proteins, plm, part, saes[number], features[number], metrics,
-            run_id=tracked.run_id,
+            run_id=tracked.run_id, warnings=warnings,
         )  # fmt: skip
         outcomes.append(outcome_of(request, part, bundle, metrics, throughput_of(result), tracked))
     return outcomes

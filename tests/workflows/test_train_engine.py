@@ -48,6 +48,13 @@ class Tracked:
         self.stop(step, metrics)
 
 
+class NoWarnings:
+    """What a gate that is left out says."""
+
+    def of(self, state: str) -> tuple[()]:
+        return ()
+
+
 class Heard(Silent):
     """Remembers what was said."""
 
@@ -77,8 +84,8 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
         yield run
 
     monkeypatch.setattr(train, "start_run", start_run)
-    monkeypatch.setattr(train, "gate", lambda *_, **__: "")
-    monkeypatch.setattr(train, "check_models", lambda *_: "")
+    monkeypatch.setattr(train, "gate", lambda *_, **__: NoWarnings())
+    monkeypatch.setattr(train, "check_models", lambda *_: NoWarnings())
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
     torch.set_num_threads(1)
@@ -161,8 +168,8 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "gate", lambda *_, **__: "")
-    monkeypatch.setattr(train, "check_models", lambda *_: "")
+    monkeypatch.setattr(train, "gate", lambda *_, **__: NoWarnings())
+    monkeypatch.setattr(train, "check_models", lambda *_: NoWarnings())
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
     outcomes = run(fasta, tmp_path / "out", layers=(1, 2), k=(4, 8), register=True)
@@ -188,8 +195,8 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("PLMSAE_CACHE", str(tmp_path / "downloads"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "gate", lambda *_, **__: "")
-    monkeypatch.setattr(train, "check_models", lambda *_: "")
+    monkeypatch.setattr(train, "gate", lambda *_, **__: NoWarnings())
+    monkeypatch.setattr(train, "check_models", lambda *_: NoWarnings())
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
     for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from plmsae.bundle.meta import EVAL_LABELS
+from plmsae.bundle.meta import EVAL_LABELS, QUALITY_WARNINGS
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
@@ -58,6 +58,7 @@ def run(
     """
     from plmsae.concepts.calling.calibration import meets
     from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of
+    from plmsae.quality.report import warnings_in_words
     from plmsae.scoring.encoding import load_encoder
 
     annotated = read_annotated_proteins(request, progress)
@@ -66,7 +67,7 @@ def run(
         quality = request.out / "quality-proteins"
         context = {"rejected": annotated.rejected}
         table = _protein_frame(annotated)
-        gate("proteins", table, quality, context, tracked, name=request.concepts)
+        checked = gate("proteins", table, quality, context, tracked, name=request.concepts)
         device: Any = request.device
         encoder = load_encoder(bundle, device=device, precision=request.precision)
         latents_PF, means_PD = encode_means(encoder, data.sequences, progress, parts=parts)
@@ -103,7 +104,7 @@ def run(
             encoder.sae,
             {"dead_share": metrics["dead_share"], "l0": latents_PF.nnz / latents_PF.shape[0]},
         )
-        check_models([row], request.out / "quality-models", tracked)
+        models = check_models([row], request.out / "quality-models", tracked)
         callable_concepts = meets(calling.concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         new = write_bundle(
@@ -123,6 +124,7 @@ def run(
                     "split": data.how,
                     "homology_leak": data.leak.line(),
                     EVAL_LABELS: data.report_labels_sha256(),
+                    QUALITY_WARNINGS: warnings_in_words([checked, models]),
                     **annotated.ontology_note(),
                 },
             ),

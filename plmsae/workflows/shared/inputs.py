@@ -160,7 +160,10 @@ def gate(
     *,
     name: str | None = None,
 ) -> ValidationReport:
-    """Check a table against its suite; log the page to `run`; stop if a critical one fails.
+    """Check a table against its suite; log what was found; stop if a critical one fails.
+
+    The run gets the page as an artifact, the numbers of expectations met, failed, with a warning
+    and unchecked as metrics (``quality_KIND_met`` …), and the verdict as a tag (``quality_KIND``).
 
     Raises
     ------
@@ -175,7 +178,8 @@ def gate(
     report = validate(kind, table, out_dir=out, context=context, name=name and printable(name))
     if isinstance(run, Run):
         run.log_artifact(out, f"quality/{kind}")
-        run.log_metrics(0, {f"quality_{kind}_met": float(report.success)})
+        run.log_metrics(0, report.counts())
+        run.set_tags({f"quality_{kind}": report.verdict})
     try:
         raise_if_critical(report)
     except QualityError as error:

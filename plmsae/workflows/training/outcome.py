@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.meta import PLM_FOLDER, TRAIN_RUN, BundleMeta
+from plmsae.bundle.meta import PLM_FOLDER, QUALITY_WARNINGS, TRAIN_RUN, BundleMeta
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.schema import CONCEPTS_SCHEMA, empty_frame
 from plmsae.bundle.writing import write_bundle
@@ -85,6 +85,7 @@ def write_trained(
     metrics: dict[str, float],
     *,
     run_id: str,
+    warnings: str,
 ) -> Bundle:
     """Write the bundle of an SAE that has no evidence yet."""
     facts = {**recipe, "k": part.k}
@@ -103,6 +104,7 @@ def write_trained(
         target_layer=part.target,
         extra={
             TRAIN_RUN: run_id,
+            QUALITY_WARNINGS: warnings,
             **{f"recipe.{k}": v for k, v in facts.items() if k != "about"},
             **remembered_plm(request.plm, request.plm_revision),
         },
