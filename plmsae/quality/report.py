@@ -103,10 +103,7 @@ class ValidationReport:
         """Return how many expectations are met, failed, gave a warning or could not be checked."""
         words = {"met": "passed", "failed": "failed", "warnings": "warning"}
         words |= {"unchecked": "unchecked"}
-        return {
-            f"quality_{self.kind}_{word}": float(len(self.of(state)))
-            for word, state in words.items()
-        }
+        return {word: float(len(self.of(state))) for word, state in words.items()}
 
     def verdicts(self) -> dict[str, Any]:
         """Return as plain data the verdict, and the state of every expectation by name."""

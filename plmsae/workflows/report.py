@@ -13,7 +13,7 @@ from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
 from plmsae.tracking.traces import trace_call
-from plmsae.workflows.shared.inputs import gate, is_table, read_protein_set
+from plmsae.workflows.shared.inputs import check_proteins, gate, is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ReportRequest, request_params
 
@@ -84,7 +84,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     InputError
         If the model or the proteins are wrong, or a latent asked for is dead or does not exist.
     QualityError
-        If the evidence fails a critical expectation: no page is written.
+        If the proteins or the evidence fail a critical expectation: no page is written.
     """
     from plmsae.reports.claude.settings import has_key, llm_settings
     from plmsae.reports.describe import describe_all, dry_run
@@ -108,7 +108,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         )
     cache = request.out / "cache"
     if request.dry_run:
-        evidence, _ = _evidence(request, bundle, uri, progress)
+        evidence, _ = _evidence(request, bundle, uri, progress, None)
         planned = dry_run(evidence, settings=settings, cache_dir=cache, batch=request.batch)
         return ReportOutcome(
             pages={}, n_features=len(evidence), authors={}, metrics={}, dry_run=planned
@@ -119,7 +119,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         run_name=f"report {bundle.name}",
         params=request_params(request, model=uri, llm=settings.model if asks else None),
     ) as tracked:
-        evidence, families = _evidence(request, bundle, uri, progress)
+        evidence, families = _evidence(request, bundle, uri, progress, tracked)
         if asks:
             _log_prompts(tracked)
         with progress.task("writing and testing reports") as task:
@@ -174,7 +174,7 @@ def _quality(checked: ValidationReport) -> str:
 
 
 def _evidence(
-    request: ReportRequest, bundle: Bundle, uri: str, progress: Progress
+    request: ReportRequest, bundle: Bundle, uri: str, progress: Progress, tracked: Run | None
 ) -> tuple[list[FeatureEvidence], dict[str, int]]:
     """Encode the proteins and collect what is known of the features asked for.
 
@@ -205,6 +205,8 @@ def _evidence(
     proteins = read_protein_set(
         request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
     )
+    if tracked is not None:
+        check_proteins(proteins, request.out / "quality-proteins", tracked)
     accessions = [p.accession for p in proteins.proteins]
     table = labels = None
     if is_table(request.proteins):

@@ -10,7 +10,7 @@ from plmsae.core.errors import InputError
 from plmsae.core.stopping import stop_requests
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run, start_run
-from plmsae.workflows.shared.inputs import ProteinSet, gate, read_protein_set
+from plmsae.workflows.shared.inputs import ProteinSet, check_proteins, read_protein_set
 from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress, Silent
 from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
@@ -111,15 +111,7 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
         ),
     ) as tracked:
         log_data(tracked, proteins.fingerprint, "train")
-        context = {"rejected": proteins.rejected_frame()}
-        checked = gate(
-            "proteins",
-            proteins.frame(),
-            request.out / "quality",
-            context,
-            tracked,
-            name=request.proteins,
-        )
+        checked = check_proteins(proteins, request.out / "quality", tracked)
         trained = _train(request, recipe, parts, proteins, place, progress, tracked.log_metrics)
         return _outcomes(request, recipe, parts, proteins, checked, trained, tracked, progress)
 

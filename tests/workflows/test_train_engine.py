@@ -84,7 +84,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
         yield run
 
     monkeypatch.setattr(train, "start_run", start_run)
-    monkeypatch.setattr(train, "gate", lambda *_, **__: NoWarnings())
+    monkeypatch.setattr(train, "check_proteins", lambda *_, **__: NoWarnings())
     monkeypatch.setattr(train, "check_models", lambda *_: NoWarnings())
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
@@ -168,7 +168,7 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "gate", lambda *_, **__: NoWarnings())
+    monkeypatch.setattr(train, "check_proteins", lambda *_, **__: NoWarnings())
     monkeypatch.setattr(train, "check_models", lambda *_: NoWarnings())
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
@@ -195,7 +195,7 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("PLMSAE_CACHE", str(tmp_path / "downloads"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "gate", lambda *_, **__: NoWarnings())
+    monkeypatch.setattr(train, "check_proteins", lambda *_, **__: NoWarnings())
     monkeypatch.setattr(train, "check_models", lambda *_: NoWarnings())
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
