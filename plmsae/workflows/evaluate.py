@@ -25,7 +25,7 @@ from plmsae.workflows.evaluating.fidelity import (
     wants_head,
 )
 from plmsae.workflows.evaluating.label_transfer import transfer
-from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome, log_evaluation, promoted
 from plmsae.workflows.evaluating.run import evaluation_run
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.model_gate import check_models, model_row
@@ -157,20 +157,21 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         if request.register:
             ref = register(new, run_id=tracked.run_id)
             model = f"{ref.name}/{ref.version}"
-    outcome = EvaluateOutcome(
-        bundle=new.path,
-        model=model,
-        how=data.how,
-        leak=data.leak.line(),
-        summary=metrics,
-        baselines=found.to_dicts(),
-        callable_concepts=concepts.filter(callable_concepts)
-        .sort("call_precision_low", descending=True)
-        .to_dicts(),
-        top_concepts=_top(concepts),
-        promoted=False,
-        reconstruction=reconstruction,
-    )
+        outcome = EvaluateOutcome(
+            bundle=new.path,
+            model=model,
+            how=data.how,
+            leak=data.leak.line(),
+            summary=metrics,
+            baselines=found.to_dicts(),
+            callable_concepts=concepts.filter(callable_concepts)
+            .sort("call_precision_low", descending=True)
+            .to_dicts(),
+            top_concepts=_top(concepts),
+            promoted=False,
+            reconstruction=reconstruction,
+        )
+        log_evaluation(tracked, outcome, (checked, models))
     return promoted(outcome, model) if request.promote and model else outcome
 
 

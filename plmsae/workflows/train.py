@@ -10,7 +10,11 @@ from plmsae.core.errors import InputError
 from plmsae.core.stopping import stop_requests
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run, start_run
-from plmsae.workflows.shared.inputs import ProteinSet, check_proteins, read_protein_set
+from plmsae.workflows.shared.inputs import (
+    ProteinSet,
+    check_proteins,
+    read_protein_set,
+)
 from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress, Silent
 from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
@@ -23,7 +27,13 @@ from plmsae.workflows.training.measurement import (
     RecoveryProbe,
     reconstructions,
 )
-from plmsae.workflows.training.outcome import TrainOutcome, outcome_of, throughput_of, write_trained
+from plmsae.workflows.training.outcome import (
+    TrainOutcome,
+    log_trained,
+    outcome_of,
+    throughput_of,
+    write_trained,
+)
 from plmsae.workflows.training.plan import PlannedSae, check_continuation, hold_out, parts_of
 from plmsae.workflows.training.recipes import load_recipe, recipe_for
 from plmsae.workflows.training.transcoding import target_layers, with_target
@@ -246,6 +256,7 @@ def _outcomes(
             run_id=tracked.run_id, warnings=warnings,
         )  # fmt: skip
         outcomes.append(outcome_of(request, part, bundle, metrics, throughput_of(result), tracked))
+    log_trained(tracked, request, proteins, outcomes, (checked, models))
     return outcomes
 
 

@@ -47,12 +47,23 @@ class Tracked:
         self.metrics.append((step, metrics))
         self.stop(step, metrics)
 
+    def set_tags(self, tags: dict[str, str]) -> None:
+        pass
+
+    def log_text(self, text: str, name: str) -> None:
+        pass
+
 
 class NoWarnings:
     """What a gate that is left out says."""
 
+    kind = "proteins"
+
     def of(self, state: str) -> tuple[()]:
         return ()
+
+    def verdicts(self) -> dict[str, str]:
+        return {"verdict": "not checked"}
 
 
 class Heard(Silent):
@@ -184,6 +195,9 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
         assert outcome.lines()[1] == f"  registered as {outcome.model}"
     (made,) = mlflow.search_runs(experiment_names=["plmsae-train"]).to_dict("records")
     assert made["params.k"] == "[4, 8]"
+    note = made["tags.mlflow.note.content"]
+    assert "| layer 1, k 4 | explained variance " in note
+    assert f"| layer 2, k 8: model | {outcomes[3].model} |" in note
     assert 0 <= made["metrics.training/L2.k8/stall_share"] <= 1
 
 

@@ -28,7 +28,7 @@ from plmsae.workflows.evaluating.annotated_proteins import (
 )
 from plmsae.workflows.evaluating.calling import choose_calling
 from plmsae.workflows.evaluating.label_transfer import Transferred, transfer
-from plmsae.workflows.evaluating.outcome import promoted
+from plmsae.workflows.evaluating.outcome import log_evaluation, promoted
 from plmsae.workflows.evaluating.protein_outcome import SAE, EvaluateProteinsOutcome
 from plmsae.workflows.evaluating.run import evaluation_run
 from plmsae.workflows.shared.inputs import gate
@@ -138,25 +138,26 @@ def run(
         if request.register:
             ref = register(new, run_id=tracked.run_id)
             model = f"{ref.name}/{ref.version}"
-    outcome = EvaluateProteinsOutcome(
-        bundle=new.path,
-        model=model,
-        how=data.how,
-        leak=data.leak.line(),
-        summary=metrics,
-        baselines=tests.rows,
-        callable_concepts=calling.concepts.filter(callable_concepts)
-        .sort("call_precision_low", descending=True)
-        .to_dicts(),
-        top_concepts=_top(calling.concepts, evaluation),
-        promoted=False,
-        level=tests.level,
-        notes=annotated.terms.notes,
-        n_tests=(annotated.layout.n_terms, tests.own.pairs.height),
-        depths=tables["depths"].to_dicts(),
-        classes=tables["classes"].to_dicts(),
-        top_terms=tables["terms"].head(50).to_dicts(),
-    )
+        outcome = EvaluateProteinsOutcome(
+            bundle=new.path,
+            model=model,
+            how=data.how,
+            leak=data.leak.line(),
+            summary=metrics,
+            baselines=tests.rows,
+            callable_concepts=calling.concepts.filter(callable_concepts)
+            .sort("call_precision_low", descending=True)
+            .to_dicts(),
+            top_concepts=_top(calling.concepts, evaluation),
+            promoted=False,
+            level=tests.level,
+            notes=annotated.terms.notes,
+            n_tests=(annotated.layout.n_terms, tests.own.pairs.height),
+            depths=tables["depths"].to_dicts(),
+            classes=tables["classes"].to_dicts(),
+            top_terms=tables["terms"].head(50).to_dicts(),
+        )
+        log_evaluation(tracked, outcome, (checked, models))
     return promoted(outcome, model) if request.promote and model else outcome
 
 

@@ -192,6 +192,11 @@ def gate(
     return report
 
 
+def quality_rows(verdicts: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return the verdicts of gates as rows of a run's summary."""
+    return [(f"quality of the {kind}", str(found["verdict"])) for kind, found in verdicts.items()]
+
+
 def check_proteins(
     proteins: ProteinSet, out: Path, run: object, *, key: str | None = None
 ) -> ValidationReport:
