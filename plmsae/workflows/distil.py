@@ -112,6 +112,7 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     )
     with start_run(
         experiment="plmsae-distil",
+        system_metrics=True,
         run_name=f"distil {config.n_layers}x{config.d_model} of {teacher.id}",
     ) as tracked:
         corpus, data = training_corpus(

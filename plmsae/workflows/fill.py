@@ -242,6 +242,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     check_ontology(bundle, ontology)
     with start_run(
         experiment="plmsae-fill",
+        system_metrics=True,
         run_name=f"fill {PurePath(source_name(request.table)).name}",
         params=request_params(request, model=uri),
     ) as tracked:

@@ -64,6 +64,7 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
     config = request.config
     with start_run(
         experiment="plmsae-pretrain",
+        system_metrics=True,
         run_name=f"pretrain {config.n_layers}x{config.d_model}",
     ) as tracked:
         corpus, data = training_corpus(

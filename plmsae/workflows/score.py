@@ -145,6 +145,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         refuse_if_none_callable(bundle, request.min_precision, model=request.model)
     with start_run(
         experiment="plmsae-score",
+        system_metrics=True,
         run_name=f"score {PurePath(source_name(request.proteins)).name}",
         params=request_params(request, model=uri),
     ) as tracked:

@@ -112,6 +112,7 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
     check_continuation(request, parts, proteins, identity, checkpoints, place.world)
     with start_run(
         experiment="plmsae-train",
+        system_metrics=True,
         run_name=f"{request.plm} {request.unit}",
         params=request_params(
             request,
