@@ -386,8 +386,9 @@ class ValidateRequest:
     """Check a table, or the output of scoring or filling, against the reviewed suites."""
 
     path: str
-    """A FASTA or UniProt table (kind ``proteins`` or ``labels``), or a folder made by ``score`` or
-    ``fill`` (kind ``annotations`` or ``proposals``)."""
+    """FASTA or UniProt table (kind ``proteins`` or ``labels``), folder made by ``score`` or
+    ``fill`` (kind ``annotations`` or ``proposals``), or a table of any tool (``.parquet``,
+    ``.tsv``, ``.csv``) with the columns that docs/reference/tables.md lists."""
     kind: Literal["proteins", "labels", "annotations", "proposals"] | None = None
     """Found from the path if not given; a table of calls or proposals of any tool needs it."""
     proteins: str | None = None
