@@ -68,8 +68,8 @@ def train(
         last: ``fvu`` (of the batch, about its mean), ``explained_variance``, ``loss``, ``l0``,
         ``dead_share``, ``lr``, ``gamma`` (‖mean‖/‖std‖ of the raw activations),
         ``activation_scale`` (their distance from the mean, root mean square, of the target where
-        there is one), ``vectors_per_second`` and ``stall_share`` (share of the time spent waiting for batches),
-        both since the last call, or the first batch.
+        there is one), ``vectors_per_second`` and ``stall_share`` (share of the time spent waiting
+        for batches), both since the last call, or the first batch.
     checkpoint_dir : Path, optional
         Where to keep the last checkpoint.
     resume : bool
