@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.meta import QUALITY_WARNINGS
 from plmsae.bundle.metric_names import (
     GROUPS,
     HEADLINE,
@@ -341,6 +342,11 @@ def _limits(meta: BundleMeta) -> str:
         "- A missing label counts as a wrong call, so precision is rather under- than overstated.",
         f"- Only for activations of the PLM revision above, after block {meta.layer}.",
     ]
+    warnings = meta.extra.get(QUALITY_WARNINGS)
+    if warnings:
+        lines.append(
+            f"- Warnings of the quality gates when it was made: {escape(warnings, limit=500)}."
+        )
     if meta.eval_data is None:
         lines.insert(0, "- **The evaluation data was not recorded: treat the numbers with care.**")
     return "\n".join(lines)

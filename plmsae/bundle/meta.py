@@ -19,6 +19,8 @@ EVAL_LABELS = "eval_labels_sha256"
 """Name in `BundleMeta.extra` of the fingerprint of the labels that concepts were measured on."""
 TRAIN_RUN = "train_run"
 """Name in `BundleMeta.extra` of the MLflow run that trained or imported the SAE."""
+QUALITY_WARNINGS = "quality_warnings"
+"""Name in `BundleMeta.extra` of the warnings of the gates of the run that made it, in words."""
 PLM_FOLDER = "plm_folder"
 """Name in `BundleMeta.extra` of the folder of a PLM of the user's own, where it lay in training."""
 

@@ -106,6 +106,8 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "silent_share": "share of the features that never fire",
         "n_vectors": "activation vectors measured on",
         "gamma": "norm of the activations' mean over that of their spread",
+        "activation_scale": "distance of an activation from the mean (root mean square)",
+        "bad_activation_share": "share of the activations that are NaN or infinite",
     },
     "fidelity": {
         "loss_recovered": "share of the PLM's loss that is recovered, against zero-ablation",

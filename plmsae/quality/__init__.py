@@ -1,1 +1,1 @@
-"""Data-quality gates on inputs, annotations and proposals."""
+"""Quality gates on input, models, annotations, proposals and evidence."""

@@ -84,6 +84,10 @@ def _precision_margin(batch: pl.DataFrame, context: Context, part: str) -> pl.Se
     return batch["precision_low"].cast(pl.Float64) - context.min_precision
 
 
+def _l0_of_k(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
+    return batch["l0"].cast(pl.Float64) / batch["k"].cast(pl.Float64)
+
+
 DERIVED: Mapping[str, Derived] = {
     "sequence_length": Derived(
         what="number of letters of the sequence",
@@ -124,6 +128,12 @@ DERIVED: Mapping[str, Derived] = {
         kinds=("proposals",),
         columns=("precision_low",),
         compute=_precision_margin,
+    ),
+    "l0_of_k": Derived(
+        what="latents active at once, mean, over the number the model was trained for",
+        kinds=("models",),
+        columns=("l0", "k"),
+        compute=_l0_of_k,
     ),
     "known_label": Derived(
         what="label the protein already has where the proposal lies",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,12 @@ class ValidationReport:
         parts += [f"{unchecked} could not be checked"] if unchecked else []
         return ", ".join([met, *parts])
 
+    def counts(self) -> dict[str, float]:
+        """Return how many expectations are met, failed, gave a warning or could not be checked."""
+        words = {"met": "passed", "failed": "failed", "warnings": "warning"}
+        words |= {"unchecked": "unchecked"}
+        return {word: float(len(self.of(state))) for word, state in words.items()}
+
     def verdicts(self) -> dict[str, Any]:
         """Return as plain data the verdict, and the state of every expectation by name."""
         return {
@@ -139,6 +146,19 @@ def raise_if_critical(report: ValidationReport) -> None:
         found += f"; also failed: {', '.join(result.name for result in failed[1:])}"
     expected = f"{report.kind} with {first.expected}"
     raise QualityError(expected, found, report=report.summary_path)
+
+
+def warnings_in_words(reports: Iterable[ValidationReport]) -> str:
+    """Return the names of the expectations that gave a warning, by kind; ``none`` of none.
+
+    ``proteins: few_repeated_sequences; models: few_dead, l0_near_k``
+    """
+    lines = [
+        f"{report.kind}: {', '.join(result.name for result in report.of('warning'))}"
+        for report in reports
+        if report.of("warning")
+    ]
+    return "; ".join(lines) or "none"
 
 
 def write_report(report: ValidationReport) -> None:

@@ -17,8 +17,11 @@ from typing import Any, Literal, get_args
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.resources import registry_path
 
-Kind = Literal["proteins", "annotations", "proposals", "labels"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+TableKind = Literal["proteins", "annotations", "proposals", "labels"]
+"""Tables of any tool, which `plmsae validate` takes."""
+Kind = TableKind | Literal["models", "evidence"]
+"""All tables that are checked: also SAEs with their metrics, and the evidence of feature reports."""
+KINDS: tuple[Kind, ...] = (*get_args(TableKind), "models", "evidence")
 
 Severity = Literal["critical", "warning"]
 ColumnType = Literal["string", "integer", "number"]
@@ -119,7 +122,7 @@ def load_suite(kind: str, path: Path | None = None) -> Suite:
 
     Parameters
     ----------
-    kind : {'proteins', 'annotations', 'proposals', 'labels'}
+    kind : {'proteins', 'annotations', 'proposals', 'labels', 'models', 'evidence'}
         Which of the reviewed suites.
     path : Path, optional
         Another file to read in its place.
@@ -132,7 +135,7 @@ def load_suite(kind: str, path: Path | None = None) -> Suite:
     """
     if kind not in KINDS:
         raise NotFoundError("there is no such suite", value=kind, hint=f"one of {', '.join(KINDS)}")
-    import yaml  # not above: the help of the CLI reads `Kind`, and must stay quick
+    import yaml  # not above: the help of the CLI reads `TableKind`, and must stay quick
 
     if path is None:
         path = registry_path(f"suites/{kind}.yaml")

@@ -54,9 +54,10 @@ def validate(
 
     Parameters
     ----------
-    kind : {'proteins', 'annotations', 'proposals', 'labels'}
+    kind : {'proteins', 'annotations', 'proposals', 'labels', 'models', 'evidence'}
         Which suite: the proteins to score (accession, length, sequence), the output of scoring, the
-        output of filling, or a label table. Positions are 1-based and inclusive in all of them.
+        output of filling, a label table, SAEs with their metrics, or the evidence of feature
+        reports. Positions are 1-based and inclusive in all of them.
     path_or_frame : polars.DataFrame, str or Path
         The table: a frame, a file (``.parquet``, ``.tsv``, ``.csv``, the latter also gzipped), or a
         folder of Parquet parts.

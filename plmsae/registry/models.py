@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.card import version_page
-from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.meta import QUALITY_WARNINGS, BundleMeta
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.naming import parse_reference
 from plmsae.bundle.reading import Bundle, read_bundle
@@ -180,6 +180,8 @@ def _version_tags(bundle: Bundle) -> dict[str, str]:
         if name in meta.metrics:
             tags[name] = f"{meta.metrics[name]:.6g}"
     tags[DIGEST_TAG] = bundle.digest
+    if QUALITY_WARNINGS in meta.extra:
+        tags[QUALITY_WARNINGS] = str(meta.extra[QUALITY_WARNINGS])
     # All metrics in one tag: comparing versions then needs no download.
     packed = json.dumps(dict(meta.metrics), sort_keys=True)
     if len(packed) <= MAX_TAG:

@@ -27,6 +27,8 @@ def evaluate_sae(sae: Sae, chunks: Iterable[Batch]) -> dict[str, float]:
         - ``l0``: active latents per row.
         - ``dead_share``: share of latents active for no row.
         - ``gamma``: ‖mean‖ / ‖std‖ of the activations.
+        - ``activation_scale``: root mean square distance of the activations from their mean.
+        - ``bad_activation_share``: share of the rows that hold NaN or an infinity.
         - ``n_vectors``: number of rows.
 
     Raises
@@ -53,7 +55,7 @@ class ReconstructionSums:
         self._origin_D: Tensor | None = None
         self._shifted_sum_D = torch.zeros(sae.config.d_target, dtype=torch.float64)
         self._shifted_square = self._squared_error = 0.0
-        self._n = self._n_active = 0
+        self._n = self._n_active = self._n_bad = 0
         self._alive_F = torch.zeros(sae.config.d_sae, dtype=torch.bool)
 
     @torch.no_grad()
@@ -73,6 +75,7 @@ class ReconstructionSums:
         positive = code.values > 0
         self._alive_F[code.indices[positive].cpu()] = True
         self._n_active += int(positive.sum())
+        self._n_bad += int((~torch.isfinite(x).all(dim=1)).sum())
         self._n += x.shape[0]
 
     def metrics(self) -> dict[str, float]:
@@ -92,5 +95,7 @@ class ReconstructionSums:
             "l0": self._n_active / n,
             "dead_share": 1 - float(self._alive_F.double().mean()),
             "gamma": float(mean_D.norm()) / (variance / n) ** 0.5,
+            "activation_scale": (variance / n) ** 0.5,
+            "bad_activation_share": self._n_bad / n,
             "n_vectors": float(n),
         }

@@ -35,11 +35,18 @@ class GroupVariance:
     """Of x − the mean of the group's rows."""
     mean_D: Float64
     """Mean of all rows, shape (D,)."""
+    n_bad: int
+    """Rows that hold NaN or an infinity; the sums are then NaN."""
 
     @property
     def explained(self) -> float:
         """Share of the variance of all rows that is explained: 1 − FVU."""
         return 1 - float(self.error_G.sum() / self.total_G.sum())
+
+    @property
+    def scale(self) -> float:
+        """Root mean square distance of a row from the mean."""
+        return float((self.total_G.sum() / self.count_G.sum()) ** 0.5)
 
     @property
     def explained_within(self) -> float:
@@ -87,10 +94,12 @@ def variance_by_group(
         np.zeros(n_groups),
     )
     sum_GD = np.zeros((n_groups, d))
+    n_bad = 0
     for x_ND, group_N in chunks:
         x = x_ND.to(sae.device)
         error_N = (x.double() - sae.reconstruct(x).double()).square().sum(1).cpu().numpy()
         rows = x.double().cpu().numpy()
+        n_bad += int((~np.isfinite(rows).all(axis=1)).sum())
         if origin_D is None:
             # Sums about a point near the mean do not cancel where ‖mean‖ is far above ‖std‖.
             origin_D = rows.mean(axis=0)
@@ -113,6 +122,7 @@ def variance_by_group(
         total_G=np.maximum(total_G, 0),
         within_G=np.maximum(within_G, 0),
         mean_D=mean_D + origin_D,
+        n_bad=n_bad,
     )
 
 

@@ -145,6 +145,7 @@ class TrainingRun:
             "dead_share": trainer.dead_share,
             "lr": lr,
             "gamma": trainer.scaling.gamma,
+            "activation_scale": (trainer.target_scaling or trainer.scaling).spread,
             "vectors_per_second": self.window.vectors_per_second,
             "stall_share": self.window.stall_share,
         }

@@ -27,6 +27,11 @@ class Scaling(NamedTuple):
     gamma: float
     """‖mean‖ / ‖std‖ of the raw activations, over the D elements."""
 
+    @property
+    def spread(self) -> float:
+        """Root mean square distance of an activation from the mean: its typical centred norm."""
+        return float(self.mean.numel() ** 0.5 / self.factor)
+
     def to(self, device: torch.device) -> Scaling:
         """Return the same with the mean on `device`."""
         return self._replace(mean=self.mean.to(device))

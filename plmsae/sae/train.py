@@ -67,8 +67,9 @@ def train(
         Called with the number of steps done and the metrics, every `log_every` steps and after the
         last: ``fvu`` (of the batch, about its mean), ``explained_variance``, ``loss``, ``l0``,
         ``dead_share``, ``lr``, ``gamma`` (‖mean‖/‖std‖ of the raw activations),
-        ``vectors_per_second`` and ``stall_share`` (share of the time spent waiting for batches),
-        both since the last call, or the first batch.
+        ``activation_scale`` (their distance from the mean, root mean square, of the target where
+        there is one), ``vectors_per_second`` and ``stall_share`` (share of the time spent waiting
+        for batches), both since the last call, or the first batch.
     checkpoint_dir : Path, optional
         Where to keep the last checkpoint.
     resume : bool

@@ -14,7 +14,7 @@ from plmsae.concepts.calling.callers import can_call, with_caller
 from plmsae.concepts.calling.place_matching import right_calls
 from plmsae.concepts.labels.missing_labels import MISSING_SHARE, check_missing_share
 from plmsae.concepts.labels.names import names_of_ids
-from plmsae.core.atomic import atomic_path
+from plmsae.core.atomic import atomic_path, write_json
 from plmsae.proteins.ontology import Ontology
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.scoring.abstaining import NO_LATENT, UNMEASURED
@@ -183,6 +183,8 @@ def fill(
     support = homology_support(proposals, relatives, labels, whole=bundle.meta.unit == "protein")
     proposals = pl.concat([proposals, support], how="horizontal").select(PROPOSALS.names)
     withheld = new.filter(~trusted)
+    # What an earlier run was asked for says nothing of the proposals of this one.
+    (out / "manifest.json").unlink(missing_ok=True)
     write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
     _write_tsv(out / "proposals.tsv", proposals)
     silent = proposal_precision(
@@ -190,6 +192,14 @@ def fill(
     )
     abstained = _abstained(silent, withheld, min_precision)
     write_table(out / "abstained.parquet", abstained, ABSTAINED)
+    asked_for = {
+        "model_uri": model_uri,
+        "min_precision": min_precision,
+        "missing_share": missing_share,
+        "missing_shares": dict(missing_shares or {}),
+        "n_proposed": proposals.height,
+    }
+    write_json(out / "manifest.json", asked_for)
     return FillResult(
         path=out,
         manifest=manifest,

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from plmsae.tracking.store import (
     mlflow_errors,
     tracking_uri,
 )
+from plmsae.tracking.system_metrics import sampled
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -164,6 +165,7 @@ def start_run(
     params: Any = None,
     tags: Mapping[str, object] | None = None,
     tracking_uri: str | None = None,
+    system_metrics: bool = False,
 ) -> Iterator[Run]:
     """Open an MLflow run for the length of a ``with`` block.
 
@@ -184,6 +186,9 @@ def start_run(
         Set beside the facts of the machine.
     tracking_uri : str, optional
         See `store.tracking_uri`.
+    system_metrics : bool, optional
+        Log how busy the machine is, now and then (`plmsae.tracking.system_metrics`): for runs that
+        may take long.
 
     Yields
     ------
@@ -208,7 +213,8 @@ def start_run(
             run.set_tags({**system_facts(), **(tags or {})})
             if params is not None:
                 run.log_params(params)
-            yield run
+            with sampled(run.log_metrics) if system_metrics else nullcontext():
+                yield run
             status = "FINISHED"
         except BaseException as error:
             status = _status_of(error)

@@ -35,6 +35,11 @@ _ADVICE = (
     ("out-of-date database schema", "back the database up, then run: mlflow db upgrade URI"),
     ("readonly database", "make the file and its folder writable, or give another --tracking-uri"),
     ("unable to open database file", "is the path right, and the folder there?"),
+    (
+        "not authenticated",
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of the server",
+    ),
+    ("Permission denied", "ask who runs the server for the right to do this"),
     ("database is locked", "another program is writing it: wait, or stop that one"),
 )
 # Module that a driver is imported as → package that brings it.

@@ -15,7 +15,8 @@ from plmsae.core.json_files import read_json
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import HEADLINE_METRICS, resolve_exactly
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.shared.inputs import ProteinSet, is_table, read_protein_set
+from plmsae.workflows.scoring.input_gate import beside
+from plmsae.workflows.shared.inputs import ProteinSet, check_proteins, is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import AtlasRequest, request_params
 from plmsae.workflows.shared.swissprot_sample import SAMPLE
@@ -67,6 +68,8 @@ def run(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
     ------
     InputError
         If the model, the proteins or a folder are wrong.
+    QualityError
+        If the proteins fail a critical expectation; the page lies in ``OUT-quality``.
     """
     from plmsae.atlas.site import MARK
 
@@ -115,6 +118,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
         run_name=f"atlas {bundle.name}",
         params=request_params(request, model=uri, proteins=source),
     ) as tracked:
+        check_proteins(proteins, beside(request.out, "quality") / "proteins", tracked)
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)
         latents = _encode(encoder, proteins, bundle.name, progress)

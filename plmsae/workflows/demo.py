@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from plmsae.bundle.metric_names import HEADLINE
 from plmsae.core.programs import activation_line
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import ui_command
+from plmsae.tracking.summary import NOTE, log_summary
 from plmsae.workflows import evaluate, fill, report, score, train
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome
 from plmsae.workflows.shared.progress import Progress
@@ -201,7 +201,7 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
         experiment="plmsae-demo",
         run_name=f"demo {request.plm}",
         params=request_params(request),
-        tags={"mlflow.note.content": _ABOUT},
+        tags={NOTE: _ABOUT},
     ) as tracked:
         with progress.task("dividing the sample of Swiss-Prot") as task:
             tables = write_sample_tables(
@@ -295,24 +295,9 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
             ui=ui_command(),
         )
         tracked.log_metrics(0, outcome.metrics())
-        tracked.log_text(_page(outcome), "summary.html")
+        examples = {"Features, for example": outcome.examples()}
+        log_summary(tracked, "plmsae demo", _ABOUT, outcome.table(), examples)
     return outcome
-
-
-def _page(outcome: DemoOutcome) -> str:
-    """Return the closing table as an HTML page, which MLflow shows among the run's artifacts."""
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
-        for name, value in outcome.table()
-    )
-    examples = "".join(f"<li>{escape(line)}</li>" for line in outcome.examples())
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>plmsae demo</title>'
-        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
-        "th{text-align:left;vertical-align:top;padding-right:1.5rem}</style></head><body>"
-        f"<h1>plmsae demo</h1><p>{escape(_ABOUT)}</p><table>{rows}</table>"
-        f"<h2>Features, for example</h2><ul>{examples}</ul></body></html>"
-    )
 
 
 def _promote(model: str, progress: Progress) -> str:

@@ -79,6 +79,8 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     ------
     InputError
         If the settings, the proteins or the teacher are wrong, or training diverges.
+    QualityError
+        If the proteins fail a critical expectation.
     """
     import torch
 
@@ -108,20 +110,22 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
         d_model=config.d_model,
         dtype=torch.bfloat16 if bf16 else torch.float32,
     )
-    corpus, data = training_corpus(
-        request.out / "corpus",
-        request.proteins,
-        progress,
-        weigh=lambda sequences: np.ones(len(sequences)),
-        clusters=request.clusters,
-        seed=config.seed,
-    )
-    data |= {"teacher": teacher.id, "teacher_revision": teacher.revision}
     with start_run(
         experiment="plmsae-distil",
+        system_metrics=True,
         run_name=f"distil {config.n_layers}x{config.d_model} of {teacher.id}",
-        params=request_params(request, **data),
     ) as tracked:
+        corpus, data = training_corpus(
+            request.out / "corpus",
+            request.proteins,
+            progress,
+            run=tracked,
+            weigh=lambda sequences: np.ones(len(sequences)),
+            clusters=request.clusters,
+            seed=config.seed,
+        )
+        data |= {"teacher": teacher.id, "teacher_revision": teacher.revision}
+        tracked.log_params(request_params(request, **data))
         trainer = Pretrainer(config, corpus, request.out, device=str(device), objective=objective)
         curve = Curve(request.out / "curve.json", trainer.step)
         measured = Curve(request.out / "measured.json", trainer.step)

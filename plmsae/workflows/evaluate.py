@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.meta import EVAL_LABELS
+from plmsae.bundle.meta import EVAL_LABELS, QUALITY_WARNINGS
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
@@ -25,9 +25,10 @@ from plmsae.workflows.evaluating.fidelity import (
     wants_head,
 )
 from plmsae.workflows.evaluating.label_transfer import transfer
-from plmsae.workflows.evaluating.outcome import EvaluateOutcome, promoted
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome, log_evaluation, promoted
 from plmsae.workflows.evaluating.run import evaluation_run
 from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -45,11 +46,13 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     InputError
         If the model or the tables are wrong, or no concept is common enough.
     QualityError
-        If the labels fail a critical expectation, or promotion was asked for and a gate is not met.
+        If the labels or the SAE itself fail a critical expectation, or promotion was asked for and
+        a gate is not met.
     """
     from plmsae.concepts.baselines.headline import headline_metrics, registered_metrics
     from plmsae.concepts.calling.calibration import called
     from plmsae.concepts.evaluation import Settings, evaluate_residue
+    from plmsae.quality.report import warnings_in_words
     from plmsae.scoring.encoding import load_encoder
 
     check_baselines(request)
@@ -65,7 +68,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         )
     data = read_annotated(request, progress)
     with evaluation_run(request, bundle, uri, data) as (tracked, parts):
-        gate(
+        checked = gate(
             "labels",
             data.labels,
             request.out / "quality-labels",
@@ -107,6 +110,13 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         metrics |= headline_metrics(found) | data.leak.metrics()
         reconstruction = measure_reconstruction(request, data, encoder, latents, progress)
         metrics |= reconstruction.report_metrics()
+        row = model_row(
+            bundle.name,
+            encoder.sae,
+            {"dead_share": metrics["dead_share"]} | reconstruction.measured(),
+            stored_scale=bundle.meta.metrics.get("activation_scale"),
+        )
+        models = check_models([row], request.out / "quality-models", tracked)
         calling = choose_calling(request, data, evaluation, latents, states, transferred, progress)
         metrics |= calling.metrics
         concepts = calling.concepts
@@ -132,6 +142,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                     "split": data.how,
                     "homology_leak": data.leak.line(),
                     EVAL_LABELS: data.report_labels_sha256(),
+                    QUALITY_WARNINGS: warnings_in_words([checked, models]),
                 },
             ),
             features=features,
@@ -146,20 +157,21 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         if request.register:
             ref = register(new, run_id=tracked.run_id)
             model = f"{ref.name}/{ref.version}"
-    outcome = EvaluateOutcome(
-        bundle=new.path,
-        model=model,
-        how=data.how,
-        leak=data.leak.line(),
-        summary=metrics,
-        baselines=found.to_dicts(),
-        callable_concepts=concepts.filter(callable_concepts)
-        .sort("call_precision_low", descending=True)
-        .to_dicts(),
-        top_concepts=_top(concepts),
-        promoted=False,
-        reconstruction=reconstruction,
-    )
+        outcome = EvaluateOutcome(
+            bundle=new.path,
+            model=model,
+            how=data.how,
+            leak=data.leak.line(),
+            summary=metrics,
+            baselines=found.to_dicts(),
+            callable_concepts=concepts.filter(callable_concepts)
+            .sort("call_precision_low", descending=True)
+            .to_dicts(),
+            top_concepts=_top(concepts),
+            promoted=False,
+            reconstruction=reconstruction,
+        )
+        log_evaluation(tracked, outcome, (checked, models))
     return promoted(outcome, model) if request.promote and model else outcome
 
 

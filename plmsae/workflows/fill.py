@@ -13,6 +13,7 @@ from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
+from plmsae.tracking.summary import log_summary
 from plmsae.workflows.scoring.callable_concepts import round_down
 from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
 from plmsae.workflows.scoring.running import (
@@ -22,13 +23,21 @@ from plmsae.workflows.scoring.running import (
     run_facts,
     scored_data,
 )
-from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.inputs import gate, quality_rows
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import FillRequest, request_params
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_ABOUT = (
+    "Labels that a table lacks, proposed by a registered model. proposals.tsv is among the "
+    "artifacts, with what a back-test or a truth measured and the pages of the quality gates; all "
+    "tables are in the folder below."
+)
+_MOST_PROPOSED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +93,32 @@ class FillOutcome:
             "quality": self.quality,
             "proposals": str(self.folder / "proposals.tsv"),
         }
+
+    def table(self) -> list[tuple[str, str]]:
+        """Return what to see first: what, and how much or where."""
+        top = sorted(self.n_by_concept.items(), key=lambda item: (-item[1], item[0]))
+        rows = [
+            ("model", self.model_uri),
+            ("proposed", f"{self.n_proposed:,} labels, {self.n_with_homologue:,} by homology too"),
+            (
+                "calls",
+                f"{self.n_calls:,}, {self.n_known:,} of them known, {self.n_withheld:,} withheld",
+            ),
+            ("precision asked for", f"{self.min_precision:g}"),
+            ("share of the labels taken as missing", f"{self.missing_share:g}"),
+            ("concepts that abstain", f"{len(self.abstained):,}"),
+            *((name, f"{n:,} proposals") for name, n in top[:_MOST_PROPOSED]),
+        ]
+        if self.truth:
+            rows.append(
+                (
+                    "truth",
+                    f"{self.truth['recovered']:,.0f} of {self.truth['hidden']:,.0f} hidden labels "
+                    f"recovered; {self.truth['correct']:,.0f} of {self.truth['proposed']:,.0f} "
+                    "proposals correct",
+                )
+            )
+        return [*rows, *quality_rows(self.quality), ("tables", str(self.folder))]
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -207,6 +242,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     check_ontology(bundle, ontology)
     with start_run(
         experiment="plmsae-fill",
+        system_metrics=True,
         run_name=f"fill {PurePath(source_name(request.table)).name}",
         params=request_params(request, model=uri),
     ) as tracked:
@@ -284,27 +320,31 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         truth = None if measured is None else totals(measured)
         if truth is not None:
             tracked.log_metrics(0, {f"truth_{k}": v for k, v in truth.items()})
-    return FillOutcome(
-        folder=request.out,
-        model_uri=uri,
-        n_calls=result.n_calls,
-        n_known=result.n_known,
-        n_withheld=result.n_withheld,
-        n_implied=result.n_implied,
-        n_proposed=result.n_proposed,
-        min_precision=result.min_precision,
-        missing_share=request.missing_share,
-        abstained=result.abstained()
-        .join(names_of_ids(bundle.concepts), on="concept", how="left", maintain_order="left")
-        .to_dicts(),
-        truth=truth,
-        by_concept=[] if measured is None else measured.to_dicts(),
-        backtest=[] if tested is None else tested.to_dicts(),
-        backtest_homology=[] if homology is None else homology.to_dicts(),
-        n_with_homologue=result.n_with_homologue,
-        n_by_concept=dict(result.proposals().group_by("concept").len().sort("concept").iter_rows()),
-        quality=quality,
-    )
+        outcome = FillOutcome(
+            folder=request.out,
+            model_uri=uri,
+            n_calls=result.n_calls,
+            n_known=result.n_known,
+            n_withheld=result.n_withheld,
+            n_implied=result.n_implied,
+            n_proposed=result.n_proposed,
+            min_precision=result.min_precision,
+            missing_share=request.missing_share,
+            abstained=result.abstained()
+            .join(names_of_ids(bundle.concepts), on="concept", how="left", maintain_order="left")
+            .to_dicts(),
+            truth=truth,
+            by_concept=[] if measured is None else measured.to_dicts(),
+            backtest=[] if tested is None else tested.to_dicts(),
+            backtest_homology=[] if homology is None else homology.to_dicts(),
+            n_with_homologue=result.n_with_homologue,
+            n_by_concept=dict(
+                result.proposals().group_by("concept").len().sort("concept").iter_rows()
+            ),
+            quality=quality,
+        )
+        log_summary(tracked, f"Filled with {bundle.name}", _ABOUT, outcome.table())
+    return outcome
 
 
 def _hides_what_is_missing(request: FillRequest) -> bool:

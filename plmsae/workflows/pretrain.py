@@ -52,6 +52,8 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
     ------
     InputError
         If the settings or the proteins are wrong, or training diverges.
+    QualityError
+        If the proteins fail a critical expectation.
     """
     from plmsae.plm.device import choose_device
     from plmsae.plm.export import export_model
@@ -60,21 +62,23 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
     from plmsae.plm.sampling import density_weights
 
     config = request.config
-    corpus, data = training_corpus(
-        request.out / "corpus",
-        request.proteins,
-        progress,
-        weigh=density_weights,
-        clusters=request.clusters,
-        simulated_share=request.simulated_share,
-        more={"init": None if request.init is None else folder_revision(Path(request.init))},
-        seed=config.seed,
-    )
     with start_run(
         experiment="plmsae-pretrain",
+        system_metrics=True,
         run_name=f"pretrain {config.n_layers}x{config.d_model}",
-        params=request_params(request, **data),
     ) as tracked:
+        corpus, data = training_corpus(
+            request.out / "corpus",
+            request.proteins,
+            progress,
+            run=tracked,
+            weigh=density_weights,
+            clusters=request.clusters,
+            simulated_share=request.simulated_share,
+            more={"init": None if request.init is None else folder_revision(Path(request.init))},
+            seed=config.seed,
+        )
+        tracked.log_params(request_params(request, **data))
         device = choose_device(request.device)
         init = None if request.init is None else Path(request.init)
         trainer = Pretrainer(config, corpus, request.out, device=str(device), init=init)

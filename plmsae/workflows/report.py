@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from plmsae.bundle.meta import QUALITY_WARNINGS
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
 from plmsae.tracking.traces import trace_call
-from plmsae.workflows.shared.inputs import is_table, read_protein_set
+from plmsae.workflows.shared.inputs import check_proteins, gate, is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ReportRequest, request_params
 
 if TYPE_CHECKING:
     from plmsae.bundle.reading import Bundle
+    from plmsae.quality.report import ValidationReport
     from plmsae.reports.claude.asking import Outcome
     from plmsae.reports.describe import DryRun
     from plmsae.reports.evidence import FeatureEvidence
@@ -81,9 +83,12 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     ------
     InputError
         If the model or the proteins are wrong, or a latent asked for is dead or does not exist.
+    QualityError
+        If the proteins or the evidence fail a critical expectation: no page is written.
     """
     from plmsae.reports.claude.settings import has_key, llm_settings
     from plmsae.reports.describe import describe_all, dry_run
+    from plmsae.reports.evidence_table import evidence_table
     from plmsae.reports.page import authors
     from plmsae.reports.render import render_reports
     from plmsae.reports.report import report_metrics
@@ -103,7 +108,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         )
     cache = request.out / "cache"
     if request.dry_run:
-        evidence = _evidence(request, bundle, uri, progress)
+        evidence, _ = _evidence(request, bundle, uri, progress, None)
         planned = dry_run(evidence, settings=settings, cache_dir=cache, batch=request.batch)
         return ReportOutcome(
             pages={}, n_features=len(evidence), authors={}, metrics={}, dry_run=planned
@@ -114,7 +119,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         run_name=f"report {bundle.name}",
         params=request_params(request, model=uri, llm=settings.model if asks else None),
     ) as tracked:
-        evidence = _evidence(request, bundle, uri, progress)
+        evidence, families = _evidence(request, bundle, uri, progress, tracked)
         if asks:
             _log_prompts(tracked)
         with progress.task("writing and testing reports") as task:
@@ -135,7 +140,15 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
                 max_usd=request.max_usd,
                 on_outcome=count,
             )
-        about = {"model": uri, "proteins": PurePath(source_name(request.proteins)).name}
+        table = evidence_table(reports, families)
+        page = request.out / "quality-evidence"
+        checked = gate("evidence", table, page, {}, tracked, name=bundle.name)
+        about = {
+            "model": uri,
+            "proteins": PurePath(source_name(request.proteins)).name,
+            "quality of the evidence": _quality(checked),
+            "warnings of the model's gates": str(bundle.meta.extra.get(QUALITY_WARNINGS, "none")),
+        }
         pages = render_reports(reports, request.out, about=about)
         for path in pages.values():
             tracked.log_artifact(path, "report")
@@ -152,10 +165,25 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     )
 
 
+def _quality(checked: ValidationReport) -> str:
+    """Return the verdict, with the names of the expectations that gave a warning."""
+    from plmsae.quality.report import warnings_in_words
+
+    named = f" ({warnings_in_words([checked])})" if checked.of("warning") else ""
+    return checked.verdict + named
+
+
 def _evidence(
-    request: ReportRequest, bundle: Bundle, uri: str, progress: Progress
-) -> list[FeatureEvidence]:
-    """Encode the proteins and collect what is known of the features asked for."""
+    request: ReportRequest, bundle: Bundle, uri: str, progress: Progress, tracked: Run | None
+) -> tuple[list[FeatureEvidence], dict[str, int]]:
+    """Encode the proteins and collect what is known of the features asked for.
+
+    Returns
+    -------
+    list of FeatureEvidence
+    dict of str to int
+        Homology cluster of each protein, by accession.
+    """
     import polars as pl
 
     from plmsae.concepts.labels.label_table import labels_from_uniprot
@@ -177,6 +205,8 @@ def _evidence(
     proteins = read_protein_set(
         request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
     )
+    if tracked is not None:
+        check_proteins(proteins, request.out / "quality-proteins", tracked)
     accessions = [p.accession for p in proteins.proteins]
     table = labels = None
     if is_table(request.proteins):
@@ -204,7 +234,7 @@ def _evidence(
             homology=homology,
         )
         task.update(1, 1)
-    return found
+    return found, dict(zip(accessions, homology.clusters, strict=True))
 
 
 def _log_prompts(tracked: Run) -> None:

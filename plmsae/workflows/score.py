@@ -13,6 +13,7 @@ from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
+from plmsae.tracking.summary import log_summary
 from plmsae.workflows.scoring.callable_concepts import refuse_if_none_callable
 from plmsae.workflows.scoring.input_gate import (
     beside,
@@ -28,10 +29,17 @@ from plmsae.workflows.scoring.running import (
     run_facts,
     scored_data,
 )
-from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.inputs import gate, quality_rows
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import ScoreRequest, request_params
+
+_ABOUT = (
+    "Every protein of the input, annotated by a registered model. The tables (annotations, "
+    "proteins, rejected) are in the folder below; the artifacts hold the manifest and the pages of "
+    "the quality gates."
+)
+_MOST_CALLED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +78,24 @@ class ScoreOutcome:
             "manifest": f"{self.folder}/manifest.json",
             "exported": str(self.exported) if self.exported else None,
         }
+
+    def table(self) -> list[tuple[str, str]]:
+        """Return what to see first: what, and how much or where."""
+        n_called = len(self.n_by_concept)
+        top = sorted(self.n_by_concept.items(), key=lambda item: (-item[1], item[0]))
+        return [
+            ("model", self.model_uri),
+            (
+                "proteins",
+                f"{self.n_scored:,} of {self.n_read:,} records, {self.n_residues:,} residues",
+            ),
+            ("annotations", f"{self.n_annotations:,}"),
+            ("concepts that may be called", f"{n_called:,} of {n_called + len(self.abstained):,}"),
+            *((name, f"{n:,} annotations") for name, n in top[:_MOST_CALLED]),
+            *quality_rows(self.quality),
+            ("tables", str(self.folder)),
+            *([("exported", str(self.exported))] if self.exported else []),
+        ]
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -119,6 +145,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         refuse_if_none_callable(bundle, request.min_precision, model=request.model)
     with start_run(
         experiment="plmsae-score",
+        system_metrics=True,
         run_name=f"score {PurePath(source_name(request.proteins)).name}",
         params=request_params(request, model=uri),
     ) as tracked:
@@ -165,16 +192,18 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
             suffix = find_exporter(request.format).suffixes[0]
             exported = beside(request.out, f"annotations{suffix}")
             export(request.out, request.format, exported)
-    return ScoreOutcome(
-        folder=folder.where if is_remote(request.out) else Path(request.out),
-        model_uri=uri,
-        n_read=manifest.n_read,
-        n_scored=manifest.n_scored,
-        n_rejected=manifest.n_rejected,
-        n_residues=manifest.n_residues,
-        n_annotations=manifest.n_annotations,
-        n_by_concept=manifest.n_by_concept,
-        abstained=manifest.abstained,
-        quality=quality,
-        exported=exported,
-    )
+        outcome = ScoreOutcome(
+            folder=folder.where if is_remote(request.out) else Path(request.out),
+            model_uri=uri,
+            n_read=manifest.n_read,
+            n_scored=manifest.n_scored,
+            n_rejected=manifest.n_rejected,
+            n_residues=manifest.n_residues,
+            n_annotations=manifest.n_annotations,
+            n_by_concept=manifest.n_by_concept,
+            abstained=manifest.abstained,
+            quality=quality,
+            exported=exported,
+        )
+        log_summary(tracked, f"Scored with {bundle.name}", _ABOUT, outcome.table())
+    return outcome

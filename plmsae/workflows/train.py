@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +10,12 @@ from plmsae.core.errors import InputError
 from plmsae.core.stopping import stop_requests
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run, start_run
-from plmsae.workflows.shared.inputs import ProteinSet, gate, read_protein_set
+from plmsae.workflows.shared.inputs import (
+    ProteinSet,
+    check_proteins,
+    read_protein_set,
+)
+from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress, Silent
 from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
 from plmsae.workflows.shared.requests import TrainRequest, request_params
@@ -23,19 +27,24 @@ from plmsae.workflows.training.measurement import (
     RecoveryProbe,
     reconstructions,
 )
-from plmsae.workflows.training.outcome import TrainOutcome, outcome_of, throughput_of, write_trained
+from plmsae.workflows.training.outcome import (
+    TrainOutcome,
+    log_trained,
+    outcome_of,
+    throughput_of,
+    write_trained,
+)
 from plmsae.workflows.training.plan import PlannedSae, check_continuation, hold_out, parts_of
 from plmsae.workflows.training.recipes import load_recipe, recipe_for
 from plmsae.workflows.training.transcoding import target_layers, with_target
 
 __all__ = ["TrainOutcome", "run"]
 
-logger = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     import polars as pl
 
     from plmsae.plm.model import Plm
+    from plmsae.quality.report import ValidationReport
     from plmsae.sae.base import Sae
     from plmsae.sae.distributed import Place
     from plmsae.sae.run import TrainResult
@@ -64,7 +73,7 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
         If the input, the recipe, a layer or k is wrong, or the output folder or the cache is of
         something else.
     QualityError
-        If the proteins fail a critical expectation.
+        If the proteins fail a critical expectation, or a trained SAE does: nothing is registered.
     """
     from plmsae.sae.distributed import joined
 
@@ -103,6 +112,7 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
     check_continuation(request, parts, proteins, identity, checkpoints, place.world)
     with start_run(
         experiment="plmsae-train",
+        system_metrics=True,
         run_name=f"{request.plm} {request.unit}",
         params=request_params(
             request,
@@ -112,17 +122,9 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
         ),
     ) as tracked:
         log_data(tracked, proteins.fingerprint, "train")
-        context = {"rejected": proteins.rejected_frame()}
-        gate(
-            "proteins",
-            proteins.frame(),
-            request.out / "quality",
-            context,
-            tracked,
-            name=request.proteins,
-        )
+        checked = check_proteins(proteins, request.out / "quality", tracked)
         trained = _train(request, recipe, parts, proteins, place, progress, tracked.log_metrics)
-        return _outcomes(request, recipe, parts, proteins, trained, tracked, progress)
+        return _outcomes(request, recipe, parts, proteins, checked, trained, tracked, progress)
 
 
 class _Trained(NamedTuple):
@@ -211,11 +213,14 @@ def _outcomes(
     recipe: dict[str, Any],
     parts: list[PlannedSae],
     proteins: ProteinSet,
+    checked: ValidationReport,
     trained: _Trained,
     tracked: Run,
     progress: Progress,
 ) -> list[TrainOutcome]:
-    """Measure, log and bundle what was trained."""
+    """Measure, check, log and bundle what was trained."""
+    from plmsae.quality.report import warnings_in_words
+
     plm, activations, held_out, results = trained
     saes = [result.sae.to(plm.device) for result in results]
     features = _features(parts, saes, activations)
@@ -225,31 +230,41 @@ def _outcomes(
     ]
     with progress.task("measuring the reconstructions on held-out proteins") as task:
         found = reconstructions(plm, measured, request.unit, held_out, request.seed, task.update)
-    for number, (part, result) in enumerate(zip(parts, results, strict=True)):
-        metrics = {**found[number], "gamma": float(result.metrics["gamma"])}
-        _warn_of_nothing(request, part, metrics["explained_variance"])
-        throughput = throughput_of(result)
+    final = [
+        {**metrics, "gamma": float(result.metrics["gamma"])}
+        for metrics, result in zip(found, results, strict=True)
+    ]
+    rows = []
+    for part, sae, result, metrics in zip(parts, saes, results, final, strict=True):
         logged = {f"held_out_{k}": v for k, v in metrics.items()}
-        logged |= {f"run_{k}": v for k, v in throughput.items()}
+        logged |= {f"run_{k}": v for k, v in throughput_of(result).items()}
         tracked.log_metrics(result.steps, charted(logged, part.prefix))
         metrics["train_dead_share"] = float(result.metrics["dead_share"])
+        rows.append(
+            model_row(
+                part.name,
+                sae,
+                {**metrics, "dead_share": metrics["train_dead_share"]},
+                stored_scale=_stored_scale(sae, result),
+            )
+        )
+    models = check_models(rows, request.out / "quality-models", tracked)
+    warnings = warnings_in_words([checked, models])
+    for number, (part, result) in enumerate(zip(parts, results, strict=True)):
+        metrics = final[number]
         bundle = write_trained(
             request, recipe, proteins, plm, part, saes[number], features[number], metrics,
-            run_id=tracked.run_id,
+            run_id=tracked.run_id, warnings=warnings,
         )  # fmt: skip
-        outcomes.append(outcome_of(request, part, bundle, metrics, throughput, tracked))
+        outcomes.append(outcome_of(request, part, bundle, metrics, throughput_of(result), tracked))
+    log_trained(tracked, request, proteins, outcomes, (checked, models))
     return outcomes
 
 
-def _warn_of_nothing(request: TrainRequest, part: PlannedSae, explained: float) -> None:
-    if explained <= 0:
-        logger.warning(
-            "%s explains nothing of held-out proteins (explained variance %.2f): lower --lr, or "
-            "raise --n-vectors, in another folder than %s",
-            part.name,
-            explained,
-            request.out,
-        )
+def _stored_scale(sae: Sae, result: TrainResult) -> float | None:
+    """Return the scale of the raw activations of training; None where rows were normalised."""
+    raw = sae.config.input_norm == "none" or sae.config.is_transcoder
+    return result.metrics.get("activation_scale") if raw else None
 
 
 def _activations(

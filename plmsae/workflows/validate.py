@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError, QualityError, printable
+from plmsae.core.json_files import read_json
 from plmsae.core.object_store import is_remote
 from plmsae.core.settings import check_choices
 from plmsae.proteins.stream import need_file
@@ -103,7 +104,10 @@ def _open(kind: str, request: ValidateRequest, stack: ExitStack) -> tuple[Any, d
             path = stack.enter_context(ScoreFolder(request.path).on_disk())
         if not path.is_dir():
             return path, context | _registered(request.model, None)
-        scores = path if kind == "annotations" else path / "scores"
+        scores = path
+        if kind == "proposals":
+            scores = path / "scores"
+            context |= _asked(path / "manifest.json")
         context |= {"proteins": scores / "proteins", "rejected": scores / "rejected"}
         manifest = scores / "manifest.json"
         context |= _registered(request.model, manifest if manifest.is_file() else None)
@@ -113,6 +117,19 @@ def _open(kind: str, request: ValidateRequest, stack: ExitStack) -> tuple[Any, d
         return labels, {} if proteins is None else {"proteins": proteins}
     spool = stack.enter_context(spooled(request.path, PART_RESIDUES))
     return spool.proteins, {"rejected": spool.rejected}
+
+
+def _asked(manifest: Path) -> dict[str, pl.DataFrame]:
+    """Return the precision that a fill run was asked for; nothing where it does not say."""
+    import polars as pl
+
+    if not manifest.is_file():
+        logger.warning("%s is missing: proposals are held against a precision of 0.5", manifest)
+        return {}
+    stored = read_json(manifest).get("min_precision")
+    if not isinstance(stored, int | float) or not 0 <= stored <= 1:
+        raise InputError("min_precision is no number in [0, 1]", where=manifest, value=str(stored))
+    return {"asked": pl.DataFrame({"min_precision": [float(stored)]})}
 
 
 def _labels(path: Path) -> tuple[pl.DataFrame, pl.DataFrame | None]:

@@ -85,6 +85,16 @@ def test_without_a_key_features_are_tested_by_rule_and_the_version_gets_the_medi
     assert first["evidence"]["examples"][0]["organism"] == "Bacillus"
     assert first["evidence"]["examples"][0]["terms"] == ["GO:0005525"]
     assert (request.out / "features" / "0.html").is_file()
+    store = client(store_uri)
+    experiment = store.get_experiment_by_name("plmsae-report")
+    (made,) = store.search_runs([experiment.experiment_id])
+    for kind in ("proteins", "evidence"):
+        assert made.data.metrics[f"quality_{kind}_failed"] == 0
+        assert made.data.metrics[f"quality_{kind}_met"] > 5
+        assert "expectations are met" in made.data.tags[f"quality_{kind}"]
+    about = json.loads(page.read_text())["about"]
+    assert made.data.tags["quality_evidence"] in about["quality of the evidence"]
+    assert about["warnings of the model's gates"] == "none"
 
 
 def test_with_a_key_prompts_are_registered_calls_traced_and_a_dry_run_sends_nothing(

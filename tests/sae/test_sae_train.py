@@ -34,6 +34,7 @@ METRICS = {
     "dead_share",
     "lr",
     "gamma",
+    "activation_scale",
     "vectors_per_second",
     "stall_share",
 }
@@ -83,10 +84,10 @@ def test_metrics_are_reported_every_so_many_steps_and_after_the_last(planted: Pl
     assert all(set(metrics) == METRICS for _, metrics in calls)
     assert result.metrics == calls[-1][1]
     assert result.steps == 25
-    # The planted offset, γ, is measured from the data.
-    assert result.metrics["gamma"] == pytest.approx(
-        evaluate_sae(result.sae, [planted.batch(i) for i in range(16)])["gamma"], rel=1e-3
-    )
+    # The planted offset, γ, and the scale are measured from the data.
+    measured = evaluate_sae(result.sae, [planted.batch(i) for i in range(16)])
+    for name in ("gamma", "activation_scale"):
+        assert result.metrics[name] == pytest.approx(measured[name], rel=1e-3)
 
 
 def test_dead_latents_come_back_to_life() -> None:

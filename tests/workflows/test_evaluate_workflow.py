@@ -98,6 +98,15 @@ def test_the_reconstruction_is_measured_on_report_proteins(place, outcome):
     json.dumps(outcome.to_json(), allow_nan=False)
 
 
+def test_the_sae_passed_its_gate_before_it_was_registered(place, outcome):
+    found = json.loads((place / "all" / "quality-models" / "validation.json").read_text())
+    states = {result["name"]: result["state"] for result in found["results"]}
+    assert states["activations_of_the_stored_scale"] == "passed"
+    assert states["explains_something"] == "passed"
+    assert set(states.values()) <= {"passed", "warning"}
+    assert resolve(str(outcome.bundle)).meta.extra["quality_warnings"]
+
+
 def test_the_registered_tables_say_of_what_kind_things_are(outcome):
     bundle = resolve(str(outcome.bundle))
     assert {"pattern", "n_concepts", "family_specific"} <= set(bundle.features.columns)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, QualityError
 from plmsae.core.settings import make_settings
 from plmsae.plm.corpus import open_corpus
 from plmsae.plm.model import load_plm
@@ -106,6 +106,23 @@ def test_relatives_are_drawn_more_often_than_proteins_without_any(files):
     assert "homology cluster" in (outcome.folder / "README.md").read_text()
     made_of = json.loads((files / "run" / "corpus" / "made_of.json").read_text())
     assert re.fullmatch("[0-9a-f]{64}", made_of["clusters"])
+
+
+def test_every_file_is_checked_once_and_genes_are_refused(files):
+    write_fasta(files / "q.fasta", 40, 2)
+    both = (str(files / "p.fasta"), str(files / "q.fasta"))
+    pretrain.run(request(files, proteins=both, max_minutes=0.0), Silent())
+    pages = [files / "run" / f"quality-proteins_{n}" / "summary.html" for n in (1, 2)]
+    assert ["q.fasta" in page.read_text() for page in pages] == [False, True]
+    written = [page.stat().st_mtime_ns for page in pages]
+    pretrain.run(request(files, proteins=both), Silent())  # goes on
+    assert [page.stat().st_mtime_ns for page in pages] == written
+    (files / "genes.fasta").write_text("".join(f">g{i}\n{'ACGT' * 20}\n" for i in range(20)))
+    with pytest.raises(QualityError, match="share_like_nucleotides"):
+        pretrain.run(
+            request(files, proteins=(str(files / "genes.fasta"),), out=files / "n"), Silent()
+        )
+    assert not (files / "n" / "corpus").exists()
 
 
 def test_a_cluster_never_weighs_more_than_a_large_one():

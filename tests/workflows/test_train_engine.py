@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from plmsae.bundle.reading import read_bundle
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, QualityError
 from plmsae.plm.model import Plm
 from plmsae.sae.cache import CacheWriter
 from plmsae.sae.data import as_source
 from plmsae.sae.model import load_sae
 from plmsae.workflows import train
+from plmsae.workflows.shared.model_gate import check_models
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import TrainRequest
 from plmsae.workflows.training import activation_cache, activations, measurement
@@ -45,6 +46,24 @@ class Tracked:
     def log_metrics(self, step: int, metrics: dict[str, float]) -> None:
         self.metrics.append((step, metrics))
         self.stop(step, metrics)
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        pass
+
+    def log_text(self, text: str, name: str) -> None:
+        pass
+
+
+class NoWarnings:
+    """What a gate that is left out says."""
+
+    kind = "proteins"
+
+    def of(self, state: str) -> tuple[()]:
+        return ()
+
+    def verdicts(self) -> dict[str, str]:
+        return {"verdict": "not checked"}
 
 
 class Heard(Silent):
@@ -76,7 +95,8 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> Tracked:
         yield run
 
     monkeypatch.setattr(train, "start_run", start_run)
-    monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    monkeypatch.setattr(train, "check_proteins", lambda *_, **__: NoWarnings())
+    monkeypatch.setattr(train, "check_models", lambda *_: NoWarnings())
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
     torch.set_num_threads(1)
@@ -159,7 +179,8 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    monkeypatch.setattr(train, "check_proteins", lambda *_, **__: NoWarnings())
+    monkeypatch.setattr(train, "check_models", lambda *_: NoWarnings())
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
     outcomes = run(fasta, tmp_path / "out", layers=(1, 2), k=(4, 8), register=True)
@@ -174,6 +195,9 @@ def test_every_sae_becomes_a_version_of_its_layers_model(
         assert outcome.lines()[1] == f"  registered as {outcome.model}"
     (made,) = mlflow.search_runs(experiment_names=["plmsae-train"]).to_dict("records")
     assert made["params.k"] == "[4, 8]"
+    note = made["tags.mlflow.note.content"]
+    assert "| layer 1, k 4 | explained variance " in note
+    assert f"| layer 2, k 8: model | {outcomes[3].model} |" in note
     assert 0 <= made["metrics.training/L2.k8/stall_share"] <= 1
 
 
@@ -185,7 +209,8 @@ def test_a_transcoder_is_registered_apart_from_the_sae_of_the_layer_it_reads(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("PLMSAE_CACHE", str(tmp_path / "downloads"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "gate", lambda *_, **__: "")
+    monkeypatch.setattr(train, "check_proteins", lambda *_, **__: NoWarnings())
+    monkeypatch.setattr(train, "check_models", lambda *_: NoWarnings())
     monkeypatch.setattr(train, "log_data", lambda *_: None)
     leave_out_recovery(monkeypatch)
     for number, target in enumerate(({}, {"target": "layer"}, {"target": "change"})):
@@ -223,23 +248,20 @@ def test_a_recipe_may_fix_the_penalty_in_place_of_k(
         run(fasta, tmp_path / "q", k=(), recipe=str(recipe), overrides={"arch": "relu"})
 
 
-def test_an_sae_that_explains_nothing_is_not_passed_over_in_silence(
-    fasta: Path,
-    tmp_path: Path,
-    tracked: Tracked,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_an_sae_that_explains_nothing_is_neither_written_nor_registered(
+    fasta: Path, tmp_path: Path, tracked: Tracked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(train, "check_models", check_models)
     run(fasta, tmp_path / "good")
-    assert "explains nothing" not in caplog.text
     original = train.reconstructions
     worse = {"explained_variance": -0.3}
     monkeypatch.setattr(
         train, "reconstructions", lambda *a, **k: [m | worse for m in original(*a, **k)]
     )
-    run(fasta, tmp_path / "wild")
-    assert "L2 explains nothing of held-out proteins" in caplog.text
-    assert "lower --lr" in caplog.text
+    with pytest.raises(QualityError, match=r"explained_variance more than 0.*model L2") as caught:
+        run(fasta, tmp_path / "wild")
+    assert "lower the learning rate" in Path(str(caught.value.report)).read_text()
+    assert not (tmp_path / "wild" / "L2" / "bundle").exists()
 
 
 def test_the_weights_are_the_same_with_the_plm_running_ahead_or_not(

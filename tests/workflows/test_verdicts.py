@@ -14,6 +14,8 @@ from scoring_fakes import FakeBundle, FakeEncoder, write_fasta
 
 from plmsae.cli.app import run
 from plmsae.scoring import encoding
+from plmsae.tracking.store import client
+from plmsae.tracking.summary import NOTE, PAGE
 from plmsae.workflows import fill, score
 
 LETTERS = list("ACDFGIMNPQRSTVY")  # of which the model calls nothing
@@ -60,6 +62,16 @@ def check(verdicts: dict[str, Any], kind: str, *, success: bool = True) -> None:
     assert set(verdicts["expectations"].values()) <= {"passed", "failed", "warning", "unchecked"}
 
 
+def check_summary(experiment: str, *texts: str) -> None:
+    """Find texts in the description of the run, and its page among the artifacts."""
+    store = client()
+    known = store.get_experiment_by_name(experiment)
+    (run,) = store.search_runs([known.experiment_id])
+    for text in (*texts, "quality of the proteins", "fake/1"):
+        assert text in run.data.tags[NOTE]
+    assert PAGE in [file.path for file in store.list_artifacts(run.info.run_id)]
+
+
 def test_score_gives_counts_reasons_paths_and_verdicts(capsys: Captured, tmp_path: Path) -> None:
     write_fasta(tmp_path / "p.fasta", proteins())
     found = printed(
@@ -74,6 +86,8 @@ def test_score_gives_counts_reasons_paths_and_verdicts(capsys: Captured, tmp_pat
     manifest = json.loads(Path(found["manifest"]).read_text())
     assert manifest["n_by_concept"] == found["n_by_concept"]
     assert manifest["abstained"] == found["abstained"]
+
+    check_summary("plmsae-score", f"| annotations | {found['n_annotations']:,} |", "Coiled coil")
 
     exported = printed(capsys, ["export", "out", "-o", "a.gff3"])
     assert exported == {
@@ -96,6 +110,30 @@ def test_fill_gives_counts_and_verdicts(capsys: Captured, tmp_path: Path) -> Non
     check(found["quality"]["proposals"], "proposals")
     assert sum(found["n_by_concept"].values()) == found["n_proposed"] > 0
     assert found["n_proposed"] == pl.read_csv(found["proposals"], separator="\t").height
+    check_summary("plmsae-fill", f"| Coiled coil | {found['n_proposed']:,} proposals |")
+
+
+def test_proposals_of_a_folder_are_held_against_the_precision_that_was_asked_for(
+    capsys: Captured, tmp_path: Path
+) -> None:
+    rows = "".join(f"{name}\t{len(s)}\t{s}\t\n" for name, s in proteins())
+    (tmp_path / "t.tsv").write_text("Entry\tLength\tSequence\tCoiled coil\n" + rows)
+    command = ["fill", "t.tsv", "-m", "fake", "-o", "out", "--missing-share=1"]
+    printed(capsys, [*command, "--min-precision=0.5"])
+    asked = json.loads(Path("out/manifest.json").read_text())
+    assert (asked["model_uri"], asked["min_precision"]) == ("fake/1", 0.5)
+    low = pl.read_parquet("out/proposals")["precision_low"].min()
+
+    def state(precision: object) -> str:
+        Path("out/manifest.json").write_text(json.dumps(asked | {"min_precision": precision}))
+        found = printed(capsys, ["validate", "out", "-o", "checks"])
+        return str(found["expectations"]["worth_proposing"])
+
+    assert state(low) == "passed"
+    assert state(low + 0.01) == "warning"
+    Path("out/manifest.json").write_text(json.dumps(asked | {"min_precision": "much"}))
+    assert run(["validate", "out", "-o", "checks"]) == 2
+    assert "out/manifest.json: min_precision is no number" in capsys.readouterr().err
 
 
 def test_what_a_gate_stops_gives_its_verdicts_too(capsys: Captured, tmp_path: Path) -> None:

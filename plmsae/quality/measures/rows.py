@@ -17,6 +17,7 @@ from plmsae.quality.measure import (
     scalar,
     short,
 )
+from plmsae.quality.suites import KINDS
 
 
 def rows(frame: pl.LazyFrame, context: Context) -> Measured:
@@ -154,12 +155,18 @@ def concepts_of_two_kinds(frame: pl.LazyFrame, context: Context) -> Measured:
 _SPAN_KEY = ("accession", "start", "end", "concept")
 
 MEASURES: Mapping[str, Measure] = {
-    "n_rows": Measure(what="number of rows", kinds=("proteins", *SPANS), columns=(), compute=rows),
+    "n_rows": Measure(what="number of rows", kinds=KINDS, columns=(), compute=rows),
     "n_repeated_accessions": Measure(
         what="records that repeat an accession",
         kinds=PROTEINS,
         columns=("accession",),
         compute=repeats("accession"),
+    ),
+    "n_repeated_latents": Measure(
+        what="rows that repeat a latent",
+        kinds=("evidence",),
+        columns=("latent",),
+        compute=repeats("latent"),
     ),
     "share_rejected": Measure(
         what="share of the records that were rejected on reading, the first one aside",

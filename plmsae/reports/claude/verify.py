@@ -46,7 +46,7 @@ def unsupported(answer: Description, evidence: FeatureEvidence) -> tuple[str, ..
     accessions = {example.accession for example in evidence.examples}
     accessions |= {accession for level in evidence.levels for accession in level.accessions}
     accessions |= {protein.accession for protein in evidence.silent}
-    shown = _shown_residues(evidence)
+    shown = shown_residues(evidence)
     texts = {field: str(getattr(answer, field)) for field in _LIMITS}
     text = " ".join([*texts.values(), *(citation.shows for citation in answer.citations)])
 
@@ -87,7 +87,8 @@ def unsupported(answer: Description, evidence: FeatureEvidence) -> tuple[str, ..
     return tuple(dict.fromkeys(reasons))
 
 
-def _shown_residues(evidence: FeatureEvidence) -> set[tuple[str, str, int]]:
+def shown_residues(evidence: FeatureEvidence) -> set[tuple[str, str, int]]:
+    """Return accession, residue and position (1-based) of every residue in a window."""
     return {
         (example.accession, letter, example.window_start + i)
         for example in evidence.examples

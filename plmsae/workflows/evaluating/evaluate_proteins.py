@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from plmsae.bundle.meta import EVAL_LABELS
+from plmsae.bundle.meta import EVAL_LABELS, QUALITY_WARNINGS
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
@@ -28,10 +28,11 @@ from plmsae.workflows.evaluating.annotated_proteins import (
 )
 from plmsae.workflows.evaluating.calling import choose_calling
 from plmsae.workflows.evaluating.label_transfer import Transferred, transfer
-from plmsae.workflows.evaluating.outcome import promoted
+from plmsae.workflows.evaluating.outcome import log_evaluation, promoted
 from plmsae.workflows.evaluating.protein_outcome import SAE, EvaluateProteinsOutcome
 from plmsae.workflows.evaluating.run import evaluation_run
 from plmsae.workflows.shared.inputs import gate
+from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -52,11 +53,12 @@ def run(
     InputError
         If the tables or the ontology are wrong, or no term is common enough.
     QualityError
-        If the proteins fail a critical expectation, or promotion was asked for and a gate is not
-        met.
+        If the proteins or the SAE itself fail a critical expectation, or promotion was asked for
+        and a gate is not met.
     """
     from plmsae.concepts.calling.calibration import called
     from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of
+    from plmsae.quality.report import warnings_in_words
     from plmsae.scoring.encoding import load_encoder
 
     annotated = read_annotated_proteins(request, progress)
@@ -65,7 +67,7 @@ def run(
         quality = request.out / "quality-proteins"
         context = {"rejected": annotated.rejected}
         table = _protein_frame(annotated)
-        gate("proteins", table, quality, context, tracked, name=request.concepts)
+        checked = gate("proteins", table, quality, context, tracked, name=request.concepts)
         device: Any = request.device
         encoder = load_encoder(bundle, device=device, precision=request.precision)
         latents_PF, means_PD = encode_means(encoder, data.sequences, progress, parts=parts)
@@ -97,6 +99,12 @@ def run(
         metrics = tests.metrics(tables, evaluation) | calling.metrics | data.leak.metrics()
         # Of all proteins: half of a proteome is too little to call a latent dead.
         metrics["dead_share"] = 1 - len(np.unique(latents_PF.indices)) / latents_PF.shape[1]
+        row = model_row(
+            bundle.name,
+            encoder.sae,
+            {"dead_share": metrics["dead_share"], "l0": latents_PF.nnz / latents_PF.shape[0]},
+        )
+        models = check_models([row], request.out / "quality-models", tracked)
         callable_concepts = called(calling.concepts, request.min_precision)
         metrics["n_concepts_callable"] = float(callable_concepts.sum())
         new = write_bundle(
@@ -116,6 +124,7 @@ def run(
                     "split": data.how,
                     "homology_leak": data.leak.line(),
                     EVAL_LABELS: data.report_labels_sha256(),
+                    QUALITY_WARNINGS: warnings_in_words([checked, models]),
                     **annotated.ontology_note(),
                 },
             ),
@@ -129,25 +138,26 @@ def run(
         if request.register:
             ref = register(new, run_id=tracked.run_id)
             model = f"{ref.name}/{ref.version}"
-    outcome = EvaluateProteinsOutcome(
-        bundle=new.path,
-        model=model,
-        how=data.how,
-        leak=data.leak.line(),
-        summary=metrics,
-        baselines=tests.rows,
-        callable_concepts=calling.concepts.filter(callable_concepts)
-        .sort("call_precision_low", descending=True)
-        .to_dicts(),
-        top_concepts=_top(calling.concepts, evaluation),
-        promoted=False,
-        level=tests.level,
-        notes=annotated.terms.notes,
-        n_tests=(annotated.layout.n_terms, tests.own.pairs.height),
-        depths=tables["depths"].to_dicts(),
-        classes=tables["classes"].to_dicts(),
-        top_terms=tables["terms"].head(50).to_dicts(),
-    )
+        outcome = EvaluateProteinsOutcome(
+            bundle=new.path,
+            model=model,
+            how=data.how,
+            leak=data.leak.line(),
+            summary=metrics,
+            baselines=tests.rows,
+            callable_concepts=calling.concepts.filter(callable_concepts)
+            .sort("call_precision_low", descending=True)
+            .to_dicts(),
+            top_concepts=_top(calling.concepts, evaluation),
+            promoted=False,
+            level=tests.level,
+            notes=annotated.terms.notes,
+            n_tests=(annotated.layout.n_terms, tests.own.pairs.height),
+            depths=tables["depths"].to_dicts(),
+            classes=tables["classes"].to_dicts(),
+            top_terms=tables["terms"].head(50).to_dicts(),
+        )
+        log_evaluation(tracked, outcome, (checked, models))
     return promoted(outcome, model) if request.promote and model else outcome
 
 

@@ -35,10 +35,11 @@ class Reconstruction:
 
     metrics: dict[str, float]
     """On the sample: ``explained_variance``, ``fvu``, ``explained_variance_within`` (of what is
-    left when the amino acid is known), ``loss_recovered`` and ``loss_recovered_mean`` (the other
-    end is zero-ablation, mean-ablation), ``ce_own``, ``ce_replaced``, ``kl``, at masked positions;
-    ``…_unmasked`` at all positions. On the whole report split: ``l0``, ``dense_share``,
-    ``silent_share`` (latents that never fire there)."""
+    left when the amino acid is known), ``activation_scale``, ``bad_activation_share``,
+    ``loss_recovered`` and ``loss_recovered_mean`` (the other end is zero-ablation, mean-ablation),
+    ``ce_own``, ``ce_replaced``, ``kl``, at masked positions; ``…_unmasked`` at all positions. On
+    the whole report split: ``l0``, ``dense_share``, ``silent_share`` (latents that never fire
+    there)."""
     by_residue: pl.DataFrame | None = None
     """``residue``, ``n_residues``, ``explained_variance``, ``explained_variance_within``."""
     n_proteins: int = 0
@@ -62,6 +63,11 @@ class Reconstruction:
             f"{DENSE:.0%} of residues), {m['silent_share']:.1%} silent"
         )
         return lines + [f"not measured: {reason}" for reason in self.skipped]
+
+    def measured(self) -> dict[str, float]:
+        """Return the metrics for the quality gate: NaN is what was measured and is no number."""
+        nothing = {"explained_variance": math.nan} if self.n_proteins else {}
+        return nothing | self.metrics
 
     def report_metrics(self) -> dict[str, float]:
         """Return the metrics as ``report_…``: those of training are of other proteins."""
@@ -112,6 +118,8 @@ def measure_reconstruction(
             "explained_variance": variance.explained,
             "explained_variance_within": variance.explained_within,
             "fvu": 1 - variance.explained,
+            "activation_scale": variance.scale,
+            "bad_activation_share": variance.n_bad / int(variance.count_G.sum()),
         }
         skipped: tuple[str, ...] = ()
         if encoder.plm.masked_lm is None:

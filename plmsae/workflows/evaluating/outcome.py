@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from plmsae.bundle.metric_names import HEADLINE, metric_name, metric_value
+from plmsae.tracking.runs import Run
+from plmsae.tracking.summary import log_summary
 from plmsae.workflows.evaluating.calling import calling_lines
 from plmsae.workflows.evaluating.feature_properties import property_lines
 from plmsae.workflows.evaluating.fidelity import Reconstruction
+from plmsae.workflows.shared.inputs import quality_rows
+
+if TYPE_CHECKING:
+    from plmsae.quality.report import ValidationReport
+
+
+_ABOUT = (
+    "What the features of an SAE mean, chosen on one part of the proteins and measured on the "
+    "other. Among the artifacts, evaluation holds the tables (features, concepts, calls, "
+    "baselines), figures the plots, quality the pages of the gates."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +55,21 @@ class EvaluateOutcome:
             "bundle": str(self.bundle),
             "reconstruction": self.reconstruction and self.reconstruction.to_json(),
         }
+
+    def table(self) -> list[tuple[str, str]]:
+        """Return what to see first: what, and how much or where."""
+        best = ", ".join(str(row["concept"]) for row in self.top_concepts[:5])
+        return [
+            ("model", self.model or "not registered"),
+            ("split", self.how),
+            *(
+                (metric_name(n).meaning, metric_value(n, self.summary[n]))
+                for n in HEADLINE
+                if n in self.summary
+            ),
+            *([("best concepts", best)] if best else []),
+            ("bundle", str(self.bundle)),
+        ]
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -80,6 +110,15 @@ class EvaluateOutcome:
         if self.promoted:
             lines.append("promoted to champion")
         return lines
+
+
+def log_evaluation(
+    tracked: Run, outcome: EvaluateOutcome, checked: Sequence[ValidationReport]
+) -> None:
+    """Log the summary of an evaluation."""
+    quality = quality_rows({report.kind: report.verdicts() for report in checked})
+    title = f"Evaluation of {outcome.model or outcome.bundle}"
+    log_summary(tracked, title, _ABOUT, [*outcome.table(), *quality])
 
 
 AnyOutcome = TypeVar("AnyOutcome", bound=EvaluateOutcome)

@@ -37,6 +37,7 @@ def evaluation_run(
     with (
         start_run(
             experiment="plmsae-evaluate",
+            system_metrics=True,
             run_name=f"evaluate {bundle.name}",
             params=request_params(request, model=uri),
         ) as tracked,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,8 +160,13 @@ def gate(
     run: object | None = None,
     *,
     name: str | None = None,
+    key: str | None = None,
 ) -> ValidationReport:
-    """Check a table against its suite; log the page to `run`; stop if a critical one fails.
+    """Check a table against its suite; log what was found; stop if a critical one fails.
+
+    The run gets the page as an artifact, the numbers of expectations met, failed, with a warning
+    and unchecked as metrics (``quality_KIND_met`` …), and the verdict as a tag (``quality_KIND``).
+    `key` stands in for the kind where a run checks several tables of one kind.
 
     Raises
     ------
@@ -174,14 +180,39 @@ def gate(
 
     report = validate(kind, table, out_dir=out, context=context, name=name and printable(name))
     if isinstance(run, Run):
-        run.log_artifact(out, f"quality/{kind}")
-        run.log_metrics(0, {f"quality_{kind}_met": float(report.success)})
+        key = key or kind
+        run.log_artifact(out, f"quality/{key}")
+        run.log_metrics(0, {f"quality_{key}_{word}": n for word, n in report.counts().items()})
+        run.set_tags({f"quality_{key}": report.verdict})
     try:
         raise_if_critical(report)
     except QualityError as error:
         error.outcome = FailedGate(report=report)
         raise
     return report
+
+
+def quality_rows(verdicts: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return the verdicts of gates as rows of a run's summary."""
+    return [(f"quality of the {kind}", str(found["verdict"])) for kind, found in verdicts.items()]
+
+
+def check_proteins(
+    proteins: ProteinSet, out: Path, run: object, *, key: str | None = None
+) -> ValidationReport:
+    """Put proteins that are held in memory through their gate; see `gate`.
+
+    Raises
+    ------
+    QualityError
+        If a critical expectation is not met.
+    """
+    rejected = proteins.rejected_frame()
+    usable = proteins.n_read - len(proteins.rejected)
+    # Of a sample, the share that was rejected is that of the whole file.
+    rejected = rejected.head(math.ceil(rejected.height * len(proteins.proteins) / usable))
+    context = {"rejected": rejected}
+    return gate("proteins", proteins.frame(), out, context, run, name=proteins.source, key=key)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from plmsae.encode import Unit
 from plmsae.plm.choices import FillOrder, Precision
 from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.pretrain_config import PretrainConfig
-from plmsae.quality.suites import Kind
+from plmsae.quality.suites import TableKind
 from plmsae.sae.choices import CacheDtype, ScaleConvention
 from plmsae.workflows.shared.recipe_settings import recipe_overrides
 
@@ -390,9 +390,10 @@ class ValidateRequest:
     """Check a table, or the output of scoring or filling, against the reviewed suites."""
 
     path: str
-    """A FASTA or UniProt table (kind ``proteins`` or ``labels``), or a folder made by ``score`` or
-    ``fill`` (kind ``annotations`` or ``proposals``)."""
-    kind: Kind | None = None
+    """FASTA or UniProt table (kind ``proteins`` or ``labels``), folder made by ``score`` or
+    ``fill`` (kind ``annotations`` or ``proposals``), or a table of any tool (``.parquet``,
+    ``.tsv``, ``.csv``) with the columns that docs/reference/tables.md lists."""
+    kind: TableKind | None = None
     """Found from the path if not given; a table of calls or proposals of any tool needs it."""
     proteins: str | None = None
     """FASTA or UniProt table of the proteins that were scored: residues are checked against it."""

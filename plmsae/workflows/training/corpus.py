@@ -13,7 +13,8 @@ from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.proteins.clusters import read_clusters
-from plmsae.workflows.shared.inputs import ProteinSet, read_protein_set
+from plmsae.tracking.runs import Run
+from plmsae.workflows.shared.inputs import ProteinSet, check_proteins, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def training_corpus(
     progress: Progress,
     *,
     weigh: Weigh,
+    run: Run,
     clusters: Path | None = None,
     simulated_share: float = 0.0,
     more: dict[str, Any] | None = None,
@@ -50,6 +52,8 @@ def training_corpus(
     progress : Progress
     weigh : callable
         Gives the sampling weights of sequences, shape (P,), where `clusters` is None.
+    run : Run
+        Gets the quality pages of the proteins, file by file, when the corpus is made.
     clusters : Path, optional
         Table of homology clusters, which gives the weights.
     simulated_share : float
@@ -65,6 +69,11 @@ def training_corpus(
     made_of : dict
         ``data`` (fingerprints of the files), ``clusters`` (SHA-256 of the table, or None),
         ``simulated_share``, ``simulated_seed``, and `more`.
+
+    Raises
+    ------
+    QualityError
+        If the proteins of a file fail a critical expectation.
     """
     from plmsae.plm.corpus import open_corpus, write_corpus
 
@@ -83,6 +92,10 @@ def training_corpus(
     record = folder / "made_of.json"
     if record.exists() and json.loads(record.read_text()) == made_of:
         return open_corpus(folder), made_of
+    for number, group in enumerate(sets, start=1):
+        # The same accession in two files is no harm here.
+        key = "proteins" if len(sets) == 1 else f"proteins_{number}"
+        check_proteins(group, folder.with_name(f"quality-{key}"), run, key=key)
     with progress.task("weighing and tokenizing the corpus") as task:
         sequences = [s for group in sets for s in group.sequences]
         weights = (

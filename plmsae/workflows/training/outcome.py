@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.meta import PLM_FOLDER, TRAIN_RUN, BundleMeta
+from plmsae.bundle.meta import PLM_FOLDER, QUALITY_WARNINGS, TRAIN_RUN, BundleMeta
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.schema import CONCEPTS_SCHEMA, empty_frame
 from plmsae.bundle.writing import write_bundle
@@ -16,7 +16,8 @@ from plmsae.core.atomic import write_json
 from plmsae.plm.catalogue import own_folder
 from plmsae.tracking.environment import system_facts
 from plmsae.tracking.runs import Run
-from plmsae.workflows.shared.inputs import ProteinSet
+from plmsae.tracking.summary import log_summary
+from plmsae.workflows.shared.inputs import ProteinSet, quality_rows
 from plmsae.workflows.shared.requests import TrainRequest
 from plmsae.workflows.training.plan import PlannedSae
 
@@ -24,8 +25,16 @@ if TYPE_CHECKING:
     import polars as pl
 
     from plmsae.plm.model import Plm
+    from plmsae.quality.report import ValidationReport
     from plmsae.sae.base import Sae
     from plmsae.sae.run import TrainResult
+
+
+_ABOUT = (
+    "Sparse autoencoders trained on the activations of a PLM and measured on proteins held out. "
+    "What their features mean, plmsae evaluate finds. The curves are among the metrics, the pages "
+    "of the quality gates among the artifacts, the SAEs themselves in the folder below."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +64,22 @@ class TrainOutcome:
             "pace": self.throughput,  # The name that readers of train.json know.
         }
 
-    def lines(self) -> list[str]:
-        """Return it in words."""
+    def _measured(self) -> str:
         names = ("explained_variance", "l0", "train_dead_share", "loss_recovered")
-        shown = ", ".join(
+        return ", ".join(
             f"{name.removeprefix('train_').replace('_', ' ')} {self.metrics[name]:.3g}"
             for name in names
             if name in self.metrics
         )
+
+    def table(self) -> list[tuple[str, str]]:
+        """Return what to see first: what, and how much or where."""
+        name = f"layer {self.layer}" + ("" if self.k is None else f", k {self.k}")
+        return [(name, self._measured()), (f"{name}: model", self.model or "not registered")]
+
+    def lines(self) -> list[str]:
+        """Return it in words."""
+        shown = self._measured()
         where = f"registered as {self.model}" if self.model else f"bundle in {self.bundle}"
         k = "" if self.k is None else f", k {self.k}"
         lines = [f"layer {self.layer}{k}: {shown}", f"  {where}"]
@@ -85,6 +102,7 @@ def write_trained(
     metrics: dict[str, float],
     *,
     run_id: str,
+    warnings: str,
 ) -> Bundle:
     """Write the bundle of an SAE that has no evidence yet."""
     facts = {**recipe, "k": part.k}
@@ -103,6 +121,7 @@ def write_trained(
         target_layer=part.target,
         extra={
             TRAIN_RUN: run_id,
+            QUALITY_WARNINGS: warnings,
             **{f"recipe.{k}": v for k, v in facts.items() if k != "about"},
             **remembered_plm(request.plm, request.plm_revision),
         },
@@ -153,6 +172,24 @@ def write_unevaluated_bundle(
         features=features,
         concepts=empty_frame(CONCEPTS_SCHEMA),
     )
+
+
+def log_trained(
+    tracked: Run,
+    request: TrainRequest,
+    proteins: ProteinSet,
+    outcomes: Sequence[TrainOutcome],
+    checked: Sequence[ValidationReport],
+) -> None:
+    """Log the summary of a training run."""
+    data = proteins.fingerprint
+    table = [
+        ("proteins", f"{data.n_proteins:,}, {data.n_residues:,} residues, of {data.source}"),
+        *(row for outcome in outcomes for row in outcome.table()),
+        *quality_rows({report.kind: report.verdicts() for report in checked}),
+        ("bundles", str(request.out)),
+    ]
+    log_summary(tracked, f"SAEs of {request.plm}", _ABOUT, table)
 
 
 def throughput_of(result: TrainResult) -> dict[str, float]:
