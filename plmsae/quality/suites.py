@@ -20,7 +20,7 @@ from plmsae.core.resources import registry_path
 TableKind = Literal["proteins", "annotations", "proposals", "labels"]
 """Tables of any tool, which `plmsae validate` takes."""
 Kind = TableKind | Literal["models", "evidence"]
-"""All tables that are checked: also SAEs with their metrics, and the evidence of feature reports."""
+"""All tables that are checked: SAEs with their metrics and the evidence of reports, too."""
 KINDS: tuple[Kind, ...] = (*get_args(TableKind), "models", "evidence")
 
 Severity = Literal["critical", "warning"]
