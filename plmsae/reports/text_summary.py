@@ -5,12 +5,12 @@ from __future__ import annotations
 from plmsae.reports.evidence import FeatureEvidence
 
 GOOD_F1 = 0.5
-"""From this F1 on a feature is called after its concept, as in InterPLM's protocol."""
+"""Above this F1 a feature is called after its concept, as in InterPLM's protocol."""
 
 
 def title_of(evidence: FeatureEvidence) -> str:
     """Name a feature: by its concept if it detects one, else by what it likes and how it fires."""
-    if evidence.concepts and evidence.concepts[0].f1 >= GOOD_F1:
+    if evidence.concepts and evidence.concepts[0].f1 > GOOD_F1:
         return evidence.concepts[0].concept
     liked = [r.residue for r in evidence.residues if r.share >= 0.5]
     shape = {"none": "Silent", "whole protein": "Whole-protein", "point": "Point"}.get(
@@ -32,7 +32,7 @@ def summary_of(evidence: FeatureEvidence) -> str:
     how_well = f"F1 {best.f1:.2f}"
     if best.precision is not None and best.recall is not None:
         how_well += f", precision {best.precision:.2f}, recall {best.recall:.2f}"
-    verb = "detects" if best.f1 >= GOOD_F1 else "is loosely tied to"
+    verb = "detects" if best.f1 > GOOD_F1 else "is loosely tied to"
     return f"It {verb} {best.concept} ({how_well} on proteins it was not chosen on)."
 
 
