@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from atlas_world import CLAIM, N_PROTEINS, TITLE
 
 from plmsae.atlas.chunks import chunk_script, pack, unpack
 from plmsae.atlas.serve import AtlasServer
@@ -81,6 +83,56 @@ def test_other_methods_stand_beside_a_latents_concepts(page: Any, world: Path) -
     sh3 = row("#/latent/1", "latent 1 concepts")
     assert (sh3["neurons"], sh3["amino acid"]) == ("–", "0.21")
     assert row("#/concepts", "concepts")["neurons"] == "0.61"
+
+
+def test_a_written_report_is_on_the_page_with_its_score(page: Any, world: Path) -> None:
+    report = json.loads((world / "report" / "report.json").read_text())["features"][0]
+    latent = report["evidence"]["latent"]
+    page.goto(url(world, f"#/latent/{latent}"))
+    page.wait_for_selector(".strip rect")
+    lead = page.text_content(".lead")
+    assert page.text_content("h1") == TITLE
+    assert f"{CLAIM} ({latent})" in lead
+    assert report["description"] in lead
+    assert f"erified (r {report['r']:.2f}" in lead
+    assert "Written by claude-sonnet-5-5." in lead
+
+
+def test_search_finds_the_words_of_a_claim(page: Any, world: Path) -> None:
+    page.goto(url(world))
+    page.wait_for_selector("main h1")
+    page.fill(".search input", "helices SOLVENT")
+    page.wait_for_selector("#hits li")
+    hits = page.locator("#hits li:has(em:text-is('latent'))")
+    assert hits.count() == 2
+    assert CLAIM in hits.first.text_content()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**#/latent/0")
+    page.goto(url(world, "#/?find=amphipathic+helices"))  # one word of the title, one of the claim
+    page.wait_for_selector("[aria-label=latents] [role=cell]")
+    assert page.locator("[aria-label=latents] .row:not(.head)").count() == 2
+
+
+def test_proposals_are_drawn_and_listed_with_their_precision(page: Any, world: Path) -> None:
+    proposals = pl.read_parquet(world / "fill" / "proposals" / "part-00000.parquet")
+    accession = proposals["accession"][0]
+    mine = proposals.filter(accession=accession).sort("start", "end", "concept")
+    page.goto(url(world, f"#/protein/{accession}"))
+    page.wait_for_selector(".tracks rect")
+    group = page.locator(".tracks g:has(> text.side-label:text-is('proposals'))")
+    assert group.locator("g").count() == mine.height
+    assert "precision" in group.locator("g title").first.text_content()
+    table = page.locator(f"[aria-label='{accession} proposals']")
+    assert table.get_attribute("aria-rowcount") == str(mine.height)
+    rows = table.locator(".row:not(.head)")
+    first = mine.row(0, named=True)
+    cells = rows.first.locator("[role=cell]").all_text_contents()
+    assert cells[:4] == [
+        first["concept"],
+        str(first["start"]),
+        str(first["end"]),
+        f"{first['precision']:.2f}",
+    ]
 
 
 def test_a_click_on_the_map_opens_a_latent(page: Any, world: Path) -> None:
@@ -193,7 +245,7 @@ def test_a_table_is_saved_as_csv(page: Any, world: Path) -> None:
     with page.expect_download() as download:
         page.click("text=CSV")
     lines = Path(download.value.path()).read_text().splitlines()
-    assert len(lines) == 15
+    assert len(lines) == N_PROTEINS + 1
     assert lines[0] == "accession,description,length,structure"
 
 
