@@ -13,6 +13,8 @@ import torch
 from api_server import Reply, message, serving
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
+FORMULA = '=HYPERLINK("http://e.invalid";"x, y")'
+HOSTILE_LABEL = "<b>A & B</b>"
 D_SAE = 48
 N_PROTEINS = 24
 WRITTEN = (0, 1)

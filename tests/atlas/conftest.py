@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from atlas_world import (
+    FORMULA,
     HOSTILE,
+    HOSTILE_LABEL,
     N_PROTEINS,
     OBO,
     helix_pdb,
@@ -37,7 +41,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pl.read_csv(SAMPLE, separator="\t", infer_schema=False, quote_char=None)
     table = table.filter(pl.col("Sequence").str.len_chars() < 160)[:N_PROTEINS]
     names = table["Protein names"].to_list()
-    table = table.with_columns(pl.Series("Protein names", [HOSTILE, *names[1:]]))
+    table = table.with_columns(pl.Series("Protein names", [HOSTILE, FORMULA, *names[2:]]))
+    domains = [f'DOMAIN 3..40; /note="{HOSTILE_LABEL}"', *table["Domain [FT]"].to_list()[1:]]
+    table = table.with_columns(pl.Series("Domain [FT]", domains, pl.String))
     sequences = table["Sequence"].to_list()
     (folder / "structures").mkdir()
     (folder / "structures" / f"AF-{table['Entry'][0]}-F1-model_v4.pdb").write_text(helix_pdb(40))
@@ -82,3 +88,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         outcome = run(request, Silent())
     assert (outcome.n_proteins, outcome.n_compared, outcome.n_structures) == (N_PROTEINS, 1, 1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from browser_pages import chromium
+
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    from browser_pages import quiet_page
+
+    with quiet_page(browser, viewport={"width": 1300, "height": 900}) as opened:
+        yield opened

@@ -6,49 +6,19 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from atlas_world import CLAIM, N_PROTEINS, TITLE
+from atlas_pages import PAGES, accession, open_page, sequence_of, url
+from atlas_world import CLAIM, TITLE
+from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, is_wider_than
 
 from plmsae.atlas.chunks import chunk_script, pack, unpack
 from plmsae.atlas.serve import AtlasServer
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """Return a page that fails the test if a script failed or the policy blocked something."""
-    opened = browser.new_page(viewport={"width": 1300, "height": 900})
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    opened.on("dialog", lambda dialog: problems.append(dialog.message))
-    yield opened
-    opened.close()
-    assert problems == []
-
-
-def url(world: Path, hash: str = "", file: str = "index.html") -> str:
-    return (world / "site" / file).as_uri() + hash
-
-
-def accession(world: Path) -> str:
-    return (world / "proteins.tsv").read_text().splitlines()[1].split("\t")[0]
+pytestmark = NEEDS_CHROMIUM
 
 
 def test_search_finds_concepts_and_opens_a_latent_by_keyboard(page: Any, world: Path) -> None:
@@ -160,13 +130,12 @@ def test_a_hostile_protein_name_is_shown_as_text(page: Any, world: Path) -> None
 
 
 def test_a_pasted_sequence_finds_the_protein_it_is_from(page: Any, world: Path) -> None:
-    row = (world / "proteins.tsv").read_text().splitlines()[3].split("\t")
-    sequence = max(row, key=lambda cell: len(cell) if cell.isupper() and cell.isalpha() else 0)
     page.goto(url(world))
-    page.fill(".search input", sequence[3:90])
+    page.fill(".search input", sequence_of(world)[3:90])
     page.keyboard.press("Enter")
     page.wait_for_selector(".tracks rect")
-    assert page.text_content("[aria-label='similar proteins'] [role=cell]") == row[0]
+    third = (world / "proteins.tsv").read_text().splitlines()[3].split("\t")[0]
+    assert page.text_content("[aria-label='similar proteins'] [role=cell]") == third
 
 
 def test_the_served_page_asks_the_model(page: Any, world: Path) -> None:
@@ -221,13 +190,28 @@ def test_the_single_file_works_in_the_frame_that_mlflow_gives_it(page: Any, worl
     assert frame.get_by_text("CSV", exact=True).count() == 0  # this frame may not save
 
 
-@pytest.mark.parametrize("hash", ["#/", "#/latent/0", "#/concepts", "#/compare/0", "#/sequence"])
+@pytest.mark.parametrize("hash", PAGES)
 def test_nothing_is_wider_than_a_telephone(page: Any, world: Path, hash: str) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
-    page.goto(url(world, hash))
-    page.wait_for_selector("main h1")
-    page.wait_for_timeout(200)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    open_page(page, world, hash)
+    assert not is_wider_than(page, 400)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("hash", PAGES)
+def test_axe_finds_nothing_serious(page: Any, world: Path, hash: str, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    open_page(page, world, hash)
+    assert barriers(page) == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_nothing_serious_while_searching(page: Any, world: Path, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    open_page(page, world, "#/")
+    page.fill(".search input", "kinase")
+    page.wait_for_selector("#hits li")
+    assert barriers(page) == []
 
 
 def test_dark_mode_follows_the_system_and_the_button(page: Any, world: Path) -> None:
@@ -238,15 +222,6 @@ def test_dark_mode_follows_the_system_and_the_button(page: Any, world: Path) -> 
     assert page.evaluate(theme) == "dark"
     page.click("button.theme")
     assert page.evaluate(theme) == "light"
-
-
-def test_a_table_is_saved_as_csv(page: Any, world: Path) -> None:
-    page.goto(url(world, "#/proteins"))
-    with page.expect_download() as download:
-        page.click("text=CSV")
-    lines = Path(download.value.path()).read_text().splitlines()
-    assert len(lines) == N_PROTEINS + 1
-    assert lines[0] == "accession,description,length,structure"
 
 
 def test_every_control_has_a_name(page: Any, world: Path) -> None:
