@@ -44,4 +44,4 @@ PAGES = {
 def open_page(page: Any, world: Path, hash: str) -> None:
     sequence = sequence_of(world)
     page.goto(url(world, hash.replace("ACCESSION", accession(world)).replace("SEQUENCE", sequence)))
-    page.wait_for_selector(PAGES[hash], timeout=20_000)
+    page.wait_for_selector(PAGES[hash], timeout=60_000)

@@ -38,7 +38,7 @@ def quiet_page(browser: Any, **options: Any) -> Iterator[Any]:
     opened.on("dialog", lambda dialog: problems.append(dialog.message))
     yield opened
     opened.close()
-    assert problems == []
+    assert problems == [], problems
 
 
 def barriers(page: Any) -> list[str]:
@@ -46,7 +46,8 @@ def barriers(page: Any) -> list[str]:
     if not AXE.is_file():
         pytest.skip("axe-core is not installed (make frontend-packages)")
     page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    # Without preload it does not fetch style sheets, which a page opened from a file may not.
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
     return [
         f"{rule['id']}: {node['html'][:300]}: {node['failureSummary']}"
         for rule in found["violations"]
