@@ -34,7 +34,7 @@ define install
 	@rm -f $(2); touch $@
 endef
 
-.PHONY: help demo test lint docs site frontend frontend-check clean
+.PHONY: help demo test lint docs site frontend-packages frontend frontend-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -87,8 +87,11 @@ $(VENV)/.ready-docs-$(KEY): | $(VENV)/bin/python
 site: | $(VENV)/.ready-docs-$(KEY)
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
-frontend:
-	cd frontend && npm install --no-save --no-audit --no-fund --silent && npm run --silent build
+frontend-packages:
+	cd frontend && npm install --no-save --no-audit --no-fund --silent
+
+frontend: frontend-packages
+	cd frontend && npm run --silent build
 
 # Builds anew and says whether the files in the tree are those that came out.
 frontend-check: frontend

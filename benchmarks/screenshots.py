@@ -91,6 +91,10 @@ def of_atlas(browser: Any, atlas: Path) -> None:
     show("latent", f"#/latent/{latent}", ".strip rect", height=1000)
     accession = page.text_content(".example b a")
     show("protein", f"#/protein/{accession}", ".tracks rect")
+    sequence = "".join(page.locator(".lines .letter").all_text_contents())
+    stretch = sequence[: max(40, len(sequence) // 2)]
+    show("sequence", f"#/sequence?s={stretch}", ".tracks rect", height=1000)
+    show("proteins", "#/proteins", "[aria-label=proteins] [role=cell]", height=620)
     show("concepts", "#/concepts", "[aria-label=concepts] [role=cell]", height=620)
     show("compare", "#/compare/0", "[aria-label='matched latents'] [role=cell]")
     page.close()
@@ -100,9 +104,13 @@ def keep(page: Any, name: str) -> None:
     """Write what is in view to ``docs/images/NAME.png``."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     path = IMAGES / f"{name}.png"
-    # The method that keeps small coloured dots apart.
-    small = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
+    # The commonest colours stay as they are, such as that of the background; the others by the
+    # method that keeps small coloured dots apart.
+    common = sorted(picture.getcolors(1 << 24), reverse=True)[:128]
+    rest = picture.quantize(128, Image.Quantize.MAXCOVERAGE).getpalette()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for _, colour in common for part in colour] + rest)
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
 

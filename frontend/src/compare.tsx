@@ -1,5 +1,5 @@
 /** Two models side by side. */
-import { useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { index, loadComparison } from "./data";
 import { Concept, Histogram, LatentLink, Loaded, Panel, Table, show } from "./parts";
 import { link, setQuery, useRoute } from "./route";
@@ -12,7 +12,7 @@ const gain = (row: Comparison["concepts"][0]) => (row.f1 === null || row.other_f
 
 function Compared({ c }: { c: Comparison }) {
   const { query } = useRoute();
-  const [mutual, setMutual] = useState(false);
+  const mutual = query.has("mutual");
   const change = query.get("change") ?? "";
   const counts = (what: string) => c.concepts.filter((row) => row.change === what).length;
   const concepts = useMemo(() => [...c.concepts].sort((a, b) => Math.abs(gain(b) ?? 0) - Math.abs(gain(a) ?? 0)), [c]);
@@ -36,7 +36,7 @@ function Compared({ c }: { c: Comparison }) {
           { name: "latent here", number: true, value: (r) => r.latent, cell: (r) => (r.latent === null ? "–" : <LatentLink latent={r.latent} plain />) },
           { name: "latent there", number: true, value: (r) => r.other_latent, cell: (r) => r.other_latent ?? "–" }]} /></Panel>
       <Panel title="Matched latents" wide note={c.same_space ? "r: correlation of activations over all residues; cosine: of the decoder directions of the two." : "r: correlation of activations over all residues. The decoders live in different spaces, so directions cannot be compared."}>
-        <label class="inline"><input type="checkbox" checked={mutual} onChange={(e) => setMutual((e.target as HTMLInputElement).checked)} /> only each other's best match</label>
+        <label class="inline"><input type="checkbox" checked={mutual} onChange={(e) => setQuery({ mutual: (e.target as HTMLInputElement).checked ? "1" : "" })} /> only each other's best match</label>
         <Table name="matched-latents" rows={rows} height={520} columns={[
           { name: "here", value: (p) => p.latent, width: "minmax(10rem,2fr)", cell: (p) => <LatentLink latent={p.latent} /> },
           { name: "there", number: true, value: (p) => p.other },

@@ -68,7 +68,7 @@ export function Home({ theme }: { theme: string }) {
             <span class="hint">Scroll to zoom, drag to move, shift-drag to select</span>
           </div>
           <LatentMap by={by} shown={shownSet} selected={selected} hovered={hovered} theme={theme}
-            onHover={hover} onSelect={(found) => setQuery({ latents: found.slice(0, 400).join(",") })} />
+            onHover={hover} onSelect={(found) => setQuery({ latents: found.join(",") })} />
           <div class="key">
             {key.range ? <span>{key.range[0]} <i class="ramp"><Legend /></i> {key.range[1]}</span> : key.key.map((k) => (
               <span><i class="dot" style={{ background: k.colour }} />{k.name} <small>{k.count}</small></span>

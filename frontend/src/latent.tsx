@@ -1,9 +1,9 @@
 /** The page of one latent. */
-import { useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { ramp } from "./colour";
 import { index, loadLatent, loadProtein, proteinNumber } from "./data";
 import { type Column, Concept, Histogram, LatentLink, Legend, Loaded, Panel, Picture, ProteinLink, type Span, Strip, Table, percent, show } from "./parts";
-import { go, link } from "./route";
+import { go, link, setQuery, useRoute } from "./route";
 import { Structure } from "./structure";
 import type { ConceptRow, Example, Latent, Protein } from "./types";
 
@@ -46,14 +46,15 @@ function Whole({ example, latent }: { example: Example; latent: number }) {
 }
 
 function ExampleStrip({ example, latent }: { example: Example; latent: number }) {
-  const [whole, setWhole] = useState(false);
+  const opened = (useRoute().query.get("whole") ?? "").split(",").filter(Boolean), whole = opened.includes(example.accession);
+  const toggle = () => setQuery({ whole: (whole ? opened.filter((a) => a !== example.accession) : [...opened, example.accession]).join(",") });
   return (
     <article class={`example ${whole ? "wide" : ""}`}>
       <header>
         <b><ProteinLink accession={example.accession} /></b>
         <span class="quiet ellipsis" title={example.description}>{example.description}</span>
         <span class="nowrap">{`${(100 * example.activation).toFixed(0)} % at ${example.window[example.peak - example.window_start]}${example.peak}`}</span>
-        {proteinNumber(example.accession) >= 0 ? <button class="small" aria-expanded={whole} onClick={() => setWhole(!whole)}>{whole ? "window" : "whole sequence"}</button> : null}
+        {proteinNumber(example.accession) >= 0 ? <button class="small" aria-expanded={whole} onClick={toggle}>{whole ? "window" : "whole sequence"}</button> : null}
       </header>
       <Overview example={example} />
       {whole ? <Whole example={example} latent={latent} /> : <Strip name={`${example.accession}-${latent}`} first={example.window_start}
@@ -154,12 +155,19 @@ export function LatentPage({ id }: { id: string }) {
   }}</Loaded>;
 }
 
+function OneStructure({ number, protein, latent }: { number: number; protein: Protein; latent: number }) {
+  // The same array each time, or every change of the address would draw the structure anew.
+  const values = useMemo(() => alongProtein(protein, latent) ?? [], [protein, latent]);
+  return <Structure number={number} values={values} />;
+}
+
 function LatentStructures({ latent }: { latent: Latent }) {
   const choices = latent.examples.map((e) => proteinNumber(e.accession)).filter((n) => index.structures.includes(n));
-  const [chosen, choose] = useState(choices[0]);
+  const stated = proteinNumber(useRoute().query.get("structure") ?? "");
+  const chosen = choices.includes(stated) ? stated : choices[0];
   if (!choices.length) return <p class="quiet">None of the proteins above has a structure here.</p>;
   return <>
-    <div class="choice">{choices.map((n) => <button aria-pressed={n === chosen} onClick={() => choose(n)}>{index.proteins.accession[n]}</button>)}</div>
-    <Loaded load={() => loadProtein(chosen)} deps={[chosen]}>{(protein: Protein) => <Structure number={chosen} values={alongProtein(protein, latent.latent) ?? []} />}</Loaded>
+    <div class="choice">{choices.map((n) => <button aria-pressed={n === chosen} onClick={() => setQuery({ structure: index.proteins.accession[n] })}>{index.proteins.accession[n]}</button>)}</div>
+    <Loaded load={() => loadProtein(chosen)} deps={[chosen]}>{(protein: Protein) => <OneStructure number={chosen} protein={protein} latent={latent.latent} />}</Loaded>
   </>;
 }

@@ -10,13 +10,19 @@ import { go, link, useRoute } from "./route";
 import { asSequence, findLatents, findProteins, type Hit } from "./search";
 import "./style.css";
 
+/** What is said of a latent that was found: its claim, after its concept where the claim does not name it. */
+function told(latent: number): string {
+  const l = index.latents, claim = l.claim[latent], best = l.concepts[latent][0];
+  if (!best || claim.includes(index.concepts[best[0]])) return claim;
+  return `${index.concepts[best[0]]}, F1 ${best[1].toFixed(2)}. ${claim}`;
+}
+
 function hitsOf(text: string): Hit[] {
   const sequence = asSequence(text);
   if (sequence) return [{ kind: "sequence", id: sequence, title: "Read this sequence", detail: `${sequence.length} residues` }];
   const l = index.latents, p = index.proteins;
   return [
-    ...findLatents(text).slice(0, 8).map((i): Hit => ({ kind: "latent", id: i, title: `${i} ${l.title[i]}`,
-      detail: l.concepts[i].length ? `${index.concepts[l.concepts[i][0][0]]}, F1 ${l.f1[i]!.toFixed(2)}` : "latent" })),
+    ...findLatents(text).slice(0, 8).map((i): Hit => ({ kind: "latent", id: i, title: `${i} ${l.title[i]}`, detail: told(i) })),
     ...findProteins(text).slice(0, 5).map((i): Hit => ({ kind: "protein", id: p.accession[i], title: p.accession[i], detail: p.description[i] })),
   ];
 }

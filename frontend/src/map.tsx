@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { classColour, conceptClass, isDark, ramp } from "./colour";
 import { index } from "./data";
-import { go, link } from "./route";
+import { go, link, setQuery, useRoute } from "./route";
 import { canSave, save } from "./save";
 
 export type ColourBy = "concept" | "f1" | "density" | "pattern";
@@ -34,14 +34,40 @@ export function colours(by: ColourBy): { of: (latent: number) => string; key: Ke
   return { of: (i) => classColour(place.get(names[i]) ?? -1), key };
 }
 
-interface View { x: number; y: number; k: number }
+/** The place of the map in the middle of the frame, as shares of the whole, and the zoom. It does not
+ * depend on the size of the frame, so that a link shows the same place everywhere. */
+interface View { u: number; v: number; k: number }
+
+const WHOLE: View = { u: 0.5, v: 0.5, k: 1 };
+const MOST = 60;
+
+/** The view that the hash names: zoom, then the place. */
+function readView(text: string): View {
+  const [k, u, v] = text.split(",").map(Number);
+  return [k, u, v].every(Number.isFinite) ? { k: Math.max(1, Math.min(MOST, k)), u, v } : WHOLE;
+}
+
+const writeView = ({ k, u, v }: View) => (k === 1 && u === 0.5 && v === 0.5 ? "" : [k.toFixed(2), u.toFixed(4), v.toFixed(4)].map(Number).join(","));
 
 export function LatentMap({ by, shown, selected, hovered, onSelect, onHover, theme }: {
   by: ColourBy; shown: Set<number> | null; selected: Set<number>; hovered: number | null; theme: string;
   onSelect: (latents: number[]) => void; onHover: (latent: number | null) => void;
 }) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const [view, setView] = useState<View>({ x: 0, y: 0, k: 1 });
+  const stated = useRoute().query.get("view") ?? "", written = useRef(stated);
+  const [view, setView] = useState(() => readView(stated));
+  useEffect(() => {
+    if (stated === written.current) return;
+    written.current = stated;
+    setView(readView(stated));
+  }, [stated]);
+  // Browsers refuse to change the address many times a second, as a wheel would.
+  useEffect(() => {
+    const text = writeView(view);
+    if (text === written.current) return;
+    const timer = setTimeout(() => { written.current = text; setQuery({ view: text }); }, 150);
+    return () => clearTimeout(timer);
+  }, [view]);
   const [size, setSize] = useState({ w: 600, h: 440 });
   const [box, setBox] = useState<[number, number, number, number] | null>(null);
   const drag = useRef<{ x: number; y: number; view: View; box: boolean; moved: boolean } | null>(null);
@@ -49,9 +75,10 @@ export function LatentMap({ by, shown, selected, hovered, onSelect, onHover, the
   const { x, y } = index.latents;
   const pad = 18;
   const place = (i: number): [number, number] => [
-    (pad + (x[i] / 10000) * (size.w - 2 * pad)) * view.k + view.x,
-    (pad + (1 - y[i] / 10000) * (size.h - 2 * pad)) * view.k + view.y,
+    (pad + (x[i] / 10000) * (size.w - 2 * pad)) * view.k + size.w * (0.5 - view.u * view.k),
+    (pad + (1 - y[i] / 10000) * (size.h - 2 * pad)) * view.k + size.h * (0.5 - view.v * view.k),
   ];
+  const moved = (from: View, dx: number, dy: number): View => ({ ...from, u: from.u - dx / (size.w * from.k), v: from.v - dy / (size.h * from.k) });
   useEffect(() => {
     const watch = new ResizeObserver(([entry]) => setSize({ w: entry.contentRect.width, h: entry.contentRect.height }));
     watch.observe(canvas.current!.parentElement!);
@@ -112,9 +139,9 @@ export function LatentMap({ by, shown, selected, hovered, onSelect, onHover, the
     return [e.clientX - box.left, e.clientY - box.top];
   };
   function zoom(factor: number, px = size.w / 2, py = size.h / 2) {
-    setView((v) => {
-      const k = Math.max(1, Math.min(60, v.k * factor)), f = k / v.k;
-      return k === 1 ? { x: 0, y: 0, k } : { k, x: px - (px - v.x) * f, y: py - (py - v.y) * f };
+    setView((old) => {
+      const k = Math.max(1, Math.min(MOST, old.k * factor)), f = 1 / old.k - 1 / k;
+      return k === 1 ? WHOLE : { k, u: old.u + (px / size.w - 0.5) * f, v: old.v + (py / size.h - 0.5) * f };
     });
   }
   useEffect(() => {
@@ -144,7 +171,7 @@ export function LatentMap({ by, shown, selected, hovered, onSelect, onHover, the
     if (!d) return onHover(nearest(px, py));
     if (Math.hypot(px - d.x, py - d.y) > 4) d.moved = true;
     if (d.box) setBox([d.x, d.y, px, py]);
-    else if (d.moved) setView({ ...d.view, x: d.view.x + px - d.x, y: d.view.y + py - d.y });
+    else if (d.moved) setView(moved(d.view, px - d.x, py - d.y));
   }
   function up(e: PointerEvent) {
     const d = drag.current;
@@ -170,8 +197,8 @@ export function LatentMap({ by, shown, selected, hovered, onSelect, onHover, the
     const moves: Record<string, [number, number]> = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
     if (e.key === "+" || e.key === "=") zoom(1.5);
     else if (e.key === "-") zoom(1 / 1.5);
-    else if (e.key === "0") setView({ x: 0, y: 0, k: 1 });
-    else if (moves[e.key]) setView((v) => ({ ...v, x: v.x + moves[e.key][0], y: v.y + moves[e.key][1] }));
+    else if (e.key === "0") setView(WHOLE);
+    else if (moves[e.key]) setView((old) => moved(old, ...moves[e.key]));
     else return;
     e.preventDefault();
   }
@@ -205,7 +232,7 @@ export function LatentMap({ by, shown, selected, hovered, onSelect, onHover, the
       <div class="map-tools">
         <button aria-label="Zoom in" onClick={() => zoom(1.6)}>+</button>
         <button aria-label="Zoom out" onClick={() => zoom(1 / 1.6)}>−</button>
-        <button aria-label="Whole map" onClick={() => setView({ x: 0, y: 0, k: 1 })}>⤢</button>
+        <button aria-label="Whole map" onClick={() => setView(WHOLE)}>⤢</button>
         {canSave ? <><button onClick={saveSvg} aria-label="Save the map as SVG">SVG</button><button onClick={savePng} aria-label="Save the map as PNG">PNG</button></> : null}
       </div>
     </div>

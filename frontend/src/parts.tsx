@@ -3,7 +3,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { colourOfConcept, inkOn, ramp } from "./colour";
 import { index } from "./data";
-import { link } from "./route";
+import { link, setQuery, useRoute } from "./route";
 import { canSave, saveCsv, savePng, saveSvg } from "./save";
 
 export const show = (value: number | null | undefined, digits = 2) =>
@@ -58,12 +58,15 @@ const ROW = 34;
 /** Rows are drawn anew when the table has moved by so much; as many more are drawn at both ends. */
 const STEP = 8 * ROW;
 
-/** A table that sorts, saves as CSV, and draws only the rows in view. */
+/** A table that sorts, saves as CSV, and draws only the rows in view. The hash says how it is sorted:
+ * `sort.NAME=column`, with a minus from high to low. */
 export function Table<Row>({ name, columns, rows, height = 420, note, onHover, empty = "Nothing here." }: {
   name: string; columns: Column<Row>[]; rows: Row[]; height?: number; note?: ComponentChildren;
   onHover?: (row: Row | null) => void; empty?: string;
 }) {
-  const [sort, setSort] = useState<{ column: number; down: boolean } | null>(null);
+  const key = `sort.${name}`, stated = useRoute().query.get(key) ?? "";
+  const by = columns.findIndex((c) => c.name === stated.replace(/^-/, ""));
+  const sort = by < 0 ? null : { column: by, down: stated.startsWith("-") };
   const [top, setTop] = useState(0);
   const body = useRef<HTMLDivElement>(null);
   const sorted = useMemo(() => {
@@ -77,8 +80,8 @@ export function Table<Row>({ name, columns, rows, height = 420, note, onHover, e
       if (y === null || y === undefined) return -1;
       return (x < y ? -1 : 1) * sign;
     });
-  }, [rows, sort]);
-  useEffect(() => { body.current?.scrollTo(0, 0); setTop(0); }, [rows, sort]);
+  }, [rows, stated]);
+  useEffect(() => { body.current?.scrollTo(0, 0); setTop(0); }, [rows, stated]);
   const first = Math.max(0, Math.floor(top / ROW) - 8);
   const last = Math.min(sorted.length, first + Math.ceil(height / ROW) + 16);
   // The same for all rows, or a long cell would widen its own row alone.
@@ -96,8 +99,8 @@ export function Table<Row>({ name, columns, rows, height = 420, note, onHover, e
         <div class="row head" role="row" style={grid}>
           {columns.map((c, i) => (
             <span role="columnheader" aria-sort={order(i)} class={c.number ? "n" : ""}>
-              <button onClick={() => setSort(sort?.column === i && sort.down !== !!c.number ? null
-                : { column: i, down: sort?.column === i ? !sort.down : !!c.number })}>
+              <button onClick={() => setQuery({ [key]: sort?.column !== i ? `${c.number ? "-" : ""}${c.name}`
+                : sort.down !== !!c.number ? "" : `${sort.down ? "" : "-"}${c.name}` })}>
                 {c.name}{sort?.column === i ? (sort.down ? " ↓" : " ↑") : ""}</button>
             </span>
           ))}
@@ -120,14 +123,14 @@ export function Table<Row>({ name, columns, rows, height = 420, note, onHover, e
   );
 }
 
-/** An SVG with buttons that save it. */
-export function Picture({ name, label, width, height, children, class: extra = "" }: {
-  name: string; label: string; width: number; height: number; children: ComponentChildren; class?: string;
+/** An SVG with buttons that save it. One with links in it is a group: an image has no parts to reach. */
+export function Picture({ name, label, width, height, children, class: extra = "", role = "img" }: {
+  name: string; label: string; width: number; height: number; children: ComponentChildren; class?: string; role?: "img" | "group";
 }) {
   const svg = useRef<SVGSVGElement>(null);
   return (
     <figure class={`picture ${extra}`}>
-      <svg ref={svg} viewBox={`0 0 ${width} ${height}`} role="img" aria-label={label} style={{ maxWidth: `${width}px`, minWidth: extra === "strip" ? `${width}px` : undefined }}>{children}</svg>
+      <svg ref={svg} viewBox={`0 0 ${width} ${height}`} role={role} aria-label={label} style={{ maxWidth: `${width}px`, minWidth: extra === "strip" ? `${width}px` : undefined }}>{children}</svg>
       {canSave ? <figcaption>
         <button class="small" onClick={() => saveSvg(name, svg.current!)}>SVG</button>
         <button class="small" onClick={() => savePng(name, svg.current!)}>PNG</button>

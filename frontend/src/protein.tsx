@@ -16,7 +16,7 @@ const LEFT = 190, WIDTH = 1240, ROW = 17;
 
 function Spans({ title, spans, y, x, faint }: { title: string; spans: (Call & { text?: string })[][]; y: number; x: (p: number) => number; faint?: boolean }) {
   return <g><text class="side-label" x={LEFT - 8} y={y + 11}>{title}</text>{spans.map((lane, i) => lane.map((s) => {
-    const w = Math.max(3, x(s.end + 1) - x(s.start)), room = Math.floor((w - 6) / 6.1);
+    const w = Math.max(3, x(s.end + 1) - x(s.start)), room = Math.floor((w - 6) / 6.8);
     return <g><rect x={x(s.start)} y={y + i * ROW + 1} width={w} height={ROW - 4} rx={3} style={{ fill: colourOfConcept(s.concept) }} opacity={faint ? 0.75 : 1} />
       {room > 3 ? <text class="in-span" x={x(s.start) + 4} y={y + i * ROW + 11}>{s.concept.slice(0, room)}</text> : null}
       <title>{`${s.concept} ${s.start}–${s.end}${s.text ?? ""}`}</title></g>;
@@ -36,14 +36,14 @@ function Tracks({ protein, highlight, onPick, n }: { protein: Protein; highlight
   const step = [10, 20, 25, 50, 100, 200, 500, 1000].find((s) => length / s <= 12) ?? 2000;
   const ticks = [1, ...Array.from({ length: Math.floor(length / step) }, (_, i) => (i + 1) * step)];
   return (
-    <Picture name={`${protein.accession}-features`} label={`Features along ${protein.accession}`} width={WIDTH} height={height} class="tracks">
+    <Picture name={`${protein.accession}-features`} label={`Features along ${protein.accession}`} width={WIDTH} height={height} class="tracks" role="group">
       {ticks.map((t) => <g><line x1={x(t)} x2={x(t)} y1={16} y2={height} class="grid-line" /><text class="tick" x={x(t)} y={11}>{t}</text></g>)}
       {placed.map((g) => <Spans title={g.title} spans={g.spans} y={g.at} x={x} faint={g.title === "proposals"} />)}
       {features.map((feature, i) => {
         const top = from + i * ROW, title = index.latents.title[feature.latent] || "";
         return <g class={`feature ${feature.latent === highlight ? "on" : ""}`} onClick={() => onPick(feature.latent)}>
           <rect x={0} y={top} width={WIDTH} height={ROW} class="row-back" />
-          <a href={link("latent", feature.latent)}><text class="side-label" x={LEFT - 8} y={top + 12}>{`${feature.latent} ${title}`.slice(0, 31)}<title>{`${feature.latent} ${title}`}</title></text></a>
+          <a href={link("latent", feature.latent)}><text class="side-label" x={LEFT - 8} y={top + 12}>{`${feature.latent} ${title.replace(" without a known concept", "")}`.slice(0, 31)}<title>{`${feature.latent} ${title}`}</title></text></a>
           <rect x={LEFT} y={top + 2} width={WIDTH - LEFT} height={ROW - 4} class="lane" />
           {feature.runs.map(([start, ...percents]) => percents.map((p, j) => p < 4 ? null : (
             <rect x={x(start + j)} y={top + 2} width={Math.max(1.2, x(start + j + 1) - x(start + j) + 0.15)} height={ROW - 4} style={{ fill: ramp(p / 100) }}>
@@ -66,7 +66,7 @@ function Calls({ name, calls }: { name: string; calls: Call[] }) {
 
 export function ProteinView({ protein, structure }: { protein: Protein; structure?: number }) {
   const { query } = useRoute();
-  const [all, setAll] = useState(false);
+  const all = query.has("all");
   const latent = query.has("latent") ? Number(query.get("latent")) : protein.features[0]?.latent ?? null;
   const values = useMemo(() => (latent === null ? null : alongProtein(protein, latent)), [protein, latent]);
   const lines = Array.from({ length: Math.ceil(protein.sequence.length / 60) }, (_, i) => i * 60);
@@ -75,7 +75,7 @@ export function ProteinView({ protein, structure }: { protein: Protein; structur
     <div class="grid">
       <Panel title="Features along the sequence" wide note={<>{`The ${Math.min(n, protein.features.length)} features with the highest peaks, of ${protein.n_features} that reach 15 % of their maximum.`} <Legend /> Click one to see it on the residues.</>}>
         <div class="scroll-x"><Tracks protein={protein} highlight={latent} n={n} onPick={(picked) => setQuery({ latent: String(picked) })} /></div>
-        {protein.features.length > 25 ? <button onClick={() => setAll(!all)}>{all ? "Fewer" : `All ${protein.features.length}`}</button> : null}
+        {protein.features.length > 25 ? <button onClick={() => setQuery({ all: all ? "" : "1" })}>{all ? "Fewer" : `All ${protein.features.length}`}</button> : null}
       </Panel>
       {latent !== null && values ? <Panel title={`Latent ${latent} on the residues`} wide note={<LatentLink latent={latent} />}>
         {structure !== undefined ? <Structure number={structure} values={values} /> : null}

@@ -16,7 +16,7 @@ function words(query: string): string[] {
   return query.toLowerCase().split(/\s+/).filter(Boolean);
 }
 
-/** Latents whose number, title or concepts hold all words, the best first. */
+/** Latents whose number, a concept, or title and claim hold all words, the best first. */
 export function findLatents(query: string): number[] {
   const l = index.latents, wanted = words(query);
   if (!wanted.length) return [];
@@ -27,9 +27,10 @@ export function findLatents(query: string): number[] {
     if (i === number) { found.push([i, 9]); continue; }
     if (l.x[i] < 0) continue;
     const hit = l.concepts[i].find(([c]) => concepts[c]);
-    const title = l.title[i].toLowerCase();
+    const title = l.title[i].toLowerCase(), claim = l.claim[i].toLowerCase();
     if (hit) found.push([i, 1 + hit[1]]);
     else if (wanted.every((w) => title.includes(w))) found.push([i, 0.5]);
+    else if (wanted.every((w) => title.includes(w) || claim.includes(w))) found.push([i, 0.25]);
   }
   return found.sort((a, b) => b[1] - a[1] || a[0] - b[0]).map(([i]) => i);
 }

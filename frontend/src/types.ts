@@ -10,7 +10,7 @@ export interface Index {
   concept_rows: ConceptRow[];
   patterns: string[];
   latents: {
-    x: number[]; y: number[]; title: string[]; concepts: [number, number][][]; f1: (number | null)[];
+    x: number[]; y: number[]; title: string[]; claim: string[]; concepts: [number, number][][]; f1: (number | null)[];
     density: number[]; pattern: number[]; proteins: number[]; max: number[];
   };
   proteins: { accession: string[]; description: string[]; length: number[] };

@@ -52,10 +52,7 @@ def index_of(
     names += sorted(set(concepts["concept"].drop_nulls()) - set(names))
     number = {name: i for i, name in enumerate(names)}
     patterns = sorted({report.evidence.pattern for report in reports.values()})
-    columns: dict[str, list[Any]] = {
-        name: []
-        for name in ("x", "y", "title", "concepts", "f1", "density", "pattern", "proteins", "max")
-    }
+    columns: dict[str, list[Any]] = {name: [] for name in _LATENT_COLUMNS}
     for latent, density in enumerate(features["density"].to_list()):
         report = reports.get(latent)
         placed = np.isfinite(places_F2[latent]).all()
@@ -65,6 +62,7 @@ def index_of(
         columns["x"].append(x)
         columns["y"].append(y)
         columns["title"].append(report.title if report else "")
+        columns["claim"].append(report.claim if report else "")
         columns["concepts"].append([[number[s.concept], round(s.f1, 4)] for s in scores])
         columns["f1"].append(round(scores[0].f1, 4) if scores else None)
         columns["density"].append(float(f"{density:.4g}"))
@@ -90,6 +88,9 @@ def index_of(
     }
 
 
+_LATENT_COLUMNS = (
+    *("x", "y", "title", "claim", "concepts", "f1", "density", "pattern", "proteins", "max"),
+)
 _CONCEPT_COLUMNS = (
     *("concept", "kind", "caller", "n_instances", "f1", "f1_low", "f1_high", "f1_every_residue"),
     *("precision_residue", "recall", "call_precision", "call_precision_low", "span_f1"),

@@ -1,4 +1,4 @@
-"""Collecting the evidence on features: which to report, and what is known of each."""
+"""Collecting the evidence on features: what is known of each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from scipy.sparse import csc_array, csr_array, vstack
 
 from plmsae.concepts.features.patterns import ACTIVE, activation_patterns
 from plmsae.core.errors import InputError
+from plmsae.reports.choosing import top_latents
 from plmsae.reports.evidence import (
     FLANK,
     Companion,
@@ -76,16 +77,13 @@ def build_evidence(
     metadata: Mapping[str, ProteinMetadata] | None = None,
     homology: Homology | None = None,
 ) -> list[FeatureEvidence]:
-    """Collect the evidence on the top features.
-
-    The best feature of each concept comes first, by F1; then the features that share a concept with
-    a better one; then those without a concept, by how often they are active. Dead features never.
+    """Collect the evidence on the features that `choosing.top_latents` chooses.
 
     Parameters
     ----------
     features : polars.DataFrame
         The bundle's ``features.parquet``: at least ``latent``, ``density``, ``max_activation``,
-        ``concept``, ``threshold``, ``f1``, ``precision``, ``recall``; ``dead`` is honoured.
+        ``concept``, ``threshold``, ``f1``, ``precision``, ``recall``.
     concepts : polars.DataFrame
         The bundle's ``concepts.parquet``: at least ``concept``, ``best_latent``,
         ``best_threshold``, ``f1``.
@@ -108,7 +106,7 @@ def build_evidence(
         If the three sequences do not belong together, or nothing is to be reported.
     """
     _check(latents, accessions, sequences, latents_to_report)
-    chosen = top_latents(features, latents_to_report)
+    chosen = top_latents(features, concepts, latents_to_report)
     if not chosen:
         return []
     rows = {row["latent"]: row for row in features.iter_rows(named=True)}
@@ -144,27 +142,6 @@ def build_evidence(
             )
         )
     return found
-
-
-def top_latents(features: pl.DataFrame, n: int) -> list[int]:
-    """Choose the features to report; see `build_evidence` for the order."""
-    alive = features.filter(
-        (pl.col("max_activation") > 0)
-        & ~(
-            pl.col("dead").fill_null(value=False)
-            if "dead" in features.columns
-            else pl.lit(value=False)
-        )
-    )
-    ranked = alive.sort(
-        ["f1", "density", "latent"], descending=[True, True, False], nulls_last=True
-    ).with_columns(
-        rank=pl.when(pl.col("concept").is_null())
-        .then(2)
-        .otherwise((pl.int_range(pl.len()).over("concept") > 0).cast(pl.Int32))
-    )
-    best = ranked.sort("rank", maintain_order=True)["latent"].head(n)
-    return [int(latent) for latent in best]
 
 
 def _check(

@@ -6,47 +6,19 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from atlas_pages import PAGES, accession, open_page, sequence_of, url
+from atlas_world import CLAIM, TITLE
+from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, is_wider_than
 
 from plmsae.atlas.chunks import chunk_script, pack, unpack
 from plmsae.atlas.serve import AtlasServer
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """Return a page that fails the test if a script failed or the policy blocked something."""
-    opened = browser.new_page(viewport={"width": 1300, "height": 900})
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    opened.on("dialog", lambda dialog: problems.append(dialog.message))
-    yield opened
-    opened.close()
-    assert problems == []
-
-
-def url(world: Path, hash: str = "", file: str = "index.html") -> str:
-    return (world / "site" / file).as_uri() + hash
-
-
-def accession(world: Path) -> str:
-    return (world / "proteins.tsv").read_text().splitlines()[1].split("\t")[0]
+pytestmark = NEEDS_CHROMIUM
 
 
 def test_search_finds_concepts_and_opens_a_latent_by_keyboard(page: Any, world: Path) -> None:
@@ -83,6 +55,56 @@ def test_other_methods_stand_beside_a_latents_concepts(page: Any, world: Path) -
     assert row("#/concepts", "concepts")["neurons"] == "0.61"
 
 
+def test_a_written_report_is_on_the_page_with_its_score(page: Any, world: Path) -> None:
+    report = json.loads((world / "report" / "report.json").read_text())["features"][0]
+    latent = report["evidence"]["latent"]
+    page.goto(url(world, f"#/latent/{latent}"))
+    page.wait_for_selector(".strip rect")
+    lead = page.text_content(".lead")
+    assert page.text_content("h1") == TITLE
+    assert f"{CLAIM} ({latent})" in lead
+    assert report["description"] in lead
+    assert f"erified (r {report['r']:.2f}" in lead
+    assert "Written by claude-sonnet-5-5." in lead
+
+
+def test_search_finds_the_words_of_a_claim(page: Any, world: Path) -> None:
+    page.goto(url(world))
+    page.wait_for_selector("main h1")
+    page.fill(".search input", "helices SOLVENT")
+    page.wait_for_selector("#hits li")
+    hits = page.locator("#hits li:has(em:text-is('latent'))")
+    assert hits.count() == 2
+    assert CLAIM in hits.first.text_content()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**#/latent/0")
+    page.goto(url(world, "#/?find=amphipathic+helices"))  # one word of the title, one of the claim
+    page.wait_for_selector("[aria-label=latents] [role=cell]")
+    assert page.locator("[aria-label=latents] .row:not(.head)").count() == 2
+
+
+def test_proposals_are_drawn_and_listed_with_their_precision(page: Any, world: Path) -> None:
+    proposals = pl.read_parquet(world / "fill" / "proposals" / "part-00000.parquet")
+    accession = proposals["accession"][0]
+    mine = proposals.filter(accession=accession).sort("start", "end", "concept")
+    page.goto(url(world, f"#/protein/{accession}"))
+    page.wait_for_selector(".tracks rect")
+    group = page.locator(".tracks g:has(> text.side-label:text-is('proposals'))")
+    assert group.locator("g").count() == mine.height
+    assert "precision" in group.locator("g title").first.text_content()
+    table = page.locator(f"[aria-label='{accession} proposals']")
+    assert table.get_attribute("aria-rowcount") == str(mine.height)
+    rows = table.locator(".row:not(.head)")
+    first = mine.row(0, named=True)
+    cells = rows.first.locator("[role=cell]").all_text_contents()
+    assert cells[:4] == [
+        first["concept"],
+        str(first["start"]),
+        str(first["end"]),
+        f"{first['precision']:.2f}",
+    ]
+
+
 def test_a_click_on_the_map_opens_a_latent(page: Any, world: Path) -> None:
     page.goto(url(world, "#/?latents=0"))
     canvas = page.wait_for_selector("canvas")
@@ -108,13 +130,12 @@ def test_a_hostile_protein_name_is_shown_as_text(page: Any, world: Path) -> None
 
 
 def test_a_pasted_sequence_finds_the_protein_it_is_from(page: Any, world: Path) -> None:
-    row = (world / "proteins.tsv").read_text().splitlines()[3].split("\t")
-    sequence = max(row, key=lambda cell: len(cell) if cell.isupper() and cell.isalpha() else 0)
     page.goto(url(world))
-    page.fill(".search input", sequence[3:90])
+    page.fill(".search input", sequence_of(world)[3:90])
     page.keyboard.press("Enter")
     page.wait_for_selector(".tracks rect")
-    assert page.text_content("[aria-label='similar proteins'] [role=cell]") == row[0]
+    third = (world / "proteins.tsv").read_text().splitlines()[3].split("\t")[0]
+    assert page.text_content("[aria-label='similar proteins'] [role=cell]") == third
 
 
 def test_the_served_page_asks_the_model(page: Any, world: Path) -> None:
@@ -169,13 +190,28 @@ def test_the_single_file_works_in_the_frame_that_mlflow_gives_it(page: Any, worl
     assert frame.get_by_text("CSV", exact=True).count() == 0  # this frame may not save
 
 
-@pytest.mark.parametrize("hash", ["#/", "#/latent/0", "#/concepts", "#/compare/0", "#/sequence"])
+@pytest.mark.parametrize("hash", PAGES)
 def test_nothing_is_wider_than_a_telephone(page: Any, world: Path, hash: str) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
-    page.goto(url(world, hash))
-    page.wait_for_selector("main h1")
-    page.wait_for_timeout(200)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    open_page(page, world, hash)
+    assert not is_wider_than(page, 400)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("hash", PAGES)
+def test_axe_finds_nothing_serious(page: Any, world: Path, hash: str, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    open_page(page, world, hash)
+    assert barriers(page) == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_nothing_serious_while_searching(page: Any, world: Path, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    open_page(page, world, "#/")
+    page.fill(".search input", "kinase")
+    page.wait_for_selector("#hits li")
+    assert barriers(page) == []
 
 
 def test_dark_mode_follows_the_system_and_the_button(page: Any, world: Path) -> None:
@@ -186,15 +222,6 @@ def test_dark_mode_follows_the_system_and_the_button(page: Any, world: Path) -> 
     assert page.evaluate(theme) == "dark"
     page.click("button.theme")
     assert page.evaluate(theme) == "light"
-
-
-def test_a_table_is_saved_as_csv(page: Any, world: Path) -> None:
-    page.goto(url(world, "#/proteins"))
-    with page.expect_download() as download:
-        page.click("text=CSV")
-    lines = Path(download.value.path()).read_text().splitlines()
-    assert len(lines) == 15
-    assert lines[0] == "accession,description,length,structure"
 
 
 def test_every_control_has_a_name(page: Any, world: Path) -> None:

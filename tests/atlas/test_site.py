@@ -8,16 +8,20 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+from atlas_world import CLAIM, N_PROTEINS, TITLE, WRITTEN
 from scipy.sparse import csr_array
 
 from plmsae.atlas.chunks import chunk_script, pack, unpack
 from plmsae.atlas.proteins import protein_page, structures_in
 from plmsae.atlas.serve import MAX_BODY, AtlasServer
-from plmsae.atlas.site import STATIC, check_folder
+from plmsae.atlas.site import LATENTS_PER_CHUNK, PROTEINS_PER_CHUNK, STATIC, check_folder
 from plmsae.core.errors import InputError
 from plmsae.proteins.reading import read_pasted
 
@@ -62,12 +66,63 @@ def test_a_site_holds_every_latent_that_fires_and_every_protein(world: Path) -> 
         assert index["latents"]["title"][page["latent"]] == page["title"]
         assert sum(page["histogram"]) > 0
         assert page["examples"][0]["activation"] == 1.0
-    assert len(index["proteins"]["accession"]) == 14
+    assert len(index["proteins"]["accession"]) == N_PROTEINS
     assert index["structures"] == [0]
     comparison = read_chunk(world / "site", "compare-0")
     assert isinstance(comparison, dict)
     changes = {row["concept"]: row["change"] for row in comparison["concepts"]}
     assert changes == {"Domain: Kinase": "both", "Domain: SH3": "only here"}
+
+
+def latent_page(world: Path, latent: int) -> dict[str, Any]:
+    pages = read_chunk(world / "site", f"latents-{latent // LATENTS_PER_CHUNK}")
+    assert isinstance(pages, list)
+    page = pages[latent % LATENTS_PER_CHUNK]
+    assert isinstance(page, dict)
+    return page
+
+
+def test_a_written_report_takes_the_place_of_the_text_from_evidence(world: Path) -> None:
+    written = json.loads((world / "report" / "report.json").read_text())["features"]
+    index = read_chunk(world / "site", "index")
+    assert isinstance(index, dict)
+    assert {report["evidence"]["latent"] for report in written} == set(WRITTEN)
+    for report in written:
+        latent = report["evidence"]["latent"]
+        page = latent_page(world, latent)
+        assert page["title"] == index["latents"]["title"][latent] == TITLE
+        assert page["summary"] == index["latents"]["claim"][latent] == f"{CLAIM} ({latent})"
+        assert page["verified"] == report["verified"]
+        assert f"(r {report['r']:.2f}" in page["byline"]
+        assert "Written by claude-sonnet-5-5." in page["byline"]
+    other = next(page for page in map(partial(latent_page, world), range(2, 9)) if page)
+    assert "Written from evidence only." in other["byline"]
+
+
+def test_proposals_are_on_the_pages_of_their_proteins(world: Path) -> None:
+    proposals = pl.read_parquet(world / "fill" / "proposals" / "part-00000.parquet")
+    found = []
+    for i in range(0, N_PROTEINS, PROTEINS_PER_CHUNK):
+        pages = read_chunk(world / "site", f"proteins-{i // PROTEINS_PER_CHUNK}")
+        assert isinstance(pages, list)
+        found += [
+            (page["accession"], row["start"], row["end"], row["concept"], row["precision"])
+            for page in pages
+            for row in page["proposals"]
+        ]
+    expected = proposals.select(
+        "accession", "start", "end", "concept", pl.col("precision").cast(pl.Float64).round(4)
+    )
+    assert sorted(found) == sorted(expected.iter_rows())
+    assert found
+
+
+def test_enriched_terms_carry_the_names_of_the_ontology(world: Path) -> None:
+    latent = json.loads((world / "enriched.json").read_text())
+    terms = {row["term"]: row for row in latent_page(world, latent)["terms"]}
+    # The parent is not in the table: only the ontology implies it.
+    assert {"GO:0005488 binding", "GO:0005515 protein binding"} <= set(terms)
+    assert terms["GO:0005488 binding"]["namespace"] == "molecular_function"
 
 
 def test_every_inline_script_of_the_single_file_is_named_in_its_policy(world: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from plmsae.core.errors import InputError
-from plmsae.reports.collecting import build_evidence, runs, top_latents
+from plmsae.reports.choosing import MIN_PROTEINS, top_latents
+from plmsae.reports.collecting import build_evidence, runs
 from plmsae.reports.evidence import ProteinMetadata
 from plmsae.reports.testing.samples import level_of
 
@@ -55,8 +56,57 @@ def latents(*proteins: dict[tuple[int, int], float], lengths: list[int]) -> list
 
 
 def test_the_best_feature_of_each_concept_comes_first_and_dead_ones_never() -> None:
-    assert top_latents(features(), 10) == [0, 4, 1, 2]
-    assert top_latents(features(), 2) == [0, 4]
+    assert top_latents(features(), CONCEPTS, 3) == [0, 4, 1]
+    assert top_latents(features(), CONCEPTS, 2) == [0, 4]
+
+
+def many_features(**columns: list[object]) -> pl.DataFrame:
+    """Return eight features with a concept and eight without, all usable and the same."""
+    return pl.DataFrame(
+        {
+            "latent": range(16),
+            "density": [0.01] * 16,
+            "max_activation": [1.0] * 16,
+            "dead": [False] * 16,
+            "concept": [f"Domain: {i}" for i in range(8)] + ["Domain: 0"] * 4 + [None] * 4,
+            "f1": [0.9 - 0.04 * i for i in range(8)] + [0.5, 0.4, 0.2, None] + [None] * 4,
+            "n_proteins_active": [MIN_PROTEINS] * 16,
+            **columns,
+        }
+    )
+
+
+NO_MORE = CONCEPTS.clear()
+
+
+def test_a_quarter_of_a_report_is_of_strong_features_without_a_concept() -> None:
+    highest = [50.0] * 8 + [2.0, 9.0, 1.0, 5.0, 1.0, 3.0, 7.0, 4.0]
+    chosen = top_latents(many_features(max_activation=highest), NO_MORE, 8)
+    # F1 0.5 is not above 0.5; those with a concept stay in order, the strongest of the rest follow.
+    assert chosen == [0, 1, 2, 3, 4, 5, 9, 14]
+    assert top_latents(many_features(max_activation=highest), NO_MORE, 12)[-3:] == [9, 14, 11]
+    everything = top_latents(many_features(max_activation=highest), NO_MORE, 99)
+    assert sorted(everything) == list(range(16))
+
+
+def test_noise_takes_no_place_of_features_without_a_concept() -> None:
+    highest, density, proteins = [1.0] * 16, [0.01] * 16, [100] * 16
+    highest[8:] = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0]
+    density[8], density[9], proteins[10] = 0.00005, 0.3, MIN_PROTEINS - 1
+    table = many_features(
+        max_activation=highest,
+        density=density,
+        n_proteins_active=proteins,
+        dead=[False] * 11 + [True] + [False] * 4,
+    )
+    # Feature 12 detects a concept best whose own best concept is another one.
+    also = CONCEPTS.head(1).with_columns(best_latent=pl.lit(12, pl.Int64))
+    assert top_latents(table, also, 8)[-2:] == [13, 14]
+
+
+def test_places_for_features_without_a_concept_that_stay_free_go_to_others() -> None:
+    chosen = top_latents(many_features(density=[0.5] * 16), NO_MORE, 8)
+    assert chosen == list(range(8))
 
 
 def test_the_strongest_protein_is_shown_with_its_peak_window_and_labels() -> None:

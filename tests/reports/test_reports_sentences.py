@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 import pytest
 from scipy.sparse import csr_array
+from sentence_checkers import BYLINES, CLAIMS, DESCRIPTIONS, TITLES, Tables, check_report
 
-from plmsae.concepts.association.tables import FOUND
 from plmsae.reports.collecting import build_evidence
-from plmsae.reports.text_summary import description_of, summary_of, title_of
+from plmsae.reports.describe import describe_all
+from plmsae.reports.page import byline
+from plmsae.reports.report import FeatureReport
 
-N_LATENTS = 12
+N_LATENTS = 15
+SILENT, ON_W, EVERYWHERE = 12, 13, 14
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 
 
 @pytest.fixture(scope="module")
-def report():
-    """Evidence of a dozen features on 30 proteins, with the tables that it was made from."""
+def world() -> tuple[list[FeatureReport], Tables]:
+    """Reports on 15 features in 30 proteins, with the tables that they were made from."""
     rng = np.random.default_rng(5)
     sequences = ["".join(rng.choice(LETTERS, rng.integers(30, 90))) for _ in range(30)]
     accessions = [f"P{i:05}" for i in range(30)]
-    arrays = [
-        csr_array(
-            np.where(
-                rng.random((len(s), N_LATENTS)) < rng.choice([0.01, 0.3], N_LATENTS),
-                rng.random((len(s), N_LATENTS)) * 4,
-                0,
-            ).astype(np.float32)
-        )
-        for s in sequences
-    ]
+    arrays = []
+    for sequence in sequences:
+        shape = (len(sequence), N_LATENTS)
+        values = rng.random(shape) * 4
+        dense = np.where(rng.random(shape) < rng.choice([0.01, 0.3], N_LATENTS), values, 0)
+        dense[:, SILENT] = 0
+        dense[:, ON_W] = np.where(np.array(list(sequence)) == "W", values[:, ON_W], 0)
+        dense[:, EVERYWHERE] = 3 + values[:, EVERYWHERE] / 4
+        arrays.append(dense.astype(np.float32))
     rows = []
     for accession, sequence in zip(accessions, sequences, strict=True):
         for name in ("Domain: A", "Motif: B", "Site: C"):
             start = int(rng.integers(1, len(sequence) - 8))
             rows.append((accession, start, start + int(rng.integers(0, 8)), name))
     labels = pl.DataFrame(rows, schema=["accession", "start", "end", "concept"], orient="row")
-    highest = np.vstack([a.max(axis=0).toarray().ravel() for a in arrays]).max(axis=0)
-    concept = ["Domain: A", "Motif: B", None] * 4
-    f1 = [None if c is None else 0.2 + 0.06 * i for i, c in enumerate(concept)]
+    highest = np.vstack(arrays).max(axis=0)
+    highest[SILENT] = 1.0  # it fired on the proteins that it was chosen on
+    concept = ["Domain: A", "Motif: B", None] * 5
     features = pl.DataFrame(
         {
             "latent": range(N_LATENTS),
@@ -52,7 +54,7 @@ def report():
             "threshold": [None if c is None else 0.5 for c in concept],
             "precision": [None if c is None else 0.6 for c in concept],
             "recall": [None if c is None else 0.4 for c in concept],
-            "f1": f1,
+            "f1": [None if c is None else 0.2 + 0.06 * (i % 11) for i, c in enumerate(concept)],
         }
     )
     concepts = pl.DataFrame(
@@ -66,82 +68,56 @@ def report():
         }
     )
     evidence = build_evidence(
-        features, concepts, arrays, accessions, sequences, labels, latents_to_report=N_LATENTS
+        features,
+        concepts,
+        [csr_array(array) for array in arrays],
+        accessions,
+        sequences,
+        labels,
+        latents_to_report=N_LATENTS,
     )
-    latents = {
-        accession: array.toarray() for accession, array in zip(accessions, arrays, strict=True)
-    }
-    return evidence, features, labels, latents, dict(zip(accessions, sequences, strict=True))
-
-
-def test_the_place_named_is_the_maximum_and_the_label_named_contains_it(report):
-    evidence, _, labels, latents, _ = report
-    named = 0
-    for one in evidence:
-        found = re.search(
-            r"strongest at residue (\d+) of (\w+?)(?:, within (.+) (\d+)\.\.(\d+))?\.",
-            description_of(one),
-        )
-        assert found is not None
-        position, accession = int(found[1]), found[2]
-        column = latents[accession][:, one.latent]
-        highest = max(array[:, one.latent].max() for array in latents.values())
-        assert column[position - 1] == highest
-        here = labels.filter(
-            (pl.col("accession") == accession)
-            & (pl.col("start") <= position)
-            & (pl.col("end") >= position)
-        )
-        if found[3] is None:
-            assert here.is_empty()
-        else:
-            named += 1
-            span = (found[3], int(found[4]), int(found[5]))
-            assert span in set(here.select("concept", "start", "end").iter_rows())
-    assert named
-
-
-def test_the_numbers_of_proteins_and_the_scores_equal_the_tables(report):
-    evidence, features, _, latents, _ = report
-    for one in evidence:
-        row = features.row(one.latent, named=True)
-        active = sum(
-            bool((a[:, one.latent] >= 0.15 * row["max_activation"]).any()) for a in latents.values()
-        )
-        assert f"active on {active} protein{'' if active == 1 else 's'} of 30" in description_of(
-            one
-        )
-        if row["concept"] is None:
-            assert "detects none of the known concepts" in summary_of(one)
-            continue
-        verb = "detects" if row["f1"] > FOUND else "is loosely tied to"
-        scores = f"F1 {row['f1']:.2f}, precision 0.60, recall 0.40"
-        assert f"It {verb} {row['concept']} ({scores} " in summary_of(one)
-        assert (title_of(one) == row["concept"]) == (row["f1"] > FOUND)
-
-
-def test_the_residues_named_stand_at_the_strong_peaks_in_the_shares_given(report):
-    evidence, features, _, latents, sequences = report
-    total = "".join(sequences.values())
-    for one in evidence:
-        highest = features["max_activation"][one.latent]
-        held_back = {protein.accession for protein in one.held_out}
-        columns = {n: a[:, one.latent] for n, a in latents.items() if n not in held_back}
-        peaks = [
-            sequences[name][int(c.argmax())]
-            for name, c in columns.items()
-            if c.max() >= 0.5 * highest
-        ]
-        text = description_of(one)
-        for letter, share, fold in re.findall(r"([A-Z]) \((\d+)%, ([\d.]+)× usual\)", text):
-            found = peaks.count(letter) / len(peaks)
-            assert int(share) == pytest.approx(found * 100, abs=0.51)
-            usual = total.count(letter) / len(total)
-            assert float(fold) == pytest.approx(found / usual, abs=0.06)
-
-
-def test_the_other_concepts_named_are_those_of_the_table(report):
-    (first,) = [one for one in report[0] if one.latent == 0]
-    assert "It is also tied to Site: C (0.15), Site: D (0.12), F1 in brackets." in description_of(
-        first
+    tables = Tables(
+        features=features,
+        concepts=concepts,
+        labels=labels,
+        sequences=dict(zip(accessions, sequences, strict=True)),
+        latents=dict(zip(accessions, arrays, strict=True)),
     )
+    return describe_all(evidence, client=None), tables
+
+
+def forms_of(world: tuple[list[FeatureReport], Tables]) -> Iterator[str]:
+    reports, tables = world
+    for report in reports:
+        yield from check_report(report.to_json(), byline(report), tables)
+
+
+def test_every_sentence_is_true_and_every_form_of_sentence_is_met(
+    world: tuple[list[FeatureReport], Tables],
+) -> None:
+    forms = [form for checkers in (TITLES, CLAIMS, DESCRIPTIONS, BYLINES) for form, _ in checkers]
+    assert set(forms_of(world)) == set(forms)
+
+
+@pytest.mark.parametrize("field", ["title", "claim", "description"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + " It is essential.",
+        lambda text: text.translate(str.maketrans("123456789", "234567891")),
+    ],
+)
+def test_a_new_sentence_and_a_wrong_number_are_noticed(
+    world: tuple[list[FeatureReport], Tables], field: str, change: object
+) -> None:
+    reports, tables = world
+    noticed = 0
+    for report in reports:
+        told = report.to_json()
+        changed = change(told[field])
+        if changed == told[field]:
+            continue  # a title without a number
+        noticed += 1
+        with pytest.raises((AssertionError, KeyError, IndexError)):
+            check_report({**told, field: changed}, byline(report), tables)
+    assert noticed or field == "title"

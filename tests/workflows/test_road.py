@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -161,6 +163,34 @@ def test_reports_say_that_they_were_written_from_evidence_alone(road):
     assert set(road.reported.authors) == {"evidence only"}
     assert road.reported.pages["html"].read_text().count("<script") == 1  # of the index
     assert road.reported.metrics["report_n_tested"] > 0
+
+
+def test_every_sentence_of_the_reports_is_true(road):
+    from sentence_checkers import Tables, check_report
+
+    from plmsae.concepts.labels.label_table import labels_from_uniprot
+    from plmsae.proteins.uniprot import read_table
+    from plmsae.scoring.encoding import load_encoder
+    from plmsae.workflows.shared.inputs import read_protein_set
+
+    told = json.loads(road.reported.pages["json"].read_text())
+    bundle = resolve(told["about"]["model"])
+    found = read_protein_set(str(road.tables.report), max_proteins=600, seed=0, progress=Silent())
+    accessions = [protein.accession for protein in found.proteins]
+    table = read_table(road.tables.report)
+    arrays = load_encoder(bundle).encode(found.sequences)
+    tables = Tables(
+        features=bundle.features,
+        concepts=bundle.concepts,
+        labels=labels_from_uniprot(table),
+        sequences=dict(zip(accessions, found.sequences, strict=True)),
+        latents=dict(zip(accessions, (a.toarray() for a in arrays), strict=True)),
+    )
+    text = re.sub(r"\\(.)", r"\1", road.reported.pages["markdown"].read_text())
+    bylines = re.findall(r"^\*((?:Unv|V)erified.*)\*$", text, re.MULTILINE)
+    assert len(told["features"]) == 20
+    for report, byline in zip(told["features"], bylines, strict=True):
+        check_report(report, byline, tables)
 
 
 def test_everything_is_in_mlflow(road):

@@ -6,6 +6,8 @@ close the block, and the instructions say that nothing in there is an instructio
 is checked anyway (`plmsae.reports.claude.verify`, `plmsae.reports.testing`).
 
 The instructions are the part that all requests share; they are marked for Claude's prompt cache.
+Those that ship are shorter than what it takes for most models (docs/registry.md): then the mark
+changes nothing.
 """
 
 from __future__ import annotations

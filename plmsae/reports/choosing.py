@@ -1,0 +1,71 @@
+"""Which features a report is about: those that find a concept, and strong ones that find none."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from plmsae.concepts.association.tables import FOUND
+
+NAMELESS_SHARE = 0.25
+"""Share of a report that is kept for features without a concept at F1 > 0.5, rounded down."""
+
+USABLE_DENSITY = (1e-4, 0.1)
+"""Share of residues on which such a feature is active: on fewer its examples are too few to tell a
+pattern from chance, and what is active on every tenth residue is no feature of a place."""
+
+MIN_PROTEINS = 20
+"""Proteins on which such a feature is active: with fewer, too few are left to test a description
+on when some are shown. Asked for where the table counts them (``n_proteins_active``)."""
+
+
+def top_latents(features: pl.DataFrame, concepts: pl.DataFrame, n: int) -> list[int]:
+    """Choose the features to report.
+
+    The best feature of each concept comes first, by F1; then the features that share a concept with
+    a better one. The last quarter (`NAMELESS_SHARE`) is of features without a concept at F1 > 0.5
+    that are active on a usable share of residues (`USABLE_DENSITY`) and on enough proteins
+    (`MIN_PROTEINS`): of these, those with the highest activations. Where there are too few such
+    features, others take their places. Dead features are never chosen.
+
+    Parameters
+    ----------
+    features : polars.DataFrame
+        The bundle's ``features.parquet``: at least ``latent``, ``density``, ``max_activation``,
+        ``concept`` and ``f1``; ``dead`` and ``n_proteins_active`` are used where they are there.
+    concepts : polars.DataFrame
+        The bundle's ``concepts.parquet``: at least ``best_latent`` and ``f1``.
+    n : int
+        How many at most.
+
+    Returns
+    -------
+    list of int
+        In the order in which they are reported.
+    """
+    alive = features.filter((pl.col("max_activation") > 0) & ~_column(features, "dead", False))
+    named = [
+        *features.filter(pl.col("concept").is_not_null() & (pl.col("f1") > FOUND))["latent"],
+        *concepts.filter(pl.col("f1") > FOUND)["best_latent"],
+    ]
+    usable = alive.filter(
+        ~pl.col("latent").is_in(named)
+        & pl.col("density").is_between(*USABLE_DENSITY)
+        & (_column(features, "n_proteins_active", MIN_PROTEINS) >= MIN_PROTEINS)
+    )
+    strongest = usable.sort(["max_activation", "latent"], descending=[True, False])["latent"]
+    nameless = strongest.head(int(n * NAMELESS_SHARE)).to_list()
+    ranked = alive.sort(
+        ["f1", "density", "latent"], descending=[True, True, False], nulls_last=True
+    ).with_columns(
+        rank=pl.when(pl.col("concept").is_null())
+        .then(2)
+        .otherwise((pl.int_range(pl.len()).over("concept") > 0).cast(pl.Int32))
+    )
+    others = ranked.sort("rank", maintain_order=True).filter(~pl.col("latent").is_in(nameless))
+    return [*others["latent"].head(n - len(nameless)).to_list(), *nameless]
+
+
+def _column(features: pl.DataFrame, name: str, otherwise: bool | int) -> pl.Expr:
+    if name not in features.columns:
+        return pl.lit(otherwise)
+    return pl.col(name).fill_null(otherwise)

@@ -1,0 +1,341 @@
+"""Every sentence that is made from evidence, and how to tell from the tables that it is true.
+
+Nothing here uses the evidence that the sentences were made from: what they say is worked out anew,
+slowly, from activations, labels and the tables of the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pytest
+
+Dense = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """What is true."""
+
+    features: pl.DataFrame
+    concepts: pl.DataFrame
+    labels: pl.DataFrame
+    """Of the proteins looked at."""
+    sequences: Mapping[str, str]
+    """By accession."""
+    latents: Mapping[str, Dense]
+    """Raw activations of each protein, (length, F)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One feature: what its sentences must be true of."""
+
+    tables: Tables
+    latent: int
+    held_back: frozenset[str]
+    """Proteins that the sentences may not be about."""
+    tests: Sequence[Mapping[str, Any]]
+    """As ``report.json`` has them."""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return self.tables.features.row(by_predicate=pl.col("latent") == self.latent, named=True)
+
+    @property
+    def scaled(self) -> dict[str, Dense]:
+        """Activations of the feature in each protein as shares of its maximum."""
+        highest = np.float32(self.row["max_activation"])
+        return {
+            name: np.minimum(array[:, self.latent] / highest, np.float32(1))
+            for name, array in self.tables.latents.items()
+        }
+
+    @property
+    def n_active(self) -> int:
+        return sum(bool((column >= np.float32(0.15)).any()) for column in self.scaled.values())
+
+    @property
+    def scores(self) -> list[tuple[str, float, float | None, float | None]]:
+        """Concept, F1, precision and recall of all concepts tied to it, the best first."""
+        found = {}
+        if self.row["concept"] is not None:
+            names = ("concept", "f1", "precision", "recall")
+            found[self.row["concept"]] = tuple(self.row[name] for name in names)
+        mine = self.tables.concepts.filter(best_latent=self.latent)
+        for row in mine.select("concept", "f1", "precision_residue", "recall").iter_rows():
+            found.setdefault(row[0], row)
+        return sorted(found.values(), key=lambda row: (-round(row[1] or 0, 4), row[0]))
+
+    @property
+    def strong_peaks(self) -> list[str]:
+        """The residue at the peak of each protein that reaches half of the maximum."""
+        return [
+            self.tables.sequences[name][int(column.argmax())]
+            for name, column in self.scaled.items()
+            if name not in self.held_back and column.max() >= 0.5
+        ]
+
+    @property
+    def runs(self) -> list[list[tuple[int, int]]]:
+        """Start and length of the runs of active residues of each protein that has any."""
+        found = []
+        for column in self.scaled.values():
+            active, runs, start = column > np.float32(0.15), [], None
+            for i, on in enumerate([*active, False]):
+                if on and start is None:
+                    start = i
+                elif not on and start is not None:
+                    runs.append((start, i - start))
+                    start = None
+            if runs:
+                found.append(runs)
+        return found
+
+
+def check_silent(subject: Subject, _: re.Match[str]) -> None:
+    assert subject.n_active == 0
+
+
+def check_active_without_concept(subject: Subject, found: re.Match[str]) -> None:
+    check_counts(subject, found)
+    assert subject.scores == []
+
+
+def check_counts(subject: Subject, found: re.Match[str]) -> None:
+    assert number(found["n"]) == subject.n_active
+    assert number(found["of"]) == len(subject.tables.latents)
+    assert (found["noun"] == "protein") == (subject.n_active == 1)
+
+
+def check_detects(subject: Subject, found: re.Match[str]) -> None:
+    concept, f1, precision, recall = subject.scores[0]
+    assert found["concept"] == concept
+    assert number(found["f1"]) == near(f1)
+    assert (found["verb"] == "detects") == (f1 > 0.5)
+    if found["precision"] is None:
+        assert precision is None or recall is None
+    else:
+        assert number(found["precision"]) == near(precision)
+        assert number(found["recall"]) == near(recall)
+
+
+def check_pattern(subject: Subject, found: re.Match[str]) -> None:
+    check_counts(subject, found)
+    runs = subject.runs
+    lengths = {name: len(s) for name, s in subject.tables.sequences.items()}
+    with_runs = [n for n, c in subject.scaled.items() if (c > np.float32(0.15)).any()]
+    longest = float(np.median([max(length for _, length in protein) for protein in runs]))
+    covered = [
+        sum(length for _, length in protein) / lengths[name]
+        for name, protein in zip(with_runs, runs, strict=True)
+    ]
+    share = float(np.mean(covered))
+    many = [protein for protein in runs if len(protein) >= 4]
+    regular = sum(is_regular([start for start, _ in protein]) for protein in many)
+    periodic = regular >= 0.5 * len(runs) and regular > 0.5 * len(many)
+    how = found["how"]
+    if share > 0.8:
+        assert re.fullmatch(r"over most of the protein \((\d+)% of it\)", how)
+        assert number(re.findall(r"\d+", how)[0]) == pytest.approx(100 * share, abs=0.51)
+    elif longest <= 1 and not periodic:
+        assert how == "at single residues"
+    else:
+        unit = "residue" if round(longest) == 1 else "residues"
+        regularly = " at regular distances" if periodic else ""
+        assert how == f"in runs of about {longest:.0f} {unit}{regularly}"
+
+
+def is_regular(starts: Sequence[int]) -> bool:
+    steps = np.diff(starts)
+    middle = float(np.median(steps))
+    return float(np.mean(np.abs(steps - middle) <= middle // 10)) >= 0.5
+
+
+def check_residues(subject: Subject, found: re.Match[str]) -> None:
+    peaks = subject.strong_peaks
+    assert number(found["n"]) == len(peaks)
+    assert (found["noun"] == "strong peak") == (len(peaks) == 1)
+    total = "".join(subject.tables.sequences.values())
+    named = re.findall(r"([A-Z]) \((\d+)%, ([\d.]+)× usual\)", found["residues"])
+    assert len(named) == found["residues"].count("(")
+    assert 1 <= len(named) <= 3
+    for letter, share, fold in named:
+        there = peaks.count(letter) / len(peaks)
+        assert number(share) == pytest.approx(100 * there, abs=0.51)
+        assert number(fold) == pytest.approx(there * len(total) / total.count(letter), abs=0.06)
+    fewest = min(peaks.count(letter) for letter, _, _ in named)
+    others = set(peaks) - {letter for letter, _, _ in named}
+    assert all(peaks.count(letter) <= fewest for letter in others)
+
+
+def check_strongest(subject: Subject, found: re.Match[str]) -> None:
+    accession, position = found["accession"], int(found["position"])
+    assert accession not in subject.held_back
+    highest = max(column.max() for column in subject.scaled.values())
+    assert subject.scaled[accession][position - 1] == highest
+    here = set(
+        subject.tables.labels.filter(
+            (pl.col("accession") == accession)
+            & (pl.col("start") <= position)
+            & (pl.col("end") >= position)
+        )
+        .select("concept", "start", "end")
+        .iter_rows()
+    )
+    if found["label"] is None:
+        assert not here
+    else:
+        assert (found["label"], int(found["start"]), int(found["end"])) in here
+
+
+def check_others(subject: Subject, found: re.Match[str]) -> None:
+    expected = [f"{concept} ({f1:.2f})" for concept, f1, _, _ in subject.scores[1:4]]
+    assert found["others"] == ", ".join(expected)
+
+
+def check_title_of_concept(subject: Subject, found: re.Match[str]) -> None:
+    assert found[0] == subject.scores[0][0]
+    assert subject.scores[0][1] > 0.5
+
+
+def check_title_of_residue(subject: Subject, found: re.Match[str]) -> None:
+    peaks = subject.strong_peaks
+    assert peaks.count(found["letter"]) >= 0.5 * len(peaks) > 0
+    check_no_good_concept(subject)
+
+
+def check_title_without(subject: Subject, _: re.Match[str]) -> None:
+    peaks = subject.strong_peaks
+    assert not any(peaks.count(letter) > 0.501 * len(peaks) for letter in set(peaks))
+    check_no_good_concept(subject)
+
+
+def check_no_good_concept(subject: Subject) -> None:
+    assert not subject.scores or subject.scores[0][1] <= 0.5001
+
+
+def check_tested(subject: Subject, found: re.Match[str]) -> None:
+    (test,) = subject.tests
+    pairs = [
+        (p["predicted"], p["observed"]) for p in test["predictions"] if p["role"] != "relative"
+    ]
+    for prediction in test["predictions"]:
+        assert prediction["accession"] in subject.held_back
+        peak = subject.scaled[prediction["accession"]].max()
+        assert prediction["observed"] == pytest.approx(float(peak), abs=1e-4)
+    predicted, observed = np.array(pairs).T
+    r = 0.0
+    if predicted.std() > 0 and observed.std() > 0:
+        r = float(np.corrcoef(predicted, observed)[0, 1])
+    assert number(found["r"]) == pytest.approx(r, abs=0.0051)
+    assert (found["how"] == "Verified") == (round(r, 4) >= 0.5)
+    assert (found["bar"] is None) == (found["how"] == "Verified")
+
+
+def check_untested(subject: Subject, _: re.Match[str]) -> None:
+    assert not subject.tests
+
+
+def check_author(_: Subject, __: re.Match[str]) -> None:
+    """Nobody but the code can have written it: the caller gives no client."""
+
+
+Checker = Callable[[Subject, re.Match[str]], None]
+
+_N_OF = r"It is active on (?P<n>[\d,]+) (?P<noun>proteins?) of (?P<of>[\d,]+)"
+TITLES: list[tuple[str, Checker]] = [
+    (
+        r"(?:[\w-]+|(?:Short|Medium|Long) motif) feature on (?P<letter>[A-Z])",
+        check_title_of_residue,
+    ),
+    (
+        r"(?:[\w-]+|(?:Short|Medium|Long) motif) feature without a known concept",
+        check_title_without,
+    ),
+    (r"(?!.* feature (?:on|without) ).+", check_title_of_concept),
+]
+CLAIMS: list[tuple[str, Checker]] = [
+    (r"It is not active on any of the proteins looked at\.", check_silent),
+    (rf"{_N_OF} and detects none of the known concepts\.", check_active_without_concept),
+    (
+        r"It (?P<verb>detects|is loosely tied to) (?P<concept>.+) \(F1 (?P<f1>\d\.\d\d)"
+        r"(?:, precision (?P<precision>\d\.\d\d), recall (?P<recall>\d\.\d\d))? "
+        r"on proteins it was not chosen on\)\.",
+        check_detects,
+    ),
+]
+DESCRIPTIONS: list[tuple[str, Checker]] = [
+    (r"Nothing more can be said of it\.", check_silent),
+    (rf"{_N_OF}, (?P<how>(?:at|in|over) .+)\.", check_pattern),
+    (
+        r"Over its (?P<n>[\d,]+) (?P<noun>strong peaks?) the most common residues are "
+        r"(?P<residues>.+)\.",
+        check_residues,
+    ),
+    (
+        r"It is strongest at residue (?P<position>\d+) of (?P<accession>\w+)"
+        r"(?:, within (?P<label>.+) (?P<start>\d+)\.\.(?P<end>\d+))?\.",
+        check_strongest,
+    ),
+    (r"It is also tied to (?P<others>.+), F1 in brackets\.", check_others),
+]
+BYLINES: list[tuple[str, Checker]] = [
+    (
+        r"(?P<how>Verified|Unverified) \(r (?P<r>-?\d\.\d\d)(?P<bar>, under 0\.50)?\)\.",
+        check_tested,
+    ),
+    (r"Unverified: not tested\.", check_untested),
+    (r"Written from evidence only\.", check_author),
+]
+
+
+def sentences(text: str) -> list[str]:
+    """Split a text after each full stop that ends a sentence."""
+    return re.split(r"(?<=\.) (?=[A-Z])", text)
+
+
+def check_text(text: str, checkers: Sequence[tuple[str, Checker]], subject: Subject) -> list[str]:
+    """Check every sentence by the one checker that knows its form; return the forms."""
+    return [check_sentence(sentence, checkers, subject) for sentence in sentences(text)]
+
+
+def check_sentence(sentence: str, checkers: Sequence[tuple[str, Checker]], subject: Subject) -> str:
+    """Check one sentence by the one checker that knows its form; return the form."""
+    matches = [(form, check, re.fullmatch(form, sentence)) for form, check in checkers]
+    known = [(form, check, match) for form, check, match in matches if match]
+    assert len(known) == 1, f"{len(known)} checkers know: {sentence}"
+    form, check, match = known[0]
+    check(subject, match)
+    return form
+
+
+def check_report(report: Mapping[str, Any], byline: str, tables: Tables) -> list[str]:
+    """Check all that a report says, as ``report.json`` has it; return the forms met."""
+    subject = Subject(
+        tables=tables,
+        latent=report["evidence"]["latent"],
+        held_back=frozenset(p["accession"] for p in report["evidence"]["held_out"]),
+        tests=report["tests"],
+    )
+    return [
+        check_sentence(report["title"], TITLES, subject),
+        *check_text(report["claim"], CLAIMS, subject),
+        *check_text(report["description"], DESCRIPTIONS, subject),
+        *check_text(byline, BYLINES, subject),
+    ]
+
+
+def number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def near(value: float | None) -> Any:
+    """Compare with a number of two digits."""
+    return pytest.approx(value, abs=0.0051)
