@@ -1,4 +1,9 @@
-"""What every figure is drawn on: no global state, no display, the same bytes for the same data."""
+"""What every figure is drawn on: no global state, no display, the same bytes for the same data.
+
+Each function ``plot_…`` of this package draws one table, writes the figure to `path`, a ``.png``
+file, and returns the path. For a table that cannot be drawn, `need_columns` and `need_rows` raise
+`InputError`.
+"""
 
 from __future__ import annotations
 
@@ -82,3 +87,10 @@ def need_columns(table: pl.DataFrame, *columns: str) -> None:
     for column in columns:
         if column not in table.columns:
             raise InputError("the table to draw lacks a column", value=column)
+
+
+def need_rows(table: pl.DataFrame, what: str, *columns: str) -> None:
+    """Raise `InputError` if the table to draw lacks a column, or has no row: no `what` to draw."""
+    need_columns(table, *columns)
+    if not table.height:
+        raise InputError(f"there are no {what} to draw")

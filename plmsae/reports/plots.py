@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from plmsae.reports.canvas import BAR as _BAR
-from plmsae.reports.canvas import MARK as _MARK
-from plmsae.reports.canvas import canvas_of_axes, need_columns
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from plmsae.reports.canvas import BAR, MARK, canvas_of_axes, need_columns
 
 
 def plot_f1_histogram(features: pl.DataFrame, path: Path) -> Path:
@@ -25,23 +17,11 @@ def plot_f1_histogram(features: pl.DataFrame, path: Path) -> Path:
     ----------
     features : polars.DataFrame
         The bundle's ``features.parquet``: ``f1``, and ``dead`` if there is such a column.
-    path : Path
-        A ``.png`` file.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    InputError
-        If a column is missing.
     """
     f1 = _alive(features, "f1")["f1"].drop_nulls().drop_nans().to_numpy()
-    with _figure(path) as axes:
-        axes.hist(f1, bins=np.linspace(0, 1, 41).tolist(), color=_BAR)
-        axes.axvline(0.5, color=_MARK, linewidth=1)
+    with canvas_of_axes(path) as (axes,):
+        axes.hist(f1, bins=np.linspace(0, 1, 41).tolist(), color=BAR)
+        axes.axvline(0.5, color=MARK, linewidth=1)
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("F1 with the best concept, on proteins not used to choose it")
@@ -57,25 +37,13 @@ def plot_density_histogram(features: pl.DataFrame, path: Path) -> Path:
     ----------
     features : polars.DataFrame
         The bundle's ``features.parquet``: ``density``, and ``dead`` if there is such a column.
-    path : Path
-        A ``.png`` file.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    InputError
-        If a column is missing.
     """
     density = _alive(features, "density")["density"].drop_nulls().to_numpy()
     positive = density[density > 0]
     dead = features.height - len(positive)
-    with _figure(path) as axes:
+    with canvas_of_axes(path) as (axes,):
         low = min(-6.0, float(np.log10(positive.min()))) if len(positive) else -6.0
-        axes.hist(positive, bins=np.logspace(low, 0, 49).tolist(), color=_BAR)
+        axes.hist(positive, bins=np.logspace(low, 0, 49).tolist(), color=BAR)
         axes.set_xscale("log")
         axes.set_xlabel("share of residues on which the feature is active")
         axes.set_ylabel("features")
@@ -88,9 +56,3 @@ def _alive(features: pl.DataFrame, column: str) -> pl.DataFrame:
     if "dead" not in features.columns:
         return features
     return features.filter(~pl.col("dead").fill_null(value=False))
-
-
-@contextmanager
-def _figure(path: Path, *, width: float = 7.0) -> Iterator[Axes]:
-    with canvas_of_axes(path, width=width) as (axes,):
-        yield axes

@@ -25,13 +25,6 @@ def plot_backtest(table: pl.DataFrame, path: Path) -> Path:
     table : polars.DataFrame
         As `plmsae.scoring.backtest.backtest` returns it: ``hiding``, ``hidden``, ``recovered``,
         ``proposed``, ``promised``, ``precision``, ``precision_low``, ``precision_high``.
-    path : Path
-        A ``.png`` file.
-
-    Returns
-    -------
-    Path
-        The same path.
     """
     ways = [way for way in _TITLES if way in table["hiding"]]
     with canvas(path, size=(4.4 * max(len(ways), 1), 4.8)) as figure:
@@ -69,13 +62,6 @@ def plot_reliability(curve: pl.DataFrame, path: Path) -> Path:
     curve : polars.DataFrame
         One row a bin: ``bin_low``, ``bin_high``, ``n``, ``mean_probability``, ``frequency``, and
         ``low``, ``high``, the ends of the interval of the frequency.
-    path : Path
-        A ``.png`` file.
-
-    Returns
-    -------
-    Path
-        The same path.
     """
     x, y = curve["mean_probability"].to_numpy(), curve["frequency"].to_numpy()
     n = curve["n"].to_numpy()

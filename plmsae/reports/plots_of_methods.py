@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from plmsae.core.errors import InputError
-from plmsae.reports.canvas import BAR, PALE, canvas_of_axes, need_columns
+from plmsae.reports.canvas import BAR, PALE, canvas_of_axes, need_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,26 +36,12 @@ def plot_methods(table: pl.DataFrame, path: Path) -> Path:
     table : polars.DataFrame
         The headline table: ``method``, ``n_features``, ``n_concepts``, each number with ``…_low``
         and ``…_high`` (null for no interval). The first row is the one to look at.
-    path : Path
-        A ``.png`` file.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    InputError
-        If there is no row, or a column is missing.
     """
     needed = [
         "method",
         *(f"n_{w}{e}" for w in ("features", "concepts") for e in ("", "_low", "_high")),
     ]
-    need_columns(table, *needed)
-    if not table.height:
-        raise InputError("there are no methods to draw")
+    need_rows(table, "methods", *needed)
     names = [WORDS.get(name, name) for name in table["method"]]
     with canvas_of_axes(path, width=8.4, height=1.1 + 0.36 * table.height, columns=2) as (
         left,

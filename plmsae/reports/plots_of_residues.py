@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from plmsae.core.errors import InputError
-from plmsae.reports.canvas import BAR, MARK, canvas_of_axes, need_columns
+from plmsae.reports.canvas import BAR, MARK, canvas_of_axes, need_rows
 
 
 def plot_variance_by_residue(table: pl.DataFrame, path: Path) -> Path:
@@ -19,27 +18,13 @@ def plot_variance_by_residue(table: pl.DataFrame, path: Path) -> Path:
     table : polars.DataFrame
         ``residue``, ``n_residues``, ``explained_variance`` (about the mean of all residues) and
         ``explained_variance_within`` (about the mean of that amino acid; may be null).
-    path : Path
-        A ``.png`` file.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    InputError
-        If there is no row, or a column is missing.
     """
-    need_columns(table, "residue", "n_residues", "explained_variance", "explained_variance_within")
-    if not table.height:
-        raise InputError("there are no residues to draw")
+    variances = ["explained_variance", "explained_variance_within"]
+    need_rows(table, "residues", "residue", "n_residues", *variances)
     rows = table.sort("explained_variance", "residue", descending=[True, False], nulls_last=True)
     places = np.arange(rows.height)
     with canvas_of_axes(path, width=8.0, height=3.8) as (axes,):
-        explained = rows["explained_variance"].cast(pl.Float64).to_numpy()
-        within = rows["explained_variance_within"].cast(pl.Float64).to_numpy()
+        explained, within = (rows[name].cast(pl.Float64).to_numpy() for name in variances)
         axes.bar(places, explained, width=0.7, color=BAR, label="of all variance")
         axes.plot(
             places,

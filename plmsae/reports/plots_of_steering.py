@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from plmsae.core.errors import InputError
-from plmsae.reports.canvas import BAR, MARK, PALE, bare_axes, canvas, need_columns
+from plmsae.reports.canvas import BAR, MARK, PALE, bare_axes, canvas, need_rows
 
 
 def plot_dose_response(doses: pl.DataFrame, path: Path, *, title: str) -> Path:
@@ -20,25 +19,11 @@ def plot_dose_response(doses: pl.DataFrame, path: Path, *, title: str) -> Path:
     doses : polars.DataFrame
         As `plmsae.steering.dose_response` gives it. The target's probability is drawn if it is
         there, else the KL divergence.
-    path : Path
-        A ``.png`` file.
     title : str
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    InputError
-        If there is no row, or a column is missing.
     """
-    need_columns(doses, "value", "kind", "number", "masked", "steered", "n_residues", "kl")
-    if not doses.height:
-        raise InputError("there are no doses to draw")
-    shown = "p_after" if "p_after" in doses.columns else "kl"
     group = ["masked", "steered", "n_residues"]
+    need_rows(doses, "doses", "value", "kind", "number", "kl", *group)
+    shown = "p_after" if "p_after" in doses.columns else "kl"
     groups = doses.select(group).unique(maintain_order=True).rows(named=True)
     styles: dict[str, dict[str, Any]] = {
         "direction": {"color": PALE, "linewidth": 0.8, "linestyle": ":"},
@@ -82,22 +67,9 @@ def plot_ablation(effects: pl.DataFrame, path: Path) -> Path:
     ----------
     effects : polars.DataFrame
         As `plmsae.steering.ablate` gives it.
-    path : Path
-        A ``.png`` file.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    InputError
-        If there is no row, or a column is missing.
     """
-    need_columns(effects, "latent", "position", "residue", "masked", "delta_log_p", "needed")
-    if not effects.height:
-        raise InputError("there are no latents to draw")
+    columns = ("latent", "position", "residue", "masked", "delta_log_p", "needed")
+    need_rows(effects, "latents", *columns)
     latents = effects["latent"].unique(maintain_order=True).to_list()
     first = effects.filter(latent=latents[0])
     length = first.height

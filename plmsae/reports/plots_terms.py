@@ -48,15 +48,8 @@ def plot_share_by(table: pl.DataFrame, axis: str, path: Path, *, title: str, lab
         value, its share there is 0.
     axis : str
         ``depth`` or ``bits``.
-    path : Path
-        A ``.png`` file.
     title, label : str
         Of the figure, and of the horizontal axis.
-
-    Raises
-    ------
-    InputError
-        If a column is missing, or there is no row.
     """
     need_columns(table, "method", axis, "share")
     if table.is_empty():
@@ -91,8 +84,6 @@ def plot_top_terms(terms: pl.DataFrame, path: Path, *, most: int = 20) -> Path:
     ----------
     terms : polars.DataFrame
         ``concept``, ``name`` (may be null), ``namespace``, ``n_latents``.
-    path : Path
-        A ``.png`` file.
     most : int
         Bars at most.
     """
@@ -119,8 +110,6 @@ def plot_classes(classes: pl.DataFrame, path: Path, *, most: int = 25) -> Path:
     ----------
     classes : polars.DataFrame
         Rows of one kind: ``concept``, ``name``, ``metabolic``, ``share`` of live latents in [0, 1].
-    path : Path
-        A ``.png`` file.
     most : int
         Bars at most.
     """

@@ -38,7 +38,7 @@ def known_labels(
     Returns
     -------
     polars.DataFrame
-        A label table, sorted by accession, start, end, concept; equal rows once.
+        As `labels_from_uniprot` returns it.
 
     Raises
     ------

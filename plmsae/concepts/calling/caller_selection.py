@@ -154,46 +154,54 @@ def choose_callers(
         min_precision=min_precision,
         thresholds=PROBE_LADDER,
     )
-    wins = final_rules.frame["call_latent"].is_not_null()
-    tuned = final_rules.frame.with_columns(
-        pl.lit(None, pl.Int32).alias("call_latent"), pl.lit(BY_PROBE).alias("caller")
-    )
-    tuned = tuned.select(pl.col(name).cast(chosen.schema[name]) for name in chosen.columns)
-    order = pl.int_range(len(names), eager=True)
-    final = pl.concat(
-        [
-            chosen.with_columns(order.alias("_at")).filter(~wins),
-            tuned.with_columns(order.alias("_at")).filter(wins),
-        ]
-    ).sort("_at")
-    comparison = pl.concat(
-        [
-            pl.DataFrame({"concept": list(names), "caller": final["caller"], "probe": probe_C}),
-            *(
-                measured.select(
-                    pl.col("call_precision").alias(f"{who}_precision"),
-                    pl.col("instances_found").alias(f"{who}_found"),
-                    pl.Series(f"{who}_f1", _f1(measured)),
-                )
-                for who, measured in ((BY_LATENT, by_latent), (BY_PROBE, by_probe))
-            ),
-        ],
-        how="horizontal",
-    ).filter(pl.col("probe") >= 0)
-    size = pl.Series([len(p.latents) for p in probes], dtype=pl.Int64)
+    final = _with_winners(chosen, final_rules.frame)
     of_probe = set(final.filter(pl.col("caller") == BY_PROBE)["concept"])
     return Choice(
         annotator=final.select(*ANNOTATOR_COLUMNS, "caller"),
         probes={names[c]: fitted[c] for c in ids if final["caller"][c] == BY_PROBE},
-        comparison=comparison.with_columns(size.gather(comparison["probe"]).alias("n_latents"))
-        .drop("probe")
-        .select("concept", "caller", "n_latents", pl.exclude("concept", "caller", "n_latents")),
+        comparison=_comparison(final, probe_C, probes, by_latent, by_probe),
         segments={
             name: (final_rules if name in of_probe else annotator).segments[name]
             for name in names
             if name in (final_rules if name in of_probe else annotator).segments
         },
     )
+
+
+def _with_winners(chosen: pl.DataFrame, tuned: pl.DataFrame) -> pl.DataFrame:
+    """Return `chosen` with the rows replaced of which `tuned`, of the probes, makes calls."""
+    wins = tuned["call_latent"].is_not_null()
+    tuned = tuned.with_columns(
+        pl.lit(None, pl.Int32).alias("call_latent"), pl.lit(BY_PROBE).alias("caller")
+    )
+    tuned = tuned.select(pl.col(name).cast(chosen.schema[name]) for name in chosen.columns)
+    rows = [
+        frame.with_row_index("_at").filter(kept) for frame, kept in ((chosen, ~wins), (tuned, wins))
+    ]
+    return pl.concat(rows).sort("_at").drop("_at")
+
+
+def _comparison(
+    final: pl.DataFrame,
+    probe_C: Int64,
+    probes: Sequence[Probe],
+    by_latent: pl.DataFrame,
+    by_probe: pl.DataFrame,
+) -> pl.DataFrame:
+    """Return `Choice.comparison`; `probe_C` is the place of each concept's probe, -1 for none."""
+    sizes = np.array([len(probe.latents) for probe in probes])
+    tables = [
+        final.select("concept", "caller", n_latents=pl.Series(sizes[probe_C], dtype=pl.Int64)),
+        *(
+            measured.select(
+                pl.col("call_precision").alias(f"{who}_precision"),
+                pl.col("instances_found").alias(f"{who}_found"),
+                pl.Series(f"{who}_f1", _f1(measured)),
+            )
+            for who, measured in ((BY_LATENT, by_latent), (BY_PROBE, by_probe))
+        ),
+    ]
+    return pl.concat(tables, how="horizontal").filter(pl.Series(probe_C >= 0))
 
 
 def fit_probes(

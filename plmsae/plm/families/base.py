@@ -204,6 +204,12 @@ class Family(ABC):
         """Return the head's logits (M, V) for states of the last layer (M, D)."""
         raise NotImplementedError(f"{type(self).__name__} has no head that predicts residues")
 
+    def rotary(
+        self, body: Any, lengths: Sequence[int], device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return the rotary tables of the checkpoint's own frequencies; None for other PLMs."""
+        return None
+
     def layout(
         self,
         body: Any,
@@ -214,7 +220,8 @@ class Family(ABC):
         row: int | None = None,
     ) -> PackedLayout:
         """Prepare what every block needs to know of how the tokens divide into segments."""
-        return make_layout(lengths, device, dtype=dtype, row=row)
+        rotary = self.rotary(body, lengths, device, dtype)
+        return make_layout(lengths, device, dtype=dtype, row=row, rotary=rotary)
 
     def run_blocks(
         self, body: Any, x_ND: Tensor, layout: PackedLayout, first: int, last: int

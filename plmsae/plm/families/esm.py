@@ -19,7 +19,6 @@ from plmsae.plm.families.base import Family, OpenedModel
 from plmsae.plm.packed import (
     PackedLayout,
     linear,
-    make_layout,
     positions_in_segments,
     rotary_tables,
     rotate,
@@ -91,21 +90,13 @@ class Esm(Family):
         """Drop all blocks after the first `count`."""
         body.encoder.layer = body.encoder.layer[:count]
 
-    def layout(
-        self,
-        body: Any,
-        lengths: Sequence[int],
-        device: torch.device,
-        *,
-        dtype: torch.dtype = torch.float32,
-        row: int | None = None,
-    ) -> PackedLayout:
-        """Prepare a layout with the rotary tables of the checkpoint's own frequencies."""
-        rotary = None
-        if body.config.position_embedding_type == "rotary":
-            module = body.rotary_embeddings
-            rotary = rotary_tables(lengths, module.inv_freq, device, dtype)
-        return make_layout(lengths, device, dtype=dtype, row=row, rotary=rotary)
+    def rotary(
+        self, body: Any, lengths: Sequence[int], device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return the rotary tables of ESM-2; ESM-1b embeds positions instead."""
+        if body.config.position_embedding_type != "rotary":
+            return None
+        return rotary_tables(lengths, body.rotary_embeddings.inv_freq, device, dtype)
 
     def embed(self, body: Any, ids_N: Tensor, layout: PackedLayout) -> Tensor:
         """Return the embedding output: token dropout, positions and norm as the config asks."""

@@ -18,7 +18,6 @@ from plmsae.plm.families.base import Family, OpenedModel
 from plmsae.plm.packed import (
     PackedLayout,
     linear,
-    make_layout,
     rotary_tables,
     rotate,
     segment_attention,
@@ -70,22 +69,14 @@ class EsmC(Family):
         """Drop all blocks after the first `count`."""
         body.layers = body.layers[:count]
 
-    def layout(
-        self,
-        body: Any,
-        lengths: Sequence[int],
-        device: torch.device,
-        *,
-        dtype: torch.dtype = torch.float32,
-        row: int | None = None,
-    ) -> PackedLayout:
-        """Prepare a layout with the rotary tables of the checkpoint's frequencies."""
+    def rotary(
+        self, body: Any, lengths: Sequence[int], device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return the rotary tables, multiplied by the factor that the library computes."""
         module = body.rotary_emb
         cos, sin = rotary_tables(lengths, module.inv_freq, device, dtype)
         factor = module.attention_scaling
-        return make_layout(
-            lengths, device, dtype=dtype, row=row, rotary=(cos * factor, sin * factor)
-        )
+        return cos * factor, sin * factor
 
     def embed(self, body: Any, ids_N: Tensor, layout: PackedLayout) -> Tensor:
         """Return the token embeddings; ESM C has no token dropout."""

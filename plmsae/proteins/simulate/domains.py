@@ -15,7 +15,7 @@ import numpy as np
 
 from plmsae.proteins.simulate.alphabet import BACKGROUND
 from plmsae.proteins.simulate.evolution import drift
-from plmsae.proteins.simulate.motifs import Mark
+from plmsae.proteins.simulate.motif import span
 from plmsae.proteins.simulate.segments import Segment, scaffold
 from plmsae.proteins.simulate.substitution import transition
 
@@ -67,8 +67,6 @@ def _sharpened(ancestor: Segment, rng: np.random.Generator) -> Segment:
 
 def family_copy(domain: FoldDomain, rng: np.random.Generator) -> Segment:
     """Return the copy that one family inherits, labelled with the domain's name."""
-    mark = Mark(
-        column="Domain [FT]", key="DOMAIN", qualifiers=(("note", domain.name),), numbered=True
-    )
+    mark = span("Domain [FT]", "DOMAIN", domain.name, numbered=True)
     diverged = drift(domain.ancestor, _FAMILY_DIVERGENCE, rng)
     return diverged.covered(domain.name, mark)

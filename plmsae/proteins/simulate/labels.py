@@ -11,7 +11,8 @@ import numpy as np
 
 from plmsae.proteins.simulate.members import Family
 from plmsae.proteins.simulate.modules import PLACES
-from plmsae.proteins.simulate.motifs import MOTIFS, Qualifiers
+from plmsae.proteins.simulate.motif import Qualifiers
+from plmsae.proteins.simulate.motifs import MOTIFS
 
 FEATURE_COLUMNS = (
     *("Active site", "Binding site", "Site", "DNA binding", "Disulfide bond", "Glycosylation"),

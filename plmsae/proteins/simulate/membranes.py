@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from plmsae.proteins.simulate.motifs import MOTIFS, Mark
+from plmsae.proteins.simulate.motif import span
+from plmsae.proteins.simulate.motifs import MOTIFS
 from plmsae.proteins.simulate.segments import Segment, join, linker, planted
 
 # How many helices proteins have: single anchors are common, then even numbers, then receptors.
@@ -62,7 +63,6 @@ def _loop(inside: bool, sizes: tuple[int, int], rng: np.random.Generator) -> Seg
 
 
 def _side(parts: list[Segment], inside: bool) -> Segment:
-    note = _SIDES[inside][1]
-    mark = Mark(column="Topological domain", key="TOPO_DOM", qualifiers=(("note", note),))
+    mark = span("Topological domain", "TOPO_DOM", _SIDES[inside][1])
     whole = join(parts).covered("transmembrane", mark)
     return whole if inside else whole.exported()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plmsae.proteins.simulate.motifs import Mark
+from plmsae.proteins.simulate.motif import Mark, span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Module:
         """The DOMAIN feature over the module, if it has one."""
         if not self.domain:
             return None
-        return Mark(column="Domain [FT]", key="DOMAIN", qualifiers=(("note", self.domain),))
+        return span("Domain [FT]", "DOMAIN", self.domain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,115 +10,7 @@ says so.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
-from plmsae.proteins.simulate.prosite import compile_pattern
-
-Qualifiers = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """One UniProt feature that a motif gives the protein.
-
-    Attributes
-    ----------
-    column : str
-        Header in the UniProt export, for example ``Active site``.
-    key : str
-        Feature key in the cell, for example ``ACT_SITE``.
-    first, last : int
-        1-based places in the motif, or counted from its end when negative (-1 is the last).
-    qualifiers : tuple of (str, str)
-        For example ``(("ligand", "ATP"),)``.
-    numbered : bool
-        Whether several in one protein are numbered in the note: ``C2H2-type 1``.
-    context : bool
-        Whether the mark covers the surroundings too; `first` and `last` then count from theirs.
-    """
-
-    column: str
-    key: str
-    first: int = 1
-    last: int = -1
-    qualifiers: Qualifiers = ()
-    numbered: bool = False
-    context: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Motif:
-    """One conserved motif.
-
-    Attributes
-    ----------
-    name : str
-        Short name, also the `source` of its labels.
-    pattern, consensus : str
-        PROSITE patterns of one shape; `consensus` is the narrower, and may be empty.
-    marks : tuple of Mark
-        What is annotated.
-    before, after : str
-        PROSITE patterns of the surroundings; may be empty.
-    wild : str
-        Kind of site (`alphabet.CLASSES`) at places where the pattern accepts anything.
-    rate : float
-        How fast its places change within the pattern: sites crawl, biased stretches run.
-    repeat : tuple of int
-        How often the pattern occurs end to end, least and most (heptads of a coiled coil).
-    kind : {"site", "span"}
-        As in the label tables: points of function, or stretches.
-    go : tuple of str
-        GO terms of a protein that has the motif.
-    ec : str
-        EC number of such a protein; may be empty.
-    """
-
-    name: str
-    pattern: str
-    marks: tuple[Mark, ...]
-    kind: str
-    consensus: str = ""
-    before: str = ""
-    after: str = ""
-    wild: str = "loop"
-    rate: float = 0.35
-    repeat: tuple[int, int] = (1, 1)
-    go: tuple[str, ...] = ()
-    ec: str = ""
-
-    @property
-    def regex(self) -> re.Pattern[str]:
-        """What every annotated stretch of the motif, cut out of its protein, fully matches."""
-        low, high = self.repeat
-        return re.compile(f"(?:{compile_pattern(self.pattern).body}){{{low},{high}}}")
-
-
-def _binding(ligand: str, first: int, last: int | None = None) -> Mark:
-    return Mark(
-        column="Binding site",
-        key="BINDING",
-        first=first,
-        last=first if last is None else last,
-        qualifiers=(("ligand", ligand),),
-    )
-
-
-def _active(place: int, note: str = "") -> Mark:
-    qualifiers = (("note", note),) if note else ()
-    return Mark(
-        column="Active site", key="ACT_SITE", first=place, last=place, qualifiers=qualifiers
-    )
-
-
-def _span(column: str, key: str, note: str = "", **options: bool) -> Mark:
-    return Mark(column=column, key=key, qualifiers=(("note", note),) if note else (), **options)
-
-
-def _point(column: str, key: str, place: int, note: str) -> Mark:
-    return Mark(column=column, key=key, first=place, last=place, qualifiers=(("note", note),))
-
+from plmsae.proteins.simulate.motif import Motif, active, binding, point, span
 
 _RELAY = "Charge relay system"
 _ATP, _DNA, _OXIDOREDUCTASE = "GO:0140657", "GO:0003677", "GO:0016491"
@@ -132,7 +24,7 @@ _ALL = (
         consensus="G-[PSEA]-[PSTN]-[GN]-[ASTVC]-G-K-[ST]",
         before="[KRHED]-[LIVF]-[LIVAF]-[LIVF]-[LIV]-[LIVFTA]",
         after="[TSA]-[LTF]-[LIAV]-x-x-[LIA]",
-        marks=(_binding("ATP", 1, -1),),
+        marks=(binding("ATP", 1, -1),),
         kind="site",
         go=(_ATP,),
     ),
@@ -141,9 +33,7 @@ _ALL = (
         pattern="[LIVMF](2)-D-E-A-D-[RKEN]-x-[LIVMFYGSTN]",
         consensus="[LIVM](2)-D-E-A-D-[RE]-[ML]-[LF]",
         before="[LIVF]-x-[LIVY]",
-        marks=(
-            Mark(column="Motif", key="MOTIF", first=3, last=6, qualifiers=(("note", "DEAD box"),)),
-        ),
+        marks=(span("Motif", "MOTIF", "DEAD box", 3, 6),),
         kind="site",
         go=("GO:0140098",),
         ec="3.6.4.13",
@@ -155,7 +45,7 @@ _ALL = (
         consensus="L-S-[GVY]-G-[QE]-[QRK]-[QRS]-R-[VIL]-[AV]-[LI]-A-[RG]-A-[LI]",
         before="[LYFP]-[PNDE]-x-[EKQN]",
         after="[AVLS]-x(2)-[PA]-x-[LIV]-[LIV]-[LI]-[LFA]-D-E-[PA]",
-        marks=(_span("Motif", "MOTIF", "ABC signature"),),
+        marks=(span("Motif", "MOTIF", "ABC signature"),),
         kind="site",
         go=("GO:0055085",),
         ec="7.6.2.-",
@@ -166,7 +56,7 @@ _ALL = (
         "[LIVMFYWCSTAR]-[AIVP]-[LIVMFAGCKR]-K",
         consensus="[LI]-G-[EKRS]-G-[SATG]-[FY]-[GS]-[KEVS]-V-[YFKRL]-[KLRE]-[AGC]-x(5,18)-"
         "[VYLF]-A-[VIM]-K",
-        marks=(_binding("ATP", 1, 9), _binding("ATP", -1)),
+        marks=(binding("ATP", 1, 9), binding("ATP", -1)),
         wild="strand_surface",
         kind="site",
         go=(_ATP,),
@@ -176,7 +66,7 @@ _ALL = (
         pattern="[LIVMFYC]-x-[HY]-x-D-[LIVMFY]-K-x(2)-N-[LIVMFYCT](3)",
         consensus="[IVL]-[VIL]-H-[RC]-D-[LI]-K-[PA]-[ESA]-N-[LIV]-[LM]-[LIV]",
         after="[DNST]-x(2)-[GNMQ]-x(2)-[KR]-[LI]-x-D-F-G",
-        marks=(_active(5, "Proton acceptor"),),
+        marks=(active(5, "Proton acceptor"),),
         kind="site",
         go=(_ON_PROTEIN,),
         ec="2.7.11.1",
@@ -188,7 +78,7 @@ _ALL = (
         consensus="[KR]-[VIA](2)-[LIV]-[IVT]-G-[AGS]-G-[GFNRMS]-[IVTML]-G-[RKSLE]-[AHSE]-[LIV]-"
         "[AC]-[RKEL]-[ALV]",
         after="[LAF]-[AL]-x(2)-G-[AHYDE]-x-[LVIT]-x-[LIVA]-[LIVFYW]-[DGS]",
-        marks=(_binding("NAD", 6, 11),),
+        marks=(binding("NAD", 6, 11),),
         wild="helix_surface",
         kind="site",
         go=(_OXIDOREDUCTASE,),
@@ -202,7 +92,7 @@ _ALL = (
         "[RKTNI]-[RKV]-H-[QLMITR](3,5)-H",
         before="[KR]-[PS]-[FYH]-x",
         after="[TS]-[GK]-[EQ]-[KR]",
-        marks=(_span("Zinc finger", "ZN_FING", "C2H2-type", numbered=True),),
+        marks=(span("Zinc finger", "ZN_FING", "C2H2-type", numbered=True),),
         kind="span",
         go=(_DNA, _TRANSCRIPTION),
     ),
@@ -212,7 +102,7 @@ _ALL = (
         consensus="C-[PAS]-[IVL]-C-x(9,14)-C-[GK]-H-[NSIV]-[FY]-C-x(2)-C-[LIA]-x(6,14)-C-P-[LQVM]-C",
         before="[DE](2)-[LDE]-x",
         after="[RKG]-x(2)-[LIFV]",
-        marks=(_span("Zinc finger", "ZN_FING", "RING-type"),),
+        marks=(span("Zinc finger", "ZN_FING", "RING-type"),),
         kind="span",
         go=(_ON_PROTEIN,),
         ec="2.3.2.27",
@@ -224,7 +114,7 @@ _ALL = (
         "C-[LIKYREV](6,8)-C",
         before="[RK]-x-[RK]-x-[RKSV]",
         after="x-[YFV]",
-        marks=(_span("DNA binding", "DNA_BIND", "Zn(2)-C6 fungal-type"),),
+        marks=(span("DNA binding", "DNA_BIND", "Zn(2)-C6 fungal-type"),),
         kind="span",
         go=(_DNA, _TRANSCRIPTION),
     ),
@@ -236,11 +126,11 @@ _ALL = (
         before="[EKD]-[LIEF]-[LKRI]-x-[AIEK]-F-x-[LVKM]-[FIY]-[DM]",
         after="x-x-[LMVAI]-[LMI]-x(2)",
         marks=(
-            _span("Domain [FT]", "DOMAIN", "EF-hand", numbered=True, context=True),
-            _binding("Ca(2+)", 1),
-            _binding("Ca(2+)", 3),
-            _binding("Ca(2+)", 5),
-            _binding("Ca(2+)", 12),
+            span("Domain [FT]", "DOMAIN", "EF-hand", numbered=True, context=True),
+            binding("Ca(2+)", 1),
+            binding("Ca(2+)", 3),
+            binding("Ca(2+)", 5),
+            binding("Ca(2+)", 12),
         ),
         wild="helix_surface",
         kind="span",
@@ -251,7 +141,7 @@ _ALL = (
         consensus="[VAT]-[LIAFV]-[ATVI]-H-E-[LFI]-[GAT]-H-[ANSTL]-[LFI]",
         before="[DENRS]-x(3)-[LIYFV]",
         after="[GN]-[LMA]",
-        marks=(_binding("Zn(2+)", 4), _active(5), _binding("Zn(2+)", 8)),
+        marks=(binding("Zn(2+)", 4), active(5), binding("Zn(2+)", 8)),
         wild="helix_surface",
         kind="site",
         go=(_ON_PROTEIN,),
@@ -263,7 +153,7 @@ _ALL = (
         consensus="C-[IVT]-[GAVN]-C-[GKRLM]-[AVTKN]-C-[VAEI]-[KEDNA]-[VAIS]-C-P",
         before="[IVY]-[DVE]-x-[DESTN]-[LKRT]",
         after="[VTEA]-x-[ALVI]-[IFL]",
-        marks=tuple(_binding("[4Fe-4S] cluster", place) for place in (1, 4, 7, 11)),
+        marks=tuple(binding("[4Fe-4S] cluster", place) for place in (1, 4, 7, 11)),
         kind="site",
         go=(_OXIDOREDUCTASE,),
     ),
@@ -275,7 +165,7 @@ _ALL = (
         "[AERK]-[LI]",
         before="[DENS]-x-[DFL]-[FLI]-x(2)",
         after="[EN]-x(2)-[FL]-[GND]-[IVL]-x-[ILF]",
-        marks=(_point("Modified residue", "MOD_RES", 6, "O-(pantetheine 4'-phosphoryl)serine"),),
+        marks=(point("Modified residue", "MOD_RES", 6, "O-(pantetheine 4'-phosphoryl)serine"),),
         wild="helix_surface",
         kind="site",
         go=("GO:0006629",),
@@ -287,15 +177,7 @@ _ALL = (
         consensus="[VLI]-[VM]-[DEY]-F-[WYT]-A-[PETS]-W-C-G-[PH]-C-[KRQ]-x-[LFM]-x(3)-[FYL]",
         before="[DEK]-x(2)-[KRSTVE]",
         after="[ED]-x-[LIVA]-[AS]-x(2)-[LYFV]",
-        marks=(
-            Mark(
-                column="Disulfide bond",
-                key="DISULFID",
-                first=9,
-                last=12,
-                qualifiers=(("note", "Redox-active"),),
-            ),
-        ),
+        marks=(span("Disulfide bond", "DISULFID", "Redox-active", 9, 12),),
         wild="helix_surface",
         kind="site",
         go=(_OXIDOREDUCTASE,),
@@ -306,7 +188,7 @@ _ALL = (
         pattern="[LIVM]-[ST]-A-[STAG]-H-C",
         consensus="[VLI]-[ST]-A-A-H-C",
         before="[CGS]-[GA]-[GA]-[STV]-[LI]-[LIV]-[DSNH]-x-[RKQEN]-[WFHY]",
-        marks=(_active(5, _RELAY),),
+        marks=(active(5, _RELAY),),
         kind="site",
         go=(_ON_PROTEIN,),
         ec="3.4.21.-",
@@ -316,7 +198,7 @@ _ALL = (
         pattern="[NHDTSEG]-D-[LIVAMF]-[AMSTC]-[LIVM]-[LIVMFAR]-[KREQHTYS]-[LFVATM]",
         consensus="[NH]-D-[IL]-[AM]-L-[LIV]-[KRE]-L",
         before="[YFHNW]-[DNSP]-x(2)-[TSN]",
-        marks=(_active(2, _RELAY),),
+        marks=(active(2, _RELAY),),
         kind="site",
         go=(_ON_PROTEIN,),
         ec="3.4.21.-",
@@ -327,7 +209,7 @@ _ALL = (
         consensus="[DS]-[ASG]-C-[QKNRE]-G-D-S-G-G-P-[LF]-[VMTQ]",
         before="[MLI]-[LIFV]-C-[AV]-[GA]",
         after="[CVE]-x(2)-[GN]-x(2)-[LYVF]-[LIVQ]-G-[IV]-[VTS]-[SA]-[WF]-G",
-        marks=(_active(7, _RELAY),),
+        marks=(active(7, _RELAY),),
         kind="site",
         go=(_ON_PROTEIN,),
         ec="3.4.21.-",
@@ -338,7 +220,7 @@ _ALL = (
         consensus="[VI]-[KTANV]-[VI]-[LIV]-D-[ST]-G-[IV]-[DNYH](2,3)-[HN]",
         before="[GV]-x-[GN]-[VI]-[KTRV]",
         after="x(2)-[LF]",
-        marks=(_active(5, _RELAY),),
+        marks=(active(5, _RELAY),),
         kind="site",
         go=(_ON_PROTEIN,),
         ec="3.4.21.-",
@@ -348,7 +230,7 @@ _ALL = (
         pattern="H-G-[STM]-x-[VIC]-[STAGC]-[GS]-x-[LIVMA]-[STAGCLV]-[SAGM]",
         consensus="H-G-T-[HAS]-[VC]-[AS]-G-[TIV]-[IVA]-[AG]-[AG]",
         before="[DGN]-x(2)-[GS]",
-        marks=(_active(1, _RELAY),),
+        marks=(active(1, _RELAY),),
         kind="site",
         go=(_ON_PROTEIN,),
         ec="3.4.21.-",
@@ -359,7 +241,7 @@ _ALL = (
         consensus="G-T-S-[MF]-[SA]-[TASC]-P-[HV]-[VATI]-[AS]-G",
         before="[YFW]-x(3)-[SN]",
         after="[AVL]-[AVI]-[AL]-[LIVM]-[LKI]",
-        marks=(_active(3, _RELAY),),
+        marks=(active(3, _RELAY),),
         wild="strand_surface",
         kind="site",
         go=(_ON_PROTEIN,),
@@ -374,7 +256,7 @@ _ALL = (
         "[RYH]-[VA]-[LI]",
         before="[MTSPR]-[KRSAT]-x-[TPSK]",
         after="[NS]-[NG]-x(2)-[YFHV]-[VI]",
-        marks=(_span("DNA binding", "DNA_BIND", "H-T-H motif"),),
+        marks=(span("DNA binding", "DNA_BIND", "H-T-H motif"),),
         wild="helix_surface",
         kind="span",
         go=(_DNA, _TRANSCRIPTION),
@@ -388,7 +270,7 @@ _ALL = (
         "[PSH]-D-G-[KRNTQ]-[TRLY]-[LI]-A-S-G-[SG]-[DEGR]-D-[GKNR]-T-[IV]-[KRV]-[LIV]-W-D-"
         "[LIVTS]",
         after="x(2)-[GKRP]",
-        marks=(_span("Repeat", "REPEAT", "WD", numbered=True),),
+        marks=(span("Repeat", "REPEAT", "WD", numbered=True),),
         wild="strand_surface",
         kind="span",
     ),
@@ -399,7 +281,7 @@ _ALL = (
         "{DEKRPFWY}-[AGSC]",
         consensus="<M-[KRSNL](0,3)-[KR]-[KRST](1,2)-[LAVFI](8,13)-[STGP](1,3)-[AV]-[QSLHNMA]-A",
         after="[AEDQST]-[EDPTQS]-[DEPTSN]",
-        marks=(_span("Signal peptide", "SIGNAL"),),
+        marks=(span("Signal peptide", "SIGNAL"),),
         rate=1.2,
         kind="span",
         go=(_SECRETED,),
@@ -410,9 +292,9 @@ _ALL = (
         consensus="<M-[KRNSL](0,3)-[KR](1,2)-[LIVFA](8,13)-L-[ASTV]-[GA]-C",
         after="[SGAQ]-[SNGQD]-[SNTGK]-[DSNE]",
         marks=(
-            Mark(column="Signal peptide", key="SIGNAL", last=-2),
-            _point("Lipidation", "LIPID", -1, "N-palmitoyl cysteine"),
-            _point("Lipidation", "LIPID", -1, "S-diacylglycerol cysteine"),
+            span("Signal peptide", "SIGNAL", last=-2),
+            point("Lipidation", "LIPID", -1, "N-palmitoyl cysteine"),
+            point("Lipidation", "LIPID", -1, "S-diacylglycerol cysteine"),
         ),
         rate=1.2,
         kind="span",
@@ -424,7 +306,7 @@ _ALL = (
         "[ASLNHFY]-[YFLSAM]-[AST]",
         consensus="<M-[LAS](2,3)-R-[ASL](2,4)-R-[ASLT](2,4)-R-[ASL](3,5)-R-[ASLNH]-[YF]-[ST]",
         after="[STA]-[DEKTS]-[KATE]",
-        marks=(_span("Transit peptide", "TRANSIT", "Mitochondrion"),),
+        marks=(span("Transit peptide", "TRANSIT", "Mitochondrion"),),
         rate=1.2,
         kind="span",
         go=("GO:0005739",),
@@ -434,7 +316,7 @@ _ALL = (
         pattern="[SAC]-[KRH]-[LM]>",
         consensus="S-K-L>",
         before="[KRAP]-[PRSKQ]-[KARNQ]",
-        marks=(_span("Motif", "MOTIF", "Microbody targeting signal"),),
+        marks=(span("Motif", "MOTIF", "Microbody targeting signal"),),
         kind="site",
         go=("GO:0005777",),
     ),
@@ -443,7 +325,7 @@ _ALL = (
         pattern="[KRHQSA]-[DENQ]-E-L>",
         consensus="[KH]-D-E-L>",
         before="[EDKS]-[EDGT]-[EDQ]",
-        marks=(_span("Motif", "MOTIF", "Prevents secretion from ER"),),
+        marks=(span("Motif", "MOTIF", "Prevents secretion from ER"),),
         kind="site",
     ),
     Motif(  # Robbins et al., Cell 1991
@@ -452,7 +334,7 @@ _ALL = (
         consensus="K-R-[PASTQGEN](10,12)-K-[KR](2)-[KR]-[KR]",
         before="[SPAN]-x",
         after="[LSEPAV]-[DSEP]",
-        marks=(_span("Motif", "MOTIF", "Bipartite nuclear localization signal"),),
+        marks=(span("Motif", "MOTIF", "Bipartite nuclear localization signal"),),
         wild="disordered",
         kind="site",
         go=("GO:0005634",),
@@ -461,7 +343,7 @@ _ALL = (
         name="transmembrane",
         pattern="[LIVFAGMWCTSY](19,23)",
         consensus="[LIVFA](19,23)",
-        marks=(_span("Transmembrane", "TRANSMEM", "Helical"),),
+        marks=(span("Transmembrane", "TRANSMEM", "Helical"),),
         rate=1.2,
         kind="span",
         go=("GO:0005886",),
@@ -470,7 +352,7 @@ _ALL = (
         name="n_glycosylation",
         pattern="N-{P}-[ST]-{P}",
         consensus="N-[GSAVLTIEK]-T-[SVLAGTYE]",
-        marks=(_point("Glycosylation", "CARBOHYD", 1, "N-linked (GlcNAc...) asparagine"),),
+        marks=(point("Glycosylation", "CARBOHYD", 1, "N-linked (GlcNAc...) asparagine"),),
         kind="site",
     ),
     # ---- shapes of whole stretches --------------------------------------------------------------
@@ -479,7 +361,7 @@ _ALL = (
         pattern="[LIVMATNKR]-{PGCW}(2)-[LIVMA]-{PGCW}(3)",
         consensus="[LIVN]-[EKRQAS]-[EKRDQ]-L-[EKAQ]-[EKRSQA]-[EKRQ]",
         repeat=(4, 9),
-        marks=(_span("Coiled coil", "COILED"),),
+        marks=(span("Coiled coil", "COILED"),),
         wild="helix_surface",
         rate=1.2,
         kind="span",
@@ -488,7 +370,7 @@ _ALL = (
         name="poly_gln",
         pattern="[QHPL](14,28)",
         consensus="Q(14,28)",
-        marks=(_span("Compositional bias", "COMPBIAS", "Poly-Gln"),),
+        marks=(span("Compositional bias", "COMPBIAS", "Poly-Gln"),),
         rate=1.2,
         kind="span",
     ),
@@ -496,7 +378,7 @@ _ALL = (
         name="ser_rich",
         pattern="[STGNPA](18,40)",
         consensus="S(18,40)",
-        marks=(_span("Compositional bias", "COMPBIAS", "Ser-rich"),),
+        marks=(span("Compositional bias", "COMPBIAS", "Ser-rich"),),
         rate=1.2,
         kind="span",
     ),
@@ -504,7 +386,7 @@ _ALL = (
         name="acidic",
         pattern="[DESGNQ](16,32)",
         consensus="[DE](16,32)",
-        marks=(_span("Compositional bias", "COMPBIAS", "Asp/Glu-rich (acidic)"),),
+        marks=(span("Compositional bias", "COMPBIAS", "Asp/Glu-rich (acidic)"),),
         rate=1.2,
         kind="span",
     ),
@@ -512,7 +394,7 @@ _ALL = (
         name="pro_rich",
         pattern="[PASTGQV](18,36)",
         consensus="P(18,36)",
-        marks=(_span("Compositional bias", "COMPBIAS", "Pro-rich"),),
+        marks=(span("Compositional bias", "COMPBIAS", "Pro-rich"),),
         rate=1.2,
         kind="span",
     ),

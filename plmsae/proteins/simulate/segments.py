@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plmsae.proteins.simulate.alphabet import BACKGROUND, Float, Ints, class_profile, sample
-from plmsae.proteins.simulate.motifs import Mark, Motif, Qualifiers
+from plmsae.proteins.simulate.motif import Mark, Motif, Qualifiers
 from plmsae.proteins.simulate.prosite import Pattern, compile_pattern
 
 # Relative speed of change: linkers run, cores and motifs crawl.

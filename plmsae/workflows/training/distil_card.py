@@ -8,6 +8,7 @@ from typing import Any
 from plmsae.plm.distil_config import DistilConfig
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.workflows.training.curve import thinned
+from plmsae.workflows.training.pretrain_card import data_lines, loss_lines
 
 
 def distil_card(
@@ -57,14 +58,7 @@ def distil_card(
         "commands.",
         "",
         *_agreement(agreement),
-        "## Data",
-        "| file | proteins | residues | SHA-256 of the records |",
-        "| --- | --- | --- | --- |",
-        *(
-            f"| {d['source']} | {d['n_proteins']:,} | {d['n_residues']:,} | `{d['sha256'][:16]}…` |"
-            for d in data["data"]
-        ),
-        "",
+        *data_lines(data),
         "All proteins are drawn equally often."
         if data["clusters"] is None
         else f"Proteins are drawn by homology cluster (table `{data['clusters'][:16]}…`).",
@@ -113,9 +107,7 @@ def _agreement(agreement: dict[str, Any] | None) -> list[str]:
 
 def _curve(curve: list[tuple[int, float]], measured: list[tuple[int, dict[str, Any]]]) -> list[str]:
     lines = [
-        *("| step | training loss |", "| --- | --- |"),
-        *(f"| {step:,} | {loss:.3f} |" for step, loss in thinned(curve)),
-        "",
+        *loss_lines(curve, "training loss"),
     ]
     if measured:
         files = list(measured[-1][1]["perplexity"])

@@ -57,23 +57,13 @@ def pretrain_card(
             for name, p in perplexity.items()
         ),
         "",
-        "## Data",
-        "| file | proteins | residues | SHA-256 of the records |",
-        "| --- | --- | --- | --- |",
-        *(
-            f"| {d['source']} | {d['n_proteins']:,} | {d['n_residues']:,} | `{d['sha256'][:16]}…` |"
-            for d in data["data"]
-        ),
-        "",
+        *data_lines(data),
         f"Simulated families make {data['simulated_share']:.0%} of the residues. {_drawn(data)}",
         "",
         "## Training",
         *(f"- {name}: {value}" for name, value in dataclasses.asdict(config).items()),
         "",
-        "| step | loss |",
-        "| --- | --- |",
-        *(f"| {step:,} | {loss:.3f} |" for step, loss in thinned(curve)),
-        "",
+        *loss_lines(curve, "loss"),
     ]
     return "\n".join(lines)
 
@@ -92,3 +82,23 @@ def _drawn(data: dict[str, Any]) -> str:
         f"Proteins are drawn by homology cluster (table `{data['clusters'][:16]}…`): one without "
         f"relatives weighs {ALONE:g}, others 1, and no cluster more than {LARGE} of them."
     )
+
+
+def data_lines(data: dict[str, Any]) -> list[str]:
+    """Return the section on the files that were trained on."""
+    return [
+        "## Data",
+        "| file | proteins | residues | SHA-256 of the records |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {d['source']} | {d['n_proteins']:,} | {d['n_residues']:,} | `{d['sha256'][:16]}…` |"
+            for d in data["data"]
+        ),
+        "",
+    ]
+
+
+def loss_lines(curve: list[tuple[int, float]], heading: str) -> list[str]:
+    """Return the table of the training loss by step."""
+    rows = (f"| {step:,} | {loss:.3f} |" for step, loss in thinned(curve))
+    return [f"| step | {heading} |", "| --- | --- |", *rows, ""]
