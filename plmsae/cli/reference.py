@@ -1,4 +1,4 @@
-"""Pages made from the code: ``docs/cli.md``, ``docs/reference/columns.md`` and ``MLproject``.
+"""Files made from the code: ``docs/cli.md``, the pages of all columns, ``MLproject``.
 
 ``python -m plmsae.cli.reference`` in a checkout writes them, and those of
 `plmsae.cli.api_reference`; a test says when it must be run.
@@ -19,6 +19,7 @@ from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import Option
 from plmsae.cli.values import show_numbers
 from plmsae.concepts import columns
+from plmsae.scoring import schema
 
 _WIDTH = 96
 
@@ -77,6 +78,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/cli.md": cli_page(),
         "docs/reference/columns.md": columns.page(),
+        "docs/reference/score-columns.md": schema.page(),
         "MLproject": mlproject(),
         "docs/api.md": api_page(),
         "plmsae/__init__.pyi": stub(),
