@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError, NotFoundError
+from plmsae.core.folders import only_writer
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.tracking.prompts import register_prompt
@@ -80,7 +81,8 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     Raises
     ------
     InputError
-        If the model or the proteins are wrong, or a latent asked for is dead or does not exist.
+        If the model or the proteins are wrong, a latent asked for is dead or does not exist, or
+        another run is writing the output folder.
     """
     from plmsae.reports.claude.settings import has_key, llm_settings
     from plmsae.reports.describe import describe_all, dry_run
@@ -109,11 +111,14 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             pages={}, n_features=len(evidence), authors={}, metrics={}, dry_run=planned
         )
     asks = has_key() and not request.no_llm
-    with start_run(
-        experiment="plmsae-report",
-        run_name=f"report {bundle.name}",
-        params=request_params(request, model=uri, llm=settings.model if asks else None),
-    ) as tracked:
+    with (
+        only_writer(request.out),
+        start_run(
+            experiment="plmsae-report",
+            run_name=f"report {bundle.name}",
+            params=request_params(request, model=uri, llm=settings.model if asks else None),
+        ) as tracked,
+    ):
         evidence = _evidence(request, bundle, uri, progress)
         if asks:
             _log_prompts(tracked)

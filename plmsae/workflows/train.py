@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plmsae.bundle.metric_names import charted
 from plmsae.core.errors import InputError
+from plmsae.core.folders import only_writer
 from plmsae.core.stopping import stop_requests
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run, start_run
@@ -62,7 +64,7 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
     ------
     InputError
         If the input, the recipe, a layer or k is wrong, or the output folder or the cache is of
-        something else.
+        something else or being written by another run.
     QualityError
         If the proteins fail a critical expectation.
     """
@@ -99,18 +101,21 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
     if place.rank:
         _train(request, recipe, parts, proteins, place, progress, lambda step, metrics: None)
         return []
-    checkpoints = request.out / _CHECKPOINTS
-    check_continuation(request, parts, proteins, identity, checkpoints, place.world)
-    with start_run(
-        experiment="plmsae-train",
-        run_name=f"{request.plm} {request.unit}",
-        params=request_params(
+    with ExitStack() as stack:
+        stack.enter_context(only_writer(request.out))
+        checkpoints = request.out / _CHECKPOINTS
+        check_continuation(request, parts, proteins, identity, checkpoints, place.world)
+        params = request_params(
             request,
             **recipe | {"k": request.k if len(request.k) > 1 else parts[0].k},
             activations="streamed" if request.cache is None else "cached",
             processes=place.world,
-        ),
-    ) as tracked:
+        )
+        tracked = stack.enter_context(
+            start_run(
+                experiment="plmsae-train", run_name=f"{request.plm} {request.unit}", params=params
+            )
+        )
         log_data(tracked, proteins.fingerprint, "train")
         context = {"rejected": proteins.rejected_frame()}
         gate(
