@@ -11,6 +11,7 @@ from plmsae.bundle.meta import EVAL_LABELS
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
+from plmsae.core.atomic import write_parquet
 from plmsae.core.errors import InputError
 from plmsae.registry.models import register, resolve_exactly
 from plmsae.tracking.runs import Run
@@ -186,7 +187,7 @@ def _log(
         ("concept_counts", concept_counts(labels)),
     ):
         path = out / f"{name}.parquet"
-        frame.write_parquet(path)
+        write_parquet(path, frame)
         tracked.log_table(path, "evaluation")
     plot_f1_histogram(evaluation.features, out / "f1.png")
     plot_density_histogram(evaluation.features, out / "density.png")
