@@ -31,6 +31,7 @@ from plmsae.workflows.evaluating.run import evaluation_run
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
+from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from plmsae.concepts.evaluation import Evaluation
 
 
+@on_threads
 def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     """Evaluate a model on labelled proteins.
 

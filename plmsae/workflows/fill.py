@@ -27,6 +27,7 @@ from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import FillRequest, request_params
+from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
     import polars as pl
@@ -170,6 +171,7 @@ def _concepts(rows: list[dict[str, Any]]) -> str:
     return f"{len(rows)} {verb}{calls}"
 
 
+@on_threads
 def run(request: FillRequest, progress: Progress) -> FillOutcome:
     """Propose labels; see `plmsae.scoring.fill.fill`.
 

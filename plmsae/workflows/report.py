@@ -16,6 +16,7 @@ from plmsae.tracking.traces import trace_call
 from plmsae.workflows.shared.inputs import is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ReportRequest, request_params
+from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
     from plmsae.bundle.reading import Bundle
@@ -75,6 +76,7 @@ def _dry_lines(found: DryRun, n_features: int) -> list[str]:
     return [*lines, f"at most ${found.cost_usd:.2f} in all"]
 
 
+@on_threads
 def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     """Collect evidence on features, put it into words and test the words.
 

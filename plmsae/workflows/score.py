@@ -32,6 +32,7 @@ from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import ScoreRequest, request_params
+from plmsae.workflows.shared.threads import on_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ class ScoreOutcome:
         return lines
 
 
+@on_threads
 def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     """Score every protein of the input; see `plmsae.scoring.engine.score`.
 

@@ -17,6 +17,7 @@ from plmsae.workflows.shared.inputs import ProteinSet, gate, read_protein_set
 from plmsae.workflows.shared.progress import Progress, Silent
 from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
 from plmsae.workflows.shared.requests import TrainRequest, request_params
+from plmsae.workflows.shared.threads import on_threads
 from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
 from plmsae.workflows.training.activations import Activations, cached, in_blocks, streamed
 from plmsae.workflows.training.measurement import (
@@ -49,6 +50,7 @@ PROBED = 48
 _CHECKPOINTS = "checkpoints"
 
 
+@on_threads
 def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
     """Train one SAE for each layer and k of the request, all on one pass of activations.
 
