@@ -67,7 +67,7 @@ def start(folder: Path, out: str, *, wait_after: int = -1) -> subprocess.Popen[s
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[dict[str, Any], int]:
-    out, errors = process.communicate(timeout=300)
+    out, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     return json.loads(out), int(errors.rpartition("parts: ")[2])
 

@@ -1,74 +1,90 @@
-"""On how many cores a workflow computes, in real processes."""
+"""On how many cores a workflow computes, in processes that import the libraries when it runs."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from plmsae.core.errors import InputError
-from plmsae.workflows.shared.threads import computing_on
+from plmsae.workflows.shared import requests
+from plmsae.workflows.shared.progress import Silent
+from plmsae.workflows.shared.threads import on_threads
 
-# The command, which tells what the libraries compute on while the PLM runs, and after.
+# What the libraries compute on while a workflow runs, and after.
 CHILD = """
 import json, os, sys
-from plmsae.encode import Encoder
-original = Encoder.encode
-def tell(when):
-    import polars, torch
+from types import SimpleNamespace
+from plmsae.workflows.shared.threads import on_threads
+def found():
+    import numpy, polars, torch
     from threadpoolctl import threadpool_info
     pools = sorted({pool["num_threads"] for pool in threadpool_info()})
-    found = [torch.get_num_threads(), pools, polars.thread_pool_size()]
-    print(json.dumps([when, *found, os.environ.get("OMP_NUM_THREADS")]), file=sys.stderr)
-def encode(self, sequences):
-    tell("while")
-    return original(self, sequences)
-Encoder.encode = encode
-from plmsae.cli.app import run
-code = run(sys.argv[1:])
-tell("after")
-sys.exit(code)
+    return [torch.get_num_threads(), pools, polars.thread_pool_size(), os.getenv("OMP_NUM_THREADS")]
+asked = json.loads(sys.argv[1])
+run = on_threads(lambda request, progress: found())
+inside = run(SimpleNamespace(threads=asked), None)
+print(json.dumps([inside, found()]))
 """
 
 
-def told(folder: Path, *given: str, omp: str | None = None) -> dict[str, list[object]]:
-    (folder / "p.fasta").write_text(">P1\nMKTAYIAKQRQISFVKSHFSRQ\n")
-    environment = os.environ | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+def told(asked: int | None, omp: str | None = None) -> tuple[list[object], list[object]]:
+    environment = dict(os.environ)
     environment.pop("OMP_NUM_THREADS", None)
     if omp is not None:
         environment["OMP_NUM_THREADS"] = omp
-    command = [sys.executable, "-c", CHILD, "score", "p.fasta", "--no-validate", "--quiet"]
-    command += ["--device", "cpu", "--out", f"out{len(list(folder.iterdir()))}", *given]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("[")]
-    return {when: found for when, *found in lines}
+    command = [sys.executable, "-c", CHILD, json.dumps(asked)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    inside, after = json.loads(done.stdout)
+    return inside, after
 
 
-@pytest.mark.slow
-def test_a_command_computes_on_as_many_threads_as_it_is_told(tmp_path: Path) -> None:
+def test_a_workflow_computes_on_as_many_threads_as_it_is_told() -> None:
     cores = len(os.sched_getaffinity(0))
-    asked = told(tmp_path, "--threads", "3")
-    assert asked["while"] == [3, [3], 3, "3"]
-    assert asked["after"][0] == cores
-    assert asked["after"][3] is None
-    # Without the option, all cores, or what the environment says.
-    assert told(tmp_path)["while"][0] == cores
-    assert told(tmp_path, omp="5")["while"][0] == 5
-    assert told(tmp_path, "--threads", "1", omp="5")["while"] == [1, [1], 1, "1"]
+    inside, after = told(1)
+    assert inside == [1, [1], 1, "1"]
+    assert (after[0], after[3]) == (cores, None)
+    # It goes before what the environment says.
+    inside, after = told(1, omp=str(cores))
+    assert inside == [1, [1], 1, "1"]
+    assert (after[0], after[3]) == (cores, str(cores))
 
 
-def test_none_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--threads.*one core or more.*'0'"), computing_on(0):
-        pass
+def test_without_the_option_it_takes_all_cores_or_what_the_environment_says() -> None:
+    assert told(None)[0][0] == len(os.sched_getaffinity(0))
+    assert told(None, omp="1")[0][0] == 1
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "score", "fill", "report"])
+def test_the_workflow_does_what_the_option_says(name: str) -> None:
+    workflow = importlib.import_module(f"plmsae.workflows.{name}")
+    request = {
+        "train": requests.TrainRequest(proteins="p", threads=0),
+        "evaluate": requests.EvaluateRequest(model="m", concepts="c", threads=0),
+        "score": requests.ScoreRequest(proteins="p", threads=0),
+        "fill": requests.FillRequest(table="t", threads=0),
+        "report": requests.ReportRequest(model="m", proteins="p", threads=0),
+    }[name]
+    with pytest.raises(InputError, match=r"--threads: needs one core or more \(found '0'\)"):
+        workflow.run(request, None)
+
+
+def test_the_number_before_comes_back_after_an_error() -> None:
+    import torch
+
+    before = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    seen = []
+
+    def work(request: SimpleNamespace, progress: Silent) -> None:
+        seen.append(torch.get_num_threads())
+        raise InputError("broken")
+
+    with pytest.raises(InputError, match="broken"):
+        on_threads(work)(SimpleNamespace(threads=before[0] + 1), Silent())
+    assert seen == [before[0] + 1]
+    assert (torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")) == before
