@@ -1,9 +1,11 @@
-"""Peak memory of `plmsae score` and `fill` by the number of proteins.
+"""Peak memory of `plmsae score`, `fill` and `train` by the number of proteins.
 
-    python benchmarks/memory.py --n 1000 10000 100000
+    python benchmarks/memory.py --n 13000 130000 --commands score fill train-1 train-4
 
-Proteins of 12 to 20 residues, so that many cost little time; the model is the one that ships. Each
-run is a process of its own, gates included, whose highest resident memory the system tells.
+Proteins of 12 to 20 residues, so that many cost little time; 13,000 of them fill a part, so that
+more are more parts and not a larger one. The model is the one that ships; ``train-1`` trains one
+SAE of its PLM, ``train-4`` four on one pass, all on as many residues. Each run is a process of its
+own, gates included, whose highest resident memory the system tells.
 """
 
 from __future__ import annotations
@@ -36,12 +38,23 @@ def write_proteins(folder: Path, n: int) -> None:
             table.write("\t".join(cells.get(name, "") for name in head.columns) + "\n")
 
 
+_TRAIN = (
+    *("train", "p.fasta", "--d-sae", "1024", "--n-vectors", "409600", "--no-register"),
+    *("--layers", "4"),
+)
+COMMANDS = {
+    "score": ("score", "p.fasta"),
+    "fill": ("fill", "p.tsv"),
+    "train-1": (*_TRAIN, "--k", "32"),
+    "train-4": (*_TRAIN, "--k", "8,16,32,64"),
+}
+
+
 def peak(command: str, folder: Path, more: list[str]) -> tuple[float, float]:
     """Run a command; return its peak in MiB and its seconds."""
-    source = "p.fasta" if command == "score" else "p.tsv"
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "plmsae", command, source, "--out", command, "--quiet", *more],
+        [sys.executable, "-m", "plmsae", *COMMANDS[command], "--out", "out", "--quiet", *more],
         cwd=folder,
         env=os.environ | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
         stdout=subprocess.DEVNULL,
@@ -57,8 +70,8 @@ def peak(command: str, folder: Path, more: list[str]) -> tuple[float, float]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--commands", nargs="+", choices=["score", "fill"], default=["score"])
+    parser.add_argument("--n", type=int, nargs="+", default=[13_000, 130_000])
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=["score"])
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="of the command")
     given = parser.parse_args()
     print("| command | proteins | peak, MiB | beside the fewest | seconds |")

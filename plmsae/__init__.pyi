@@ -55,6 +55,7 @@ def train(
     register: bool = ...,
     device: str = ...,
     precision: Literal["auto", "fp32", "bf16", "fp16"] = ...,
+    threads: int | None = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> list[TrainOutcome]: ...
@@ -85,6 +86,7 @@ def evaluate(
     promote: bool = ...,
     device: str = ...,
     precision: Literal["auto", "fp32", "bf16", "fp16"] = ...,
+    threads: int | None = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> EvaluateOutcome | EvaluateProteinsOutcome: ...
@@ -101,6 +103,7 @@ def score(
     encoded: str | Path | None = ...,
     device: str = ...,
     precision: Literal["auto", "fp32", "bf16", "fp16"] = ...,
+    threads: int | None = ...,
     engine: str = ...,
     address: str | None = ...,
     workers: int | None = ...,
@@ -133,6 +136,7 @@ def fill(
     encoded: str | Path | None = ...,
     device: str = ...,
     precision: Literal["auto", "fp32", "bf16", "fp16"] = ...,
+    threads: int | None = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> FillOutcome: ...
@@ -161,6 +165,7 @@ def report(
     max_proteins: int | None = ...,
     encoded: str | Path | None = ...,
     device: str = ...,
+    threads: int | None = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> ReportOutcome: ...

@@ -1,4 +1,4 @@
-"""Pages made from the code: ``docs/cli.md``, ``columns.md``, ``tables.md`` and ``MLproject``.
+"""Files made from the code: ``docs/cli.md``, the pages of columns and tables, ``MLproject``.
 
 ``python -m plmsae.cli.reference`` in a checkout writes them, and those of
 `plmsae.cli.api_reference`; a test says when it must be run.
@@ -20,6 +20,7 @@ from plmsae.cli.fields import Option
 from plmsae.cli.values import show_numbers
 from plmsae.concepts import columns
 from plmsae.quality import page as tables
+from plmsae.scoring import schema
 
 _WIDTH = 96
 
@@ -79,6 +80,7 @@ def pages() -> dict[str, str]:
         "docs/cli.md": cli_page(),
         "docs/reference/columns.md": columns.page(),
         "docs/reference/tables.md": tables.page(),
+        "docs/reference/score-columns.md": schema.page(),
         "MLproject": mlproject(),
         "docs/api.md": api_page(),
         "plmsae/__init__.pyi": stub(),

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import (
     MAKE_ROOM,
@@ -20,6 +20,9 @@ from plmsae.core.errors import (
     is_disk_full,
     printable,
 )
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @contextmanager
@@ -109,6 +112,12 @@ def write_text(target: Path, text: str) -> None:
     """Write `text` (UTF-8, see `plmsae.core.errors.printable`) to `target` atomically."""
     with atomic_path(target) as temporary:
         temporary.write_text(printable(text), encoding="utf-8")
+
+
+def write_parquet(target: Path, frame: pl.DataFrame) -> None:
+    """Write a polars frame to `target` as Parquet, atomically."""
+    with atomic_path(target) as temporary:
+        frame.write_parquet(temporary)
 
 
 def json_text(value: Any) -> str:

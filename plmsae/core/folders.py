@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +20,9 @@ from plmsae.core.atomic import atomic_path
 from plmsae.core.errors import InputError
 from plmsae.core.fingerprint import fingerprint_file
 from plmsae.core.object_store import clear_errors, filesystem, is_remote, open_object, split
+
+LOCK = ".lock"
+"""Name of the file by which a run holds its output folder; it stays there, empty."""
 
 
 class Folder(Protocol):
@@ -67,6 +71,17 @@ def folder_at(location: str | os.PathLike[str]) -> Folder:
     if is_remote(location):
         return ObjectFolder(os.fspath(location).rstrip("/"))
     return LocalFolder(Path(location))
+
+
+def only_writer(folder: Path) -> AbstractContextManager[None]:
+    """Hold an output folder on a disk against other runs; the folder is made if it is missing.
+
+    Raises
+    ------
+    InputError
+        If another process holds it.
+    """
+    return LocalFolder(folder).lock(LOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +139,24 @@ class LocalFolder:
         InputError
             If another process holds it.
         """
-        import fcntl
-
         if self.root.exists() and not self.root.is_dir():
             raise InputError("is a file, not a folder", where=self.root)
         self.root.mkdir(parents=True, exist_ok=True)
+        if sys.platform == "win32":  # there nothing keeps two runs apart
+            yield
+            return
+        import fcntl
+
         with (self.root / name).open("a+") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 handle.seek(0)
                 raise InputError(
-                    "another run is writing here", where=self.root, value=handle.read().strip()
+                    "another run is writing here",
+                    where=self.root,
+                    value=handle.read().strip(),
+                    hint="wait until it has ended, or name another folder",
                 ) from error
             handle.truncate(0)
             handle.write(f"process {os.getpid()}\n")

@@ -20,7 +20,7 @@ from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
 from plmsae.core.hub import downloaded_commit, hub_options
 from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm
 from plmsae.plm.choices import Device, Precision
-from plmsae.plm.device import choose_device, choose_dtypes
+from plmsae.plm.device import choose_device, choose_dtypes, keep_fewer_kernels
 from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.package import fetch_package
 from plmsae.plm.packed import PackedLayout
@@ -340,6 +340,8 @@ def load_plm(
     entry = find_plm(name, revision, recorded=recorded)
     torch_device = choose_device(device)
     parameters, products = choose_dtypes(precision, torch_device)
+    if torch_device.type == "cpu" and products == torch.bfloat16:
+        keep_fewer_kernels()
     options = _available(entry)
     try:
         config, family = open_config(entry.source, name, options)

@@ -53,6 +53,7 @@ class Annotator:
         self.unit = bundle.meta.unit
         self.d_sae = bundle.meta.d_sae
         self.model_uri = model_uri
+        self.model_sha256 = bundle.digest
         self.max_activation_F = _scale(features, self.d_sae)
         self._most_specific = not unmeasured
         self._caller = Caller(concepts, bundle.callers, self.max_activation_F)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -184,9 +184,9 @@ def encode_part(
 ) -> Encoded:
     """Encode proteins in chunks of like length; set aside those the PLM cannot take.
 
-    A chunk that fails is halved until the protein at fault stands alone, so that one bad protein
-    costs itself only. Chunks follow from the proteins alone: the same part always gives the same
-    numbers.
+    Proteins of the same sequence are encoded once. A chunk that fails is halved until the protein
+    at fault stands alone, so that one bad protein costs itself only. Chunks follow from the
+    proteins alone: the same part always gives the same numbers.
 
     Parameters
     ----------
@@ -211,15 +211,23 @@ def encode_part(
         Under `strict`, for the first protein that cannot be encoded; otherwise when none of eight
         or more proteins can be: then it is the model or the machine that is wrong.
     """
-    order = sorted(range(len(proteins)), key=lambda i: (len(proteins[i].sequence), i))
+    same: dict[str, list[int]] = {}
+    for i, protein in enumerate(proteins):
+        same.setdefault(protein.sequence, []).append(i)
+    # The first protein of each sequence stands for the others.
+    order = sorted((of[0] for of in same.values()), key=lambda i: (len(proteins[i].sequence), i))
     latents: dict[int, csr_array] = {}
     refused: dict[int, Exception] = {}
     for chunk in _chunks(order, proteins, chunk_residues):
         _encode_or_halve(encoder, proteins, chunk, latents, refused, strict=strict)
-        on_chunk(len(chunk), sum(len(proteins[i].sequence) for i in chunk))
+        for first in chunk:
+            result: dict[int, Any] = latents if first in latents else refused
+            result |= dict.fromkeys(same[proteins[first].sequence], result[first])
+        done = [i for member in chunk for i in same[proteins[member].sequence]]
+        on_chunk(len(done), sum(len(proteins[i].sequence) for i in done))
     if len(refused) >= 8 and len(refused) == len(proteins):
-        first = refused[min(refused)]
-        raise InputError(f"no protein could be encoded; the first fails with: {_reason(first)}")
+        error = refused[min(refused)]
+        raise InputError(f"no protein could be encoded; the first fails with: {_reason(error)}")
     kept = sorted(latents)
     for i in kept:
         rows = len(proteins[i].sequence) if unit == "residue" else 1

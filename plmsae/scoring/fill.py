@@ -25,10 +25,11 @@ from plmsae.scoring.folder import ScoreFolder
 from plmsae.scoring.hierarchy import keep_most_specific
 from plmsae.scoring.known import check_feature_columns, check_ontology, known_labels
 from plmsae.scoring.manifest import Manifest
+from plmsae.scoring.parquet_files import made_by, write_table
 from plmsae.scoring.part_scoring import EncoderSource
 from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
 from plmsae.scoring.relatives import Relatives, homology_support
-from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame, write_table
+from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame
 from plmsae.scoring.similar import Witnesses
 from plmsae.scoring.spool import Spool
 
@@ -185,13 +186,14 @@ def fill(
     withheld = new.filter(~trusted)
     # What an earlier run was asked for says nothing of the proposals of this one.
     (out / "manifest.json").unlink(missing_ok=True)
-    write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS)
+    facts = made_by(model_uri, bundle.digest)
+    write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS, facts)
     _write_tsv(out / "proposals.tsv", proposals)
     silent = proposal_precision(
         _measured(bundle.concepts), bundle.concepts, missing_share, missing_shares
     )
     abstained = _abstained(silent, withheld, min_precision)
-    write_table(out / "abstained.parquet", abstained, ABSTAINED)
+    write_table(out / "abstained.parquet", abstained, ABSTAINED, facts)
     asked_for = {
         "model_uri": model_uri,
         "min_precision": min_precision,

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from plmsae.core.atomic import json_text
 from plmsae.core.errors import FormatError, InputError, NotFoundError, printable
-from plmsae.core.folders import Folder, copy_files, folder_at
+from plmsae.core.folders import LOCK, Folder, copy_files, folder_at
 from plmsae.core.object_store import is_remote
 from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
@@ -30,8 +30,7 @@ _PARTS = "parts"
 _RUN = "run.json"
 _MANIFEST = "manifest.json"
 _TIMING = "timing.json"
-_LOCK = ".lock"
-_OURS = frozenset({*TABLES, _PARTS, _MANIFEST, _TIMING, _LOCK})
+_OURS = frozenset({*TABLES, _PARTS, _MANIFEST, _TIMING, LOCK})
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp\.\w+$")  # as atomic_path names them
 _WITHIN = re.compile(r"^(part-\d{5,}(\.latents-\d{5,}-\d{5,})?\.parquet|\d{5,}\.json|run\.json)$")
 
@@ -253,7 +252,7 @@ class ScoreFolder:
         InputError
             If another process holds it.
         """
-        return self.files.lock(_LOCK)
+        return self.files.lock(LOCK)
 
     def clear(self) -> None:
         """Remove all that a run wrote; call it under the lock."""
@@ -275,7 +274,7 @@ class ScoreFolder:
 
     def _all(self) -> Iterator[str]:
         """Yield every file in the folder but the lock."""
-        yield from (name for name, is_file in self.files.children() if is_file and name != _LOCK)
+        yield from (name for name, is_file in self.files.children() if is_file and name != LOCK)
         for table in (*TABLES, _PARTS):
             yield from (f"{table}/{name}" for name, _ in self.files.children(table))
 

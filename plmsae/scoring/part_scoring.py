@@ -14,8 +14,9 @@ from plmsae.scoring.annotate import Annotator
 from plmsae.scoring.encoding import SequenceEncoder, encode_part
 from plmsae.scoring.feature_files import cut_by_latent, file_name
 from plmsae.scoring.folder import PartRecord, ScoreFolder
+from plmsae.scoring.parquet_files import made_by, write_rows
 from plmsae.scoring.parts import Part
-from plmsae.scoring.schema import FEATURES, REJECTED, TABLES, empty_frame, write_rows
+from plmsae.scoring.schema import FEATURES, REJECTED, TABLES, empty_frame
 
 EncoderSource = SequenceEncoder | Callable[[], SequenceEncoder]
 """An encoder, or a function that makes one: called only if something is left to score."""
@@ -100,9 +101,10 @@ def score_part(
             name = f"features/{file_name(part.index, first, last)}"
             pieces[name] = (features.slice(span.start, span.stop - span.start), FEATURES)
     files = {}
+    facts = made_by(annotator.model_uri, annotator.model_sha256)
     for name, (rows, schema) in pieces.items():
         with folder.write(name) as path:
-            write_rows(path, rows, schema)
+            write_rows(path, rows, schema, facts)
             files[name] = fingerprint_file(path)
     record = PartRecord(
         index=part.index,

@@ -1,18 +1,15 @@
-"""The columns of every file that scoring writes, and the one way it writes Parquet.
+"""The columns of every file that scoring writes: the one place that says what they mean.
 
-The bytes of a Parquet file follow from its rows alone: fixed writer options, no timestamps. That is
-what lets a resumed run promise the same bytes as one that was never stopped.
+The files themselves (`plmsae.scoring.parquet_files`) and the page
+``docs/reference/score-columns.md`` say it from here.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-
-from plmsae.core.atomic import atomic_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,79 +18,165 @@ FORMAT_VERSION = 4
 """Version of the output contract; a folder of another version is refused."""
 
 
-def _required(name: str, dtype: pa.DataType) -> pa.Field:
-    return pa.field(name, dtype, nullable=False)
+def _field(
+    name: str, dtype: pa.DataType, meaning: str, unit: str = "", *, nullable: bool = False
+) -> pa.Field:
+    facts = {"meaning": meaning, "unit": unit} if unit else {"meaning": meaning}
+    return pa.field(name, dtype, nullable=nullable, metadata=facts)
 
 
-ANNOTATIONS = pa.schema(
+def _list_of(dtype: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("element", dtype, nullable=False))
+
+
+def _changed(field: pa.Field, meaning: str, *, nullable: bool = False) -> pa.Field:
+    """Return a column of another table, with another meaning but the same unit."""
+    unit = (field.metadata or {}).get(b"unit", b"").decode()
+    return _field(field.name, field.type, meaning, unit, nullable=nullable)
+
+
+def _table(name: str, fields: list[pa.Field]) -> pa.Schema:
+    """Return a schema whose files say, to any reader, what is in them."""
+    columns = {
+        field.name: {key.decode(): value.decode() for key, value in field.metadata.items()}
+        for field in fields
+    }
+    about = {
+        "plmsae.format": str(FORMAT_VERSION),
+        "plmsae.table": name,
+        "plmsae.columns": json.dumps(columns, ensure_ascii=False),
+    }
+    return pa.schema(fields, metadata=about)
+
+
+_PLACE = "residues, 1-based"
+
+ANNOTATIONS = _table(
+    "annotations",
     [
-        _required("accession", pa.string()),
-        _required("start", pa.int32()),  # 1-based inclusive
-        _required("end", pa.int32()),  # 1-based inclusive
-        _required("concept", pa.string()),
-        _required("score", pa.float32()),  # highest activation in the span / max_activation
-        pa.field("precision", pa.float64()),  # null: never measured
-        pa.field("precision_low", pa.float64()),  # lower end of its 95 % Wilson interval
-        pa.field("probability", pa.float32()),  # that this call is right; null: not calibrated
-        _required("latents", pa.list_(_required("element", pa.int32()))),
-        # Classes that the concept is a member of (Domain for Domain: SH3), not called beside it.
-        _required("implied", pa.list_(_required("element", pa.string()))),
-        _required("model_uri", pa.string()),
-    ]
-)
-FEATURES = pa.schema(
+        _field("accession", pa.string(), "The protein."),
+        _field("start", pa.int32(), "First residue of the call.", _PLACE),
+        _field("end", pa.int32(), "Last residue of the call.", _PLACE),
+        _field("concept", pa.string(), "What is called."),
+        _field(
+            "score", pa.float32(), "Highest activation in the call.", "shares of `max_activation`"
+        ),
+        _field(
+            "precision", pa.float64(),
+            "Share of calls of the concept that were right on held-out proteins; null: never "
+            "measured.", "share", nullable=True,
+        ),
+        _field(
+            "precision_low", pa.float64(), "Lower end of its 95 % interval.", "share", nullable=True
+        ),
+        _field(
+            "probability", pa.float32(),
+            "Calibrated probability that this call is right; null: no calibrator.", "probability",
+            nullable=True,
+        ),
+        _field(
+            "latents", _list_of(pa.int32()),
+            "Latents that agree on the call; of a probe those that speak for it, the strongest "
+            "first.", "latents, 0-based",
+        ),
+        _field(
+            "implied", _list_of(pa.string()),
+            "Classes of which the concept is a member (`Domain` for `Domain: SH3`), not called "
+            "beside it.",
+        ),
+        _field("model_uri", pa.string(), "The model."),
+    ],
+)  # fmt: skip
+FEATURES = _table(
+    "features",
     [
-        _required("accession", pa.string()),
-        pa.field("position", pa.int32()),  # 1-based; null for an SAE whose unit is the protein
-        _required("latent", pa.int32()),
-        _required("activation", pa.float32()),  # raw, not divided by max_activation
-    ]
-)
-PROTEINS = pa.schema(
+        _field("accession", pa.string(), "The protein."),
+        _field(
+            "position", pa.int32(), "The residue; null for an SAE whose unit is the protein.",
+            _PLACE, nullable=True,
+        ),
+        _field("latent", pa.int32(), "The latent that is active.", "latents, 0-based"),
+        _field("activation", pa.float32(), "Its activation.", "raw, above 0"),
+    ],
+)  # fmt: skip
+PROTEINS = _table(
+    "proteins",
     [
-        _required("accession", pa.string()),
-        _required("length", pa.int32()),
-        _required("sha256", pa.string()),  # of the sequence
-        _required("status", pa.string()),  # scored | windowed
-        _required("n_annotations", pa.int32()),
-    ]
-)
-REJECTED = pa.schema(
+        _field("accession", pa.string(), "The protein."),
+        _field("length", pa.int32(), "Its length.", "residues"),
+        _field("sha256", pa.string(), "SHA-256 of its sequence."),
+        _field(
+            "status", pa.string(),
+            "`scored`, or `windowed`: longer than the PLM reads at once.",
+        ),
+        _field("n_annotations", pa.int32(), "Its rows of `annotations/`.", "calls"),
+    ],
+)  # fmt: skip
+REJECTED = _table(
+    "rejected",
     [
-        _required("accession", pa.string()),
-        _required("where", pa.string()),
-        _required("reason", pa.string()),
-    ]
+        _field("accession", pa.string(), "The record, as far as it could be read."),
+        _field("where", pa.string(), "File and line."),
+        _field("reason", pa.string(), "Why it was not scored."),
+    ],
 )
-PROPOSALS = pa.schema(
+PROPOSALS = _table(
+    "proposals",
     [
         *(ANNOTATIONS.field(name) for name in ("accession", "start", "end", "concept")),
-        pa.field("name", pa.string()),  # where the concept is an id: the name of a GO term
+        _field("name", pa.string(), "Name of a GO term; null for other concepts.", nullable=True),
         ANNOTATIONS.field("score"),
-        _required("precision", pa.float64()),  # of calls where the table has no label
-        _required("precision_low", pa.float64()),  # ends of its 95 % interval
-        pa.field("precision_high", pa.float64()),
-        _required("call_precision", pa.float64()),  # of calls in general, most of them known labels
-        pa.field("probability", pa.float32()),  # that this one is right
+        _changed(
+            ANNOTATIONS.field("precision"),
+            "Precision of calls of the concept where the table has no label.",
+        ),
+        _changed(ANNOTATIONS.field("precision_low"), "Lower end of its 95 % interval."),
+        _field(
+            "precision_high", pa.float64(), "Upper end of its 95 % interval.", "share",
+            nullable=True,
+        ),
+        _field(
+            "call_precision", pa.float64(),
+            "Precision of calls of the concept in general, most of which are known labels.",
+            "share",
+        ),
+        _changed(
+            ANNOTATIONS.field("probability"),
+            "Calibrated probability that this proposal is right; null: no calibrator.",
+            nullable=True,
+        ),
         ANNOTATIONS.field("latents"),
         ANNOTATIONS.field("implied"),
-        _required("sequence_stretch", pa.string()),  # residues start..end
-        # Proteins that fire the same latent on a label of the concept, most similar first.
-        _required("evidence", pa.list_(_required("element", pa.string()))),
-        # The nearest relative that has the label in the same place by alignment; null: none has.
-        pa.field("homologue", pa.string()),
-        pa.field("homologue_identity", pa.float64()),  # of that hit, in [0, 1]
+        _field("sequence_stretch", pa.string(), "The residues from `start` to `end`."),
+        _field(
+            "evidence", _list_of(pa.string()),
+            "Proteins that fire the same latent on a label of the concept, the most similar first.",
+        ),
+        _field(
+            "homologue", pa.string(),
+            "The nearest of the ten best labelled hits whose label, carried over by alignment, "
+            "would make the proposal right; null: none does.", nullable=True,
+        ),
+        _field(
+            "homologue_identity", pa.float64(), "Identical residues in that hit.", "share",
+            nullable=True,
+        ),
         ANNOTATIONS.field("model_uri"),
-    ]
-)
-ABSTAINED = pa.schema(
+    ],
+)  # fmt: skip
+ABSTAINED = _table(
+    "abstained",
     [
-        _required("concept", pa.string()),
-        _required("reason", pa.string()),
-        _required("n_withheld", pa.int64()),  # calls that would have been proposed
-        pa.field("precision_low", pa.float64()),  # highest bound at which it proposes; null: none
-    ]
-)
+        _field("concept", pa.string(), "A concept that proposes nothing."),
+        _field("reason", pa.string(), "Why."),
+        _field("n_withheld", pa.int64(), "What would have been proposed.", "calls"),
+        _field(
+            "precision_low", pa.float64(),
+            "The highest `min_precision` at which it would propose; null: none.", "share",
+            nullable=True,
+        ),
+    ],
+)  # fmt: skip
 
 TABLES: dict[str, pa.Schema] = {
     "annotations": ANNOTATIONS,
@@ -102,21 +185,6 @@ TABLES: dict[str, pa.Schema] = {
     "rejected": REJECTED,
 }
 """Table name (its folder) to schema, in the order a part is written."""
-
-
-_OF_TABLES: dict[str, Any] = {
-    "row_group_size": 131_072,
-    "use_dictionary": True,
-    "write_statistics": True,
-}
-# A row group is what a reader of one latent takes: small, with statistics of the latent alone so
-# that the footer stays small too. The encodings save a third of the bytes.
-_OF_FEATURES: dict[str, Any] = {
-    "row_group_size": 4096,
-    "use_dictionary": ["accession", "latent"],
-    "write_statistics": ["latent"],
-    "column_encoding": {"position": "DELTA_BINARY_PACKED", "activation": "BYTE_STREAM_SPLIT"},
-}
 
 
 def empty_frame(schema: pa.Schema) -> pl.DataFrame:
@@ -128,55 +196,29 @@ def empty_frame(schema: pa.Schema) -> pl.DataFrame:
     return frame
 
 
-def write_table(target: Path, table: pa.Table | pl.DataFrame, schema: pa.Schema) -> None:
-    """Do what `write_rows` does, atomically; the file is replaced if it exists."""
-    with atomic_path(target) as temporary:
-        write_rows(temporary, table, schema)
-
-
-def write_rows(target: Path, table: pa.Table | pl.DataFrame, schema: pa.Schema) -> None:
-    """Write rows as Parquet, with bytes that depend on the rows alone.
-
-    Parameters
-    ----------
-    target : Path
-        A file that nobody reads yet.
-    table : pyarrow.Table or polars.DataFrame
-        Must have exactly the columns of `schema`; types are cast, safely.
-    schema : pyarrow.Schema
-        One of this module's.
-    """
-    arrow = table if isinstance(table, pa.Table) else table.to_arrow()
-    arrow = _non_null(arrow.select(schema.names), schema)
-    pq.write_table(
-        arrow,
-        target,
-        version="2.6",
-        compression="zstd",
-        compression_level=3,
-        data_page_version="1.0",
-        **(_OF_FEATURES if schema is FEATURES else _OF_TABLES),
-    )
-
-
-def _non_null(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast to `schema`, refusing a null in a column that may not hold one."""
-    for field in schema:
-        if not field.nullable and table.column(field.name).null_count:
-            raise ValueError(f"column {field.name!r} holds nulls and may not")
-    # pyarrow refuses to cast to a non-nullable list item, so build the arrays on nullable fields.
-    arrays = [table.column(f.name).cast(_relaxed(f.type)).combine_chunks() for f in schema]
-    arrays = [_tighten(array, f.type) for array, f in zip(arrays, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _relaxed(dtype: pa.DataType) -> pa.DataType:
-    return pa.list_(dtype.value_type) if pa.types.is_list(dtype) else dtype
-
-
-def _tighten(array: pa.Array, dtype: pa.DataType) -> pa.Array:
-    if not pa.types.is_list(dtype):
-        return array
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    return pa.ListArray.from_arrays(array.offsets, array.values, type=dtype)
+def page() -> str:
+    """Return ``docs/reference/score-columns.md``."""
+    lines = [
+        "# Columns of scores and proposals",
+        "",
+        "Made from `plmsae/scoring/schema.py` by `make docs`. `score` writes the first four tables "
+        "in a folder each; `fill` writes `proposals/` and `abstained.parquet` beside `scores/`, "
+        "which they are made of. Columns in bold are never null.",
+        "",
+        "Every file says the same of itself, in the key-value metadata of its footer: "
+        "`plmsae.format`, the version of this contract; `plmsae.table`; `plmsae.columns`, the "
+        "meaning and unit of each column, as JSON; `plmsae.model` and `plmsae.model_sha256`, the "
+        "model that made it. pyarrow also has meaning and unit as metadata of each field.",
+    ]
+    for schema in (*TABLES.values(), PROPOSALS, ABSTAINED):
+        name = schema.metadata[b"plmsae.table"].decode()
+        lines += ["", f"## {name}", "", "| column | type | unit | meaning |"]
+        lines += ["| --- | --- | --- | --- |"]
+        for field in schema:
+            facts = {key.decode(): value.decode() for key, value in field.metadata.items()}
+            shown = f"`{field.name}`" if field.nullable else f"**`{field.name}`**"
+            kind = (
+                f"list of {field.type.value_type}" if pa.types.is_list(field.type) else field.type
+            )
+            lines.append(f"| {shown} | {kind} | {facts.get('unit', '')} | {facts['meaning']} |")
+    return "\n".join(lines) + "\n"

@@ -9,13 +9,19 @@ import subprocess
 from pathlib import Path
 
 
+def usable_cores() -> int:
+    """Return how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def system_facts() -> dict[str, str]:
     """Return what a run was made with: cores, memory, Python, versions, the checkout's commit."""
     import psutil
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {
-        "sys.cores": str(cores),
+        "sys.cores": str(usable_cores()),
         "sys.memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
         "sys.platform": f"{platform.system()} {platform.machine()}",
         "sys.python": platform.python_version(),

@@ -11,6 +11,7 @@ from plmsae.bundle.meta import EVAL_LABELS, QUALITY_WARNINGS
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
+from plmsae.core.atomic import write_parquet
 from plmsae.core.errors import InputError
 from plmsae.registry.models import register, resolve_exactly
 from plmsae.tracking.runs import Run
@@ -31,6 +32,7 @@ from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
+from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from plmsae.concepts.evaluation import Evaluation
 
 
+@on_threads
 def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     """Evaluate a model on labelled proteins.
 
@@ -198,7 +201,7 @@ def _log(
         ("concept_counts", concept_counts(labels)),
     ):
         path = out / f"{name}.parquet"
-        frame.write_parquet(path)
+        write_parquet(path, frame)
         tracked.log_table(path, "evaluation")
     plot_f1_histogram(evaluation.features, out / "f1.png")
     plot_density_histogram(evaluation.features, out / "density.png")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from plmsae.core.atomic import atomic_path
 from plmsae.core.errors import printable
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_file
 from plmsae.proteins.stream import need_file, source_name
@@ -27,6 +28,7 @@ from plmsae.workflows.shared.inputs import gate, quality_rows
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import FillRequest, request_params
+from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
     import polars as pl
@@ -204,6 +206,7 @@ def _concepts(rows: list[dict[str, Any]]) -> str:
     return f"{len(rows)} {verb}{calls}"
 
 
+@on_threads
 def run(request: FillRequest, progress: Progress) -> FillOutcome:
     """Propose labels; see `plmsae.scoring.fill.fill`.
 
@@ -278,7 +281,8 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             truth_table = read_table(truth_file)
             all_labels = known_labels(truth_table, bundle.meta.unit, ontology)
             measured = check_against_truth(result.proposals(), all_labels, known)
-            measured.write_csv(request.out / "truth.tsv", separator="\t")
+            with atomic_path(request.out / "truth.tsv") as temporary:
+                measured.write_csv(temporary, separator="\t")
             tracked.log_artifact(request.out / "truth.tsv")
         tested: pl.DataFrame | None = None
         homology: pl.DataFrame | None = None

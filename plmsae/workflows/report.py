@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.meta import QUALITY_WARNINGS
 from plmsae.core.errors import InputError, NotFoundError
+from plmsae.core.folders import only_writer
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.tracking.prompts import register_prompt
@@ -16,6 +17,7 @@ from plmsae.tracking.traces import trace_call
 from plmsae.workflows.shared.inputs import check_proteins, gate, is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ReportRequest, request_params
+from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
     from plmsae.bundle.reading import Bundle
@@ -76,13 +78,15 @@ def _dry_lines(found: DryRun, n_features: int) -> list[str]:
     return [*lines, f"at most ${found.cost_usd:.2f} in all"]
 
 
+@on_threads
 def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     """Collect evidence on features, put it into words and test the words.
 
     Raises
     ------
     InputError
-        If the model or the proteins are wrong, or a latent asked for is dead or does not exist.
+        If the model or the proteins are wrong, a latent asked for is dead or does not exist, or
+        another run is writing the output folder.
     QualityError
         If the proteins or the evidence fail a critical expectation: no page is written.
     """
@@ -114,11 +118,14 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             pages={}, n_features=len(evidence), authors={}, metrics={}, dry_run=planned
         )
     asks = has_key() and not request.no_llm
-    with start_run(
-        experiment="plmsae-report",
-        run_name=f"report {bundle.name}",
-        params=request_params(request, model=uri, llm=settings.model if asks else None),
-    ) as tracked:
+    with (
+        only_writer(request.out),
+        start_run(
+            experiment="plmsae-report",
+            run_name=f"report {bundle.name}",
+            params=request_params(request, model=uri, llm=settings.model if asks else None),
+        ) as tracked,
+    ):
         evidence, families = _evidence(request, bundle, uri, progress, tracked)
         if asks:
             _log_prompts(tracked)

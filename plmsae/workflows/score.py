@@ -33,6 +33,7 @@ from plmsae.workflows.shared.inputs import gate, quality_rows
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import ScoreRequest, request_params
+from plmsae.workflows.shared.threads import on_threads
 
 _ABOUT = (
     "Every protein of the input, annotated by a registered model. The tables (annotations, "
@@ -120,6 +121,7 @@ class ScoreOutcome:
         return lines
 
 
+@on_threads
 def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     """Score every protein of the input; see `plmsae.scoring.engine.score`.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plmsae.bundle.metric_names import charted
 from plmsae.core.errors import InputError
+from plmsae.core.folders import only_writer
 from plmsae.core.stopping import stop_requests
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run, start_run
@@ -19,6 +21,7 @@ from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress, Silent
 from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
 from plmsae.workflows.shared.requests import TrainRequest, request_params
+from plmsae.workflows.shared.threads import on_threads
 from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
 from plmsae.workflows.training.activations import Activations, cached, in_blocks, streamed
 from plmsae.workflows.training.measurement import (
@@ -56,6 +59,7 @@ PROBED = 48
 _CHECKPOINTS = "checkpoints"
 
 
+@on_threads
 def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
     """Train one SAE for each layer and k of the request, all on one pass of activations.
 
@@ -71,7 +75,7 @@ def run(request: TrainRequest, progress: Progress) -> list[TrainOutcome]:
     ------
     InputError
         If the input, the recipe, a layer or k is wrong, or the output folder or the cache is of
-        something else.
+        something else or being written by another run.
     QualityError
         If the proteins fail a critical expectation, or a trained SAE does: nothing is registered.
     """
@@ -108,19 +112,24 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
     if place.rank:
         _train(request, recipe, parts, proteins, place, progress, lambda step, metrics: None)
         return []
-    checkpoints = request.out / _CHECKPOINTS
-    check_continuation(request, parts, proteins, identity, checkpoints, place.world)
-    with start_run(
-        experiment="plmsae-train",
-        system_metrics=True,
-        run_name=f"{request.plm} {request.unit}",
-        params=request_params(
+    with ExitStack() as stack:
+        stack.enter_context(only_writer(request.out))
+        checkpoints = request.out / _CHECKPOINTS
+        check_continuation(request, parts, proteins, identity, checkpoints, place.world)
+        params = request_params(
             request,
             **recipe | {"k": request.k if len(request.k) > 1 else parts[0].k},
             activations="streamed" if request.cache is None else "cached",
             processes=place.world,
-        ),
-    ) as tracked:
+        )
+        tracked = stack.enter_context(
+            start_run(
+                experiment="plmsae-train",
+                run_name=f"{request.plm} {request.unit}",
+                params=params,
+                system_metrics=True,
+            )
+        )
         log_data(tracked, proteins.fingerprint, "train")
         checked = check_proteins(proteins, request.out / "quality", tracked)
         trained = _train(request, recipe, parts, proteins, place, progress, tracked.log_metrics)

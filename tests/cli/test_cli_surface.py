@@ -49,7 +49,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--cache-dtype", "--target", "--target-layer", "--out", "--register", "--device"}
     | {"--levels", "--warmup-share", "--decay-share", "--sparsity-coefficient", "--per-row-share"}
     | {"--auxk-coefficient", "--auxk-k", "--dead-window-share", "--grad-clip", "--scale-batches"}
-    | {"--checkpoint-minutes", "--log-every", "--precision"}
+    | {"--checkpoint-minutes", "--log-every", "--precision", "--threads"}
     | {"--seed"},
     "import": TRACKED
     | {"SOURCE", "DIR", "--plm", "--layer", "--target-layer", "--from", "--plm-revision", "--unit"}
@@ -70,6 +70,7 @@ SURFACE: dict[str, set[str]] = {
         "--promote",
         "--device",
         "--precision",
+        "--threads",
         "--seed",
     },
     "models": TRACKED | {"REF", "--compare", "--all", "--history"},
@@ -79,16 +80,17 @@ SURFACE: dict[str, set[str]] = {
     "score": TRACKED
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
     | {"--validate", "--device", "--precision", "--engine", "--address", "--workers"}
-    | {"--encoded"},
+    | {"--encoded", "--threads"},
     "features": TRACKED | {"DIR", "--latent", "--top", "--min-activation", "--model", "--out"},
     "fill": TRACKED
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
-    | {"--missing-shares", "--ontology", "--encoded"}
+    | {"--missing-shares", "--ontology", "--encoded", "--threads"}
     | {"--backtest", "--hide-share", "--validate", "--device", "--precision", "--seed"},
     "validate": TRACKED | {"PATH", "--kind", "--out", "--proteins", "--labels", "--model"},
     "report": TRACKED
     | {"PROTEINS", "--model", "--out", "--n-features", "--latents", "--llm", "--no-llm"}
-    | {"--max-proteins", "--device", "--seed", "--batch", "--max-usd", "--dry-run", "--encoded"},
+    | {"--max-proteins", "--device", "--seed", "--batch", "--max-usd", "--dry-run", "--encoded"}
+    | {"--threads"},
     "atlas": TRACKED
     | {"MODEL", "--proteins", "--out", "--max-proteins", "--features-per-protein", "--compare"}
     | {"--proposals", "--reports", "--structures", "--ontology", "--min-precision"}

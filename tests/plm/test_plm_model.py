@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -91,8 +94,42 @@ def test_a_protein_longer_than_the_plm_gives_one_row_per_residue(tmp_path):
     (index, states), *rest = plm.activations([long], [3])
     assert (index, rest) == (0, [])
     assert states[3].shape == (201, 16)
-    first = dict(plm.activations([long[:64]], [3]))[0][3]
-    torch.testing.assert_close(states[3][:48], first[:48])
+
+
+def save_local(folder, max_residues):
+    """Save a tiny PLM whose attention reaches some 12 residues, by rotary positions alone.
+
+    Queries and keys are one constant vector in the plane that turns slowest, by 0.01 a residue: the
+    score of two residues is about 700 - 0.035 times the square of their distance.
+    """
+    model = tiny_masked_lm(max_position_embeddings=max_residues + 4)
+    with torch.no_grad():
+        for block in model.esm.encoder.layer:
+            for linear in (block.attention.self.query, block.attention.self.key):
+                linear.weight.zero_()
+                linear.bias.copy_(torch.tensor([0.0, 37.0, 0.0, 0.0]).repeat(4))
+    model.save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def test_windows_give_what_the_whole_protein_gives_also_at_their_seams(tmp_path):
+    folder = save_local(tmp_path / "local", 256)
+    plm = load_plm(str(folder), device="cpu")
+    assert plm.max_residues == 256
+    long = "".join(random.Random(0).choices("ACDEFGHIKLMNPQRSTVWY", k=450))
+    # The library has no limit here: rotary positions go on, here to two thirds of a turn.
+    ((whole),) = library_states(folder, [long])
+    found = dict(plm.activations([long], [3]))[0][3]
+    torch.testing.assert_close(found, whole[3], rtol=0, atol=0.01)
+    # Only the half that is farther from a window's edge is right: at the edge itself, cut off from
+    # what follows, the same window gives something else.
+    for window in cut_windows(0, len(long), 256)[:-1]:
+        alone = dict(plm.activations([long[window.start : window.end]], [3]))[0][3]
+        there = whole[3][window.start : window.end]
+        kept = slice(window.keep_start - window.start, window.keep_end - window.start)
+        torch.testing.assert_close(alone[kept], there[kept], rtol=0, atol=0.01)
+        assert (alone[-4:] - there[-4:]).abs().max() > 0.1
 
 
 @given(length=st.integers(1, 5000), longest=st.integers(2, 1022))
@@ -104,6 +141,10 @@ def test_windows_keep_every_residue_once(length, longest):
     for window in windows:
         assert window.end - window.start <= longest
         assert 0 <= window.start <= window.keep_start <= window.keep_end <= window.end <= length
+    # Where two overlap, each residue is kept from the one in which it is farther from the edge.
+    for left, right in pairwise(windows):
+        assert all(left.end - r >= r - right.start for r in range(right.start, left.keep_end))
+        assert all(r + 1 - right.start >= left.end - r for r in range(right.keep_start, left.end))
 
 
 @given(

@@ -140,6 +140,41 @@ def test_features_are_the_encoder_s_latents_sorted_by_latent(fasta: Path, tmp_pa
     assert found.rows() == sorted(expected, key=lambda row: (row[2], row[0], row[1]))
 
 
+def test_a_sequence_that_comes_again_in_a_part_is_encoded_once(tmp_path: Path) -> None:
+    # P00007 and its twin cannot be encoded.
+    proteins = proteome(20)
+    twins = [(f"TWIN{i}", sequence) for i, (_, sequence) in enumerate(proteins[:10])]
+    fasta = write_fasta(tmp_path / "x.fasta", [*proteins, *twins])
+    encoder, states = FakeEncoder(), list[ScoreProgress]()
+    options = {"write_features": True, "part_residues": 10**6}
+    manifest = run(fasta, tmp_path / "out", encoder=encoder, progress=states.append, **options)
+    assert len(encoder.encoded) == len(set(encoder.encoded)) == 16
+    assert (manifest.n_read, manifest.n_scored, manifest.n_rejected) == (30, 16 + 8, 4 + 2)
+    assert states[-1].residues == states[-1].total_residues
+    for name in ("annotations", "features", "proteins"):
+        rows = table(tmp_path / "out", name)
+        for i, (accession, _) in enumerate(proteins[:10]):
+            first, twin = (
+                rows.filter(accession=a).drop("accession") for a in (accession, f"TWIN{i}")
+            )
+            assert twin.equals(first)
+        # What the others get is what they get without twins.
+        run(
+            write_fasta(tmp_path / "y.fasta", proteins),
+            tmp_path / "alone",
+            encoder=FakeEncoder(),
+            **options,
+        )
+        others = rows.filter(~pl.col("accession").str.starts_with("TWIN"))
+        assert others.equals(table(tmp_path / "alone", name))
+    reasons = table(tmp_path / "out", "rejected")
+    assert reasons.filter(reason="the vocabulary lacks Z")["accession"].to_list() == [
+        "P00007",
+        "P00017",
+        "TWIN7",
+    ]
+
+
 def test_a_protein_unit_call_covers_the_whole_protein(tmp_path: Path) -> None:
     fasta = write_fasta(tmp_path / "x.fasta", [("P1", "AAAA"), ("P2", "WWWWWW")])
     bundle = FakeBundle(meta=FakeMeta(unit="protein"))

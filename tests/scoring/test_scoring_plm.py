@@ -73,6 +73,28 @@ def test_a_bundle_s_own_plm_and_sae_score_and_resume(bundle: TinyBundle, tmp_pat
     assert contents(tmp_path / "out") == whole
 
 
+def test_twins_do_not_change_the_batches_of_the_others(bundle: TinyBundle, tmp_path: Path) -> None:
+    proteins = proteome(12, bad=False)
+    twins = [(f"TWIN{i}", sequence) for i, (_, sequence) in enumerate(proteins[:6])]
+    found = {}
+    for name, given in (("alone", proteins), ("twins", [*twins[:3], *proteins, *twins[3:]])):
+        fasta = write_fasta(tmp_path / f"{name}.fasta", given)
+        score(
+            *(fasta, bundle, tmp_path / name),
+            model_uri="tiny/1",
+            part_residues=2000,
+            write_features=True,
+        )
+        found[name] = table(tmp_path / name, "features").sort("accession", "position", "latent")
+    others = found["twins"].filter(~pl.col("accession").str.starts_with("TWIN"))
+    assert others.equals(found["alone"])  # to the last bit
+    for i in range(6):
+        first, twin = (
+            found["twins"].filter(accession=a).drop("accession") for a in (f"P{i:05d}", f"TWIN{i}")
+        )
+        assert twin.equals(first)
+
+
 def test_a_prediction_loads_the_model_once(
     bundle: TinyBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scoring_fakes import FakeBundle, FakeEncoder, proteome, write_fasta
 
-from plmsae.scoring.schema import ANNOTATIONS, REJECTED, TABLES, empty_frame, write_table
+from plmsae.scoring.engine import score
+from plmsae.scoring.parquet_files import made_by, write_table
+from plmsae.scoring.schema import (
+    ABSTAINED,
+    ANNOTATIONS,
+    FORMAT_VERSION,
+    PROPOSALS,
+    REJECTED,
+    TABLES,
+    empty_frame,
+)
 
 
 def row(**changed: object) -> dict[str, object]:
@@ -45,6 +57,48 @@ def test_a_file_without_rows_keeps_the_exact_types(tmp_path: Path, name: str) ->
     write_table(path, empty_frame(TABLES[name]), TABLES[name])
     assert pq.read_schema(path).equals(TABLES[name])
     assert pl.read_parquet(path).schema == empty_frame(TABLES[name]).schema
+
+
+@pytest.mark.parametrize("schema", [*TABLES.values(), PROPOSALS, ABSTAINED])
+def test_a_file_says_what_its_columns_mean_and_whose_it_is(
+    tmp_path: Path, schema: pa.Schema
+) -> None:
+    path = tmp_path / "part.parquet"
+    write_table(path, empty_frame(schema), schema, made_by("m/1", "abc"))
+    # To pyarrow in the metadata of its fields, to any reader in the key-value metadata.
+    read = pq.read_schema(path)
+    by_field = {field.name: field.metadata for field in read}
+    whole = {key.decode(): value.decode() for key, value in read.metadata.items()}
+    found = pl.read_parquet_metadata(path)
+    assert {name: found[name] for name in whole} == whole
+    assert (found["plmsae.model"], found["plmsae.model_sha256"]) == ("m/1", "abc")
+    assert found["plmsae.format"] == str(FORMAT_VERSION)
+    columns = json.loads(found["plmsae.columns"])
+    assert list(by_field) == list(columns) == schema.names
+    for name, facts in columns.items():
+        assert by_field[name][b"meaning"].decode() == facts["meaning"].strip() != ""
+        # What counts or measures has a unit.
+        numeric = pa.types.is_integer(read.field(name).type) or pa.types.is_floating(
+            read.field(name).type
+        )
+        assert bool(facts.get("unit")) or not numeric
+
+
+def test_what_a_run_writes_names_its_model(tmp_path: Path) -> None:
+    bundle = FakeBundle()
+    fasta = write_fasta(tmp_path / "p.fasta", proteome())
+    score(
+        *(fasta, bundle, tmp_path / "out"),
+        model_uri="fake/1",
+        encoder=FakeEncoder(),
+        write_features=True,
+    )
+    for name in TABLES:
+        for path in (tmp_path / "out" / name).iterdir():
+            found = pl.read_parquet_metadata(path)
+            assert found["plmsae.table"] == name
+            assert found["plmsae.model"] == "fake/1"
+            assert found["plmsae.model_sha256"] == bundle.digest
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:

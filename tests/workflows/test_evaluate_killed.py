@@ -1,4 +1,4 @@
-"""The evaluate command, killed while it encodes: it goes on from its parts, to the same result."""
+"""The evaluate command, stopped while it encodes: it goes on from its parts, to the same result."""
 
 from __future__ import annotations
 
@@ -63,24 +63,43 @@ def finish(process: CliProcess) -> tuple[dict[str, Any], int]:
     return json.loads(process.finish()), len(re.findall(r"^part \d+$", process.said(), re.M))
 
 
-@pytest.mark.slow
-def test_a_killed_evaluation_encodes_what_is_missing_and_finds_the_same(place: Path) -> None:
-    undisturbed, n_parts = finish(start(place, "whole"))
+@pytest.fixture(scope="module")
+def whole(place: Path) -> tuple[dict[str, Any], int]:
+    """What an undisturbed evaluation tells, and how many parts it encodes."""
+    outcome, n_parts = finish(start(place, "whole"))
     assert n_parts > 4
-    killed = start(place, "killed", wait_after=3)
-    killed.wait_for("waiting\n")
-    killed.send(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
-    assert len(list(place.glob("killed/encoded/*/part-*"))) == 3
+    assert outcome.pop("bundle") == "whole/bundle"
+    return outcome, n_parts
 
-    resumed, n_encoded = finish(start(place, "killed"))
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_a_stopped_evaluation_encodes_what_is_missing_and_finds_the_same(
+    place: Path, whole: tuple[dict[str, Any], int], number: signal.Signals, code: int
+) -> None:
+    undisturbed, n_parts = whole
+    out = number.name
+    stopped = start(place, out, wait_after=3)
+    stopped.wait_for("waiting\n")
+    stopped.send(number)
+    assert stopped.wait() == code
+    if number == signal.SIGINT:
+        assert stopped.said().splitlines()[-1] == (
+            f"plmsae: stopped: 3 of {n_parts} parts of the encoded proteins are kept in "
+            f"{out}/encoded; the same command continues from there"
+        )
+        assert not list((place / out).rglob("*.tmp"))
+    assert len(list(place.glob(f"{out}/encoded/*/part-*"))) == 3
+
+    resumed, n_encoded = finish(start(place, out))
     assert n_encoded == n_parts - 3
-    assert resumed.pop("bundle") == "killed/bundle"
-    assert undisturbed.pop("bundle") == "whole/bundle"
+    assert resumed.pop("bundle") == f"{out}/bundle"
     assert resumed == undisturbed
     for name in ("features.parquet", "concepts.parquet", "callers.json"):
-        one, other = (place / out / "bundle" / name for out in ("whole", "killed"))
+        one, other = (place / folder / "bundle" / name for folder in ("whole", out))
         assert one.read_bytes() == other.read_bytes(), name
     assert not list(place.glob("*/encoded"))
-    meta = read_bundle(place / "killed" / "bundle").meta
+    meta = read_bundle(place / out / "bundle").meta
     assert (meta.plm, meta.extra["plm_folder"]) == ("tiny", str(place / "plms" / "tiny"))

@@ -8,8 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from scoring_fakes import contents, proteome, write_fasta
+from tiny_training import train_tiny
+
+from plmsae.workflows.shared.swissprot_sample import SAMPLE
 
 MIB = 1 << 20
 
@@ -38,6 +42,12 @@ def fill_up(disk: Path, left: int) -> Path:
     stat = os.statvfs(disk)
     filler.write_bytes(b"x" * (stat.f_bavail * stat.f_frsize - left))
     return filler
+
+
+def room(*places: Path) -> int:
+    """How many bytes of a disk the files of some folders take."""
+    files = (path for place in places for path in place.rglob("*") if path.is_file())
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in files)
 
 
 def command(folder: Path, *given: str) -> subprocess.CompletedProcess[str]:
@@ -90,3 +100,75 @@ def test_training_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path: P
         for at in (tmp_path / "whole", disk / "out")
     ]
     assert weights[0] == weights[1]
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A UniProt table of short proteins."""
+    path = tmp_path_factory.mktemp("short") / "p.tsv"
+    table = pl.read_csv(SAMPLE, separator="\t", infer_schema=False, quote_char=None)
+    few = table.filter(pl.col("Sequence").str.len_chars() < 120)[:40]
+    few.write_csv(path, separator="\t", quote_style="never")
+    return path
+
+
+@pytest.mark.slow
+def test_filling_says_that_the_disk_is_full_and_goes_on(
+    disk: Path, tmp_path: Path, short: Path
+) -> None:
+    given = ["fill", str(short), "--min-precision", "0.1", "--no-validate", "--out"]
+    done = command(tmp_path, *given, "whole")
+    assert done.returncode == 0, done.stderr
+    whole = contents(tmp_path / "whole")
+    # First too little for the scores, then for what is made of them.
+    scores = room(tmp_path / "whole" / "scores")
+    for left in (scores // 2, scores + 4096):
+        filler = fill_up(disk, left)
+        says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
+        assert not list((disk / "out").rglob("*.tmp*"))
+        filler.unlink()
+    assert (disk / "out" / "scores" / "manifest.json").exists()
+    assert command(tmp_path, *given, str(disk / "out")).returncode == 0
+    assert contents(disk / "out") == whole
+
+
+@pytest.mark.slow
+def test_evaluating_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+        train_tiny(tmp_path)
+    given = ["evaluate", "data/annotations.tsv.gz", "--model", "train/L2/bundle"]
+    given += ["--min-instances", "5", "--baselines", "none", "--bootstrap", "20", "--no-register"]
+    given += ["--fidelity-proteins", "8", "--no-probes", "--keep-encoded", "--out"]
+    done = command(tmp_path, *given, "whole")
+    assert done.returncode == 0, done.stderr
+    whole = tmp_path / "whole"
+    quality, encoded = room(whole / "quality-labels"), room(whole / "encoded")
+    results = room(whole) - quality - encoded
+    # First too little for the encoded proteins, then for what is found of them.
+    for left in (quality + encoded // 2, quality + encoded + results // 2):
+        filler = fill_up(disk, left)
+        says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
+        assert not list((disk / "out").rglob("*.tmp*"))
+        filler.unlink()
+    done = command(tmp_path, *given, str(disk / "out"))
+    assert done.returncode == 0, done.stderr
+    for name in ("features.parquet", "concepts.parquet", "callers.json"):
+        one, other = (at / "bundle" / name for at in (whole, disk / "out"))
+        assert one.read_bytes() == other.read_bytes(), name
+
+
+@pytest.mark.slow
+def test_reporting_says_that_the_disk_is_full_and_goes_on(
+    disk: Path, tmp_path: Path, short: Path
+) -> None:
+    given = ["report", str(short), "--model", "ready", "--n-features", "3", "--no-llm", "--out"]
+    done = command(tmp_path, *given, "whole")
+    assert done.returncode == 0, done.stderr
+    filler = fill_up(disk, room(tmp_path / "whole") // 2)
+    says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
+    assert not list((disk / "out").rglob("*.tmp*"))
+    filler.unlink()
+    assert command(tmp_path, *given, str(disk / "out")).returncode == 0
+    assert contents(disk / "out") == contents(tmp_path / "whole")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from plmsae.core.atomic import write_parquet
 from plmsae.core.errors import InputError
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
@@ -256,7 +257,7 @@ def log_comparison(tracked: Run, table: pl.DataFrame, out: Path) -> None:
 
     if not table.height:
         return
-    table.write_parquet(out / "baselines.parquet")
+    write_parquet(out / "baselines.parquet", table)
     plot_methods(table, out / "baselines.png")
     tracked.log_table(out / "baselines.parquet", "evaluation")
     tracked.log_artifact(out / "baselines.png", "figures")

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from plmsae.concepts.calling.callers import BY_PROBE, Callers
+from plmsae.core.atomic import write_parquet
 from plmsae.core.errors import TooFewClustersError
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
@@ -53,7 +54,7 @@ class Calling:
 
         for name, frame in self.tables.items():
             path = out / f"{name}.parquet"
-            frame.write_parquet(path)
+            write_parquet(path, frame)
             tracked.log_table(path, "evaluation")
         if "reliability" in self.tables:
             plot_reliability(self.tables["reliability"], out / "reliability.png")

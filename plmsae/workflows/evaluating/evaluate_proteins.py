@@ -19,6 +19,7 @@ from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.concepts.enrichment.term_confirmation import Confirmation
 from plmsae.concepts.enrichment.term_shares import ALL_GO
+from plmsae.core.atomic import write_parquet
 from plmsae.registry.models import register
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.activation_store import encode_means
@@ -383,7 +384,7 @@ def _log(
     }
     for name, frame in frames.items():
         path = out / f"{name}.parquet"
-        frame.write_parquet(path)
+        write_parquet(path, frame)
         tracked.log_table(path, "evaluation")
     for path in draw(tables, out, transcoder=encoder.sae.config.is_transcoder):
         tracked.log_artifact(path, "figures")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plmsae.core.atomic import write_parquet
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.shared.progress import Progress
@@ -203,7 +204,7 @@ def log_reconstruction(tracked: Run, found: Reconstruction, out: Path) -> None:
 
     if found.by_residue is None:
         return
-    found.by_residue.write_parquet(out / "variance_by_residue.parquet")
+    write_parquet(out / "variance_by_residue.parquet", found.by_residue)
     tracked.log_table(out / "variance_by_residue.parquet", "evaluation")
     plot_variance_by_residue(found.by_residue, out / "variance_by_residue.png")
     tracked.log_artifact(out / "variance_by_residue.png", "figures")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from plmsae.bundle.reading import Bundle
+from plmsae.core.folders import only_writer
 from plmsae.registry.lineage import log_used_version
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.evaluating.activation_store import EncodedParts, encoded_parts
@@ -17,7 +18,7 @@ from plmsae.workflows.shared.requests import EvaluateRequest, request_params
 def evaluation_run(
     request: EvaluateRequest, bundle: Bundle, uri: str, data: Annotated
 ) -> Iterator[tuple[Run, EncodedParts]]:
-    """Open the MLflow run, with what it reads as its inputs, and the parts that are encoded.
+    """Hold the output folder; open the MLflow run, with what it reads, and the encoded parts.
 
     Parameters
     ----------
@@ -33,8 +34,14 @@ def evaluation_run(
     Run
     EncodedParts
         In the output folder; removed at the end unless the request keeps them.
+
+    Raises
+    ------
+    InputError
+        If another run is writing the output folder.
     """
     with (
+        only_writer(request.out),
         start_run(
             experiment="plmsae-evaluate",
             system_metrics=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from plmsae.core.atomic import atomic_path, write_parquet
 from plmsae.tracking.runs import Run
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ def run_backtest(
     names = names_of_ids(bundle.concepts)
     measured = measured.join(names, on="concept", how="left", maintain_order="left")
     paths = [result.path / f"backtest.{kind}" for kind in ("tsv", "parquet", "png")]
-    measured.write_csv(paths[0], separator="\t", float_precision=4)
-    measured.write_parquet(paths[1])
+    with atomic_path(paths[0]) as temporary:
+        measured.write_csv(temporary, separator="\t", float_precision=4)
+    write_parquet(paths[1], measured)
     plot_backtest(measured, paths[2])
     for path in paths:
         tracked.log_artifact(path, "figures" if path.suffix == ".png" else None)
@@ -87,7 +89,10 @@ def run_backtest(
         whole=bundle.meta.unit == "protein",
     )
     path = result.path / "backtest_homology.tsv"
-    by_bin.drop("promised", "promised_low").write_csv(path, separator="\t", float_precision=4)
+    with atomic_path(path) as temporary:
+        by_bin.drop("promised", "promised_low").write_csv(
+            temporary, separator="\t", float_precision=4
+        )
     tracked.log_artifact(path)
     homology = homology_totals(by_bin)
     for row in homology.iter_rows(named=True):

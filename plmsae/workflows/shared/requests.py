@@ -32,6 +32,8 @@ _USUAL_DOCS = {
     "device": "auto, cpu, cuda, cuda:1 or mps.",
     "precision": "What the PLM's matrix products are computed in: auto (bf16 on GPUs and on CPUs "
     "with matrix units, else fp32), fp32, bf16 or fp16.",
+    "threads": "Processor cores to compute on. By default all that the process may use, or as many "
+    "as OMP_NUM_THREADS says.",
     "seed": "Seed of everything random.",
     "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "
     "whose precision was measured. By default the model's own bound.",
@@ -197,6 +199,7 @@ class TrainRequest:
     """Register as ``challenger``."""
     device: str = "auto"
     precision: Precision = "auto"
+    threads: int | None = None
     seed: int = 0
 
 
@@ -312,6 +315,7 @@ class EvaluateRequest:
     """Then promote it to ``champion`` if its gates are met."""
     device: str = "auto"
     precision: Precision = "auto"
+    threads: int | None = None
     seed: int = 0
 
 
@@ -341,6 +345,9 @@ class ScoreRequest:
     any command, do not run the PLM again; others are added."""
     device: str = "auto"
     precision: Precision = "auto"
+    threads: int | None = None
+    """Processor cores to compute on. By default all that the process may use, or as many as
+    OMP_NUM_THREADS says. Ray's workers share the cores of their cluster evenly instead."""
     engine: str = "local"
     """What scores the parts of the input: this process, or the workers of Ray."""
     address: str | None = None
@@ -382,6 +389,7 @@ class FillRequest:
     any command, do not run the PLM again; others are added."""
     device: str = "auto"
     precision: Precision = "auto"
+    threads: int | None = None
     seed: int = 0
 
 
@@ -454,6 +462,7 @@ class ReportRequest:
     """Folder in which encoded proteins are kept. Those of the same model that are there, left by
     any command, do not run the PLM again; others are added."""
     device: str = "auto"
+    threads: int | None = None
     seed: int = 0
 
 

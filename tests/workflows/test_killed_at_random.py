@@ -1,0 +1,38 @@
+"""score and fill, killed at random moments: given again, they leave what an undisturbed run leaves.
+
+The loop is that of the benchmark, which does the same for every command and as often as asked.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
+
+
+@pytest.fixture(scope="module")
+def kills() -> Any:
+    spec = importlib.util.spec_from_file_location("kills", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kills"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["score", "fill"])
+def test_a_killed_run_ends_as_if_nothing_had_happened(
+    name: str, kills: Any, tmp_path: Path
+) -> None:
+    seed = random.randrange(10**6)
+    kills.world(tmp_path, 30)
+    row = kills.torment(kills.COMMANDS[name], tmp_path, 2, seed)
+    assert row.failures == [], f"seed {seed}"
