@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
+from cli_process import CliProcess
 from scoring_fakes import contents, proteome, write_fasta
 from tiny_training import train_tiny
 
@@ -50,36 +50,32 @@ def room(*places: Path) -> int:
     return sum(-(-path.stat().st_size // 4096) * 4096 for path in files)
 
 
-def command(folder: Path, *given: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "plmsae", *given, "--device", "cpu", "--quiet"],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+def command(folder: Path, *given: str) -> CliProcess:
+    process = CliProcess([*given, "--device", "cpu", "--quiet"], folder)
+    process.wait(900)
+    return process
 
 
-def says_so(done: subprocess.CompletedProcess[str], place: Path) -> None:
-    assert done.returncode == 2, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("plmsae: error")]
+def says_so(done: CliProcess, place: Path) -> None:
+    said = done.said()
+    assert done.wait() == 2, said
+    (line,) = [line for line in said.splitlines() if line.startswith("plmsae: error")]
     assert str(place) in line
     assert "no space is left on the disk; make room, then run the same command to continue" in line
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in said
 
 
 def test_scoring_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path: Path) -> None:
     write_fasta(tmp_path / "p.fasta", proteome(40, bad=False))
     given = ["score", "p.fasta", "--features", "--no-validate", "--out"]
-    assert command(tmp_path, *given, "whole").returncode == 0
+    command(tmp_path, *given, "whole").finish()
     whole = contents(tmp_path / "whole")
     # Too little for the files of the features, enough for what comes before them.
     filler = fill_up(disk, sum(map(len, whole.values())) // 2)
     says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
     assert not list((disk / "out").rglob("*.tmp*"))
     filler.unlink()
-    assert command(tmp_path, *given, str(disk / "out")).returncode == 0
+    command(tmp_path, *given, str(disk / "out")).finish()
     assert contents(disk / "out") == whole
 
 
@@ -88,13 +84,11 @@ def test_training_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path: P
     given = ["train", "p.fasta", "--layers", "2", "--k", "4", "--d-sae", "256", "--no-register"]
     given += ["--n-vectors", "12800", "--batch-size", "64", "--checkpoint-minutes", "0.001"]
     given += ["--out"]
-    done = command(tmp_path, *given, "whole")
-    assert done.returncode == 0, done.stderr
+    command(tmp_path, *given, "whole").finish()
     filler = fill_up(disk, MIB // 4)  # a checkpoint needs more
     says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
     filler.unlink()
-    done = command(tmp_path, *given, str(disk / "out"))
-    assert done.returncode == 0, done.stderr
+    command(tmp_path, *given, str(disk / "out")).finish()
     weights = [
         (at / "L2/bundle/sae/sae_weights.safetensors").read_bytes()
         for at in (tmp_path / "whole", disk / "out")
@@ -117,8 +111,7 @@ def test_filling_says_that_the_disk_is_full_and_goes_on(
     disk: Path, tmp_path: Path, short: Path
 ) -> None:
     given = ["fill", str(short), "--min-precision", "0.1", "--no-validate", "--out"]
-    done = command(tmp_path, *given, "whole")
-    assert done.returncode == 0, done.stderr
+    command(tmp_path, *given, "whole").finish()
     whole = contents(tmp_path / "whole")
     # First too little for the scores, then for what is made of them.
     scores = room(tmp_path / "whole" / "scores")
@@ -128,7 +121,7 @@ def test_filling_says_that_the_disk_is_full_and_goes_on(
         assert not list((disk / "out").rglob("*.tmp*"))
         filler.unlink()
     assert (disk / "out" / "scores" / "manifest.json").exists()
-    assert command(tmp_path, *given, str(disk / "out")).returncode == 0
+    command(tmp_path, *given, str(disk / "out")).finish()
     assert contents(disk / "out") == whole
 
 
@@ -141,8 +134,7 @@ def test_evaluating_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path:
     given = ["evaluate", "data/annotations.tsv.gz", "--model", "train/L2/bundle"]
     given += ["--min-instances", "5", "--baselines", "none", "--bootstrap", "20", "--no-register"]
     given += ["--fidelity-proteins", "8", "--no-probes", "--keep-encoded", "--out"]
-    done = command(tmp_path, *given, "whole")
-    assert done.returncode == 0, done.stderr
+    command(tmp_path, *given, "whole").finish()
     whole = tmp_path / "whole"
     quality, encoded = room(whole / "quality-labels"), room(whole / "encoded")
     results = room(whole) - quality - encoded
@@ -152,8 +144,7 @@ def test_evaluating_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path:
         says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
         assert not list((disk / "out").rglob("*.tmp*"))
         filler.unlink()
-    done = command(tmp_path, *given, str(disk / "out"))
-    assert done.returncode == 0, done.stderr
+    command(tmp_path, *given, str(disk / "out")).finish()
     for name in ("features.parquet", "concepts.parquet", "callers.json"):
         one, other = (at / "bundle" / name for at in (whole, disk / "out"))
         assert one.read_bytes() == other.read_bytes(), name
@@ -164,11 +155,10 @@ def test_reporting_says_that_the_disk_is_full_and_goes_on(
     disk: Path, tmp_path: Path, short: Path
 ) -> None:
     given = ["report", str(short), "--model", "ready", "--n-features", "3", "--no-llm", "--out"]
-    done = command(tmp_path, *given, "whole")
-    assert done.returncode == 0, done.stderr
+    command(tmp_path, *given, "whole").finish()
     filler = fill_up(disk, room(tmp_path / "whole") // 2)
     says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
     assert not list((disk / "out").rglob("*.tmp*"))
     filler.unlink()
-    assert command(tmp_path, *given, str(disk / "out")).returncode == 0
+    command(tmp_path, *given, str(disk / "out")).finish()
     assert contents(disk / "out") == contents(tmp_path / "whole")
