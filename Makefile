@@ -34,7 +34,7 @@ define install
 	@rm -f $(2); touch $@
 endef
 
-.PHONY: help demo test lint docs site frontend-packages frontend frontend-check clean
+.PHONY: help demo env test lint docs site frontend-packages frontend frontend-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -69,6 +69,8 @@ ifeq ($(ENV_MANAGER),uv)
 else
 	@mlflow run . -e demo -P plm=$(PLM) --experiment-name plmsae-demo --env-manager $(ENV_MANAGER)
 endif
+
+env: | $(READY_TEST)
 
 lint: | $(READY_TEST)
 	ruff format --check .
