@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,8 +116,9 @@ def test_filling_says_that_the_disk_is_full_and_goes_on(
     whole = contents(tmp_path / "whole")
     # First too little for the scores, then for what is made of them.
     scores = room(tmp_path / "whole" / "scores")
-    for left in (scores // 2, scores + 4096):
-        filler = fill_up(disk, left)
+    # A run that goes on writes run.json and the lock anew: two blocks more.
+    for enough in (scores // 2, scores + 8192):
+        filler = fill_up(disk, enough - room(disk / "out"))
         says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
         assert not list((disk / "out").rglob("*.tmp*"))
         filler.unlink()
@@ -139,8 +141,10 @@ def test_evaluating_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path:
     quality, encoded = room(whole / "quality-labels"), room(whole / "encoded")
     results = room(whole) - quality - encoded
     # First too little for the encoded proteins, then for what is found of them.
-    for left in (quality + encoded // 2, quality + encoded + results // 2):
-        filler = fill_up(disk, left)
+    for enough in (quality + encoded // 2, quality + encoded + results // 2):
+        # Its pages are made anew beside those that are there.
+        shutil.rmtree(disk / "out" / "quality-labels", ignore_errors=True)
+        filler = fill_up(disk, enough - room(disk / "out"))
         says_so(command(tmp_path, *given, str(disk / "out")), disk / "out")
         assert not list((disk / "out").rglob("*.tmp*"))
         filler.unlink()
