@@ -24,6 +24,7 @@ from plmsae.plm.device import choose_device, choose_dtypes, keep_fewer_kernels
 from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.package import fetch_package
 from plmsae.plm.packed import PackedLayout
+from plmsae.plm.parallel import in_order
 from plmsae.plm.revision import HEAD, folder_revision, revision_with_head
 from plmsae.plm.stored_head import open_head
 from plmsae.plm.vocabulary import Vocabulary
@@ -81,7 +82,7 @@ class Plm:
         """Yield the residue activations of each sequence, the longest sequences first.
 
         Only blocks 1 to max(layers) are computed. When a batch does not fit the memory of the
-        device it is halved and tried again.
+        device it is halved and tried again. On a CPU several batches are computed side by side.
 
         Parameters
         ----------
@@ -103,8 +104,13 @@ class Plm:
         budget = token_budget or (4096 if self.device.type == "cpu" else 65536)
         lengths = [len(sequence) for sequence in sequences]
         partial: dict[int, list[tuple[int, dict[int, Tensor]]]] = {}
-        for batch in batches(lengths, self.max_residues, budget):
-            for window, states in self._run(batch, sequences, layers):
+
+        def run(batch: list[Window]) -> list[tuple[Window, dict[int, Tensor]]]:
+            return list(self._run(batch, sequences, layers))
+
+        planned = list(batches(lengths, self.max_residues, budget))
+        for results in in_order(run, planned, side_by_side=self.device.type == "cpu"):
+            for window, states in results:
                 kept = slice(window.keep_start - window.start, window.keep_end - window.start)
                 pieces = {layer: x[kept] for layer, x in states.items()}
                 if window.keep_end - window.keep_start == lengths[window.protein]:
