@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from plmsae.workflows.evaluating.calling import calling_lines
 from plmsae.workflows.evaluating.feature_properties import property_lines
 from plmsae.workflows.evaluating.fidelity import Reconstruction
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +109,14 @@ def _calls(row: dict[str, Any]) -> str:
     low, high = row["call_precision_low"], row["call_precision_high"]
     by = "probe" if row["call_latent"] is None else f"latent {row['call_latent']}"
     return f"calls by {by}: precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def callable_rows(concepts: pl.DataFrame, min_precision: float) -> list[dict[str, Any]]:
+    """Return the rows of the concepts that get calls of their own, the most precise first."""
+    from plmsae.concepts.calling.calibration import called
+
+    found = concepts.filter(called(concepts, min_precision))
+    return found.sort("call_precision_low", descending=True).to_dicts()
 
 
 def promoted(outcome: AnyOutcome, model: str) -> AnyOutcome:
