@@ -16,7 +16,7 @@ from plmsae.core.atomic import json_text
 from plmsae.core.errors import FormatError, InputError, NotFoundError, printable
 from plmsae.core.folders import LOCK, Folder, copy_files, folder_at
 from plmsae.core.object_store import is_remote
-from plmsae.scoring.manifest import Manifest, RunIdentity
+from plmsae.scoring.manifest import Counts, Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
 
 if TYPE_CHECKING:
@@ -36,27 +36,11 @@ _WITHIN = re.compile(r"^(part-\d{5,}(\.latents-\d{5,}-\d{5,})?\.parquet|\d{5,}\.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartRecord:
+class PartRecord(Counts):
     """The marker of a finished part: ``parts/00000.json``, written after all its files."""
 
     index: int
     """0-based place in the input."""
-    input_sha256: str
-    """Fingerprint of the records that went in."""
-    n_read: int
-    """Records that went in."""
-    n_scored: int
-    """Rows in ``proteins/``."""
-    n_rejected: int
-    """Rows in ``rejected/``."""
-    n_residues: int
-    """Residues scored."""
-    n_annotations: int
-    """Rows in ``annotations/``."""
-    n_implied: int
-    """Classes that these rows imply."""
-    n_features: int | None
-    """Rows in ``features/``; None where it is not written."""
     files: Mapping[str, str]
     """Path inside the folder to SHA-256."""
 

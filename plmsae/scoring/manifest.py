@@ -67,18 +67,14 @@ class RunIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What ran, on what, with which model, and what came of it; holds no time and no host.
+class Counts:
+    """What went into a part or a run, and what came of it.
 
     ``n_scored + n_rejected == n_read`` always.
     """
 
-    identity: Mapping[str, object]
-    """The fields of `RunIdentity`."""
-    input: str
-    """File name of the input, ``-`` for standard input."""
     input_sha256: str
-    """Fingerprint of all records in input order."""
+    """Fingerprint of all records, in their order."""
     n_read: int
     """Records in the input."""
     n_scored: int
@@ -93,6 +89,16 @@ class Manifest:
     """Classes that these rows imply beside their own concept (``implied``), over all rows."""
     n_features: int | None
     """Rows of ``features/``; None where it is not written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Counts):
+    """What ran, on what, with which model, and what came of it; holds no time and no host."""
+
+    identity: Mapping[str, object]
+    """The fields of `RunIdentity`."""
+    input: str
+    """File name of the input, ``-`` for standard input."""
     n_parts: int
     """Parts that the input was cut into; each table has a file of each, ``features/`` several."""
     outputs_sha256: str

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.meta import EVAL_LABELS, QUALITY_WARNINGS
-from plmsae.bundle.metric_names import charted
+from plmsae.bundle.meta import QUALITY_WARNINGS
 from plmsae.bundle.reading import Bundle
-from plmsae.bundle.writing import write_bundle
-from plmsae.core.atomic import write_parquet
 from plmsae.core.errors import InputError
-from plmsae.registry.models import register, resolve_exactly
+from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.activation_store import encode_with_states
 from plmsae.workflows.evaluating.annotated import label_context, read_annotated
@@ -26,8 +22,18 @@ from plmsae.workflows.evaluating.fidelity import (
     wants_head,
 )
 from plmsae.workflows.evaluating.label_transfer import transfer
-from plmsae.workflows.evaluating.outcome import EvaluateOutcome, log_evaluation, promoted
-from plmsae.workflows.evaluating.run import evaluation_run
+from plmsae.workflows.evaluating.outcome import (
+    EvaluateOutcome,
+    callable_rows,
+    log_evaluation,
+    promoted,
+)
+from plmsae.workflows.evaluating.run import (
+    evaluation_run,
+    log_evaluated,
+    registered,
+    write_evaluated,
+)
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
@@ -123,43 +129,26 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         calling = choose_calling(request, data, evaluation, latents, states, transferred, progress)
         metrics |= calling.metrics
         concepts = calling.concepts
-        callable_concepts = called(concepts, request.min_precision)
-        metrics["n_concepts_callable"] = float(callable_concepts.sum())
+        metrics["n_concepts_callable"] = float(called(concepts, request.min_precision).sum())
         features, concepts, kinds = with_properties(data, evaluation, concepts, latents, progress)
         concepts = concepts.join(best, on="concept", how="left", maintain_order="left")
         metrics |= kinds
-        new = write_bundle(
-            request.out / "bundle",
-            sae_folder=bundle.sae_folder,
-            meta=dataclasses.replace(
-                bundle.meta,
-                eval_data=data.report_data(request),
-                metrics={
-                    **reconstruction.if_unmeasured(bundle.meta.metrics),
-                    **bundle.meta.metrics,
-                    **registered_metrics(metrics),
-                },
-                min_precision=request.min_precision,
-                extra={
-                    **bundle.meta.extra,
-                    "split": data.how,
-                    "homology_leak": data.leak.line(),
-                    EVAL_LABELS: data.report_labels_sha256(),
-                    QUALITY_WARNINGS: warnings_in_words([checked, models]),
-                },
-            ),
+        new = write_evaluated(
+            request, bundle, data, calling,
+            metrics={
+                **reconstruction.if_unmeasured(bundle.meta.metrics),
+                **bundle.meta.metrics,
+                **registered_metrics(metrics),
+            },
             features=features,
             concepts=concepts,
-            callers=calling.callers,
-        )
+            extra={QUALITY_WARNINGS: warnings_in_words([checked, models])},
+        )  # fmt: skip
         calling.log(tracked, request.out)
         _log(tracked, request.out, new, evaluation, data.labels, metrics)
         log_comparison(tracked, found, request.out)
         log_reconstruction(tracked, reconstruction, request.out)
-        model = None
-        if request.register:
-            ref = register(new, run_id=tracked.run_id)
-            model = f"{ref.name}/{ref.version}"
+        model = registered(request, new, tracked)
         outcome = EvaluateOutcome(
             bundle=new.path,
             model=model,
@@ -167,9 +156,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             leak=data.leak.line(),
             summary=metrics,
             baselines=found.to_dicts(),
-            callable_concepts=concepts.filter(callable_concepts)
-            .sort("call_precision_low", descending=True)
-            .to_dicts(),
+            callable_concepts=callable_rows(concepts, request.min_precision),
             top_concepts=_top(concepts),
             promoted=False,
             reconstruction=reconstruction,
@@ -190,19 +177,14 @@ def _log(
     from plmsae.concepts.labels.label_table import concept_counts
     from plmsae.reports.plots import plot_density_histogram, plot_f1_histogram
 
-    tracked.log_metrics(0, charted(metrics))
-    for name in ("features.parquet", "concepts.parquet"):
-        tracked.log_table(bundle.path / name, "evaluation")
-    for name, frame in (
-        ("evidence", evaluation.evidence),
-        ("calls", evaluation.calls),
-        ("skipped", evaluation.skipped),
-        ("pairs", evaluation.detection.pairs),
-        ("concept_counts", concept_counts(labels)),
-    ):
-        path = out / f"{name}.parquet"
-        write_parquet(path, frame)
-        tracked.log_table(path, "evaluation")
+    tables = {
+        "evidence": evaluation.evidence,
+        "calls": evaluation.calls,
+        "skipped": evaluation.skipped,
+        "pairs": evaluation.detection.pairs,
+        "concept_counts": concept_counts(labels),
+    }
+    log_evaluated(tracked, out, bundle, metrics, tables)
     plot_f1_histogram(evaluation.features, out / "f1.png")
     plot_density_histogram(evaluation.features, out / "density.png")
     for name in ("f1.png", "density.png"):

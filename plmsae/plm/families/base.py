@@ -100,12 +100,18 @@ class Family(ABC):
         Names of the number of blocks and of the hidden size in the config.
     headless : str or None
         Why no PLM of this family predicts masked residues; None if those with a head do.
+    tokenizer_hint : str
+        What to do where the tokenizer files are missing.
     """
 
     model_types: ClassVar[tuple[str, ...]]
     layers_key: ClassVar[str] = "num_hidden_layers"
     width_key: ClassVar[str] = "hidden_size"
     headless: ClassVar[str | None] = None
+    tokenizer_hint: ClassVar[str] = (
+        "copy vocab.txt, tokenizer.json or the SentencePiece model of the original checkpoint "
+        "beside config.json"
+    )
 
     def __init_subclass__(cls) -> None:
         """Register the family under its model types."""
@@ -140,8 +146,7 @@ class Family(ABC):
         raise InputError(
             "the tokenizer files of this PLM are missing or cannot be read",
             where=source,
-            hint="copy vocab.txt, tokenizer.json or the SentencePiece model of the original "
-            "checkpoint beside config.json",
+            hint=self.tokenizer_hint,
         ) from error
 
     def max_residues(self, config: Any, vocabulary: Vocabulary) -> int:

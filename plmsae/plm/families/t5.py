@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from plmsae.core.errors import InputError
 from plmsae.plm.families.base import WINDOW, Family, OpenedModel
 from plmsae.plm.packed import PackedLayout, linear, segment_attention
 from plmsae.plm.vocabulary import Vocabulary, with_blanks
@@ -33,6 +32,10 @@ class T5Encoder(Family):
     layers_key: ClassVar[str] = "num_layers"
     width_key: ClassVar[str] = "d_model"
     headless: ClassVar[str | None] = "the encoder of a T5 is used without its decoder"
+    tokenizer_hint: ClassVar[str] = (
+        "copy tokenizer.json or spiece.model of the original checkpoint beside config.json; "
+        "spiece.model needs the Python package sentencepiece"
+    )
 
     def spelling(self, tokenizer: Any) -> Callable[[str], str]:
         """Set blanks between residues where the tokens carry them; begin as ProstT5 asks."""
@@ -41,15 +44,6 @@ class T5Encoder(Family):
             return str
         first = f"{_RESIDUES_FOLLOW} " if _RESIDUES_FOLLOW in known else ""
         return lambda sequence: first + with_blanks(sequence)
-
-    def without_tokenizer_files(self, source: str, config: Any, error: Exception) -> Vocabulary:
-        """Refuse the checkpoint."""
-        raise InputError(
-            "the tokenizer files of this PLM are missing or cannot be read",
-            where=source,
-            hint="copy tokenizer.json or spiece.model of the original checkpoint beside "
-            "config.json; spiece.model needs the Python package sentencepiece",
-        ) from error
 
     def max_residues(self, config: Any, vocabulary: Vocabulary) -> int:
         """Return the usual window; relative positions have no limit of their own."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +12,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from plmsae.bundle.meta import EVAL_LABELS, QUALITY_WARNINGS
-from plmsae.bundle.metric_names import charted
+from plmsae.bundle.meta import QUALITY_WARNINGS
 from plmsae.bundle.reading import Bundle
-from plmsae.bundle.writing import write_bundle
 from plmsae.concepts.enrichment.term_confirmation import Confirmation
 from plmsae.concepts.enrichment.term_shares import ALL_GO
-from plmsae.core.atomic import write_parquet
-from plmsae.registry.models import register
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.activation_store import encode_means
 from plmsae.workflows.evaluating.annotated_proteins import (
@@ -29,9 +24,14 @@ from plmsae.workflows.evaluating.annotated_proteins import (
 )
 from plmsae.workflows.evaluating.calling import choose_calling
 from plmsae.workflows.evaluating.label_transfer import Transferred, transfer
-from plmsae.workflows.evaluating.outcome import log_evaluation, promoted
+from plmsae.workflows.evaluating.outcome import callable_rows, log_evaluation, promoted
 from plmsae.workflows.evaluating.protein_outcome import SAE, EvaluateProteinsOutcome
-from plmsae.workflows.evaluating.run import evaluation_run
+from plmsae.workflows.evaluating.run import (
+    evaluation_run,
+    log_evaluated,
+    registered,
+    write_evaluated,
+)
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
@@ -57,7 +57,6 @@ def run(
         If the proteins or the SAE itself fail a critical expectation, or promotion was asked for
         and a gate is not met.
     """
-    from plmsae.concepts.calling.calibration import called
     from plmsae.concepts.protein_evaluation import evaluate_proteins, rows_of
     from plmsae.quality.report import warnings_in_words
     from plmsae.scoring.encoding import load_encoder
@@ -106,39 +105,25 @@ def run(
             {"dead_share": metrics["dead_share"], "l0": latents_PF.nnz / latents_PF.shape[0]},
         )
         models = check_models([row], request.out / "quality-models", tracked)
-        callable_concepts = called(calling.concepts, request.min_precision)
-        metrics["n_concepts_callable"] = float(callable_concepts.sum())
-        new = write_bundle(
-            request.out / "bundle",
-            sae_folder=bundle.sae_folder,
-            meta=dataclasses.replace(
-                bundle.meta,
-                eval_data=data.report_data(request),
-                metrics={
-                    **bundle.meta.metrics,
-                    # By depth, only the SAE's own: the baselines' are in the run.
-                    **{k: v for k, v in metrics.items() if "_share_at_depth_" not in k},
-                },
-                min_precision=request.min_precision,
-                extra={
-                    **bundle.meta.extra,
-                    "split": data.how,
-                    "homology_leak": data.leak.line(),
-                    EVAL_LABELS: data.report_labels_sha256(),
-                    QUALITY_WARNINGS: warnings_in_words([checked, models]),
-                    **annotated.ontology_note(),
-                },
-            ),
+        callable_concepts = callable_rows(calling.concepts, request.min_precision)
+        metrics["n_concepts_callable"] = float(len(callable_concepts))
+        new = write_evaluated(
+            request, bundle, data, calling,
+            metrics={
+                **bundle.meta.metrics,
+                # By depth, only the SAE's own: the baselines' are in the run.
+                **{k: v for k, v in metrics.items() if "_share_at_depth_" not in k},
+            },
             features=_features(evaluation, tables["best"]),
             concepts=_concepts(calling.concepts, tables["terms"], annotated),
-            callers=calling.callers,
-        )
+            extra={
+                QUALITY_WARNINGS: warnings_in_words([checked, models]),
+                **annotated.ontology_note(),
+            },
+        )  # fmt: skip
         calling.log(tracked, request.out)
         _log(tracked, request.out, new, evaluation, tables, metrics, encoder)
-        model = None
-        if request.register:
-            ref = register(new, run_id=tracked.run_id)
-            model = f"{ref.name}/{ref.version}"
+        model = registered(request, new, tracked)
         outcome = EvaluateProteinsOutcome(
             bundle=new.path,
             model=model,
@@ -146,9 +131,7 @@ def run(
             leak=data.leak.line(),
             summary=metrics,
             baselines=tests.rows,
-            callable_concepts=calling.concepts.filter(callable_concepts)
-            .sort("call_precision_low", descending=True)
-            .to_dicts(),
+            callable_concepts=callable_concepts,
             top_concepts=_top(calling.concepts, evaluation),
             promoted=False,
             level=tests.level,
@@ -373,19 +356,13 @@ def _log(
     encoder: Encoder,
 ) -> None:
     """Put tables, figures and metrics where MLflow shows them."""
-    tracked.log_metrics(0, charted(metrics))
-    for name in ("features.parquet", "concepts.parquet"):
-        tracked.log_table(bundle.path / name, "evaluation")
     frames = {n: f for n, f in tables.items() if n != "best"}
     frames |= {
         "calls": evaluation.calls,
         "evidence": evaluation.evidence,
         "skipped": evaluation.skipped,
     }
-    for name, frame in frames.items():
-        path = out / f"{name}.parquet"
-        write_parquet(path, frame)
-        tracked.log_table(path, "evaluation")
+    log_evaluated(tracked, out, bundle, metrics, frames)
     for path in draw(tables, out, transcoder=encoder.sae.config.is_transcoder):
         tracked.log_artifact(path, "figures")
 

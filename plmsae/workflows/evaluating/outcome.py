@@ -26,6 +26,9 @@ _ABOUT = (
     "baselines), figures the plots, quality the pages of the gates."
 )
 
+if TYPE_CHECKING:
+    import polars as pl
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOutcome:
@@ -145,6 +148,14 @@ def _calls(row: dict[str, Any]) -> str:
     low, high = row["call_precision_low"], row["call_precision_high"]
     by = "probe" if row["call_latent"] is None else f"latent {row['call_latent']}"
     return f"calls by {by}: precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def callable_rows(concepts: pl.DataFrame, min_precision: float) -> list[dict[str, Any]]:
+    """Return the rows of the concepts that get calls of their own, the most precise first."""
+    from plmsae.concepts.calling.calibration import called
+
+    found = concepts.filter(called(concepts, min_precision))
+    return found.sort("call_precision_low", descending=True).to_dicts()
 
 
 def promoted(outcome: AnyOutcome, model: str) -> AnyOutcome:

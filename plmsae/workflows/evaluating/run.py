@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from plmsae.bundle.meta import EVAL_LABELS
+from plmsae.bundle.metric_names import charted
 from plmsae.bundle.reading import Bundle
+from plmsae.bundle.writing import write_bundle
+from plmsae.core.atomic import write_parquet
 from plmsae.core.folders import only_writer
 from plmsae.registry.lineage import log_used_version
+from plmsae.registry.models import register
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.evaluating.activation_store import EncodedParts, encoded_parts
 from plmsae.workflows.evaluating.annotated import Annotated
+from plmsae.workflows.evaluating.calling import Calling
 from plmsae.workflows.shared.requests import EvaluateRequest, request_params
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @contextmanager
@@ -54,3 +66,58 @@ def evaluation_run(
         log_used_version(tracked, uri)
         data.log(tracked, request)
         yield tracked, parts
+
+
+def write_evaluated(
+    request: EvaluateRequest,
+    bundle: Bundle,
+    data: Annotated,
+    calling: Calling,
+    *,
+    metrics: Mapping[str, float],
+    features: pl.DataFrame,
+    concepts: pl.DataFrame,
+    extra: Mapping[str, str | None] | None = None,
+) -> Bundle:
+    """Write the bundle with these metrics, and in its `extra` the split and what else is given."""
+    return write_bundle(
+        request.out / "bundle",
+        sae_folder=bundle.sae_folder,
+        meta=dataclasses.replace(
+            bundle.meta,
+            eval_data=data.report_data(request),
+            metrics=dict(metrics),
+            min_precision=request.min_precision,
+            extra={
+                **bundle.meta.extra,
+                "split": data.how,
+                "homology_leak": data.leak.line(),
+                EVAL_LABELS: data.report_labels_sha256(),
+                **(extra or {}),
+            },
+        ),
+        features=features,
+        concepts=concepts,
+        callers=calling.callers,
+    )
+
+
+def log_evaluated(
+    run: Run, out: Path, bundle: Bundle, metrics: dict[str, float], tables: dict[str, pl.DataFrame]
+) -> None:
+    """Log the metrics, the tables of the bundle, and `tables`, which are written into `out`."""
+    run.log_metrics(0, charted(metrics))
+    for name in ("features.parquet", "concepts.parquet"):
+        run.log_table(bundle.path / name, "evaluation")
+    for name, frame in tables.items():
+        path = out / f"{name}.parquet"
+        write_parquet(path, frame)
+        run.log_table(path, "evaluation")
+
+
+def registered(request: EvaluateRequest, bundle: Bundle, run: Run) -> str | None:
+    """Register the evaluated bundle if the request asks for it; return ``NAME/VERSION``."""
+    if not request.register:
+        return None
+    ref = register(bundle, run_id=run.run_id)
+    return f"{ref.name}/{ref.version}"
