@@ -21,10 +21,10 @@ MIB = 1 << 20
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MiB of its own."""
+    """A disk of 16 MiB of its own."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
     try:
         done = subprocess.run(mount, capture_output=True, text=True)
     except FileNotFoundError:
@@ -165,4 +165,9 @@ def test_reporting_says_that_the_disk_is_full_and_goes_on(
     assert not list((disk / "out").rglob("*.tmp*"))
     filler.unlink()
     command(tmp_path, *given, str(disk / "out")).finish()
-    assert contents(disk / "out") == contents(tmp_path / "whole")
+    written, expected = (
+        # The pages of the gates say when they were made.
+        {name: data for name, data in contents(at).items() if not name.startswith("quality-")}
+        for at in (disk / "out", tmp_path / "whole")
+    )
+    assert written == expected

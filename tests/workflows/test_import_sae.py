@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from plmsae.bundle.reading import read_bundle
 from plmsae.core.errors import InputError, UnsafeArtifactError
 from plmsae.plm.facts import plm_facts
 from plmsae.plm.model import load_plm
+from plmsae.proteins.reading import read_proteins
 from plmsae.registry.models import list_models, resolve
 from plmsae.sae.importing.hub import find_interplm
 from plmsae.scoring.encoding import load_encoder
@@ -60,9 +61,11 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
-def saelens(folder: Path, d: int = D, **changes: Any) -> Path:
-    """A TopK SAE as SAELens stores it."""
-    tensors = {
+def saelens(
+    folder: Path, d: int = D, *, weights: dict[str, torch.Tensor] | None = None, **changes: Any
+) -> Path:
+    """A TopK SAE as SAELens stores it, of random weights unless they are given."""
+    tensors = weights or {
         "W_enc": random(d, F),
         "W_dec": random(F, d),
         "b_enc": random(F),
@@ -99,10 +102,25 @@ def bring(source: str = "sae", **changes: Any) -> import_sae.ImportOutcome:
     return import_sae.run(ImportRequest(source=source, **given), Silent())
 
 
-def activations(layer: int = 3) -> list[torch.Tensor]:
-    plm = load_plm("plmsae-mini", device="cpu", max_layer=layer)
-    found = dict(plm.activations(SEQUENCES, [layer]))
-    return [found[i][layer] for i in range(len(SEQUENCES))]
+def activations(sequences: Sequence[str] = SEQUENCES) -> list[torch.Tensor]:
+    """Layer 3 of the PLM."""
+    plm = load_plm("plmsae-mini", device="cpu", max_layer=3)
+    found = dict(plm.activations(sequences, [3]))
+    return [found[i][3] for i in range(len(sequences))]
+
+
+def of_principal_components(proteins: Path) -> dict[str, torch.Tensor]:
+    """Weights that reconstruct: the principal components of layer 3, each in both directions."""
+    x_ND = torch.cat(activations([r.sequence for r in read_proteins(proteins)]))
+    mean_D = x_ND.mean(0)
+    _, _, v_DD = torch.linalg.svd(x_ND - mean_D, full_matrices=False)
+    w_FD = torch.cat([v_DD[: F // 2], -v_DD[: F // 2]])
+    return {
+        "W_enc": w_FD.T.contiguous(),
+        "W_dec": w_FD,
+        "b_enc": torch.full((F,), 0.01),
+        "b_dec": mean_D,
+    }
 
 
 def encoded(bundle: Any) -> Iterator[torch.Tensor]:
@@ -113,7 +131,9 @@ def encoded(bundle: Any) -> Iterator[torch.Tensor]:
 def test_an_sae_of_saelens_becomes_a_model_that_evaluates_and_scores(tmp_path: Path) -> None:
     import mlflow
 
-    folder = saelens(tmp_path / "theirs")
+    proteins, labels = proteins_with_labels(tmp_path)
+    w = of_principal_components(proteins)
+    folder = saelens(tmp_path / "theirs", weights=w)
     outcome = bring(folder=folder, register=True, name="Theirs")
     assert outcome.model == f"{NAME}/1"
     (listed,) = list_models().to_dicts()
@@ -123,11 +143,6 @@ def test_an_sae_of_saelens_becomes_a_model_that_evaluates_and_scores(tmp_path: P
     assert bundle.meta.extra["origin.sha256"] == outcome.origin["sha256"]
     assert "Origin: Theirs" in bundle.card
 
-    w = {
-        "W_enc": random(D, F),
-        "b_enc": random(F),
-        "b_dec": random(D),
-    }
     for x_ND, found_NF in zip(activations(), encoded(bundle), strict=True):
         pre = torch.relu((x_ND - w["b_dec"]) @ w["W_enc"] + w["b_enc"])
         best = pre.topk(K, dim=1)
@@ -135,7 +150,6 @@ def test_an_sae_of_saelens_becomes_a_model_that_evaluates_and_scores(tmp_path: P
         assert torch.allclose(found_NF, expected, atol=1e-3)
         assert (expected > 0).any()
 
-    proteins, labels = proteins_with_labels(tmp_path)
     evaluated = evaluate.run(
         EvaluateRequest(
             model=f"{NAME}@challenger",

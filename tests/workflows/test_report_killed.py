@@ -21,7 +21,9 @@ def start(folder: Path, out: str) -> CliProcess:
 
 def files(folder: Path) -> dict[str, bytes]:
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    # The pages of the gates say when they were made.
+    return {name: data for name, data in found.items() if not name.startswith("quality-")}
 
 
 @pytest.mark.slow
