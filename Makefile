@@ -1,4 +1,4 @@
-# make demo: the whole road on a sample of Swiss-Prot.   make test: every check there is.
+# make demo: the whole road on a sample of Swiss-Prot.   make test: format, lint, types and tests.
 # Both make .venv first. Another Python: make demo PYTHON=python3.12
 # Another PLM: make demo PLM=esm2-8m
 
@@ -34,12 +34,12 @@ define install
 	@rm -f $(2); touch $@
 endef
 
-.PHONY: help demo env test lint docs site frontend-packages frontend frontend-check clean
+.PHONY: help demo env test test-slow lint docs site frontend-packages frontend frontend-check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   train, evaluate, register, score, validate, fill and report; about 6 minutes"
-	@echo "make test   format, lint, types and tests"
+	@echo "make test   format, lint, types and tests; make test-slow: kills, full disks, servers"
 	@echo "make docs   write docs/cli.md, docs/api.md, MLproject and plmsae/__init__.pyi anew"
 	@echo "make site   build the documentation site; a broken link is an error"
 	@echo "make frontend  build the pages of the atlas (needs node)"
@@ -77,8 +77,14 @@ lint: | $(READY_TEST)
 	ruff check .
 	mypy
 
+PYTEST = OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+
 test: lint
-	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+	$(PYTEST) -m "not slow"
+
+# Commands that are killed or run out of disk, servers, processes that train together, Spark.
+test-slow: | $(READY_TEST)
+	$(PYTEST) -m slow
 
 docs: | $(READY)
 	python -m plmsae.cli.reference

@@ -16,6 +16,8 @@ from tiny_training import train_tiny
 
 from plmsae.workflows.shared.swissprot_sample import SAMPLE
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 
 
@@ -107,7 +109,6 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_filling_says_that_the_disk_is_full_and_goes_on(
     disk: Path, tmp_path: Path, short: Path
 ) -> None:
@@ -127,7 +128,6 @@ def test_filling_says_that_the_disk_is_full_and_goes_on(
     assert contents(disk / "out") == whole
 
 
-@pytest.mark.slow
 def test_evaluating_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
@@ -154,7 +154,6 @@ def test_evaluating_says_that_the_disk_is_full_and_goes_on(disk: Path, tmp_path:
         assert one.read_bytes() == other.read_bytes(), name
 
 
-@pytest.mark.slow
 def test_reporting_says_that_the_disk_is_full_and_goes_on(
     disk: Path, tmp_path: Path, short: Path
 ) -> None:
