@@ -116,17 +116,16 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
         stack.enter_context(only_writer(request.out))
         checkpoints = request.out / _CHECKPOINTS
         check_continuation(request, parts, proteins, identity, checkpoints, place.world)
-        params = request_params(
-            request,
-            **recipe | {"k": request.k if len(request.k) > 1 else parts[0].k},
-            activations="streamed" if request.cache is None else "cached",
-            processes=place.world,
-        )
         tracked = stack.enter_context(
             start_run(
                 experiment="plmsae-train",
                 run_name=f"{request.plm} {request.unit}",
-                params=params,
+                params=request_params(
+                    request,
+                    **recipe | {"k": request.k if len(request.k) > 1 else parts[0].k},
+                    activations="streamed" if request.cache is None else "cached",
+                    processes=place.world,
+                ),
                 system_metrics=True,
             )
         )

@@ -30,6 +30,7 @@ def working_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ready_model(), folder / "runs" / "evaluate" / "bundle")
         write_proteins(folder)
         assert run(["score", "proteome.fasta", "-m", MODEL, "-o", "annotated", "--features"]) == 0
+        write_tables(folder)
     return folder
 
 
@@ -56,3 +57,15 @@ def write_proteins(folder: Path) -> None:
     some = table.filter(pl.col("Transmembrane").is_not_null())[:12]
     rows = some.select("Entry", "Sequence").rows()
     (folder / "proteome.fasta").write_text("".join(f">{e}\n{s}\n" for e, s in rows))
+
+
+def write_tables(folder: Path) -> None:
+    """Write tables as other tools may have made them, in the documented columns."""
+    calls = pl.read_parquet(folder / "annotated" / "annotations" / "*.parquet")
+    of_any_tool = ["accession", "start", "end", "concept", "precision", "precision_low"]
+    calls.select(*of_any_tool, "score", "model_uri").write_csv(folder / "calls.tsv", separator="\t")
+    labels = calls.select("accession", "start", "end", "concept")
+    labels.write_csv(folder / "labels.tsv", separator="\t")
+    # At places without a label: these proteins are not in the table of labels.
+    others = calls.with_columns(accession="X" + pl.col("accession"))
+    others.select(of_any_tool).write_csv(folder / "proposals.tsv", separator="\t")
