@@ -52,7 +52,7 @@ def test_features_along_a_protein_are_the_activations_in_percent_of_the_maximum(
 def test_the_proteins_of_a_site_were_checked(world: Path) -> None:
     page = (world / "site-quality" / "proteins" / "summary.html").read_text()
     assert "Proteins: " in page
-    assert "14 rows" in page
+    assert f"{N_PROTEINS} rows" in page
 
 
 def test_a_site_holds_every_latent_that_fires_and_every_protein(world: Path) -> None:
