@@ -129,9 +129,11 @@ def score_command(
         "MLFLOW_TRACKING_URI": f"sqlite:///{out}/mlflow.db",
     }
     code = (
-        "import resource, sys, torch; from plmsae.cli.app import run; code = run(sys.argv[1:]); "
+        "import re, sys, torch; from plmsae.cli.app import run; code = run(sys.argv[1:]); "
         "used = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0; "
-        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, used / 2**20); "
+        # Not ru_maxrss, in which Linux counts what the parent held when it forked.
+        "here = re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]; "
+        "print('peak', int(here) / 1024, used / 2**20); "
         "sys.exit(code)"
     )
     command = ["score", str(fasta), "--model", model, "--out", str(out / "scores")]
