@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,3 +45,12 @@ def _logging_as_it_was() -> None:
     logger = logging.getLogger("plmsae")
     logger.setLevel(logging.NOTSET)
     logger.handlers, logger.propagate = [], True
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, where there is one and playwright to drive it."""
+    from browser_pages import chromium
+
+    with chromium() as running:
+        yield running

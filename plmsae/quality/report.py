@@ -101,8 +101,8 @@ class ValidationReport:
 
     def counts(self) -> dict[str, float]:
         """Return how many expectations are met, failed, gave a warning or could not be checked."""
-        words = {"met": "passed", "failed": "failed", "warnings": "warning"}
-        words |= {"unchecked": "unchecked"}
+        words = {"met": "passed", "failed": "failed", "warnings": "warning",
+                 "unchecked": "unchecked"}  # fmt: skip
         return {word: float(len(self.of(state))) for word, state in words.items()}
 
     def verdicts(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from plmsae.workflows.scoring.callable_concepts import round_down
 from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
 from plmsae.workflows.scoring.running import (
     check_device,
+    commonest,
     encoder_of,
     progress_callback,
     run_facts,
@@ -39,7 +40,6 @@ _ABOUT = (
     "artifacts, with what a back-test or a truth measured and the pages of the quality gates; all "
     "tables are in the folder below."
 )
-_MOST_PROPOSED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,6 @@ class FillOutcome:
 
     def table(self) -> list[tuple[str, str]]:
         """Return what to see first: what, and how much or where."""
-        top = sorted(self.n_by_concept.items(), key=lambda item: (-item[1], item[0]))
         rows = [
             ("model", self.model_uri),
             ("proposed", f"{self.n_proposed:,} labels, {self.n_with_homologue:,} by homology too"),
@@ -109,7 +108,7 @@ class FillOutcome:
             ("precision asked for", f"{self.min_precision:g}"),
             ("share of the labels taken as missing", f"{self.missing_share:g}"),
             ("concepts that abstain", f"{len(self.abstained):,}"),
-            *((name, f"{n:,} proposals") for name, n in top[:_MOST_PROPOSED]),
+            *commonest(self.n_by_concept, "proposals"),
         ]
         if self.truth:
             rows.append(

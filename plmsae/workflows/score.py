@@ -23,6 +23,7 @@ from plmsae.workflows.scoring.input_gate import (
 )
 from plmsae.workflows.scoring.running import (
     check_device,
+    commonest,
     counts,
     encoder_of,
     progress_callback,
@@ -40,7 +41,6 @@ _ABOUT = (
     "proteins, rejected) are in the folder below; the artifacts hold the manifest and the pages of "
     "the quality gates."
 )
-_MOST_CALLED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,6 @@ class ScoreOutcome:
     def table(self) -> list[tuple[str, str]]:
         """Return what to see first: what, and how much or where."""
         n_called = len(self.n_by_concept)
-        top = sorted(self.n_by_concept.items(), key=lambda item: (-item[1], item[0]))
         return [
             ("model", self.model_uri),
             (
@@ -92,7 +91,7 @@ class ScoreOutcome:
             ),
             ("annotations", f"{self.n_annotations:,}"),
             ("concepts that may be called", f"{n_called:,} of {n_called + len(self.abstained):,}"),
-            *((name, f"{n:,} annotations") for name, n in top[:_MOST_CALLED]),
+            *commonest(self.n_by_concept, "annotations"),
             *quality_rows(self.quality),
             ("tables", str(self.folder)),
             *([("exported", str(self.exported))] if self.exported else []),

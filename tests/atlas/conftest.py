@@ -90,14 +90,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from browser_pages import chromium
-
-    with chromium() as running:
-        yield running
-
-
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     from browser_pages import quiet_page

@@ -7,16 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, chromium, is_wider_than, quiet_page
+from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, is_wider_than, quiet_page
 from test_quality_validation import CONCEPTS, HOSTILE, PROTEINS, annotations, check
 
 pytestmark = NEEDS_CHROMIUM
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, chromium, is_wider_than, quiet_page
+from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, is_wider_than, quiet_page
 from test_reports_render import some_reports
 
 from plmsae.reports.render import render_reports
@@ -15,12 +15,6 @@ from plmsae.reports.render import render_reports
 pytestmark = NEEDS_CHROMIUM
 
 IN_VIEW = """e => { const box = e.getBoundingClientRect(); return box.top > -5 && box.top < 60; }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "scale_plan.py"
+from benchmark_scripts import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def simulate() -> Any:
-    spec = importlib.util.spec_from_file_location("scale_plan", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scale_plan"] = module
-    spec.loader.exec_module(module)
-    return module.simulate
+    return load_benchmark("scale_plan").simulate
 
 
 def test_equal_workers_share_equal_parts(simulate: Any) -> None:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -80,6 +81,28 @@ class CliProcess:
         """Wait until it has ended well; return what it wrote to standard output."""
         assert self.wait() == 0, self.said()
         return self._out.read_text()
+
+
+def halting(method: Callable[..., Any], call: int, word: str = "") -> Callable[..., Any]:
+    """Return a method that says `waiting` in its 0-based call `call`, and stays there.
+
+    With a `word`, every other call says it, with its number from 1.
+    """
+    n_calls = 0
+
+    def counted(self: Any, *given: Any) -> Any:
+        nonlocal n_calls
+        if n_calls == call:
+            sys.stderr.write("waiting\n")
+            sys.stderr.flush()
+            time.sleep(600)
+        n_calls += 1
+        if word:
+            sys.stderr.write(f"{word} {n_calls}\n")
+            sys.stderr.flush()
+        return method(self, *given)
+
+    return counted
 
 
 def _run(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_process import CliProcess
+from cli_process import CliProcess, halting
 from tiny_training import train_tiny
 
 from plmsae.bundle.reading import read_bundle
@@ -24,21 +22,9 @@ def small_parts(wait_after: int = -1) -> None:
     from plmsae.workflows.evaluating import activation_store
 
     activation_store.PART_RESIDUES = 2000
-    original = Encoder.stream_with_states
-    n_parts = 0
-
-    def stream(self: Any, sequences: Any) -> Any:
-        nonlocal n_parts
-        if n_parts == wait_after:
-            sys.stderr.write("waiting\n")
-            sys.stderr.flush()
-            time.sleep(600)
-        n_parts += 1
-        sys.stderr.write(f"part {n_parts}\n")
-        sys.stderr.flush()
-        return original(self, sequences)
-
-    Encoder.stream_with_states = stream  # type: ignore[method-assign]
+    Encoder.stream_with_states = halting(  # type: ignore[method-assign]
+        Encoder.stream_with_states, wait_after, "part"
+    )
 
 
 @pytest.fixture(scope="module")

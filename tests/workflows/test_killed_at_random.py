@@ -5,26 +5,17 @@ The loop is that of the benchmark, which does the same for every command and as 
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
+from benchmark_scripts import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def kills() -> Any:
-    spec = importlib.util.spec_from_file_location("kills", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["kills"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("kills")
 
 
 @pytest.mark.slow

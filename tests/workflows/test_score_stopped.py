@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import signal
-import sys
-import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli_process import CliProcess
+from cli_process import CliProcess, halting
 from scoring_fakes import contents, proteome, write_fasta
 
 
@@ -20,19 +17,7 @@ def small_parts(wait_at: int = -1) -> None:
     from plmsae.scoring import parts
 
     parts.PART_RESIDUES = 1000
-    original = Encoder.encode
-    n_chunks = 0
-
-    def encode(self: Any, sequences: Any) -> Any:
-        nonlocal n_chunks
-        if n_chunks == wait_at:
-            sys.stderr.write("waiting\n")
-            sys.stderr.flush()
-            time.sleep(600)
-        n_chunks += 1
-        return original(self, sequences)
-
-    Encoder.encode = encode  # type: ignore[method-assign]
+    Encoder.encode = halting(Encoder.encode, wait_at)  # type: ignore[method-assign]
 
 
 def start(folder: Path, out: str, *, wait_at: int = -1) -> CliProcess:

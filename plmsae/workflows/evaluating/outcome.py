@@ -17,6 +17,8 @@ from plmsae.workflows.evaluating.fidelity import Reconstruction
 from plmsae.workflows.shared.inputs import quality_rows
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from plmsae.quality.report import ValidationReport
 
 
@@ -25,9 +27,6 @@ _ABOUT = (
     "other. Among the artifacts, evaluation holds the tables (features, concepts, calls, "
     "baselines), figures the plots, quality the pages of the gates."
 )
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True)

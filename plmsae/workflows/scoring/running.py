@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.reading import Bundle
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from plmsae.scoring.engine import OnProgress, ScoreProgress
     from plmsae.scoring.manifest import Manifest
     from plmsae.workflows.shared.requests import FillRequest, ScoreRequest
+
+
+_SHOWN = 5
 
 
 def check_device(device: str) -> None:
@@ -41,6 +45,12 @@ def counts(manifest: Manifest) -> dict[str, float]:
     """Return a manifest's counts as metrics."""
     names = ("n_read", "n_scored", "n_rejected", "n_residues", "n_annotations")
     return {name: float(getattr(manifest, name)) for name in names}
+
+
+def commonest(n_by_concept: Mapping[str, int], what: str) -> list[tuple[str, str]]:
+    """Return the concepts with the most calls or proposals as rows of a run's summary."""
+    top = sorted(n_by_concept.items(), key=lambda item: (-item[1], item[0]))
+    return [(name, f"{n:,} {what}") for name, n in top[:_SHOWN]]
 
 
 def scored_data(manifest: Manifest) -> DataFingerprint:
