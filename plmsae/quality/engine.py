@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError, PlmsaeError
-from plmsae.quality.gx_internals import ephemeral_context, put_result
+from plmsae.quality.gx_internals import ephemeral_context, import_library, put_result
 from plmsae.quality.measure import EXAMPLES
 from plmsae.quality.suites import Expectation, Suite
 
@@ -109,9 +109,7 @@ class Engine:
         # pipeline on somebody's proteins may report home.
         os.environ["GX_ANALYTICS_ENABLED"] = "false"
         with _quiet():
-            import great_expectations as gx
-
-            self._gx = gx
+            self._gx = import_library()
             self._suite = suite
             self._context = ephemeral_context()
             source = self._context.data_sources.add_pandas(suite.kind)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from plmsae.quality.gx_internals import ephemeral_context, put_result
+from plmsae.quality.gx_internals import ephemeral_context, import_library, put_result
+
+SPARK_CONNECT_WITHOUT_GRPC = """
+import sys
+print("grpc is missing", file=sys.stderr)
+sys.exit(0)
+"""
 
 BROKEN = "Great Expectations changed: see plmsae/quality/gx_internals.py"
 
@@ -19,7 +27,7 @@ def test_a_context_has_no_progress_bars_and_no_site_of_its_own() -> None:
 
 
 def test_a_result_that_was_put_there_is_shown_in_data_docs(tmp_path: Path) -> None:
-    import great_expectations as gx
+    gx = import_library()
     from great_expectations.core.run_identifier import RunIdentifier
 
     context = ephemeral_context()
@@ -41,3 +49,21 @@ def test_a_result_that_was_put_there_is_shown_in_data_docs(tmp_path: Path) -> No
     pages = list((tmp_path / "validations").rglob("*.html"))
     assert len(pages) == 1, BROKEN
     assert "50%" in pages[0].read_text(encoding="utf-8"), BROKEN
+
+
+def test_a_pyspark_without_spark_connect_ends_nothing(tmp_path: Path) -> None:
+    connect = tmp_path / "pyspark" / "sql" / "connect"
+    connect.mkdir(parents=True)
+    for folder in (connect.parent.parent, connect.parent):
+        (folder / "__init__.py").touch()
+    (connect / "__init__.py").write_text(SPARK_CONNECT_WITHOUT_GRPC)
+    # What tests have grpc of their own is hidden too.
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['grpc'] = None\n"
+        "from plmsae.quality.gx_internals import import_library\n"
+        "import_library(); assert 'pyspark' in sys.modules; print('goes on')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "goes on\n", done.stderr
