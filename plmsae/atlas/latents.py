@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +23,8 @@ Row = dict[str, Any]
 N_BINS = 20
 """Bars of the histogram of a latent's activations."""
 
-N_RELATED = 8
-"""Latents listed as near or as firing together."""
+N_NEAREST = 8
+"""Latents listed as near."""
 
 _MIN_PROTEINS = 3  # a term needs so many proteins to be tested
 
@@ -112,13 +113,13 @@ def latent_page(
     report: FeatureReport,
     *,
     histogram: Sequence[int],
-    together: Sequence[tuple[int, float, int]],
     nearest: Sequence[tuple[int, float]],
     terms: Sequence[Row],
 ) -> Row:
     """Return the data of one latent's page."""
-    evidence = report.evidence.to_json()
+    evidence = dataclasses.replace(report.evidence, held_out=()).to_json()
     del evidence["held_out"]
+    together = [[c["latent"], c["overlap"], c["n_residues"]] for c in evidence.pop("companions")]
     return {
         **evidence,
         "title": report.title,
@@ -127,7 +128,7 @@ def latent_page(
         "byline": byline(report),
         "verified": report.verified,
         "histogram": list(histogram),
-        "together": [list(row) for row in together],
+        "together": together,
         "nearest": [list(row) for row in nearest],
         "terms": list(terms),
     }

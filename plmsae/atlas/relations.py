@@ -1,4 +1,4 @@
-"""How latents relate: near decoder directions, firing together, and a map in two dimensions."""
+"""How latents relate: near decoder directions, correlation, and a map in two dimensions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
-
-from plmsae.concepts.features.patterns import ACTIVE
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -92,52 +90,6 @@ def nearest_directions(
             cosine_BG[np.arange(len(cosine_BG)), np.arange(rows.start, rows.stop)] = -2
         latent_Fn[rows], cosine_Fn[rows] = _largest(cosine_BG, kept)
     return latent_Fn, cosine_Fn
-
-
-def active_residues(scaled: csr_array) -> csr_array:
-    """Return float32 ones where a scaled activation is at least `ACTIVE`."""
-    kept = scaled.data >= np.float32(ACTIVE)
-    counts = np.concatenate([[0], np.cumsum(kept)])
-    ones = np.ones(int(counts[-1]), dtype=np.float32)
-    indptr = counts[scaled.indptr]
-    return csr_array((ones, scaled.indices[kept], indptr), shape=scaled.shape)
-
-
-def firing_together(active_NF: csr_array, *, n: int) -> list[list[tuple[int, float, int]]]:
-    """Return, for each latent, those active on the same residues, by Jaccard index.
-
-    Parameters
-    ----------
-    active_NF : csr_array of ones, shape=(N, F)
-        From `active_residues`.
-    n : int
-        At most this many for each.
-
-    Returns
-    -------
-    list of list of (latent, jaccard, n_residues)
-        The highest first; `n_residues` is how many residues both are active on.
-    """
-    columns = active_NF.tocsc()
-    count_F = np.diff(columns.indptr)
-    found: list[list[tuple[int, float, int]]] = []
-    for rows in _blocks(active_NF.shape[1]):
-        both = csr_array(columns[:, rows].T @ active_NF)
-        for i in range(both.shape[0]):
-            latent = rows.start + i
-            span = slice(both.indptr[i], both.indptr[i + 1])
-            other, shared = both.indices[span], both.data[span]
-            jaccard = shared / (count_F[latent] + count_F[other] - shared)
-            jaccard[other == latent] = -1
-            order = np.lexsort((other, -jaccard))[:n]
-            found.append(
-                [
-                    (int(other[j]), round(float(jaccard[j]), 4), int(shared[j]))
-                    for j in order
-                    if jaccard[j] > 0
-                ]
-            )
-    return found
 
 
 def best_correlated(a_NF: csr_array, b_NG: csr_array) -> tuple[Int64, Float32]:

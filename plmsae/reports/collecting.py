@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,9 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csc_array, csr_array, vstack
 
+from plmsae.concepts.features.companions import active_residues, firing_together
 from plmsae.concepts.features.patterns import ACTIVE, activation_patterns
+from plmsae.concepts.latents import scale, stack_rows
 from plmsae.core.errors import InputError
 from plmsae.reports.choosing import top_latents
 from plmsae.reports.evidence import (
@@ -36,7 +37,8 @@ from plmsae.reports.testing.samples import (
     Homology,
     Side,
     choose_sides,
-    level_of,
+    levels_of,
+    strongest_first,
 )
 from plmsae.reports.testing.scores import Role
 
@@ -50,7 +52,8 @@ _PATTERNS = {
 }
 _LOGO_FLANK = 7  # residues of the logo on either side of the peak
 _RUNS = 12  # runs shown of a protein
-_COMPANIONS = 5
+_COMPANIONS = 8
+_MIN_OVERLAP = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,38 @@ class _Proteins:
     metadata: Mapping[str, ProteinMetadata]
     homology: Homology
     background: Counter[str]
+
+
+@dataclass(frozen=True)
+class _Activations:
+    """Activations of one latent, as shares of its maximum: in [0, 1], float32."""
+
+    maxima: npt.NDArray[np.float32]
+    """The largest in each protein."""
+    rows: npt.NDArray[np.int64]
+    """Residues of all proteins on which it is above 0, in order."""
+    values: npt.NDArray[np.float32]
+    bounds: npt.NDArray[np.int64]
+    """Where each protein starts, and the number of residues."""
+
+    @classmethod
+    def of(
+        cls, columns: csc_array, i: int, highest: float, bounds: npt.NDArray[np.int64]
+    ) -> _Activations:
+        span = slice(columns.indptr[i], columns.indptr[i + 1])
+        rows = columns.indices[span].astype(np.int64)
+        values = np.clip(columns.data[span].astype(np.float32) / highest, 0.0, 1.0)
+        maxima = np.zeros(len(bounds) - 1, dtype=np.float32)
+        np.maximum.at(maxima, np.searchsorted(bounds, rows, side="right") - 1, values)
+        return cls(maxima, rows, values, bounds)
+
+    def __getitem__(self, protein: int) -> npt.NDArray[np.float32]:
+        """Return those of every residue of a protein."""
+        low, high = self.bounds[protein : protein + 2]
+        there = slice(*np.searchsorted(self.rows, (low, high)))
+        dense = np.zeros(high - low, dtype=np.float32)
+        dense[self.rows[there] - low] = self.values[there]
+        return dense
 
 
 def build_evidence(
@@ -124,24 +159,18 @@ def build_evidence(
         homology=homology or Homology.unrelated(len(sequences)),
         background=Counter("".join(sequences)),
     )
-    companions = _companions(parts, latents, chosen, features)
+    companions = _companions(latents, chosen, features)
     bounds = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences])))
-    found = []
-    for i, latent in enumerate(chosen):
-        # One dense column at a time: 4 bytes per residue, however many features are reported.
-        column = cut[:, [i]].toarray().ravel().astype(np.float32)
-        scaled = np.clip(column / rows[latent]["max_activation"], 0.0, 1.0)
-        values = [scaled[low:high] for low, high in itertools.pairwise(bounds)]
-        found.append(
-            _evidence(
-                rows[latent] | patterns[i] | {"latent": latent},
-                _scores(rows[latent], concepts),
-                values,
-                proteins,
-                companions[i],
-            )
+    return [
+        _evidence(
+            rows[latent] | patterns[i] | {"latent": latent},
+            _scores(rows[latent], concepts),
+            _Activations.of(cut, i, rows[latent]["max_activation"], bounds),
+            proteins,
+            companions[i],
         )
-    return found
+        for i, latent in enumerate(chosen)
+    ]
 
 
 def _check(
@@ -198,63 +227,51 @@ def _labels_by_protein(labels: pl.DataFrame | None) -> dict[str, list[tuple[int,
 
 
 def _companions(
-    parts: Sequence[csr_array],
-    latents: Sequence[csr_array],
-    chosen: Sequence[int],
-    features: pl.DataFrame,
+    latents: Sequence[csr_array], chosen: Sequence[int], features: pl.DataFrame
 ) -> list[tuple[Companion, ...]]:
     """Find the features that fire on the same residues as each chosen one."""
-    width = latents[0].shape[1]
-    together = np.zeros((len(chosen), width))
-    fired = np.zeros(width)
-    for part, whole in zip(parts, latents, strict=True):
-        fires = csr_array((np.ones(whole.nnz), whole.indices, whole.indptr), shape=whole.shape)
-        together += (csr_array(part > 0).astype(np.float64).T @ fires).toarray()
-        fired += np.bincount(whole.indices, minlength=width)
+    highest_F = np.zeros(latents[0].shape[1])
+    highest_F[features["latent"].to_numpy()] = features["max_activation"].to_numpy()
+    active_NF = stack_rows([active_residues(scale(array, highest_F)) for array in latents])
     concepts = dict(features.select("latent", "concept").iter_rows())
-    found = []
-    for i, latent in enumerate(chosen):
-        union = fired[latent] + fired - together[i]
-        overlap = np.divide(together[i], union, out=np.zeros(width), where=union > 0)
-        overlap[latent] = 0
-        found.append(
-            tuple(
-                Companion(
-                    latent=int(f), concept=concepts.get(int(f)), overlap=round(float(overlap[f]), 4)
-                )
-                for f in np.argsort(-overlap, kind="stable")[:_COMPANIONS]
-                if overlap[f] >= 0.01
+    return [
+        tuple(
+            Companion(
+                latent=other.latent,
+                concept=concepts.get(other.latent),
+                overlap=other.jaccard,
+                n_residues=other.n_residues,
             )
+            for other in companions
+            if other.jaccard >= _MIN_OVERLAP
         )
-    return found
+        for companions in firing_together(active_NF, chosen, n=_COMPANIONS)
+    ]
 
 
 def _evidence(
     row: Mapping[str, Any],
     scores: tuple[ConceptScore, ...],
-    values: list[npt.NDArray[np.float32]],
+    values: _Activations,
     proteins: _Proteins,
     companions: tuple[Companion, ...],
 ) -> FeatureEvidence:
     accessions, sequences = proteins.accessions, proteins.sequences
-    maxima = np.array([v.max(initial=0.0) for v in values], dtype=np.float32)
+    maxima = values.maxima
     sides = choose_sides(maxima, proteins.homology, seed=int(row["latent"]))
     held_out = _sampled(sides.held_out, values, proteins) if sides.held_out else ()
     hidden = {protein.accession for protein in held_out}
-    order = [
-        int(p)
-        for p in np.argsort(-maxima, kind="stable")
-        if maxima[p] > 0 and accessions[p] not in hidden
-    ]
+    order = [p for p in strongest_first(maxima).tolist() if accessions[p] not in hidden]
+    level_of_protein = levels_of(maxima)
     by_level: list[list[int]] = [[] for _ in range(N_LEVELS)]
     for protein in order:
-        by_level[level_of(float(maxima[protein]))].append(protein)
-    counts = Counter(level_of(float(value)) for value in maxima if value > 0)
+        by_level[level_of_protein[protein]].append(protein)
+    counts = np.bincount(level_of_protein[maxima > 0], minlength=N_LEVELS)
     levels = tuple(
         Level(
             low=i / N_LEVELS,
             high=(i + 1) / N_LEVELS,
-            n_proteins=counts[i],
+            n_proteins=int(counts[i]),
             accessions=tuple(accessions[p] for p in members[: TOP if i == N_LEVELS - 1 else 2]),
         )
         for i, members in enumerate(by_level)
@@ -292,9 +309,7 @@ def _evidence(
     )
 
 
-def _sampled(
-    side: Side, values: Sequence[npt.NDArray[np.float32]], proteins: _Proteins
-) -> tuple[SampledProtein, ...]:
+def _sampled(side: Side, values: _Activations, proteins: _Proteins) -> tuple[SampledProtein, ...]:
     """Gather what a predictor may be given about the proteins of a side, and what it is to find."""
     roles: list[tuple[Role, tuple[int, ...]]] = [
         ("active", side.active),
@@ -307,7 +322,7 @@ def _sampled(
             accession = proteins.accessions[p]
             about = proteins.metadata.get(accession, ProteinMetadata())
             labels = proteins.labels.get(accession, ())
-            activation = float(values[p].max(initial=0.0))
+            activation = float(values.maxima[p])
             found.append(
                 SampledProtein(
                     accession=accession,

@@ -100,7 +100,9 @@ class Companion:
     concept: str | None
     """The concept it detects best, if any."""
     overlap: float
-    """Residues on which both are above 0, over those on which either is, in [0, 1]."""
+    """Residues on which both are active, over those on which either is, in [0, 1]."""
+    n_residues: int
+    """Residues on which both are active."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +152,7 @@ class FeatureEvidence:
     silent: tuple[SilentProtein, ...]
     """Proteins without activation, then relatives of active ones that stay under 0.15."""
     companions: tuple[Companion, ...]
-    """Features that fire together with it, the most overlap first (at most 5)."""
+    """Features that fire together with it, the most overlap first (at most 8)."""
     levels: tuple[Level, ...]
     """The ten levels from low to high."""
     residues: tuple[ResidueShare, ...]

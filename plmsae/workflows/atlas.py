@@ -294,27 +294,20 @@ def _latent_pages(
     seed: int,
 ) -> tuple[list[dict[str, Any] | None], np.ndarray[Any, Any]]:
     from plmsae.atlas.latents import (
-        N_RELATED,
+        N_NEAREST,
         enriched_terms,
         highest_in_proteins,
         histograms,
         latent_page,
     )
-    from plmsae.atlas.relations import (
-        active_residues,
-        firing_together,
-        map_of,
-        nearest_directions,
-    )
+    from plmsae.atlas.relations import map_of, nearest_directions
     from plmsae.concepts.latents import scale, stack_rows
 
     highest_F = bundle.features["max_activation"].to_numpy()
     scaled = [scale(array, highest_F) for array in latents]
-    stacked = stack_rows(scaled)
-    together = firing_together(active_residues(stacked), n=N_RELATED)
-    counts = histograms(stacked)
+    counts = histograms(stack_rows(scaled))
     directions_FD = _directions(encoder)
-    near_Fn, cosine_Fn = nearest_directions(directions_FD, n=N_RELATED)
+    near_Fn, cosine_Fn = nearest_directions(directions_FD, n=N_NEAREST)
     shown_F = np.array([latent in reports for latent in range(len(highest_F))])
     enriched = {}
     if terms is not None:
@@ -324,7 +317,6 @@ def _latent_pages(
         pages[latent] = latent_page(
             report,
             histogram=[int(count) for count in counts[latent]],
-            together=together[latent],
             nearest=[
                 (int(other), round(float(cosine), 4))
                 for other, cosine in zip(near_Fn[latent], cosine_Fn[latent], strict=True)

@@ -5,9 +5,7 @@ from scipy.sparse import csr_array
 
 from plmsae.atlas.latents import histograms
 from plmsae.atlas.relations import (
-    active_residues,
     best_correlated,
-    firing_together,
     map_of,
     nearest_directions,
 )
@@ -43,17 +41,6 @@ def test_a_latent_that_never_fires_matches_nothing() -> None:
     latent, r = best_correlated(csr_array(a), sparse(50, 4))
     assert latent[1] == -1
     assert r[1] == 0
-
-
-def test_latents_that_fire_together_are_counted_as_sets_of_residues() -> None:
-    scaled = sparse(120, 6)
-    sets = [set(np.flatnonzero(column >= 0.15)) for column in scaled.toarray().T]
-    found = firing_together(active_residues(scaled), n=6)
-    for i, rows in enumerate(found):
-        for other, jaccard, shared in rows:
-            assert shared == len(sets[i] & sets[other])
-            assert abs(jaccard - shared / len(sets[i] | sets[other])) < 1e-4
-        assert i not in [row[0] for row in rows]
 
 
 def test_the_histogram_counts_every_active_residue_once() -> None:

@@ -11,7 +11,7 @@ from plmsae.reports.claude.requests import describe_request
 from plmsae.reports.claude.settings import llm_settings
 from plmsae.reports.collecting import build_evidence
 from plmsae.reports.evidence import FeatureEvidence
-from plmsae.reports.testing.samples import level_of
+from plmsae.reports.testing.samples import levels_of
 
 MAXIMUM = 7.3
 FEATURES = pl.DataFrame(
@@ -54,4 +54,4 @@ def test_every_protein_on_which_a_feature_fires_falls_into_one_level() -> None:
     # Elsewhere a protein can lie in no bin; here not even one beyond the reference maximum.
     peaks = [*np.linspace(0.01, 1, 34), 1.4, 0.0]
     assert sum(level.n_proteins for level in evidence_of(*peaks).levels) == 35
-    assert (level_of(1.0), level_of(0.0)) == (9, 0)
+    assert levels_of(np.array([1.0, 0.0], dtype=np.float32)).tolist() == [9, 0]

@@ -15,7 +15,7 @@ from plmsae.core.errors import InputError
 from plmsae.reports.choosing import MIN_PROTEINS, top_latents
 from plmsae.reports.collecting import build_evidence, runs
 from plmsae.reports.evidence import ProteinMetadata
-from plmsae.reports.testing.samples import level_of
+from plmsae.reports.testing.samples import levels_of
 
 
 def features(**columns: list[object]) -> pl.DataFrame:
@@ -156,7 +156,7 @@ def test_the_strongest_protein_is_shown_with_its_peak_window_and_labels() -> Non
 )
 def test_the_top_level_holds_the_maximum_itself(scaled: float, level: int) -> None:
     # Elsewhere the top bin excludes 1.0, so that the strongest proteins are never shown.
-    assert level_of(scaled) == level
+    assert levels_of(np.array([scaled], dtype=np.float32)).tolist() == [level]
 
 
 def test_the_protein_at_the_maximum_is_counted_in_the_top_level() -> None:

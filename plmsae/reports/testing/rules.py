@@ -27,6 +27,8 @@ FLANK = 7
 """Residues of a motif on either side of the peak."""
 _PSEUDOCOUNTS = 1.0  # shared out by background frequency at each place of the motif
 
+_CODES = np.array([AMINO_ACIDS.find(chr(byte)) for byte in range(256)])  # -1: none of the twenty
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -165,7 +167,7 @@ def _log_odds(counts: Floats, usual: Floats) -> Floats:
 
 def _best_window(sequence: str, weights: Floats) -> float:
     """Return the highest summed log-odds of a window, whose ends may stick out."""
-    codes = np.array([AMINO_ACIDS.find(letter) for letter in sequence])
+    codes = _CODES[np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)]
     padded = np.concatenate([np.full(FLANK, -1), codes, np.full(FLANK, -1)])
     weights = np.column_stack([weights, np.zeros(len(weights))])  # -1: unknown, or outside
     scores = np.zeros(len(sequence))

@@ -83,9 +83,17 @@ class Sides:
     relatives, so that only proteins could be kept apart, and the test is easier."""
 
 
-def level_of(scaled: float) -> int:
-    """Return the level, 0 to 9, of a scaled activation in [0, 1]; 1.0 belongs to the last."""
-    return min(int(scaled * N_LEVELS), N_LEVELS - 1)
+def levels_of(scaled: npt.NDArray[np.float32]) -> Ints:
+    """Return the level, 0 to 9, of scaled activations in [0, 1]; 1.0 belongs to the last."""
+    # In float32, where 0.7 times 10 is 7; of the same 0.7 float64 makes 6.9999999.
+    levels: Ints = np.minimum(scaled * np.float32(N_LEVELS), N_LEVELS - 1).astype(np.int64)
+    return levels
+
+
+def strongest_first(maxima: npt.NDArray[np.float32]) -> Ints:
+    """Return the proteins above 0, the highest first; equals in their order."""
+    order: Ints = np.argsort(-maxima, kind="stable")
+    return order[: np.count_nonzero(maxima)]
 
 
 def choose_sides(maxima: npt.NDArray[np.float32], homology: Homology, *, seed: int) -> Sides:
@@ -126,11 +134,12 @@ def _two_sides(
     n_sides: int = 2,
 ) -> tuple[Side, Side]:
     side_of: dict[int, int] = {}  # a group stays on the side it was first put on
-    order = np.argsort(-maxima, kind="stable")
+    order = strongest_first(maxima)
+    levels = levels_of(maxima)[order]
     active: tuple[list[int], list[int]] = ([], [])
     for level in reversed(range(N_LEVELS)):
         quota = TOP if level == N_LEVELS - 1 else LOWER
-        here = [int(p) for p in order if maxima[p] > 0 and level_of(float(maxima[p])) == level]
+        here = order[levels == level].tolist()
         for side, proteins in enumerate(_deal(here, groups, side_of, quota, n_sides)):
             active[side].extend(proteins)
     zeros = np.flatnonzero(maxima == 0)
