@@ -19,7 +19,7 @@ from typing import Any
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        *("great_expectations", "mlflow", "mlflow.store.tracking.sqlalchemy_store"),
+        *("great_expectations_library", "mlflow", "mlflow.store.tracking.sqlalchemy_store"),
         *("mlflow.store.model_registry.sqlalchemy_store", "polars", "scipy.sparse", "torch"),
         *("transformers.models.esm.modeling_esm", "plmsae.cli.app"),
         *(f"plmsae.workflows.{name}" for name in ("evaluate", "report", "score", "train")),
