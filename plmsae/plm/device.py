@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from plmsae.core.errors import InputError
@@ -51,14 +49,3 @@ def choose_dtypes(precision: Precision, device: torch.device) -> tuple[torch.dty
         precision = "bf16" if device.type == "cuda" or matrix_units else "fp32"
     products = _DTYPES[precision]
     return (torch.float32 if device.type == "cpu" else products), products
-
-
-def keep_fewer_kernels() -> None:
-    """Let oneDNN keep 256 of the kernels that it compiles for bf16 products on a CPU, not 1,024.
-
-    It compiles one for each shape, and few batches have the shapes of another: 1,024 of them are
-    some 200 MB that grow over the first hundreds of batches. The blocks of a PLM share those of
-    their batch, which are at most about 190: 4,096 tokens hold 90 different lengths, each with two
-    products. oneDNN reads the number when it is first used, so this comes before.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")

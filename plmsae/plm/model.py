@@ -20,7 +20,7 @@ from plmsae.core.errors import InputError, ResourceError, is_out_of_memory
 from plmsae.core.hub import downloaded_commit, hub_options
 from plmsae.plm.catalogue import CatalogueEntry, announce_licence, find_plm
 from plmsae.plm.choices import Device, Precision
-from plmsae.plm.device import choose_device, choose_dtypes, keep_fewer_kernels
+from plmsae.plm.device import choose_device, choose_dtypes
 from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.package import fetch_package
 from plmsae.plm.packed import PackedLayout
@@ -31,6 +31,9 @@ from plmsae.plm.vocabulary import Vocabulary
 from plmsae.plm.windows import Window, batches
 
 logger = logging.getLogger(__name__)
+
+_EVEN = 256
+"""On a CPU the tokens of a batch are filled up to a multiple of this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +164,17 @@ class Plm:
 
     @torch.inference_mode()
     def _states(self, pieces: list[str], layers: Sequence[int]) -> dict[int, Tensor]:
-        """Return the states (N, D) of each layer over the pieces laid end to end."""
+        """Return the states (N, D) of each layer over the pieces laid end to end.
+
+        On a CPU there may be rows of no piece behind them.
+        """
         ids, lengths = self.pack(pieces)
+        filler = -len(ids) % _EVEN
+        if filler and len(ids) > _EVEN and self.device.type == "cpu":
+            # Tensors of ever new sizes leave gaps in memory, and for each number of rows products
+            # in bf16 are compiled anew.
+            ids = torch.cat([ids, ids[:1].expand(filler)])
+            lengths.append(filler)
         layout = self.layout(lengths)
         x_ND = self.embed(ids.to(self.device), layout)
         states = {0: x_ND.float()} if 0 in layers else {}
@@ -346,8 +358,6 @@ def load_plm(
     entry = find_plm(name, revision, recorded=recorded)
     torch_device = choose_device(device)
     parameters, products = choose_dtypes(precision, torch_device)
-    if torch_device.type == "cpu" and products == torch.bfloat16:
-        keep_fewer_kernels()
     options = _available(entry)
     try:
         config, family = open_config(entry.source, name, options)

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+_FILLED = (
+    32  # a segment's tokens are filled up to a multiple of this for attention in bf16 on a CPU
+)
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,8 @@ def segment_attention(
     On CUDA in half precision one variable-length flash kernel does all segments, unless a bias is
     added, which it cannot do. Where the layout has a mask, rows of equal length go through one call
     of constant shape, which is what the CPU's bf16 kernels need: they are compiled again for every
-    shape they meet. Otherwise runs of equally long segments share a call.
+    shape they meet. Otherwise runs of equally long segments share a call; for those kernels
+    segments count as equally long that are so once filled up to a multiple of `_FILLED`.
     """
     n, heads, size = q_NHd.shape
     lengths, mask, bias = layout.lengths, layout.mask, layout.bias
@@ -143,6 +149,8 @@ def segment_attention(
         return packed
     if mask is not None:
         return _row_attention(q_NHd, k_NHd, v_NHd, mask, scale)
+    if bias is None and q_NHd.dtype == torch.bfloat16 and q_NHd.device.type == "cpu":
+        return _padded_attention(q_NHd, k_NHd, v_NHd, layout, scale)
     parts: list[Tensor] = []
     row = index = 0
     while index < len(lengths):
@@ -160,6 +168,32 @@ def segment_attention(
         parts.append(out.transpose(1, 2).reshape(length * count, heads * size))
         row += length * count
         index += count
+    return torch.cat(parts)
+
+
+def _padded_attention(
+    q_NHd: Tensor, k_NHd: Tensor, v_NHd: Tensor, layout: PackedLayout, scale: float
+) -> Tensor:
+    """Attend within segments, each filled up with tokens that nothing attends to.
+
+    The CPU's bf16 kernels are compiled for each length, and each length takes memory of its own.
+    """
+    parts: list[Tensor] = []
+    first = 0
+    for filled, run in groupby(layout.lengths, lambda length: length + -length % _FILLED):
+        length_S1 = torch.tensor([*run]).unsqueeze(1)
+        start_S1 = first + length_S1.cumsum(0) - length_S1
+        first = int(start_S1[-1, 0] + length_S1[-1, 0])
+        place_L = torch.arange(filled)
+        there_SL = place_L < length_S1
+        rows_SL = start_S1 + torch.minimum(place_L, length_S1 - 1)
+        q, k, v = (t[rows_SL].transpose(1, 2) for t in (q_NHd, k_NHd, v_NHd))
+        # Behind a causal mask no token sees those that fill its segment up.
+        mask = None if layout.causal or there_SL.all() else there_SL[:, None, None]
+        out = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=layout.causal, scale=scale
+        )
+        parts.append(out.transpose(1, 2)[there_SL].flatten(1))
     return torch.cat(parts)
 
 

@@ -7,10 +7,12 @@ runs on them. A batch per core waits for nobody.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -38,6 +40,28 @@ def in_order(
     if not side_by_side or n_threads == 1 or len(items) < 2 * n_threads:
         yield from map(function, items)
         return
+    pool = _pool(n_threads, os.getpid())
+    waiting: deque[Future[Result]] = deque()
+    try:
+        waiting.extend(pool.submit(function, item) for item in items[:n_threads])
+        for item in items[n_threads:]:
+            done = waiting.popleft().result()
+            waiting.append(pool.submit(function, item))
+            yield done
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
+
+
+@cache
+def _pool(n_threads: int, _process: int) -> ThreadPoolExecutor:
+    """Return the threads that a process keeps for this, each of which computes alone.
+
+    Threads that come and go would each take memory of their own from the C library, which keeps it.
+    """
     started = threading.Barrier(n_threads + 1)
 
     def start() -> None:
@@ -46,17 +70,9 @@ def in_order(
         started.wait()
 
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="plmsae-plm", initializer=start)
-    waiting: deque[Future[Result]] = deque()
-    try:
-        waiting.extend(pool.submit(function, item) for item in items[:n_threads])
-        started.wait()
-        # The number is of each thread alone, but threads that are yet to come take the last one.
-        torch.set_num_threads(n_threads)
-        for item in items[n_threads:]:
-            done = waiting.popleft().result()
-            waiting.append(pool.submit(function, item))
-            yield done
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for _ in range(n_threads):
+        pool.submit(int)
+    started.wait()
+    # The number is of each thread alone, but threads that are yet to come take the last one.
+    torch.set_num_threads(n_threads)
+    return pool

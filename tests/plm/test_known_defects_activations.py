@@ -114,7 +114,8 @@ def test_sequences_run_many_at_a_time_sorted_by_length(
     monkeypatch.setattr(Plm, "_states", count)
     assert len(list(plm.activations([protein(n) for n in lengths], [1]))) == 50
     assert len(tokens) == 1
-    assert sum(tokens) == sum(lengths) + 2 * 50  # not a pad among them
+    # No protein is padded to another; at most the batch is filled up to an even size.
+    assert 0 <= sum(tokens) - (sum(lengths) + 2 * 50) < 256
 
 
 def test_each_residue_is_encoded_once_and_kept_sparse(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
 
@@ -59,8 +60,11 @@ def test_few_batches_keep_all_threads() -> None:
     assert list(threads) == [2, 2, 2]
 
 
-def test_an_error_comes_in_its_place_and_a_consumer_that_stops_ends_the_threads() -> None:
+def test_an_error_comes_in_its_place_and_a_consumer_that_stops_ends_the_work() -> None:
+    begun: list[int] = []
+
     def fail(item: int) -> int:
+        begun.append(item)
         if item == 5:
             raise ValueError("five")
         return item
@@ -72,7 +76,17 @@ def test_an_error_comes_in_its_place_and_a_consumer_that_stops_ends_the_threads(
     running = in_order(fail, range(100), side_by_side=True)
     next(running)
     running.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("plmsae-plm")]
+    so_far = len(begun)
+    time.sleep(0.05)
+    assert len(begun) == so_far
+    assert list(in_order(fail, range(5), side_by_side=True)) == list(range(5))
+
+
+def test_the_threads_are_kept_and_are_no_more_than_are_asked_for() -> None:
+    for _ in range(3):
+        list(in_order(str, range(9), side_by_side=True))
+    names = [t.name for t in threading.enumerate() if t.name.startswith("plmsae-plm")]
+    assert len(names) == 2
 
 
 def test_a_batch_that_does_not_fit_is_halved_side_by_side_too(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 
@@ -51,14 +49,3 @@ def test_on_a_cpu_only_the_products_are_rounded():
     plm = load_plm("plmsae-mini", device="cpu", precision="bf16")
     assert {parameter.dtype for parameter in plm.model.parameters()} == {torch.float32}
     assert plm.dtype == torch.bfloat16
-
-
-def test_products_of_bf16_keep_few_kernels_unless_the_user_says_how_many(monkeypatch):
-    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
-    load_plm("plmsae-mini", device="cpu", precision="fp32")
-    assert "ONEDNN_PRIMITIVE_CACHE_CAPACITY" not in os.environ
-    load_plm("plmsae-mini", device="cpu", precision="bf16")
-    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "256"
-    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "2000")
-    load_plm("plmsae-mini", device="cpu", precision="bf16")
-    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "2000"
