@@ -14,6 +14,9 @@ const MIN_IDENTITY = 0.3;
 
 const LEFT = 190, WIDTH = 1240, ROW = 17;
 
+// The number at the start is what one looks for: what is too long for the margin loses its end.
+const shortened = (text: string, most: number): string => text.length > most ? `${text.slice(0, most - 1)}…` : text;
+
 function Spans({ title, spans, y, x, faint }: { title: string; spans: (Call & { text?: string })[][]; y: number; x: (p: number) => number; faint?: boolean }) {
   return <g><text class="side-label" x={LEFT - 8} y={y + 11}>{title}</text>{spans.map((lane, i) => lane.map((s) => {
     const w = Math.max(3, x(s.end + 1) - x(s.start)), room = Math.floor((w - 6) / 6.8);
@@ -43,7 +46,7 @@ function Tracks({ protein, highlight, onPick, n }: { protein: Protein; highlight
         const top = from + i * ROW, title = index.latents.title[feature.latent] || "";
         return <g class={`feature ${feature.latent === highlight ? "on" : ""}`} onClick={() => onPick(feature.latent)}>
           <rect x={0} y={top} width={WIDTH} height={ROW} class="row-back" />
-          <a href={link("latent", feature.latent)}><text class="side-label" x={LEFT - 8} y={top + 12}>{`${feature.latent} ${title.replace(" without a known concept", "")}`.slice(0, 31)}<title>{`${feature.latent} ${title}`}</title></text></a>
+          <a href={link("latent", feature.latent)}><text class="side-label" x={LEFT - 8} y={top + 12}>{shortened(`${feature.latent} ${title.replace(" without a known concept", "")}`, 28)}<title>{`${feature.latent} ${title}`}</title></text></a>
           <rect x={LEFT} y={top + 2} width={WIDTH - LEFT} height={ROW - 4} class="lane" />
           {feature.runs.map(([start, ...percents]) => percents.map((p, j) => p < 4 ? null : (
             <rect x={x(start + j)} y={top + 2} width={Math.max(1.2, x(start + j + 1) - x(start + j) + 0.15)} height={ROW - 4} style={{ fill: ramp(p / 100) }}>
