@@ -46,7 +46,7 @@ function Tracks({ protein, highlight, onPick, n }: { protein: Protein; highlight
         const top = from + i * ROW, title = index.latents.title[feature.latent] || "";
         return <g class={`feature ${feature.latent === highlight ? "on" : ""}`} onClick={() => onPick(feature.latent)}>
           <rect x={0} y={top} width={WIDTH} height={ROW} class="row-back" />
-          <a href={link("latent", feature.latent)}><text class="side-label" x={LEFT - 8} y={top + 12}>{shortened(`${feature.latent} ${title.replace(" without a known concept", "")}`, 28)}<title>{`${feature.latent} ${title}`}</title></text></a>
+          <a href={link("latent", feature.latent)}><text class="side-label" x={LEFT - 8} y={top + 12}>{shortened(`${feature.latent} ${title.replace(" without a known concept", "")}`, 26)}<title>{`${feature.latent} ${title}`}</title></text></a>
           <rect x={LEFT} y={top + 2} width={WIDTH - LEFT} height={ROW - 4} class="lane" />
           {feature.runs.map(([start, ...percents]) => percents.map((p, j) => p < 4 ? null : (
             <rect x={x(start + j)} y={top + 2} width={Math.max(1.2, x(start + j + 1) - x(start + j) + 0.15)} height={ROW - 4} style={{ fill: ramp(p / 100) }}>
