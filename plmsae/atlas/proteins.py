@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,6 @@ Row = dict[str, Any]
 
 CALL_COLUMNS = ("start", "end", "concept", "score", "precision", "precision_low", "probability")
 """Of annotations and proposals; missing ones are left out."""
-
-_STRUCTURE = re.compile(r"^(?:AF-)?([A-Za-z0-9]+)(?:-F1(?:-model_v\d+)?)?\.(pdb|cif)$")
 
 
 def protein_page(
@@ -101,19 +97,4 @@ def calls_by_protein(calls: pl.DataFrame) -> dict[str, list[Row]]:
     ordered = rounded.sort("accession", "start", "end", "concept")
     for row in ordered.select("accession", *kept).iter_rows(named=True):
         found.setdefault(row.pop("accession"), []).append(row)
-    return found
-
-
-def structures_in(folder: Path, accessions: Sequence[str]) -> Mapping[str, Path]:
-    """Return the structure file of each protein that has one in `folder`.
-
-    Files are named as the AlphaFold database names them (``AF-P12345-F1-model_v4.pdb``) or by the
-    accession alone (``P12345.pdb``, ``P12345.cif``).
-    """
-    wanted = {accession.upper(): accession for accession in accessions}
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _STRUCTURE.match(path.name)
-        if match and (accession := wanted.get(match[1].upper())):
-            found.setdefault(accession, path)
     return found

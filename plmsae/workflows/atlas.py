@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -95,7 +96,6 @@ def _there(out: Path) -> AtlasOutcome:
 def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
     from plmsae.atlas.compare import comparison
     from plmsae.atlas.index import index_of
-    from plmsae.atlas.proteins import structures_in
     from plmsae.atlas.site import LATENTS_PER_CHUNK, PROTEINS_PER_CHUNK, check_folder, write_site
     from plmsae.reports.collecting import build_evidence
     from plmsae.reports.describe import describe_all
@@ -105,6 +105,12 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
     if request.model is None:
         raise InputError("which model?", where="plmsae atlas", hint="plmsae models lists them")
     check_folder(request.out)
+    if request.structures is not None and not request.structures.is_dir():
+        raise NotFoundError("no such folder", where=request.structures)
+    if request.fetch_structures < 0:
+        raise InputError(
+            "needs 0 or more", where="--fetch-structures", value=str(request.fetch_structures)
+        )
     source = request.proteins or str(SAMPLE)
     need_file(source, why="the atlas reads it twice")
     bundle, uri = _residue_model(request.model)
@@ -155,11 +161,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
             theirs = load_encoder(other, device=device)
             other_latents = _encode(theirs, proteins, other.name, progress)
             compared.append(comparison(ours, _side(other, other_uri, theirs, other_latents)))
-        structures: Mapping[str, Path] = {}
-        if request.structures is not None:
-            if not request.structures.is_dir():
-                raise NotFoundError("no such folder", where=request.structures)
-            structures = structures_in(request.structures, accessions)
+        structures = _structures(request, proteins, reports)
         index = index_of(
             model=_about(bundle, uri),
             source=PurePath(source_name(source)).name,
@@ -199,6 +201,28 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
         n_compared=len(compared),
         n_structures=len(structures),
     )
+
+
+def _structures(
+    request: AtlasRequest, proteins: ProteinSet, reports: Mapping[int, FeatureReport]
+) -> dict[str, Path]:
+    from plmsae.atlas.structures import fetch_structures, structures_in
+
+    accessions = [protein.accession for protein in proteins.proteins]
+    found: dict[str, Path] = {}
+    if request.structures is not None:
+        found = structures_in(request.structures, accessions)
+    if request.fetch_structures:
+        strongest = Counter(
+            report.evidence.examples[0].accession
+            for report in reports.values()
+            if report.evidence.examples
+        )
+        sequences = dict(zip(accessions, proteins.sequences, strict=True))
+        missing = [name for name, _ in strongest.most_common() if name not in found]
+        wanted = {name: sequences[name] for name in missing[: request.fetch_structures]}
+        found |= fetch_structures(wanted)
+    return found
 
 
 def _lasting_reference(reference: str, uri: str) -> str:

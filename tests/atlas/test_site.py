@@ -19,7 +19,7 @@ from atlas_world import CLAIM, N_PROTEINS, TITLE, WRITTEN
 from scipy.sparse import csr_array
 
 from plmsae.atlas.chunks import chunk_script, pack, unpack
-from plmsae.atlas.proteins import protein_page, structures_in
+from plmsae.atlas.proteins import protein_page
 from plmsae.atlas.serve import MAX_BODY, AtlasServer
 from plmsae.atlas.site import LATENTS_PER_CHUNK, PROTEINS_PER_CHUNK, STATIC, check_folder
 from plmsae.core.errors import InputError
@@ -146,16 +146,6 @@ def test_a_folder_with_other_things_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match="no atlas"):
         check_folder(tmp_path)
-
-
-def test_structures_are_found_by_either_name(tmp_path: Path) -> None:
-    for name in ("AF-P12345-F1-model_v4.pdb", "q9.cif", "notes.txt", "AF-P12345-F2-model_v4.pdb"):
-        (tmp_path / name).write_text("")
-    found = structures_in(tmp_path, ["P12345", "Q9", "X1"])
-    assert {key: path.name for key, path in found.items()} == {
-        "P12345": "AF-P12345-F1-model_v4.pdb",
-        "Q9": "q9.cif",
-    }
 
 
 @pytest.mark.parametrize("text", ["", ">a\nAC\n>b\nAC", "AC1D", ">only"])

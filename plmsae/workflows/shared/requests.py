@@ -539,6 +539,9 @@ class AtlasRequest:
     evidence alone."""
     structures: Path | None = None
     """A folder of PDB or mmCIF files, named as the AlphaFold database does or by accession."""
+    fetch_structures: int = 0
+    """Fetch AlphaFold's models, from its database, of as many proteins: those that are the
+    strongest example of most latents."""
     ontology: Path | None = None
     """Gene Ontology as an OBO file: enrichment then counts the ancestors of terms."""
     min_precision: float | None = None
