@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
-from plmsae.concepts.calling.calibration import highest_bar, meets
+from plmsae.concepts.calling.calibration import called, highest_bar, meets
 from plmsae.concepts.calling.callers import can_call, with_caller
 
 NO_LATENT = "no latent detects it"
 UNMEASURED = "its precision was never measured"
+IMPLIED = "all its calls are made by its members, and name it in the column implied"
 """Reasons to abstain; the others, a precision that is too low, have their numbers in them."""
 
 
@@ -20,13 +21,15 @@ def abstentions(concepts: pl.DataFrame, min_precision: float) -> dict[str, str]:
     concepts : polars.DataFrame
         ``concepts.parquet`` of a bundle.
     min_precision : float
-        What concepts must meet to be called (`calibration.meets`).
+        What concepts must meet to be called (`calibration.called`).
     """
     tuned = "abstains" in concepts.columns
     missing: dict[str, pl.Expr] = {} if tuned else {"abstains": pl.lit(None, pl.String)}
     low = pl.col("call_precision_low").cast(pl.Float64).fill_nan(None)
+    calls_itself = called(concepts, min_precision)
     table = with_caller(concepts).with_columns(
-        met=pl.lit(meets(concepts, min_precision)) & can_call(),
+        met=pl.lit(calls_itself) & can_call(),
+        implied=pl.lit(meets(concepts, min_precision) & ~calls_itself),
         bar=highest_bar(concepts),
         low=low,
         **missing,
@@ -36,6 +39,8 @@ def abstentions(concepts: pl.DataFrame, min_precision: float) -> dict[str, str]:
         .then(pl.lit(NO_LATENT))
         .when(pl.col("low").is_null())
         .then(pl.lit(UNMEASURED))
+        .when(pl.col("implied"))
+        .then(pl.lit(IMPLIED))
         .when(pl.col("low") >= min_precision)  # only the annotator's word is against it
         .then(pl.col("abstains"))
         .otherwise(

@@ -17,7 +17,7 @@ from scoring_fakes import (
     write_fasta,
 )
 
-from plmsae.scoring.abstaining import NO_LATENT, UNMEASURED, abstentions
+from plmsae.scoring.abstaining import IMPLIED, NO_LATENT, UNMEASURED, abstentions
 from plmsae.scoring.engine import score
 from plmsae.scoring.manifest import Manifest
 
@@ -42,6 +42,15 @@ def test_every_concept_is_called_or_abstains_with_its_reason() -> None:
     }
     # A lower precision asks more of them to speak.
     assert set(abstentions(concepts, 0.6)) == {"Never", "Nothing"}
+
+
+def test_a_class_whose_members_make_its_calls_is_not_counted_as_called() -> None:
+    concepts = concept_rows(
+        ("Class", "span", "W", 0.9, 0.85),
+        ("Class: Member", "span", "W", 0.9, 0.85),
+    ).with_columns(implied_at=pl.when(concept="Class").then(0.82))
+    assert abstentions(concepts, 0.8) == {"Class": IMPLIED}
+    assert abstentions(concepts, 0.84) == {}
 
 
 def test_a_concept_with_two_callers_abstains_only_if_both_do() -> None:
