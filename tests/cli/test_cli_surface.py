@@ -93,7 +93,14 @@ SURFACE: dict[str, set[str]] = {
     | {"--threads"},
     "atlas": TRACKED
     | {"MODEL", "--proteins", "--out", "--max-proteins", "--features-per-protein", "--compare"}
-    | {"--proposals", "--reports", "--structures", "--ontology", "--min-precision"}
+    | {
+        "--proposals",
+        "--reports",
+        "--structures",
+        "--fetch-structures",
+        "--ontology",
+        "--min-precision",
+    }
     | {"--serve", "--port", "--device", "--seed"},
     "steer": TRACKED
     | {"--model", "--sequence", "--latent", "--value", "--positions", "--mask", "--target"}
