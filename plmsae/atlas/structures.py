@@ -6,6 +6,7 @@ list of models with their sequence and the address of a file.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from urllib.request import urlopen
 
 from plmsae.core.atomic import atomic_path
 from plmsae.core.resources import cache_folder
+from plmsae.proteins.uniprot import ACCESSION
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,6 @@ API = "https://alphafold.ebi.ac.uk/api"
 """``PLMSAE_ALPHAFOLD_API`` names another, such as a mirror."""
 
 _FILE = re.compile(r"^(?:AF-)?([A-Za-z0-9]+)(?:-F1(?:-model_v\d+)?)?\.(pdb|cif)$")
-_ACCESSION = re.compile(r"^[A-Z0-9]{6,10}$")
 _MOST_BYTES = 20_000_000
 _SECONDS = 20
 
@@ -65,9 +66,11 @@ def fetch_structures(sequences: Mapping[str, str]) -> dict[str, Path]:
     folder = cache_folder() / "alphafold"
     found: dict[str, Path] = {}
     for accession, sequence in sequences.items():
-        path = folder / f"{accession}.cif"
-        if not _ACCESSION.match(accession):
+        if not ACCESSION.fullmatch(accession):
             continue
+        # Of this sequence: an entry that changes gets another model.
+        digest = hashlib.sha256(sequence.encode()).hexdigest()
+        path = folder / f"{accession}-{digest[:12]}.cif"
         try:
             if path.is_file() or _fetch(base, accession, sequence, path):
                 found[accession] = path

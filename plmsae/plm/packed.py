@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_FILLED = (
-    32  # a segment's tokens are filled up to a multiple of this for attention in bf16 on a CPU
-)
+_FILLED = 32
+"""For attention in bf16 on a CPU a segment's tokens are filled up to a multiple of this."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,21 @@ from plmsae.proteins.tsv import (
     fold,
 )
 
-__all__ = ["FEATURE_COLUMNS", "Feature", "parse_features", "read_table", "render_features"]
+__all__ = [
+    "ACCESSION",
+    "FEATURE_COLUMNS",
+    "Feature",
+    "parse_features",
+    "read_table",
+    "render_features",
+]
 
 _log = logging.getLogger(__name__)
+
+ACCESSION = re.compile(
+    r"\b(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})\b"
+)
+"""An accession, in its two forms (https://www.uniprot.org/help/accession_numbers)."""
 
 FEATURE_COLUMNS: dict[str, str] = {
     "Active site": "ACT_SITE",

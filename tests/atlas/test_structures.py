@@ -76,6 +76,8 @@ def test_a_model_of_the_same_sequence_is_fetched_once(asked: list[str]) -> None:
     asked.clear()
     assert fetch_structures({"P12345": "MKT"}) == found
     assert asked == []
+    # What the cache holds is of the sequence that it was fetched for.
+    assert fetch_structures({"P12345": "MKV"}) == {}
 
 
 def test_a_database_that_cannot_be_reached_is_a_warning(

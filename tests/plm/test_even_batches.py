@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def test_segments_that_are_filled_up_attend_as_each_alone(
     torch.manual_seed(0)
     q, k, v = (torch.randn(sum(LENGTHS), 4, 16, dtype=torch.bfloat16) for _ in range(3))
     layout = make_layout(LENGTHS, torch.device("cpu"), dtype=torch.bfloat16)
-    object.__setattr__(layout, "causal", causal)
+    layout = dataclasses.replace(layout, causal=causal)
     shapes: list[Any] = []
     original = functional.scaled_dot_product_attention
 

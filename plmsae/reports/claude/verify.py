@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from plmsae.proteins.alphabet import AMINO_ACIDS
+from plmsae.proteins.uniprot import ACCESSION
 from plmsae.reports.claude.answers import Description
 from plmsae.reports.evidence import FeatureEvidence
 
@@ -15,10 +16,6 @@ _THREE = {
     "Thr": "T", "Trp": "W", "Tyr": "Y", "Val": "V",
 }  # fmt: skip
 
-# https://www.uniprot.org/help/accession_numbers describes the two forms.
-_ACCESSION = re.compile(
-    r"\b(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})\b"
-)
 _RESIDUE = re.compile(rf"\b(?:([{_LETTERS}])|({'|'.join(_THREE)})[- ]?)([1-9][0-9]{{0,4}})\b")
 _QUOTED = re.compile(r"`([^`]+)`")
 _LIMITS = {"title": 120, "claim": 600, "description": 2000, "activation_rule": 1500}
@@ -66,7 +63,7 @@ def unsupported(answer: Description, evidence: FeatureEvidence) -> tuple[str, ..
         reasons.append(f"concept {answer.known_concept} is not in the evidence")
     reasons += [
         f"protein {name} is not in the evidence"
-        for name in _ACCESSION.findall(text)
+        for name in ACCESSION.findall(text)
         if name not in accessions
     ]
     names = concepts | accessions | terms
@@ -77,7 +74,7 @@ def unsupported(answer: Description, evidence: FeatureEvidence) -> tuple[str, ..
     plain = text
     for name in sorted(names, key=len, reverse=True):
         plain = plain.replace(name, " ")  # a name may hold what looks like a residue: SH3, H3
-    plain = _ACCESSION.sub(" ", plain)  # P99999 is no proline
+    plain = ACCESSION.sub(" ", plain)  # P99999 is no proline
     plain = re.sub(r"\bF1\b", " ", plain)  # the score, not a phenylalanine
     residues = {(letter, position) for _, letter, position in shown}
     for one, three, position in _RESIDUE.findall(plain):
