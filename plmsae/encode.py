@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 from plmsae.core.errors import InputError
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from plmsae.sae.base import Sae
 
 Unit = Literal["residue", "protein"]
+
+_ROWS = 8192
+"""Large SAE batches are faster than one protein at a time."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,7 @@ class Encoder:
         -------
         list of csr_array, dtype=float32, shape (length, F), or (1, F) for unit ``protein``
         """
-        latents: list[csr_array | None] = [None] * len(sequences)
-        for index, rows in self.stream(sequences):
-            latents[index] = rows
-        return [rows for rows in latents if rows is not None]
+        return [rows for _, rows in sorted(self.stream(sequences), key=itemgetter(0))]
 
     def stream(self, sequences: Sequence[str]) -> Iterator[tuple[int, csr_array]]:
         """Yield (index, latents) as sequences are done, the longest first."""
@@ -71,27 +73,35 @@ class Encoder:
         The activations, float32 (length, D) on the PLM's device, are what the SAE was given: the
         mean, (1, D), where the unit is the protein.
         """
-        pending: list[tuple[int, torch.Tensor]] = []
+        from plmsae.plm.parallel import in_order, pays
+
+        rows = sum(map(len, sequences)) if self.unit == "residue" else len(sequences)
+        side_by_side = pays(self.plm.device, rows // _ROWS)
+        for done in in_order(self._encode, self._groups(sequences), side_by_side=side_by_side):
+            yield from done
+
+    def _groups(self, sequences: Sequence[str]) -> Iterator[list[tuple[int, torch.Tensor]]]:
+        """Yield what the SAE is given at once: indices of proteins with their activations."""
+        group: list[tuple[int, torch.Tensor]] = []
         rows = 0
         for index, states in self.plm.activations(sequences, [self.layer]):
             x_ND = states[self.layer]
-            pending.append((index, x_ND if self.unit == "residue" else x_ND.mean(0, keepdim=True)))
-            rows += len(pending[-1][1])
-            # Large SAE batches are faster than one protein at a time.
-            if rows >= 8192:
-                yield from self._flush(pending)
-                pending, rows = [], 0
-        yield from self._flush(pending)
+            group.append((index, x_ND if self.unit == "residue" else x_ND.mean(0, keepdim=True)))
+            rows += len(group[-1][1])
+            if rows >= _ROWS:
+                yield group
+                group, rows = [], 0
+        if group:
+            yield group
 
-    def _flush(
-        self, pending: list[tuple[int, torch.Tensor]]
-    ) -> Iterator[tuple[int, csr_array, torch.Tensor]]:
+    def _encode(
+        self, group: list[tuple[int, torch.Tensor]]
+    ) -> list[tuple[int, csr_array, torch.Tensor]]:
         import torch
 
-        if not pending:
-            return
-        codes = self.sae.encode_csr(torch.cat([x for _, x in pending]))
-        first = 0
-        for index, x_ND in pending:
-            yield index, codes[first : first + len(x_ND)], x_ND
-            first += len(x_ND)
+        codes = self.sae.encode_csr(torch.cat([x for _, x in group]))
+        ends = accumulate(len(x) for _, x in group)
+        return [
+            (index, codes[end - len(x) : end], x)
+            for (index, x), end in zip(group, ends, strict=True)
+        ]

@@ -24,7 +24,7 @@ from plmsae.plm.device import choose_device, choose_dtypes
 from plmsae.plm.families import Family, family_of, open_config
 from plmsae.plm.package import fetch_package
 from plmsae.plm.packed import PackedLayout
-from plmsae.plm.parallel import in_order
+from plmsae.plm.parallel import in_order, pays
 from plmsae.plm.revision import HEAD, folder_revision, revision_with_head
 from plmsae.plm.stored_head import open_head
 from plmsae.plm.vocabulary import Vocabulary
@@ -112,7 +112,7 @@ class Plm:
             return list(self._run(batch, sequences, layers))
 
         planned = list(batches(lengths, self.max_residues, budget))
-        for results in in_order(run, planned, side_by_side=self.device.type == "cpu"):
+        for results in in_order(run, planned, side_by_side=pays(self.device, len(planned))):
             for window, states in results:
                 kept = slice(window.keep_start - window.start, window.keep_end - window.start)
                 pieces = {layer: x[kept] for layer, x in states.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
@@ -21,33 +21,38 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def pays(device: torch.device, n_items: int) -> bool:
+    """Say whether so many items are done sooner side by side on a device, with a thread each."""
+    n_threads = torch.get_num_threads()
+    return device.type == "cpu" and n_threads > 1 and n_items >= 2 * n_threads
+
+
 def in_order(
-    function: Callable[[Item], Result], items: Sequence[Item], *, side_by_side: bool
+    function: Callable[[Item], Result], items: Iterable[Item], *, side_by_side: bool
 ) -> Iterator[Result]:
     """Yield the results of a function in the order of the items.
 
     Parameters
     ----------
     function : callable
-        Runs torch on the CPU.
-    items : sequence
+        Runs torch on the CPU. All functions share the same threads.
+    items : iterable
+        May itself be made by `in_order`.
     side_by_side : bool
-        Work on several items at a time, each with one thread: as many as torch has threads, and
-        no more than those ahead of the consumer. Few items are worked on one after another with
-        all threads.
+        Work on several items at a time, each with one thread: as many as torch has threads, with
+        one more that waits for a thread. Otherwise one after another, with all threads.
     """
-    n_threads = torch.get_num_threads()
-    if not side_by_side or n_threads == 1 or len(items) < 2 * n_threads:
+    if not side_by_side:
         yield from map(function, items)
         return
+    n_threads = torch.get_num_threads()
     pool = _pool(n_threads, os.getpid())
     waiting: deque[Future[Result]] = deque()
     try:
-        waiting.extend(pool.submit(function, item) for item in items[:n_threads])
-        for item in items[n_threads:]:
-            done = waiting.popleft().result()
+        for item in items:
             waiting.append(pool.submit(function, item))
-            yield done
+            if len(waiting) > n_threads:
+                yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:

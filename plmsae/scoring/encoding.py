@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class SequenceEncoder(Protocol):
     """What scoring needs of `plmsae.encode.Encoder`."""
 
-    def encode(self, sequences: Sequence[str]) -> list[csr_array]:
-        """Return one sparse array a sequence, in input order."""
+    def stream(self, sequences: Sequence[str]) -> Iterator[tuple[int, csr_array]]:
+        """Yield the number of each sequence with its sparse array, in any order."""
         ...
 
 
@@ -178,15 +178,14 @@ def encode_part(
     *,
     unit: str,
     d_sae: int,
-    chunk_residues: int,
     strict: bool,
-    on_chunk: Callable[[int, int], None],
+    on_done: Callable[[int, int], None],
 ) -> Encoded:
-    """Encode proteins in chunks of like length; set aside those the PLM cannot take.
+    """Encode proteins, the longest first; set aside those the PLM cannot take.
 
-    Proteins of the same sequence are encoded once. A chunk that fails is halved until the protein
-    at fault stands alone, so that one bad protein costs itself only. Chunks follow from the
-    proteins alone: the same part always gives the same numbers.
+    Proteins of the same sequence are encoded once. Where the encoder fails, what it has not
+    returned yet is halved until the protein at fault stands alone, so that one bad protein costs
+    itself only. The same part always gives the same numbers.
 
     Parameters
     ----------
@@ -198,12 +197,10 @@ def encode_part(
         What a row of latents is.
     d_sae : int
         F, the number of latents to expect.
-    chunk_residues : int
-        Residues after which a chunk is closed.
     strict : bool
         Raise instead of setting aside.
-    on_chunk : callable
-        Called after each chunk with the proteins and residues it held.
+    on_done : callable
+        Called with the numbers of proteins and residues that are done since it was called last.
 
     Raises
     ------
@@ -214,17 +211,20 @@ def encode_part(
     same: dict[str, list[int]] = {}
     for i, protein in enumerate(proteins):
         same.setdefault(protein.sequence, []).append(i)
-    # The first protein of each sequence stands for the others.
-    order = sorted((of[0] for of in same.values()), key=lambda i: (len(proteins[i].sequence), i))
     latents: dict[int, csr_array] = {}
     refused: dict[int, Exception] = {}
-    for chunk in _chunks(order, proteins, chunk_residues):
-        _encode_or_halve(encoder, proteins, chunk, latents, refused, strict=strict)
-        for first in chunk:
-            result: dict[int, Any] = latents if first in latents else refused
-            result |= dict.fromkeys(same[proteins[first].sequence], result[first])
-        done = [i for member in chunk for i in same[proteins[member].sequence]]
-        on_chunk(len(done), sum(len(proteins[i].sequence) for i in done))
+    for sequence, result in _encode_or_halve(encoder, list(same)):
+        copies = same[sequence]
+        if not isinstance(result, Exception):
+            latents |= dict.fromkeys(copies, result)
+        elif strict:
+            first = proteins[copies[0]]
+            raise InputError(
+                _reason(result), where=first.where or None, record=first.accession
+            ) from result
+        else:
+            refused |= dict.fromkeys(copies, result)
+        on_done(len(copies), len(copies) * len(sequence))
     if len(refused) >= 8 and len(refused) == len(proteins):
         error = refused[min(refused)]
         raise InputError(f"no protein could be encoded; the first fails with: {_reason(error)}")
@@ -250,60 +250,30 @@ def encode_part(
     )
 
 
-def _chunks(
-    order: Sequence[int], proteins: Sequence[Protein], chunk_residues: int
-) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    residues = 0
-    for i in order:
-        chunk.append(i)
-        residues += len(proteins[i].sequence)
-        if residues >= chunk_residues:
-            yield chunk
-            chunk, residues = [], 0
-    if chunk:
-        yield chunk
-
-
 def _encode_or_halve(
-    encoder: SequenceEncoder,
-    proteins: Sequence[Protein],
-    chunk: list[int],
-    latents: dict[int, csr_array],
-    refused: dict[int, Exception],
-    *,
-    strict: bool,
-) -> None:
+    encoder: SequenceEncoder, sequences: Sequence[str]
+) -> Iterator[tuple[str, csr_array | Exception]]:
+    """Yield each sequence with its latents, or with the error that it alone leads to."""
+    left = dict.fromkeys(sequences)
     try:
-        arrays = encoder.encode([proteins[i].sequence for i in chunk])
+        for number, rows in encoder.stream(sequences):
+            del left[sequences[number]]
+            finite = np.isfinite(rows.data).all()
+            yield sequences[number], rows if finite else ValueError("its latents are not finite")
     except Exception as error:
-        if not _is_about_proteins(error):
+        if not left or not _is_about_proteins(error):
             raise
-        if len(chunk) == 1:
-            protein = proteins[chunk[0]]
-            if strict:
-                raise InputError(
-                    _reason(error), where=protein.where or None, record=protein.accession
-                ) from error
-            refused[chunk[0]] = error
+        if len(sequences) == 1:
+            yield sequences[0], error
             return
-        middle = len(chunk) // 2
-        for half in (chunk[:middle], chunk[middle:]):
-            _encode_or_halve(encoder, proteins, half, latents, refused, strict=strict)
+    else:
+        if left:
+            raise PlmsaeError(f"the encoder returned nothing for {len(left)} sequences")
         return
-    if len(arrays) != len(chunk):
-        raise PlmsaeError(f"the encoder returned {len(arrays)} arrays for {len(chunk)} sequences")
-    for i, array in zip(chunk, arrays, strict=True):
-        if np.isfinite(array.data).all():
-            latents[i] = array
-        elif strict:
-            raise InputError(
-                "its latents are not finite",
-                where=proteins[i].where or None,
-                record=proteins[i].accession,
-            )
-        else:
-            refused[i] = ValueError("its latents are not finite")
+    again = list(left)
+    middle = len(again) // 2
+    for half in filter(None, (again[:middle], again[middle:])):
+        yield from _encode_or_halve(encoder, half)
 
 
 def _is_about_proteins(error: Exception) -> bool:

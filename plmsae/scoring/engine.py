@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreProgress:
-    """How far a run is; handed to the progress callback after every chunk and every part."""
+    """How far a run is; handed to the progress callback after every protein and every part."""
 
     proteins: int
     """Proteins done, including those of parts that an earlier run finished."""
@@ -114,7 +114,7 @@ def score(
         for those who count what is withheld, as `plmsae.scoring.fill` does; the quality gate on
         annotations refuses the unmeasured.
     progress : OnProgress, optional
-        Called after every chunk.
+        Called after every protein.
     resume : bool
         Keep parts that an earlier run finished; otherwise the folder is started over.
     settings : mapping of str to str, optional
@@ -169,7 +169,6 @@ def score(
             annotator=annotator,
             source=encoder if encoder is not None else lambda: load_encoder(bundle),
             folder=folder,
-            chunk_residues=max(1, part_residues // 8),
             write_features=write_features,
             strict=strict,
         )
@@ -305,7 +304,7 @@ class _Run:
         self._done_residues += part.n_residues
 
     def tell(self, proteins: int, residues: int) -> None:
-        """Report that a chunk of so many proteins and residues is done."""
+        """Report that so many more proteins and residues are done."""
         self._done_proteins += proteins
         self._done_residues += residues
         if self._on_progress is not None:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from plmsae.core.plugins import Plugins
 from plmsae.scoring.folder import PartRecord
-from plmsae.scoring.part_scoring import OnChunk, PartScorer
+from plmsae.scoring.part_scoring import OnDone, PartScorer
 from plmsae.scoring.parts import Part
 
 
@@ -19,7 +19,7 @@ class Executor(Protocol):
     """A function that has parts scored; `executors.local.run` is one."""
 
     def __call__(
-        self, parts: Iterable[Part], scorer: PartScorer, on_chunk: OnChunk, /
+        self, parts: Iterable[Part], scorer: PartScorer, on_done: OnDone, /
     ) -> Iterator[tuple[Part, PartRecord]]:
         """Yield each part with its record, in any order."""
         ...

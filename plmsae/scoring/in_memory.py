@@ -20,9 +20,6 @@ COLUMNS = (
 """Columns of the table."""
 
 
-_CHUNK_RESIDUES = 25_000
-
-
 def proteins_in_memory(
     sequences: Iterable[object], accessions: Iterable[object] | None = None
 ) -> list[Protein]:
@@ -100,8 +97,7 @@ def annotate_proteins(
         proteins,
         unit=annotator.unit,
         d_sae=annotator.d_sae,
-        chunk_residues=_CHUNK_RESIDUES,
         strict=True,
-        on_chunk=lambda proteins, residues: None,
+        on_done=lambda proteins, residues: None,
     )
     return annotator.annotations(encoded).select(COLUMNS)

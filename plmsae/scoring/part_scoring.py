@@ -21,8 +21,8 @@ from plmsae.scoring.schema import FEATURES, REJECTED, TABLES, empty_frame
 EncoderSource = SequenceEncoder | Callable[[], SequenceEncoder]
 """An encoder, or a function that makes one: called only if something is left to score."""
 
-OnChunk = Callable[[int, int], None]
-"""Called after each chunk of a part with the proteins and the residues it held."""
+OnDone = Callable[[int, int], None]
+"""Called with the numbers of proteins and residues that are done since it was called last."""
 
 
 def score_part(
@@ -31,10 +31,9 @@ def score_part(
     encoder: SequenceEncoder,
     folder: ScoreFolder,
     *,
-    chunk_residues: int,
     write_features: bool = False,
     strict: bool = False,
-    on_chunk: OnChunk = lambda proteins, residues: None,
+    on_done: OnDone = lambda proteins, residues: None,
 ) -> PartRecord:
     """Encode one part, make its calls and write its files, then its done-marker.
 
@@ -51,13 +50,11 @@ def score_part(
         The PLM and SAE.
     folder : ScoreFolder
         Where to write.
-    chunk_residues : int
-        Residues to encode at once.
     write_features : bool
         Write ``features/`` too.
     strict : bool
         Raise at the first protein that cannot be encoded instead of rejecting it.
-    on_chunk : callable, optional
+    on_done : callable, optional
         For progress.
 
     Returns
@@ -77,9 +74,8 @@ def score_part(
         part.proteins,
         unit=annotator.unit,
         d_sae=annotator.d_sae,
-        chunk_residues=chunk_residues,
         strict=strict,
-        on_chunk=on_chunk,
+        on_done=on_done,
     )
     annotations = annotator.annotations(encoded)
     rejected = (*part.rejected, *encoded.rejected)
@@ -132,7 +128,6 @@ class PartScorer:
     annotator: Annotator
     source: EncoderSource
     folder: ScoreFolder
-    chunk_residues: int
     write_features: bool
     strict: bool
 
@@ -141,17 +136,16 @@ class PartScorer:
         """The encoder."""
         return self.source() if callable(self.source) else self.source
 
-    def __call__(self, part: Part, on_chunk: OnChunk) -> PartRecord:
+    def __call__(self, part: Part, on_done: OnDone) -> PartRecord:
         """Score one part."""
         return score_part(
             part,
             self.annotator,
             self.encoder,
             self.folder,
-            chunk_residues=self.chunk_residues,
             write_features=self.write_features,
             strict=self.strict,
-            on_chunk=on_chunk,
+            on_done=on_done,
         )
 
 

@@ -7,11 +7,15 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 
+from plmsae.encode import Encoder
 from plmsae.plm.model import Plm, load_plm
-from plmsae.plm.parallel import in_order
+from plmsae.plm.parallel import in_order, pays
+from plmsae.sae.config import SaeConfig
+from plmsae.sae.model import build_sae
 
 SEQUENCES = ["MKTAYIAKQRQISFVKSHFSRQ" * n for n in range(1, 12)]
 
@@ -55,9 +59,35 @@ def test_each_worker_has_one_thread_and_all_others_what_they_had() -> None:
     assert later == [2]
 
 
-def test_few_batches_keep_all_threads() -> None:
-    threads = in_order(lambda _: torch.get_num_threads(), range(3), side_by_side=True)
-    assert list(threads) == [2, 2, 2]
+def test_few_batches_keep_all_threads_as_does_another_device() -> None:
+    cpu = torch.device("cpu")
+    assert [pays(cpu, n) for n in (0, 3, 4, 9)] == [False, False, True, True]
+    assert not pays(torch.device("cuda"), 9)
+    torch.set_num_threads(1)
+    assert not pays(cpu, 9)
+
+
+def test_work_on_what_is_made_side_by_side_shares_the_threads_and_the_order() -> None:
+    names: set[str] = set()
+
+    def work(item: int) -> int:
+        names.add(threading.current_thread().name)
+        return item + 1
+
+    made = in_order(work, range(50), side_by_side=True)
+    assert list(in_order(work, made, side_by_side=True)) == list(range(2, 52))
+    assert len(names) == 2
+
+
+def test_an_encoder_gives_the_same_latents_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plmsae.encode._ROWS", 200)
+    sae = build_sae(SaeConfig(d_in=320, d_sae=64, k=4))
+    encoder = Encoder(load_plm("plmsae-mini", device="cpu", max_layer=2), 2, sae)
+    together = encoder.encode(SEQUENCES)
+    torch.set_num_threads(1)
+    for one, other in zip(together, encoder.encode(SEQUENCES), strict=True):
+        assert one.shape == other.shape
+        assert np.allclose(one.toarray(), other.toarray(), atol=1e-5)
 
 
 def test_an_error_comes_in_its_place_and_a_consumer_that_stops_ends_the_work() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,8 +85,15 @@ class FakeBundle:
         return pl.DataFrame({"latent": range(letters), "max_activation": [3.0] * letters})
 
 
+class Streaming:
+    """What an encoder of all sequences at once lacks."""
+
+    def stream(self, sequences: Sequence[str]) -> Iterator[tuple[int, csr_array]]:
+        yield from enumerate(self.encode(sequences))  # type: ignore[attr-defined]
+
+
 @dataclass
-class FakeEncoder:
+class FakeEncoder(Streaming):
     """Refuses sequences that hold a Z, runs out of memory over `TOO_LONG`, and counts its calls."""
 
     unit: str = "residue"

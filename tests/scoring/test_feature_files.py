@@ -10,7 +10,16 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.sparse import csr_array
-from scoring_fakes import LETTERS, FakeBundle, FakeEncoder, FakeMeta, proteome, table, write_fasta
+from scoring_fakes import (
+    LETTERS,
+    FakeBundle,
+    FakeEncoder,
+    FakeMeta,
+    Streaming,
+    proteome,
+    table,
+    write_fasta,
+)
 
 from plmsae.core.errors import InputError
 from plmsae.scoring import feature_files
@@ -22,7 +31,7 @@ from plmsae.scoring.manifest import Manifest
 D_SAE, K = 2048, 32
 
 
-class SparseEncoder:
+class SparseEncoder(Streaming):
     """Fires K of many latents at each residue; some latents fire a thousand times more often."""
 
     def encode(self, sequences: Sequence[str]) -> list[csr_array]:

@@ -307,7 +307,7 @@ def test_when_nothing_can_be_encoded_the_run_stops_instead_of_rejecting_all(tmp_
 
 
 def test_an_error_that_is_not_about_proteins_is_not_swallowed(fasta: Path, tmp_path: Path) -> None:
-    class Broken:
+    class Broken(FakeEncoder):
         def encode(self, sequences: Any) -> Any:
             raise RuntimeError("shapes do not match")
 
@@ -459,7 +459,7 @@ def test_while_a_part_is_made_again_the_folder_does_not_look_complete(
     run(fasta, tmp_path / "out")
     (tmp_path / "out" / "proteins" / "part-00002.parquet").unlink()
 
-    class Dying:
+    class Dying(FakeEncoder):
         def encode(self, sequences: Any) -> Any:
             raise Killed
 

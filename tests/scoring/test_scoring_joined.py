@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import torch
 from scipy.sparse import csr_array
-from scoring_fakes import LETTERS, concept_rows, table
+from scoring_fakes import LETTERS, Streaming, concept_rows, table
 
 from plmsae.bundle.meta import BundleMeta
 from plmsae.bundle.reading import Bundle, read_bundle
@@ -32,7 +32,7 @@ from plmsae.scoring.truth import check_against_truth
 D_SAE = 48
 
 
-class LetterPlm:
+class LetterPlm(Streaming):
     """Activations of a residue: which letters stand here and, more faintly, beside it."""
 
     def __init__(self, sae: Sae) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from plmsae.core.errors import InputError
 from plmsae.scoring.executor import Executor
 from plmsae.scoring.folder import PartRecord
-from plmsae.scoring.part_scoring import OnChunk, PartScorer
+from plmsae.scoring.part_scoring import OnDone, PartScorer
 from plmsae.scoring.parts import Part
 
 
 def run(
-    parts: Iterable[Part], scorer: PartScorer, on_chunk: OnChunk
+    parts: Iterable[Part], scorer: PartScorer, on_done: OnDone
 ) -> Iterator[tuple[Part, PartRecord]]:
     """Score parts, holding one at a time.
 
@@ -22,7 +22,7 @@ def run(
         Those that are to be scored.
     scorer : PartScorer
         Scores one.
-    on_chunk : callable
+    on_done : callable
         For progress within a part.
 
     Yields
@@ -31,7 +31,7 @@ def run(
         Each part with what came of it.
     """
     for part in parts:
-        yield part, scorer(part, on_chunk)
+        yield part, scorer(part, on_done)
 
 
 def make(*, address: str | None = None, workers: int | None = None) -> Executor:

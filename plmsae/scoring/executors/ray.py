@@ -16,7 +16,7 @@ from typing import Any
 
 from plmsae.core.errors import InputError, PlmsaeError, ResourceError
 from plmsae.scoring.folder import PartRecord
-from plmsae.scoring.part_scoring import OnChunk, PartScorer
+from plmsae.scoring.part_scoring import OnDone, PartScorer
 from plmsae.scoring.parts import Part
 
 RETRIES = 3
@@ -37,7 +37,7 @@ class RayExecutor:
     """How many; by default one for each GPU, or, without GPUs, one for every four processors."""
 
     def __call__(
-        self, parts: Iterable[Part], scorer: PartScorer, on_chunk: OnChunk
+        self, parts: Iterable[Part], scorer: PartScorer, on_done: OnDone
     ) -> Iterator[tuple[Part, PartRecord]]:
         """Yield each part with its record as workers finish them.
 
@@ -54,7 +54,7 @@ class RayExecutor:
         actors: list[Any] = []
         try:
             actors = self._start(ray, scorer)
-            yield from _drive(ray, actors, parts, on_chunk)
+            yield from _drive(ray, actors, parts, on_done)
         finally:
             for actor in actors:
                 ray.kill(actor)
@@ -128,7 +128,7 @@ class _Worker:
 
 
 def _drive(
-    ray: Any, actors: list[Any], parts: Iterable[Part], on_chunk: OnChunk
+    ray: Any, actors: list[Any], parts: Iterable[Part], on_done: OnDone
 ) -> Iterator[tuple[Part, PartRecord]]:
     """Keep every worker busy, and no more than `AHEAD` parts waiting at each."""
     waiting = iter(parts)
@@ -144,7 +144,7 @@ def _drive(
             part, actor = running.pop(reply)
             free.append(actor)
             record = _result(ray, reply, part)
-            on_chunk(record.n_scored, part.n_residues)
+            on_done(record.n_scored, part.n_residues)
             yield part, record
 
 

@@ -13,7 +13,8 @@ import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,16 +156,27 @@ class StoredEncoder:
     def __contains__(self, sequence: str) -> bool:
         return _key(sequence) in self._places
 
+    def stream(self, sequences: Sequence[str]) -> Iterator[tuple[int, csr_array]]:
+        """Yield what `Encoder.stream` does, in another order."""
+        numbers: dict[str, list[int]] = {}
+        for number, sequence in enumerate(sequences):
+            numbers.setdefault(_key(sequence), []).append(number)
+        for key, rows in self._read(set(numbers)).items():
+            for number in numbers.pop(key):
+                yield number, rows
+        missing = [(key, sequences[of[0]]) for key, of in numbers.items()]
+        made: dict[str, csr_array] = {}
+        for position, rows in self.encoder.stream([sequence for _, sequence in missing]):
+            key, _ = missing[position]
+            made[key] = rows
+            for number in numbers[key]:
+                yield number, rows
+        if missing:
+            self._add(dict(missing), [made[key] for key, _ in missing])
+
     def encode(self, sequences: Sequence[str]) -> list[csr_array]:
         """Return what `Encoder.encode` does, one array a sequence, in input order."""
-        keys = [_key(sequence) for sequence in sequences]
-        found = self._read(set(keys))
-        missing = {k: s for k, s in zip(keys, sequences, strict=True) if k not in found}
-        if missing:
-            made = self.encoder.encode(list(missing.values()))
-            found |= dict(zip(missing, made, strict=True))
-            self._add(missing, made)
-        return [found[key] for key in keys]
+        return [rows for _, rows in sorted(self.stream(sequences), key=itemgetter(0))]
 
     def _read(self, keys: set[str]) -> dict[str, csr_array]:
         by_part: defaultdict[Path, list[str]] = defaultdict(list)
