@@ -12,8 +12,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from plmsae.quality.context import Context
-from plmsae.quality.measure import CALLS, PROTEINS, SPANS, Derived
-from plmsae.quality.residue_rules import residue_rules
+from plmsae.quality.measure import PROTEINS, SPANS, Derived
 
 
 def _sequence_length(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
@@ -61,25 +60,6 @@ def _known_label(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
     return rows.join(clashes, on="row", how="left", maintain_order="left")["known_label"]
 
 
-def _impossible_residue(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
-    concepts = batch["concept"].cast(pl.String)
-    rules = {
-        concept: [rule for rule in residue_rules() if rule.applies(concept)]
-        for concept in concepts.drop_nulls().unique()
-    }
-    ruled = [concept for concept, found in rules.items() if found]
-    rows = batch.with_row_index("row").filter(concepts.is_in(ruled))
-    sequences = context.sequences(rows["accession"])
-    broken: list[str | None] = [None] * batch.height
-    for row, accession, start, end, concept in rows.select(
-        "row", "accession", "start", "end", "concept"
-    ).iter_rows():
-        if accession in sequences and start is not None and end is not None:
-            found = (r.broken_by(sequences[accession], start, end) for r in rules[concept])
-            broken[row] = next((text for text in found if text is not None), None)
-    return pl.Series(broken, dtype=pl.String)
-
-
 def _precision_margin(batch: pl.DataFrame, context: Context, part: str) -> pl.Series:
     return batch["precision_low"].cast(pl.Float64) - context.min_precision
 
@@ -115,13 +95,6 @@ DERIVED: Mapping[str, Derived] = {
         columns=("concept",),
         needs=("concepts",),
         compute=_unknown_concept,
-    ),
-    "impossible_residue": Derived(
-        what="residue on which the concept cannot be",
-        kinds=CALLS,
-        columns=("accession", "start", "end", "concept"),
-        needs=("sequences",),
-        compute=_impossible_residue,
     ),
     "precision_margin": Derived(
         what="lower end of the precision minus the one that was asked for (0.5 where none was)",

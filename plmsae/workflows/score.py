@@ -26,6 +26,7 @@ from plmsae.workflows.scoring.running import (
     commonest,
     counts,
     encoder_of,
+    own_labels,
     progress_callback,
     run_facts,
     scored_data,
@@ -181,6 +182,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
                         "concepts": bundle.concepts,
                         "registered": run_facts(manifest, bundle, uri),
                         "sequences": None if isinstance(checked, str) else checked.proteins,
+                        "labels": own_labels(request.proteins, bundle, manifest.n_read),
                     }
                     page = quality_folder(request.out, "output")
                     report = gate("annotations", scored / "annotations", page, context, tracked)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.core.errors import InputError, QualityError, printable
 from plmsae.core.json_files import read_json
 from plmsae.core.object_store import is_remote
+from plmsae.core.resources import READY
 from plmsae.core.settings import check_choices
 from plmsae.proteins.stream import need_file
 from plmsae.scoring.folder import ScoreFolder
@@ -161,6 +162,9 @@ def _controls(request: ValidateRequest, stack: ExitStack) -> dict[str, Any]:
 def _registered(model: str | None, manifest: Path | None) -> dict[str, Any]:
     """Return the model's concepts, and the facts of the run beside those of the registry.
 
+    Of a model that is no registered version the manifest has a fingerprint only; it is known if it
+    is that of the model that ships.
+
     Raises
     ------
     InputError
@@ -172,14 +176,23 @@ def _registered(model: str | None, manifest: Path | None) -> dict[str, Any]:
     from plmsae.scoring.manifest import Manifest
 
     used = None if manifest is None else Manifest.read(manifest)
-    if model is None and (used is None or not used.model_uri.startswith("models:/")):
+    if model is None and used is None:
         return {}
+    reference = model or str(used and used.model_uri)
+    registered = model is not None or reference.startswith("models:/")
     try:
-        bundle, uri = resolve_exactly(model or str(used and used.model_uri))
+        bundle, uri = resolve_exactly(reference if registered else READY)
     except InputError as error:
         if model is not None:
             raise
         logger.warning("the model of the calls cannot be compared with the registry: %s", error)
+        return {}
+    if not registered and reference != uri:
+        logger.warning(
+            "%s is no registered version: name its folder or version with --model, or the calls "
+            "are not compared with it",
+            reference,
+        )
         return {}
     if used is None:
         facts = pl.DataFrame({"fact": ["model"], "used": [uri], "registered": [uri]})

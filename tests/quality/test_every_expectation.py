@@ -45,7 +45,7 @@ def spans(*rows: tuple[str, int, int, str], n: int = N) -> pl.DataFrame:
     return pl.DataFrame(made, schema=["accession", "start", "end", "concept", "kind"], orient="row")
 
 
-DOMAIN, SITE = ("Domain: X", 5, 25, "span"), ("Active site", 30, 30, "site")
+DOMAIN, SITE = ("Domain: X", 5, 25, "span"), ("Modified residue: Phosphoserine", 30, 30, "site")
 OTHER = ("Domain: Y", 40, 50, "span")
 
 
@@ -62,7 +62,7 @@ def calls() -> pl.DataFrame:
 def known_to_the_model() -> dict[str, Any]:
     concepts = pl.DataFrame(
         {
-            "concept": ["Domain: X", "Active site"],
+            "concept": [DOMAIN[0], SITE[0]],
             "kind": ["span", "site"],
             "label_whole_share": [0.0, 0.0],
             "label_one_residue_share": [0.0, 1.0],
@@ -70,7 +70,13 @@ def known_to_the_model() -> dict[str, Any]:
             "abstains": pl.Series([None, None], dtype=pl.String),
         }
     )
-    without_cysteine = proteins("".join(NATURAL_PERCENT).replace("C", ""))
+    without_cysteine = proteins("".join(NATURAL_PERCENT).replace("C", "")).with_columns(
+        pl.concat_str(
+            pl.col("sequence").str.slice(0, SITE[1] - 1),
+            pl.lit("S"),
+            pl.col("sequence").str.slice(SITE[1]),
+        ).alias("sequence")
+    )
     return {
         "proteins": without_cysteine,
         "sequences": without_cysteine,
@@ -175,7 +181,7 @@ CALLS: dict[str, Damage] = SPANS | {
     "no_repeats": only(pl.lit(value=True), times=2),
     "no_whole_protein_spans": put(None, start=1, end=LENGTH),
     "no_one_residue_spans": put(None, start=5, end=5, concept="Domain: X"),
-    "residues_possible": put(None, concept="Disulfide bond"),
+    "residues_possible": put(rows=N // 10, concept="Disulfide bond"),
     "soluble_without_membrane": put(None, concept="Transmembrane"),
     "model_as_registered": beside(registered=facts("def")),
 }
@@ -219,6 +225,9 @@ DAMAGES: dict[str, dict[str, Damage]] = {
         "no_dominant_concept": only(DOMAINS),
         "proteins_annotated": only(ON_ONE_PROTEIN),
         "probabilities_calibrated": put(None, probability=0.5),
+        "no_overconfident_concept": beside(
+            labels=pl.concat([spans(DOMAIN, OTHER), spans(SITE, n=N // 2)])
+        ),
         "concepts_as_in_the_reference": only(DOMAINS),
     },
     "proposals": CALLS

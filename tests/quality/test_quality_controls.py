@@ -70,11 +70,34 @@ IMPOSSIBLE = [
 def test_calls_on_residues_that_cannot_be_are_found(tmp_path: Path, kind: str) -> None:
     good = check(calls(*POSSIBLE[:5], *POSSIBLE[6:]), tmp_path, kind, sequences=PROTEINS)
     assert named(good, "residues_possible").success is True
-    bad = check(calls(*POSSIBLE[:5], *IMPOSSIBLE), tmp_path, kind, sequences=PROTEINS)
+    bad = check(calls(*IMPOSSIBLE, repeat=60), tmp_path, kind, sequences=PROTEINS)
     result = named(bad, "residues_possible")
     assert result.success is False
-    assert result.unexpected_count == len(IMPOSSIBLE)
-    assert "KCN at 2: disulfide bonds join cysteines" in " ".join(result.examples)
+    # Of equally bad concepts in the order of their names.
+    assert "Disulfide bond: Interchain (60 of 60): P0, KCN at 2: disulfide bonds join cyst" in (
+        " ".join(result.examples)
+    )
+    broken = {text.split(" (")[0] for text in result.examples}
+    assert len(broken) == 5
+    assert broken < {name.split(" (")[0] for name, _, _ in IMPOSSIBLE}
+
+
+def test_a_rare_concept_that_is_always_wrong_is_found_beside_many_good_calls(
+    tmp_path: Path,
+) -> None:
+    many = calls(("Transmembrane: Helical", 5, 25), ("Signal peptide", 1, 20), repeat=N)
+    wrong = calls(("Disulfide bond", 2, 2), repeat=9)
+    result = named(
+        check(pl.concat([many, wrong]), tmp_path, sequences=PROTEINS), "residues_possible"
+    )
+    assert result.success is False
+    assert result.examples == (
+        "Disulfide bond (9 of 9): P0, KCN at 2: disulfide bonds join cysteines",
+    )
+    without = named(check(many.head(N), tmp_path, sequences=PROTEINS), "residues_possible")
+    assert (without.success, without.value) == (True, 0.0)
+    unruled = calls(("Domain: SH3", 5, 9))
+    assert named(check(unruled, tmp_path, sequences=PROTEINS), "residues_possible").success is None
 
 
 def test_rules_hold_for_members_of_a_class_and_not_for_other_names() -> None:
@@ -105,6 +128,23 @@ def test_transmembrane_calls_on_soluble_proteins_are_counted(tmp_path: Path, kin
     assert bad.examples[0] == "P40"
     none = named(check(table, tmp_path, kind, labels=labels(60, 0)), "soluble_without_membrane")
     assert none.success is None
+
+
+def test_a_protein_that_is_exported_is_not_taken_as_soluble(tmp_path: Path) -> None:
+    table = calls(("Transmembrane", 5, 25), repeat=40)
+    known = pl.concat([labels(0, 60), labels(0, 40).with_columns(concept=pl.lit("Signal peptide"))])
+    result = named(check(table, tmp_path, labels=known), "soluble_without_membrane")
+    assert (result.success, result.value) == (True, 0.0)
+
+
+def test_a_rare_concept_whose_probabilities_do_not_hold_is_found(tmp_path: Path) -> None:
+    right = calls(("Domain: X", 5, 25), repeat=N, probability=0.95)
+    wrong = calls(("Signal peptide", 1, 20), repeat=12, probability=0.9)
+    report = check(pl.concat([right, wrong]), tmp_path, labels=labels(0, N))
+    assert named(report, "probabilities_calibrated").success is True
+    result = named(report, "no_overconfident_concept")
+    assert result.success is False
+    assert result.examples == ("Signal peptide: promised 0.90, 0 of 12 right",)
 
 
 def calibrated(share_right: float, probability: float) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -66,6 +66,7 @@ def test_good_annotations_pass_every_expectation(tmp_path: Path) -> None:
         "model_as_registered",
         "no_dominant_concept",
         "probabilities_calibrated",
+        "no_overconfident_concept",
         "concepts_as_in_the_reference",
     }
     raise_if_critical(report)

@@ -1,6 +1,6 @@
 """Measures of the lengths of calls: whole proteins and single residues where labels are spans.
 
-Both are of the one concept that does worst, as a thousand good calls of others do not make up for a
+They are of the one concept that does worst, as a thousand good calls of others do not make up for a
 concept whose calls say nothing. They compare with the labels on which the concept was chosen, and
 take the lower end of the 95 % interval, so that one odd call of three does not stop a run.
 """
@@ -40,21 +40,33 @@ def _worst(rows: pl.LazyFrame, bad: pl.Expr, expected: str, context: Context) ->
         return Measured(None)
     counts = (
         rows.with_columns(pl.col("concept").cast(pl.String))
-        .join(spans.lazy().select("concept", expected), on="concept")
-        .group_by("concept", expected)
+        .join(spans.lazy().select("concept", expected=expected), on="concept")
+        .group_by("concept", "expected")
         .agg(n=pl.len(), n_bad=bad.fill_null(value=False).sum())
         .collect(engine="streaming")
     )
+    return worst_share(counts)
+
+
+def worst_share(counts: pl.DataFrame) -> Measured:
+    """Take the concept with the highest share of bad calls beyond what is expected.
+
+    Parameters
+    ----------
+    counts : polars.DataFrame
+        ``concept``, ``n`` and ``n_bad`` calls, ``expected`` share; and an ``example``, if there is.
+    """
     if counts.is_empty():
         return Measured(None)
     low = wilson_interval(counts["n_bad"].to_numpy(), counts["n"].to_numpy())[0]
-    counts = counts.with_columns(pl.Series("low", low) - pl.col(expected)).sort(
+    counts = counts.with_columns(low=pl.Series(low) - pl.col("expected")).sort(
         "low", "concept", descending=[True, False]
     )
     return Measured(
         max(float(counts["low"][0]), 0.0),
         tuple(
             f"{row['concept']} ({row['n_bad']:,} of {row['n']:,})"
+            + (f": {row['example']}" if row.get("example") else "")
             for row in counts.head(EXAMPLES).iter_rows(named=True)
             if row["n_bad"]
         ),

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from plmsae.concepts.calling.calibration import wilson_interval
 from plmsae.concepts.calling.place_matching import right_calls
 from plmsae.quality.context import Context
 from plmsae.quality.measure import CALLS, EXAMPLES, Measure, Measured
 
-MEMBRANE = ("Transmembrane", "Intramembrane")
-"""Classes whose labels make a protein a membrane protein."""
+_MEMBRANE = "Transmembrane"
+_NOT_SOLUBLE = (_MEMBRANE, "Intramembrane", "Topological domain", "Signal peptide", "Lipidation")
+"""Classes whose labels put a protein into a membrane, or send it there: the hydrophobic stretch of
+a signal peptide or a lipoprotein is much like a transmembrane helix."""
 _BINS = 10
 _FEWEST = 100  # fewer calls say nothing of a distribution
 
@@ -21,10 +24,12 @@ _FEWEST = 100  # fewer calls say nothing of a distribution
 def share_soluble_with_membrane_call(frame: pl.LazyFrame, context: Context) -> Measured:
     """Take the share of soluble proteins that get a transmembrane call.
 
-    Soluble are the proteins of the table of labels that carry labels and none of `MEMBRANE`.
+    Soluble are the proteins of the table of labels that carry labels and none of `_NOT_SOLUBLE`.
     """
     labels = context.labels.with_columns(pl.col("accession", "concept").cast(pl.String))
-    in_membrane = pl.any_horizontal(pl.col("concept").str.starts_with(name) for name in MEMBRANE)
+    in_membrane = pl.any_horizontal(
+        pl.col("concept").str.starts_with(name) for name in _NOT_SOLUBLE
+    )
     scored = context.scan("proteins").select(pl.col("accession").cast(pl.String)).unique()
     soluble = (
         labels.lazy()
@@ -39,7 +44,7 @@ def share_soluble_with_membrane_call(frame: pl.LazyFrame, context: Context) -> M
         return Measured(None)
     wrong = (
         frame.with_columns(pl.col("accession", "concept").cast(pl.String))
-        .filter(pl.col("concept").str.starts_with(MEMBRANE[0]))
+        .filter(pl.col("concept").str.starts_with(_MEMBRANE))
         .join(soluble.lazy(), on="accession", how="semi")
         .select("accession")
         .unique()
@@ -54,25 +59,11 @@ def calibration_error(frame: pl.LazyFrame, context: Context) -> Measured:
 
     Only calls on proteins that carry labels count: elsewhere nobody knows what is right.
     """
-    labels = context.labels.with_columns(pl.col("accession", "concept").cast(pl.String))
-    calls = (
-        frame.select(
-            pl.col("accession", "concept").cast(pl.String),
-            pl.col("start", "end").cast(pl.Int64),
-            pl.col("probability").cast(pl.Float64),
-        )
-        .filter(pl.col("probability").is_not_null())
-        .join(labels.lazy().select("accession").unique(), on="accession", how="semi")
-        .collect(engine="streaming")
-    )
+    calls = _judged(frame, context)
     if calls.height < _FEWEST:
         return Measured(None)
-    judged = calls.with_columns(
-        right=right_calls(calls, labels.with_columns(pl.col("start", "end").cast(pl.Int64))),
-        bin=(pl.col("probability") * _BINS).floor().clip(0, _BINS - 1),
-    )
     bins = (
-        judged.group_by("bin")
+        calls.group_by(bin=(pl.col("probability") * _BINS).floor().clip(0, _BINS - 1))
         .agg(
             n=pl.len(),
             promised=pl.col("probability").mean(),
@@ -89,6 +80,51 @@ def calibration_error(frame: pl.LazyFrame, context: Context) -> Measured:
             for row in bins.head(EXAMPLES).iter_rows(named=True)
         ),
     )
+
+
+def worst_overconfidence(frame: pl.LazyFrame, context: Context) -> Measured:
+    """Take the concept whose mean probability is furthest above what its right calls allow.
+
+    That is the upper end of the 95 % Wilson interval of their share, among labelled proteins.
+    """
+    counts = (
+        _judged(frame, context)
+        .group_by("concept")
+        .agg(n=pl.len(), promised=pl.col("probability").mean(), n_right=pl.col("right").sum())
+        .sort("concept")
+    )
+    if counts.is_empty():
+        return Measured(None)
+    high = wilson_interval(counts["n_right"].to_numpy(), counts["n"].to_numpy())[1]
+    counts = counts.with_columns(gap=pl.col("promised") - pl.Series(high)).sort(
+        "gap", descending=True, maintain_order=True
+    )
+    return Measured(
+        max(float(counts["gap"][0]), 0.0),
+        tuple(
+            f"{row['concept']}: promised {row['promised']:.2f}, {row['n_right']:,} of {row['n']:,} "
+            "right"
+            for row in counts.filter(pl.col("gap") > 0).head(EXAMPLES).iter_rows(named=True)
+        ),
+    )
+
+
+def _judged(frame: pl.LazyFrame, context: Context) -> pl.DataFrame:
+    """Return the calls with a probability on labelled proteins, and whether each is right."""
+    labels = context.labels.with_columns(
+        pl.col("accession", "concept").cast(pl.String), pl.col("start", "end").cast(pl.Int64)
+    )
+    calls = (
+        frame.select(
+            pl.col("accession", "concept").cast(pl.String),
+            pl.col("start", "end").cast(pl.Int64),
+            pl.col("probability").cast(pl.Float64),
+        )
+        .filter(pl.col("probability").is_not_null())
+        .join(labels.lazy().select("accession").unique(), on="accession", how="semi")
+        .collect(engine="streaming")
+    )
+    return calls.with_columns(right=right_calls(calls, labels))
 
 
 def label_shift(frame: pl.LazyFrame, context: Context) -> Measured:
@@ -173,8 +209,8 @@ def unregistered(frame: pl.LazyFrame, context: Context) -> Measured:
 
 MEASURES: Mapping[str, Measure] = {
     "share_soluble_with_membrane_call": Measure(
-        what="of the proteins that are labelled, with nothing in a membrane: share that gets a "
-        "transmembrane call",
+        what="of the proteins that are labelled, with nothing in a membrane, no signal peptide and "
+        "no lipid: share that gets a transmembrane call",
         kinds=CALLS,
         columns=("accession", "concept"),
         needs=("labels", "proteins"),
@@ -187,6 +223,14 @@ MEASURES: Mapping[str, Measure] = {
         columns=("accession", "start", "end", "concept", "probability"),
         needs=("labels",),
         compute=calibration_error,
+    ),
+    "worst_overconfidence": Measure(
+        what="of the concept where it is highest: mean probability of its calls on labelled "
+        "proteins, less the share of them that is right (upper end of the 95 % interval)",
+        kinds=("annotations",),
+        columns=("accession", "start", "end", "concept", "probability"),
+        needs=("labels",),
+        compute=worst_overconfidence,
     ),
     "label_shift": Measure(
         what="population-stability index of the shares of the concepts among the calls, against "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.reading import Bundle
+from plmsae.core.errors import InputError
 from plmsae.core.fingerprint import DataFingerprint
 from plmsae.workflows.shared.progress import Task
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from plmsae.workflows.shared.requests import FillRequest, ScoreRequest
 
 
+logger = logging.getLogger(__name__)
+
+_LABELLED_AT_MOST = 100_000  # all are in memory, beside a PLM
 _SHOWN = 5
 
 
@@ -77,6 +82,30 @@ def progress_callback(task: Task) -> OnProgress:
         task.update(state.residues, state.total_residues, note)
 
     return show
+
+
+def own_labels(source: str, bundle: Bundle, n_records: int) -> pl.DataFrame | None:
+    """Return the labels that a scored table carries itself, for the gate to compare calls with.
+
+    None for FASTA, a pipe, a table without feature columns or with more than `_LABELLED_AT_MOST`
+    records, and a model of whole proteins. A table whose features cannot be read is told and left:
+    it was scored all the same.
+    """
+    from plmsae.concepts.labels.label_table import labels_from_uniprot
+    from plmsae.proteins.stream import is_stream
+    from plmsae.proteins.uniprot import feature_columns, read_table
+    from plmsae.workflows.shared.inputs import has_sequences
+
+    if bundle.meta.unit != "residue" or is_stream(source) or n_records > _LABELLED_AT_MOST:
+        return None
+    if not has_sequences(source):
+        return None
+    try:
+        table = read_table(source)
+        return labels_from_uniprot(table) if feature_columns(table) else None
+    except InputError as error:
+        logger.warning("the labels of the input are not compared with the calls: %s", error)
+        return None
 
 
 def run_facts(manifest: Manifest, bundle: Bundle, uri: str) -> pl.DataFrame:
