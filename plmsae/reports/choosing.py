@@ -21,19 +21,24 @@ on when some are shown. Asked for where the table counts them (``n_proteins_acti
 def top_latents(features: pl.DataFrame, concepts: pl.DataFrame, n: int) -> list[int]:
     """Choose the features to report.
 
-    The best feature of each concept comes first, by F1; then the features that share a concept with
-    a better one. The last quarter (`NAMELESS_SHARE`) is of features without a concept at F1 > 0.5
-    that are active on a usable share of residues (`USABLE_DENSITY`) and on enough proteins
-    (`MIN_PROTEINS`): of these, those with the highest activations. Where there are too few such
-    features, others take their places. Dead features are never chosen.
+    The features that detect a concept come first, with F1 > 0.5 on the proteins where they were
+    chosen and on others, as evaluations count them: the best of each concept, then those that share
+    a concept with a better one. The best is the best where it was chosen; the highest F1 on the
+    other proteins would be a choice on what is then shown as not chosen on.
+
+    The last quarter (`NAMELESS_SHARE`) is of features that detect no concept and are active on a
+    usable share of residues (`USABLE_DENSITY`) and on enough proteins (`MIN_PROTEINS`): of these,
+    those with the highest activations. Where there are too few such features, others take their
+    places. Dead features are never chosen.
 
     Parameters
     ----------
     features : polars.DataFrame
         The bundle's ``features.parquet``: at least ``latent``, ``density``, ``max_activation``,
-        ``concept`` and ``f1``; ``dead`` and ``n_proteins_active`` are used where they are there.
+        ``concept``, ``f1`` and ``f1_select``; ``dead`` and ``n_proteins_active`` are used where
+        they are there.
     concepts : polars.DataFrame
-        The bundle's ``concepts.parquet``: at least ``best_latent`` and ``f1``.
+        The bundle's ``concepts.parquet``: at least ``best_latent``, ``f1`` and ``f1_select``.
     n : int
         How many at most.
 
@@ -43,9 +48,10 @@ def top_latents(features: pl.DataFrame, concepts: pl.DataFrame, n: int) -> list[
         In the order in which they are reported.
     """
     alive = features.filter((pl.col("max_activation") > 0) & ~_column(features, "dead", False))
+    detected = (pl.col("f1") > FOUND) & (pl.col("f1_select") > FOUND)
     named = [
-        *features.filter(pl.col("concept").is_not_null() & (pl.col("f1") > FOUND))["latent"],
-        *concepts.filter(pl.col("f1") > FOUND)["best_latent"],
+        *features.filter(pl.col("concept").is_not_null() & detected)["latent"],
+        *concepts.filter(detected)["best_latent"],
     ]
     usable = alive.filter(
         ~pl.col("latent").is_in(named)
@@ -55,7 +61,9 @@ def top_latents(features: pl.DataFrame, concepts: pl.DataFrame, n: int) -> list[
     strongest = usable.sort(["max_activation", "latent"], descending=[True, False])["latent"]
     nameless = strongest.head(int(n * NAMELESS_SHARE)).to_list()
     ranked = alive.sort(
-        ["f1", "density", "latent"], descending=[True, True, False], nulls_last=True
+        [detected.fill_null(value=False), "f1_select", "density", "latent"],
+        descending=[True, True, True, False],
+        nulls_last=True,
     ).with_columns(
         rank=pl.when(pl.col("concept").is_null())
         .then(2)

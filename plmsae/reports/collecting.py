@@ -118,10 +118,10 @@ def build_evidence(
     ----------
     features : polars.DataFrame
         The bundle's ``features.parquet``: at least ``latent``, ``density``, ``max_activation``,
-        ``concept``, ``threshold``, ``f1``, ``precision``, ``recall``.
+        ``concept``, ``threshold``, ``f1``, ``f1_select``, ``precision``, ``recall``.
     concepts : polars.DataFrame
         The bundle's ``concepts.parquet``: at least ``concept``, ``best_latent``,
-        ``best_threshold``, ``f1``.
+        ``best_threshold``, ``f1``, ``f1_select``.
     latents : sequence of csr_array, shape=(length, F)
         Sparse activations of each protein, one row per residue.
     accessions, sequences : sequence of str
@@ -199,13 +199,16 @@ def _scores(row: Mapping[str, Any], concepts: pl.DataFrame) -> tuple[ConceptScor
     for other in concepts.filter(pl.col("best_latent") == row["latent"]).iter_rows(named=True):
         score = _score(other, other["best_threshold"], other.get("precision_residue"))
         scores.setdefault(other["concept"], score)
-    return tuple(sorted(scores.values(), key=lambda score: (-score.f1, score.concept)))
+    return tuple(
+        sorted(scores.values(), key=lambda score: (not score.detected, -score.f1, score.concept))
+    )
 
 
 def _score(row: Mapping[str, Any], threshold: float, precision: float | None) -> ConceptScore:
     return ConceptScore(
         concept=str(row["concept"]),
         f1=_finite(row["f1"]) or 0.0,
+        f1_select=_finite(row["f1_select"]) or 0.0,
         precision=_finite(precision),
         recall=_finite(row.get("recall")),
         threshold=_finite(threshold) or 0.0,

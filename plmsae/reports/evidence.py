@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plmsae.concepts.association.tables import FOUND
 from plmsae.reports.testing.rules import SampledProtein
 from plmsae.reports.testing.scores import PredictionTest
 
@@ -34,12 +35,22 @@ class ConceptScore:
     """Name of the concept."""
     f1: float
     """Harmonic mean of precision (by residue) and recall (by instance)."""
+    f1_select: float
+    """The same on the proteins on which it was chosen."""
     precision: float | None
     """Share of the active residues that carry the concept."""
     recall: float | None
     """Share of the instances of the concept that are hit."""
     threshold: float
     """Share of the feature's maximum from which it counts as active."""
+
+    @property
+    def detected(self) -> bool:
+        """Whether F1 is above 0.5 on both sets of proteins, as evaluations count it.
+
+        Of many features some are good on one set by chance.
+        """
+        return min(self.f1, self.f1_select) > FOUND
 
 
 @dataclass(frozen=True, kw_only=True)

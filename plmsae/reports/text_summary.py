@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from plmsae.concepts.association.tables import FOUND
 from plmsae.reports.evidence import FeatureEvidence
 
 
 def title_of(evidence: FeatureEvidence) -> str:
     """Name a feature: by its concept if it detects one, else by residue and pattern."""
-    if evidence.concepts and evidence.concepts[0].f1 > FOUND:
+    if evidence.concepts and evidence.concepts[0].detected:
         return evidence.concepts[0].concept
     liked = [r.residue for r in evidence.residues if r.share >= 0.5]
     shape = {"none": "Silent", "whole protein": "Whole-protein", "point": "Point"}.get(
@@ -30,8 +29,9 @@ def summary_of(evidence: FeatureEvidence) -> str:
     how_well = f"F1 {best.f1:.2f}"
     if best.precision is not None and best.recall is not None:
         how_well += f", precision {best.precision:.2f}, recall {best.recall:.2f}"
-    verb = "detects" if best.f1 > FOUND else "is loosely tied to"
-    return f"It {verb} {best.concept} ({how_well} on proteins it was not chosen on)."
+    verb = "detects" if best.detected else "is loosely tied to"
+    chosen = "" if best.detected else f"; F1 {best.f1_select:.2f} on those it was chosen on"
+    return f"It {verb} {best.concept} ({how_well} on proteins it was not chosen on{chosen})."
 
 
 def description_of(evidence: FeatureEvidence) -> str:

@@ -36,7 +36,7 @@ def abstentions(concepts: pl.DataFrame, min_precision: float) -> dict[str, str]:
     )
     reason = (
         pl.when(~can_call())
-        .then(pl.lit(NO_LATENT))
+        .then(pl.coalesce("abstains", pl.lit(NO_LATENT)))
         .when(pl.col("low").is_null())
         .then(pl.lit(UNMEASURED))
         .when(pl.col("implied"))

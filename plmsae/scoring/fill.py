@@ -271,9 +271,10 @@ def _measured(concepts: pl.DataFrame) -> pl.DataFrame:
         fires=can_call(),
         precision=pl.col("call_precision").fill_nan(None),
         precision_low=pl.col("call_precision_low").fill_nan(None),
-        abstains_at=pl.col("abstains_at")
-        if "abstains_at" in concepts.columns
-        else pl.lit(None, pl.Float64),
+        **{
+            name: pl.col(name) if name in concepts.columns else pl.lit(None, dtype)
+            for name, dtype in (("abstains_at", pl.Float64), ("abstains", pl.String))
+        },
     )
 
 
@@ -287,6 +288,7 @@ def _abstained(
         pl.col("bar").filter(pl.col("fires") & pl.col("precision").is_not_null()).max(),
         pl.col("precision_low").max().alias("measured"),
         pl.col("abstains_at").max(),
+        pl.col("abstains").first(),
     )
     counts = withheld.group_by("concept").agg(n_withheld=pl.len().cast(pl.Int64))
     too_low = pl.format(
@@ -302,7 +304,7 @@ def _abstained(
         best.filter(~pl.col("trusted"))
         .with_columns(
             reason=pl.when(~pl.col("fires"))
-            .then(pl.lit(NO_LATENT))
+            .then(pl.coalesce("abstains", pl.lit(NO_LATENT)))
             .when(pl.col("bar").is_null())
             .then(pl.lit(UNMEASURED))
             .when(pl.col("measured") >= min_precision)  # only the annotator's word is against it

@@ -193,9 +193,11 @@ def abstained_lines(
             f"{_concepts(never)}: no held-out call measured how precise they are; "
             "plmsae evaluate on more labelled proteins may do so"
         )
-    if deaf := [row for row in rows if row not in low and row not in never]:
-        lines.append(f"{_concepts(deaf)}: no feature of this model detects them")
-    return lines
+    uncalled: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row not in low and row not in never:
+            uncalled.setdefault(row["reason"], []).append(row)
+    return [*lines, *(f"{_concepts(of)}: {reason}" for reason, of in sorted(uncalled.items()))]
 
 
 def _concepts(rows: list[dict[str, Any]]) -> str:

@@ -49,11 +49,12 @@ def world(
             "precision": [0.9 if labelled else None] * latents,
             "recall": [0.9 if labelled else None] * latents,
             "f1": [0.9 if labelled else None] * latents,
+            "f1_select": [0.9 if labelled else None] * latents,
         },
-        schema_overrides={"concept": pl.String, "f1": pl.Float64},
+        schema_overrides={"concept": pl.String, "f1": pl.Float64, "f1_select": pl.Float64},
     )
     concepts = features.select(
-        "concept", "f1", best_latent="latent", best_threshold="threshold"
+        "concept", "f1", "f1_select", best_latent="latent", best_threshold="threshold"
     ).drop_nulls()
     table = pl.DataFrame(labels, schema=["accession", "start", "end", "concept"], orient="row")
     return build_evidence(

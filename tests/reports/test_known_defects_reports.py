@@ -24,9 +24,12 @@ FEATURES = pl.DataFrame(
         "precision": [0.9],
         "recall": [0.9],
         "f1": [0.9],
+        "f1_select": [0.9],
     }
 )
-CONCEPTS = FEATURES.select("concept", "f1", best_latent="latent", best_threshold="threshold")
+CONCEPTS = FEATURES.select(
+    "concept", "f1", "f1_select", best_latent="latent", best_threshold="threshold"
+)
 
 
 def evidence_of(*peaks: float) -> FeatureEvidence:

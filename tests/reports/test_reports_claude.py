@@ -73,7 +73,12 @@ def evidence(latent: int = 7, description: str = "Ras-like protein") -> FeatureE
         rule_test=None,
         concepts=(
             ConceptScore(
-                concept="Motif: P-loop", f1=0.91, precision=0.9, recall=0.8, threshold=0.15
+                concept="Motif: P-loop",
+                f1=0.91,
+                f1_select=0.9,
+                precision=0.9,
+                recall=0.8,
+                threshold=0.15,
             ),
         ),
         examples=(example,),
@@ -352,7 +357,14 @@ def test_a_concept_may_look_like_a_residue() -> None:
     shown = dataclasses.replace(
         evidence(),
         concepts=(
-            ConceptScore(concept="Region: H3", f1=0.9, precision=1.0, recall=1.0, threshold=0.5),
+            ConceptScore(
+                concept="Region: H3",
+                f1=0.9,
+                f1_select=0.9,
+                precision=1.0,
+                recall=1.0,
+                threshold=0.5,
+            ),
         ),
     )
     good = described(known_concept="Region: H3", claim="It marks `Region: H3`.")

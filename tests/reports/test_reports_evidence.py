@@ -29,6 +29,7 @@ def features(**columns: list[object]) -> pl.DataFrame:
         "precision": [0.9, 0.6, None, 1.0, 0.5],
         "recall": [0.8, 0.6, None, 1.0, 0.5],
         "f1": [0.85, 0.6, None, 1.0, 0.5],
+        "f1_select": [0.85, 0.6, None, 1.0, 0.5],
     }
     return pl.DataFrame({**base, **columns})
 
@@ -41,6 +42,7 @@ CONCEPTS = pl.DataFrame(
         "precision_residue": [0.9, 0.3],
         "recall": [0.8, 0.2],
         "f1": [0.85, 0.25],
+        "f1_select": [0.8, 0.3],
     }
 )
 
@@ -60,6 +62,14 @@ def test_the_best_feature_of_each_concept_comes_first_and_dead_ones_never() -> N
     assert top_latents(features(), CONCEPTS, 2) == [0, 4]
 
 
+def test_a_feature_is_not_chosen_by_what_is_shown_as_not_chosen_on() -> None:
+    # Feature 0 is good on report by chance: where it was chosen it was poor.
+    table = many_features(f1_select=[0.1, *(0.8 - 0.04 * i for i in range(15))])
+    chosen = top_latents(table, NO_MORE, 8)
+    assert chosen[:6] == [1, 2, 3, 4, 5, 6]
+    assert 0 not in chosen[:6]
+
+
 def many_features(**columns: list[object]) -> pl.DataFrame:
     """Return eight features with a concept and eight without, all usable and the same."""
     return pl.DataFrame(
@@ -70,6 +80,7 @@ def many_features(**columns: list[object]) -> pl.DataFrame:
             "dead": [False] * 16,
             "concept": [f"Domain: {i}" for i in range(8)] + ["Domain: 0"] * 4 + [None] * 4,
             "f1": [0.9 - 0.04 * i for i in range(8)] + [0.5, 0.4, 0.2, None] + [None] * 4,
+            "f1_select": [0.9 - 0.04 * i for i in range(8)] + [0.5, 0.4, 0.2, None] + [None] * 4,
             "n_proteins_active": [MIN_PROTEINS] * 16,
             **columns,
         }

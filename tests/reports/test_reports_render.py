@@ -41,10 +41,11 @@ def some_reports(concept: str = "Motif: P-loop", description: str = "name") -> l
             "precision": [0.9, None, None],
             "recall": [0.8, None, None],
             "f1": [0.85, None, None],
+            "f1_select": [0.85, None, None],
         }
     )
     concepts = features.filter(pl.col("concept").is_not_null()).select(
-        "concept", "f1", best_latent="latent", best_threshold="threshold"
+        "concept", "f1", "f1_select", best_latent="latent", best_threshold="threshold"
     )
     labels = pl.DataFrame({"accession": ["P1"], "start": [11], "end": [18], "concept": [concept]})
     found = build_evidence(

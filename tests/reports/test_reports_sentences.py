@@ -55,6 +55,9 @@ def world() -> tuple[list[FeatureReport], Tables]:
             "precision": [None if c is None else 0.6 for c in concept],
             "recall": [None if c is None else 0.4 for c in concept],
             "f1": [None if c is None else 0.2 + 0.06 * (i % 11) for i, c in enumerate(concept)],
+            "f1_select": [
+                None if c is None else 0.2 + 0.06 * (i % 7) for i, c in enumerate(concept)
+            ],
         }
     )
     concepts = pl.DataFrame(
@@ -65,6 +68,7 @@ def world() -> tuple[list[FeatureReport], Tables]:
             "precision_residue": [0.3, 0.2],
             "recall": [0.2, 0.1],
             "f1": [0.15, 0.12],
+            "f1_select": [0.15, 0.12],
         }
     )
     evidence = build_evidence(

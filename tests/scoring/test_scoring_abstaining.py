@@ -29,19 +29,25 @@ def test_every_concept_is_called_or_abstains_with_its_reason() -> None:
         ("Never", "site", "H", None, None),
         ("Nothing", "site", "L", 0.9, 0.9),
         ("Tuned", "span", "E", 0.95, 0.9),
+        ("Ruleless", "span", "M", None, None),  # a latent detects it, and no rule calls it
     ).with_columns(
-        call_threshold=pl.when(concept="Nothing").then(None).otherwise(0.15),
-        abstains=pl.when(concept="Tuned").then(pl.lit("no rule reaches it")),
+        call_threshold=pl.when(pl.col("concept").is_in(["Nothing", "Ruleless"]))
+        .then(None)
+        .otherwise(0.15),
+        abstains=pl.when(pl.col("concept").is_in(["Tuned", "Ruleless"])).then(
+            pl.lit("no rule reaches it")
+        ),
         abstains_at=pl.when(concept="Tuned").then(0.8),
     )
     assert abstentions(concepts, 0.8) == {
         "Low": "the interval of its precision begins at 0.654, 0.8 is asked for",
         "Never": UNMEASURED,
         "Nothing": NO_LATENT,
+        "Ruleless": "no rule reaches it",
         "Tuned": "no rule reaches it",
     }
     # A lower precision asks more of them to speak.
-    assert set(abstentions(concepts, 0.6)) == {"Never", "Nothing"}
+    assert set(abstentions(concepts, 0.6)) == {"Never", "Nothing", "Ruleless"}
 
 
 def test_a_class_whose_members_make_its_calls_is_not_counted_as_called() -> None:
