@@ -45,7 +45,7 @@ METHODS = {
 """Method that a model is compared with, by the start of its metrics → what it is, in words."""
 
 _WHAT = {
-    "concepts_f1_50": "concepts found (F1 > 0.5 on both parts)",
+    "concepts_f1_50": "concepts found (F1 > 0.5 on both parts), a class beside its members",
     "features_f1_50": "units that find a concept (F1 > 0.5 on both parts)",
     "concepts_beyond_chance": "concepts found beyond chance and a detector that always fires",
     "features_beyond_chance": "units that find one beyond chance and a detector that always fires",
@@ -59,7 +59,8 @@ _EXPLAINED: dict[str, dict[str, str]] = {
     "concepts": {
         "n_concepts": "concepts common enough to be chosen and measured",
         "n_concepts_skipped": "concepts that are too rare for that",
-        "n_concepts_f1_50": "concepts that a feature finds (F1 > 0.5 on both parts)",
+        "n_concepts_f1_50": "concepts that a feature finds (F1 > 0.5 on both parts), a class "
+        "beside its members",
         "n_concepts_any_f1_50": "concepts for which any feature reaches F1 > 0.5 on both parts",
         "n_concepts_beyond_residue": "concepts found by more than their amino acids",
         "n_concepts_split": "concepts that several features find",
@@ -145,6 +146,7 @@ _PLACES = (
     ("report_", "on the proteins reported on"),
     ("held_out_", "on proteins held out of training"),
 )
+_MEASURED_ON = (*(prefix for prefix, _ in _PLACES), "train_")
 _ENDS = {"_low": "lower end of the 95 % interval", "_high": "upper end of the 95 % interval"}
 
 
@@ -176,6 +178,9 @@ def metric_name(name: str) -> MetricName:
         base = base.removesuffix("_unmasked")
         extra.append("at all positions, none masked")
     group, meaning = _known(base)
+    measured = group in ("reconstruction", "fidelity") and base != "n_latents"
+    if measured and not name.startswith(_MEASURED_ON):
+        extra.append("on proteins held out of training")
     return MetricName(name, group, ", ".join([meaning, *extra]) if meaning else "")
 
 

@@ -394,7 +394,7 @@ def test_the_card_begins_with_use_and_evidence_and_ends_with_all_metrics(
         *("Use", "What it calls", "Evidence", "Quality", "Limits", "Data", "All metrics"),
     ]
     quality, _, folded = card.partition("## Quality")[2].partition("<details>")
-    assert "| concepts that a feature finds (F1 > 0.5 on both parts) | 8 | `n_con" in quality
+    assert "(F1 > 0.5 on both parts), a class beside its members | 8 | `n_con" in quality
     assert "| 0.95 | `loss_recovered` |" in quality
     assert all(f"`{name}`" in folded for name in METRICS)
 
