@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--proteins", type=float, nargs="+", default=[1e6, 6e7, 1e9])
     parser.add_argument("--workers", type=int, nargs="+", default=[16, 256])
     parser.add_argument("--length", type=float, default=300, help="residues of a protein")
-    parser.add_argument("--rate", type=float, default=5800, help="residues/s of a worker")
+    parser.add_argument("--rate", type=float, default=11_000, help="residues/s of a worker")
     parser.add_argument("--price", type=float, default=0.08, help="US dollars a worker hour")
     parser.add_argument("--bytes", type=float, default=0.36, help="bytes a residue of results")
     parser.add_argument("--storage", type=float, default=0.023, help="US dollars a GB and month")
