@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.bundle.meta import TRAIN_RUN
+from plmsae.bundle.meta import QUALITY_WARNINGS, TRAIN_RUN
 from plmsae.bundle.naming import model_name, plm_slug
 from plmsae.bundle.reading import Bundle
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.plm.facts import PlmFacts, plm_facts
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
-from plmsae.workflows.shared.inputs import read_protein_set
+from plmsae.workflows.shared.inputs import quality_rows, read_protein_set
+from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ImportRequest, request_params
 from plmsae.workflows.training.activations import activation_stream
@@ -57,6 +58,8 @@ class ImportOutcome:
     """Where it comes from and how it was read."""
     metrics: dict[str, float]
     """What was measured; empty where the PLM was not opened."""
+    quality: dict[str, Any]
+    """Verdict of the gate on the SAE."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -80,7 +83,8 @@ class ImportOutcome:
                 )
             )
         where = f"registered as {self.model}" if self.model else f"bundle in {self.bundle}"
-        return [*lines, f"  {where}"]
+        verdicts = [f"{what}: {verdict}" for what, verdict in quality_rows(self.quality)]
+        return [*lines, *(f"  {line}" for line in (*verdicts, where))]
 
 
 def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
@@ -94,7 +98,11 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         If there is no such SAE, PLM or layer, they do not fit each other, or the file leaves
         something open, or the SAE does not fit the layer (with ``check_fit``); the message names
         the option, and the layer that fits.
+    QualityError
+        If the SAE cannot be used: a weight that is no number, or nothing that is ever active.
     """
+    from plmsae.quality.report import warnings_in_words
+
     folder = _folder(request)
     facts = plm_facts(request.plm, revision=request.plm_revision, network=folder is None)
     facts.check_layer(request.layer)
@@ -116,7 +124,13 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
             tracked.log_metrics(0, measured.metrics)
         if measured.data is not None:
             log_data(tracked, measured.data, "report")
-        bundle = _write(request, facts, sae, origin, measured, tracked.run_id)
+        # Of an SAE that may be of another layer, what it explains there is no fault.
+        relative = () if request.check_fit else ("explained_variance", "loss_recovered")
+        known = {name: value for name, value in measured.metrics.items() if name not in relative}
+        row = model_row(origin["called"], sae, known)
+        models = check_models([row], request.out / "quality-models", tracked)
+        warnings = warnings_in_words([models])
+        bundle = _write(request, facts, sae, origin, measured, tracked.run_id, warnings)
         model = None
         if request.register:
             from plmsae.registry.models import register
@@ -129,6 +143,7 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         d_sae=sae.config.d_sae,
         origin={name: value for name, value in origin.items() if name != "per_latent"},
         metrics=measured.metrics,
+        quality={models.kind: models.verdicts()},
     )
 
 
@@ -335,6 +350,7 @@ def _write(
     origin: Mapping[str, Any],
     measured: _Measured,
     run_id: str,
+    warnings: str,
 ) -> Bundle:
     name = model_name(
         facts.id,
@@ -359,6 +375,7 @@ def _write(
         origin=origin["called"],
         extra={
             TRAIN_RUN: run_id,
+            QUALITY_WARNINGS: warnings,
             **_flat(origin, measured.data),
             **remembered_plm(request.plm, request.plm_revision),
         },

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from plmsae.bundle.reading import read_bundle
-from plmsae.core.errors import InputError
+from plmsae.core.errors import InputError, QualityError
 from plmsae.plm.model import load_plm
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Protein
@@ -131,3 +131,18 @@ def test_a_published_sae_is_refused_for_another_plm_or_normalisation(tmp_path: P
     other = components(tmp_path / "other", "plmsae-mini", 3)
     with pytest.raises(InputError, match="reads activations with the normalisation layer_norm"):
         bring(other, plm="esm2-650m", layer=24, name="liambai/InterProt-ESM2-SAEs")
+
+
+def test_an_sae_that_is_never_active_does_not_pass_its_gate(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    folder = components(tmp_path / "theirs", "plmsae-mini", 3)
+    assert bring(folder).quality["models"]["success"]
+    tensors = load_file(folder / "sae_weights.safetensors")
+    save_file(tensors | {"b_enc": tensors["b_enc"] - 1e6}, folder / "sae_weights.safetensors")
+    proteins = tmp_path / "p.fasta"
+    proteins.write_text(">P1\nMKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQ\n")
+    out = tmp_path / "second"
+    with pytest.raises(QualityError, match="expected models with l0 more than 0"):
+        bring(folder, check_fit=False, proteins=str(proteins), out=out, register=True)
+    assert [path.name for path in out.iterdir()] == ["quality-models"]
