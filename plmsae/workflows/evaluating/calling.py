@@ -137,14 +137,8 @@ def choose_calling(
         ``protein`` where each protein is one row.
     """
     from plmsae.concepts.calling.calibration import called
-    from plmsae.concepts.calling.call_calibration import (
-        calibrators_of,
-        fit_calibrators,
-        judge,
-        make_calls,
-    )
-    from plmsae.concepts.calling.caller_selection import choose_callers, inner_folds, take
-    from plmsae.concepts.calling.crossfit import crossfit_calls
+    from plmsae.concepts.calling.call_calibration import judge, make_calls
+    from plmsae.concepts.calling.caller_selection import choose_callers, inner_folds
     from plmsae.concepts.calling.threshold_tuning import registered_concepts
 
     if evaluation.annotator is None:
@@ -187,19 +181,9 @@ def choose_calling(
     tables["annotator"] = annotator
     metrics["n_concepts_probe"] = float((concepts["caller"] == BY_PROBE).sum())
     with progress.task("calibrating calls") as task:
-        held_out = take(select, np.flatnonzero(fold_P != "fit"))
-        by_probe = pl.col("concept").is_in(_by_probe(concepts))
-        fitted = concepts.filter(by_probe)
-        calibrators = fit_calibrators(
-            fitted, probes, held_out, scale_F, segments=segments, seed=request.seed
+        callers = _calibrated(
+            request, concepts, Callers(probes=probes, segments=segments), select, fold_P, scale_F
         )
-        # A latent looks better than it is on the proteins that it was chosen on.
-        calls = crossfit_calls(
-            concepts, select, scale_F, min_precision=request.min_precision, seed=request.seed
-        )
-        calibrators |= calibrators_of(calls.filter(~by_probe), select, seed=request.seed)
-        used = {name: probe for name, probe in probes.items() if name in _by_probe(concepts)}
-        callers = Callers(probes=used, calibrators=calibrators, segments=segments)
         concepts = measure_left_over(concepts, callers, report, scale_F, request.min_precision)
         judged = judge(concepts, callers, report, scale_F)
         task.update(1, 1)
@@ -219,6 +203,35 @@ def choose_calling(
             task.update(1, 1)
         metrics |= _distance_metrics(tables["distance"])
     return Calling(concepts=concepts, callers=callers, metrics=metrics, tables=tables)
+
+
+def _calibrated(
+    request: EvaluateRequest,
+    concepts: pl.DataFrame,
+    callers: Callers,
+    select: Split,
+    fold_P: NDArray[np.str_],
+    scale_F: NDArray[np.float32],
+) -> Callers:
+    """Return the callers with calibrators, without the probes that call nothing."""
+    from plmsae.concepts.calling.call_calibration import calibrators_of, fit_calibrators
+    from plmsae.concepts.calling.caller_selection import take
+    from plmsae.concepts.calling.crossfit import crossfit_calls
+
+    names, seed = _by_probe(concepts), request.seed
+    by_probe = pl.col("concept").is_in(names)
+    held_out = take(select, np.flatnonzero(fold_P != "fit"))
+    calibrators = fit_calibrators(
+        concepts.filter(by_probe), dict(callers.probes), held_out, scale_F,
+        segments=callers.segments, seed=seed,
+    )  # fmt: skip
+    # A latent looks better than it is on the proteins that it was chosen on.
+    calls = crossfit_calls(
+        concepts, select, scale_F, min_precision=request.min_precision, seed=seed
+    )
+    calibrators |= calibrators_of(calls.filter(~by_probe), select, seed=seed)
+    used = {name: probe for name, probe in callers.probes.items() if name in names}
+    return Callers(probes=used, calibrators=calibrators, segments=callers.segments)
 
 
 def _on_report(calls: pl.DataFrame, at: dict[str, NDArray[np.int64]]) -> pl.DataFrame:
