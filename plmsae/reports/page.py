@@ -10,7 +10,7 @@ from statistics import median
 from plmsae.core.plugins import Plugins
 from plmsae.reports.evidence import ProteinExample
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
-from plmsae.reports.testing.scores import BAR, PredictionTest
+from plmsae.reports.testing.scores import PredictionTest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,8 @@ def tests_in_words(reports: Sequence[FeatureReport]) -> str:
     verified = sum(report.verified for report in reports)
     return (
         f"Each description must predict how strongly the feature fires on proteins held back: r is "
-        f"the correlation of predicted and found. {verified} of {len(reports)} are verified "
-        f"(r of {BAR} or more); the median r is {median(found):.2f}."
+        f"the correlation of predicted and found. {verified} of {len(reports)} are verified; of "
+        f"the {len(found)} tested the median r is {median(found):.2f}."
     )
 
 
@@ -96,14 +96,22 @@ def in_words(test: PredictionTest) -> dict[str, str]:
         "predicted by": test.predictor,
         "from": test.basis,
         "r": f"{test.r:.2f} ({test.r_low:.2f} to {test.r_high:.2f})",
-        "active or silent": _share(test.detection),
-        "above silent relatives": _share(test.relatives),
+        "detection (active or silent)": _detection(test),
+        "above silent relatives": _relatives(test),
         "proteins": f"{len(test.predictions)} of {test.families} families",
     }
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _detection(test: PredictionTest) -> str:
+    of = f"{test.n_active} active, {test.n_silent} silent"
+    if test.detection is None:
+        return f"not tested: {of}"
+    return f"{test.detection:.2f} ({test.detection_low:.2f} to {test.detection_high:.2f}): {of}"
+
+
+def _relatives(test: PredictionTest) -> str:
+    of = f"{test.n_relatives} relative{'' if test.n_relatives == 1 else 's'}"
+    return f"not tested: {of}" if test.relatives is None else f"{test.relatives:.2f}: {of}"
 
 
 def untested(report: FeatureReport) -> str:

@@ -11,6 +11,7 @@ import pytest
 from api_server import Api, Reply, error, message, serving
 from held_out_world import MOTIF, world
 
+from plmsae.concepts.features.patterns import ACTIVE
 from plmsae.reports.claude.prompts import PROMPTS, load_prompt
 from plmsae.reports.claude.settings import LlmSettings, cost_of, llm_settings
 from plmsae.reports.describe import describe_all, dry_run
@@ -91,7 +92,8 @@ def test_a_description_that_predicts_is_verified_with_its_score() -> None:
     assert report.verified
     assert report.test.r > 0.8
     assert report.test.relatives == 1.0
-    assert report.status == f"verified (r {report.test.r:.2f})"
+    assert report.test.cut == ACTIVE  # Claude states activations; no cut was fitted
+    assert report.status == f"verified (r {report.test.r:.2f}, detection 1.00)"
     assert report.usage.input_tokens == 3000
 
 
@@ -100,7 +102,7 @@ def test_a_description_that_does_not_predict_is_unverified_although_its_names_ar
         (report,) = describe(api, world())
     assert report.reasons == ()
     assert not report.verified
-    assert "under 0.50" in report.status
+    assert "r is under 0.50" in report.status
 
 
 def test_the_writer_sees_nothing_of_the_proteins_held_back() -> None:

@@ -19,6 +19,7 @@ from plmsae.reports.page import (
     untested,
 )
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
+from plmsae.reports.testing.scores import VERIFIED
 
 
 def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
@@ -42,6 +43,7 @@ def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str
         drawing=drawing,
         in_words=in_words,
         untested=untested,
+        verified=VERIFIED,
         cost=sum(report.usage.cost_usd for report in reports if report.usage),
     )
 

@@ -17,6 +17,7 @@ from plmsae.reports.page import (
     untested,
 )
 from plmsae.reports.report import FeatureReport
+from plmsae.reports.testing.scores import VERIFIED
 
 
 def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
@@ -37,6 +38,7 @@ def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) ->
         )
     for report in reports:
         lines += ["", *_section(report)]
+    lines += ["", escape(VERIFIED)]
     return "\n".join(lines) + "\n"
 
 
