@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from plmsae.core.errors import printable
 from plmsae.reports.claude.answer_cache import AnswerCache
-from plmsae.reports.claude.answers import Citation, Description, Predictions
+from plmsae.reports.claude.answers import Description, Predictions
 from plmsae.reports.claude.asking import Asker, Outcome
 from plmsae.reports.claude.budget import Budget, Estimate, estimate
 from plmsae.reports.claude.requests import (
@@ -36,7 +36,7 @@ from plmsae.reports.claude.verify import unsupported
 from plmsae.reports.evidence import FeatureEvidence
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 from plmsae.reports.testing.scores import Prediction, PredictionTest, score_predictions
-from plmsae.reports.text_summary import description_of, summary_of, title_of
+from plmsae.reports.text_summary import citations_of, description_of, summary_of, title_of
 
 if TYPE_CHECKING:
     import anthropic
@@ -260,7 +260,7 @@ def _from_evidence(evidence: FeatureEvidence, *, note: str, usage: Usage | None)
         claim=summary_of(evidence),
         description=description_of(evidence),
         activation_rule="",
-        citations=_peaks(evidence),
+        citations=citations_of(evidence),
         known_concept=best.concept if best and best.concept == title else None,
         author=EVIDENCE_ONLY,
         confidence=None,
@@ -268,18 +268,6 @@ def _from_evidence(evidence: FeatureEvidence, *, note: str, usage: Usage | None)
         tests=() if evidence.rule_test is None else (evidence.rule_test,),
         note=note,
         usage=usage,
-    )
-
-
-def _peaks(evidence: FeatureEvidence) -> tuple[Citation, ...]:
-    return tuple(
-        Citation(
-            accession=example.accession,
-            position=example.peak,
-            residue=example.window[example.peak - example.window_start],
-            shows=f"peak, {example.activation:.2f} of the maximum",
-        )
-        for example in evidence.examples[:3]
     )
 
 

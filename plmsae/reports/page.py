@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from plmsae.core.plugins import Plugins
-from plmsae.reports.evidence import ProteinExample
+from plmsae.reports.evidence import LABEL, ProteinExample
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 from plmsae.reports.testing.scores import PredictionTest
 
@@ -26,9 +25,6 @@ class ReportPage:
 
 PAGES: Plugins[ReportPage] = Plugins("plmsae.reports.pages", "PAGE")
 """By name, in the order in which they are written."""
-
-
-_LABEL = re.compile(r"(?P<concept>.+) (?P<start>\d+)\.\.(?P<end>\d+)")
 
 
 def authors(reports: Sequence[FeatureReport]) -> dict[str, int]:
@@ -73,7 +69,7 @@ def labels_in_window(example: ProteinExample) -> list[str]:
     last = example.window_start + len(example.window) - 1
     inside = [
         (match["concept"], (int(match["start"]), int(match["end"])))
-        for match in map(_LABEL.fullmatch, example.labels)
+        for match in map(LABEL.fullmatch, example.labels)
         if match and int(match["start"]) <= last and int(match["end"]) >= example.window_start
     ]
     return [

@@ -20,6 +20,7 @@ from plmsae.reports.page import (
 )
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 from plmsae.reports.testing.scores import VERIFIED
+from plmsae.reports.text_summary import count_of, f1_of
 
 
 def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
@@ -44,6 +45,8 @@ def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str
         in_words=in_words,
         untested=untested,
         verified=VERIFIED,
+        f1_of=f1_of,
+        count_of=count_of,
         cost=sum(report.usage.cost_usd for report in reports if report.usage),
     )
 

@@ -18,6 +18,7 @@ from plmsae.reports.page import (
 )
 from plmsae.reports.report import FeatureReport
 from plmsae.reports.testing.scores import VERIFIED
+from plmsae.reports.text_summary import count_of, f1_of
 
 
 def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
@@ -79,12 +80,12 @@ def _section(report: FeatureReport) -> list[str]:
     if evidence.concepts:
         lines += [
             "",
-            "| concept | F1 | precision | recall | from |",
-            "| --- | ---: | ---: | ---: | ---: |",
+            "| concept | F1 | instances | precision | recall | above |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
         ]
         lines += [
-            f"| {escape(c.concept)} | {c.f1:.2f} | {_share(c.precision)} | {_share(c.recall)} | "
-            f"{c.threshold:.2f} |"
+            f"| {escape(c.concept)} | {f1_of(c)} | {count_of(c)} | {_share(c.precision)} | "
+            f"{_share(c.recall)} | {c.threshold:.2f} |"
             for c in evidence.concepts
         ]
     if evidence.examples:
