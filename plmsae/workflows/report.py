@@ -52,8 +52,9 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         If the proteins or the evidence fail a critical expectation: no page is written.
     """
     from plmsae.reports.chosen_on import compare
-    from plmsae.reports.claude.settings import has_key, llm_settings
-    from plmsae.reports.describe import describe_all, dry_run
+    from plmsae.reports.claude.settings import has_key, llm_settings, make_client
+    from plmsae.reports.describe import describe_all
+    from plmsae.reports.dry_run import dry_run
     from plmsae.reports.evidence_table import evidence_table
     from plmsae.reports.page import authors
     from plmsae.reports.render import render_reports
@@ -75,7 +76,13 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     cache = request.out / "cache"
     if request.dry_run:
         evidence = _evidence(request, bundle, uri, progress, None).features
-        planned = dry_run(evidence, settings=settings, cache_dir=cache, batch=request.batch)
+        planned = dry_run(
+            evidence,
+            settings=settings,
+            cache_dir=cache,
+            batch=request.batch,
+            client=None if request.no_llm else make_client(settings),
+        )
         return ReportOutcome(
             pages={}, n_features=len(evidence), authors={}, metrics={}, dry_run=planned
         )

@@ -131,13 +131,18 @@ def test_with_a_key_prompts_are_registered_calls_traced_and_a_dry_run_sends_noth
     request_of: Callable[..., ReportRequest], store_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
-    with serving(honest) as api:
+    with serving(honest, count=lambda _body: (200, {"input_tokens": 1000})) as api:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", f"http://127.0.0.1:{api.port}")
         planned = run(request_of(latents=(0,), dry_run=True), Silent())
         assert not api.messages
         assert planned.dry_run is not None
-        assert planned.dry_run.testing.n_requests == 2
-        assert "nothing was sent" in planned.lines()[0]
+        assert planned.dry_run.testing.n_questions == 2
+        assert "no question was asked" in planned.lines()[0]
+        assert len(api.counted) == 3
+        alone = run(request_of(latents=(0,), dry_run=True, no_llm=True), Silent())
+        assert len(api.counted) == 3  # with --no-llm nothing is sent at all
+        assert alone.dry_run is not None
+        assert alone.dry_run.cost_usd > planned.dry_run.cost_usd
         outcome = run(request_of(latents=(0,)), Silent())
     assert outcome.authors == {"claude-sonnet-5-5": 1}
     store = client(store_uri)

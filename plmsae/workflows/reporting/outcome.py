@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plmsae.reports.describe import DryRun
+    from plmsae.reports.dry_run import DryRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class ReportOutcome:
     def lines(self) -> list[str]:
         """Return it in words."""
         if self.dry_run is not None:
-            return _dry_lines(self.dry_run, self.n_features)
+            return self.dry_run.lines(self.n_features)
         by = ", ".join(f"{count} by {author}" for author, count in self.authors.items())
         lines = [f"{self.n_features} features reported ({by})"]
         if "report_median_r" in self.metrics:
@@ -54,13 +54,3 @@ class ReportOutcome:
         if self.warning:
             lines.append(f"warning: {self.warning}")
         return [*lines, f"written to {self.pages['html']}"]
-
-
-def _dry_lines(found: DryRun, n_features: int) -> list[str]:
-    lines = [f"{n_features} features by {found.model}; nothing was sent"]
-    for what, part in (("descriptions", found.describing), ("predictions", found.testing)):
-        lines.append(
-            f"{part.n_requests} {what}: at most {part.input_tokens:,} tokens read, "
-            f"{part.output_tokens:,} written, ${part.cost_usd:.2f}"
-        )
-    return [*lines, f"at most ${found.cost_usd:.2f} in all"]
