@@ -373,7 +373,8 @@ def _silent(
     return tuple(
         SilentProtein(
             accession=accession,
-            description=proteins.metadata.get(accession, ProteinMetadata()).name,
+            description=about.name,
+            organism=about.organism,
             activation=round(float(maxima[p]), 4),
             is_relative=is_relative,
             concepts=tuple(
@@ -383,6 +384,7 @@ def _silent(
         for is_relative, members in ((False, side.silent), (True, side.relatives))
         for p in members
         for accession in (proteins.accessions[p],)
+        for about in (proteins.metadata.get(accession, ProteinMetadata()),)
     )
 
 

@@ -96,7 +96,8 @@ def dry_run(
             answer, unknown = _EMPTY, sum(QUOTED.values())
         asked = predict_requests(one, answer, settings)
         testing += [(r, unknown) for r in asked if unknown or cache.read(r) is None]
-    count, counted = tokens_of, False
+    count: Callable[[Request], int] = tokens_of
+    counted = False
     if client is not None and (describing or testing):
         count, counted = _api_count(client, [*describing, *(r for r, _ in testing)])
     return DryRun(

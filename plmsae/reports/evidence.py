@@ -99,6 +99,8 @@ class SilentProtein:
     """Its accession."""
     description: str
     """Its name; not to be trusted."""
+    organism: str
+    """Likewise; empty where not known."""
     activation: float
     """Largest activation in it, in [0, 1]: 0, or under the active level for a relative."""
     is_relative: bool

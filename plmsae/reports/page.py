@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from plmsae.core.plugins import Plugins
-from plmsae.reports.evidence import LABEL, ProteinExample
+from plmsae.reports.evidence import LABEL, ProteinExample, SilentProtein
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 from plmsae.reports.testing.scores import PredictionTest
 
@@ -77,6 +77,28 @@ def labels_in_window(example: ProteinExample) -> list[str]:
         for concept, place in inside
         if not any(other.startswith(f"{concept}:") and there == place for other, there in inside)
     ]
+
+
+_NAME, _GO = 60, 3  # letters of a name, GO terms: what a table has room for
+
+
+def short_name(name: str) -> str:
+    """Return a protein's name or organism without what UniProt adds in brackets, and cut."""
+    text = name.split(" (")[0] or name
+    return text if len(text) <= _NAME else text[: _NAME - 1].rstrip() + "…"
+
+
+def go_terms(terms: Sequence[str]) -> str:
+    """Return the first GO terms and how many more there are; empty without any."""
+    own = [term for term in terms if term.startswith("GO:")]
+    more = f" and {len(own) - _GO} more" if len(own) > _GO else ""
+    return ", ".join(own[:_GO]) + more
+
+
+def named(protein: ProteinExample | SilentProtein) -> str:
+    """Return name and organism of a protein in brackets; empty where neither is known."""
+    parts = [short_name(text) for text in (protein.description, protein.organism) if text]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def byline(report: FeatureReport) -> str:

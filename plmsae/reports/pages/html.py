@@ -13,8 +13,11 @@ from plmsae.reports import drawing
 from plmsae.reports.page import (
     ReportPage,
     authors_in_words,
+    go_terms,
     in_words,
     labels_in_window,
+    named,
+    short_name,
     tests_in_words,
     untested,
 )
@@ -40,6 +43,9 @@ def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str
         authors=authors_in_words(reports),
         tested=tests_in_words(reports),
         labels_in_window=labels_in_window,
+        go_terms=go_terms,
+        named=named,
+        short_name=short_name,
         evidence_only=EVIDENCE_ONLY,
         drawing=drawing,
         in_words=in_words,

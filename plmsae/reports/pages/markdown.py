@@ -11,8 +11,11 @@ from plmsae.reports.page import (
     ReportPage,
     authors_in_words,
     byline,
+    go_terms,
     in_words,
     labels_in_window,
+    named,
+    short_name,
     tests_in_words,
     untested,
 )
@@ -91,14 +94,21 @@ def _section(report: FeatureReport) -> list[str]:
     if evidence.examples:
         lines += [
             "",
-            "| protein | level | peak | around it | labels in this window |",
-            "| --- | ---: | ---: | --- | --- |",
+            "| protein | name | organism | GO | level | peak | around it | labels in this window |",
+            "| --- | --- | --- | --- | ---: | ---: | --- | --- |",
         ]
         lines += [
-            f"| {escape(e.accession)} | {e.activation:.2f} | {_peak(e)} | `{_cased(e)}` | "
+            f"| {escape(e.accession)} | {escape(short_name(e.description)) or '–'} | "
+            f"{escape(short_name(e.organism)) or '–'} | {escape(go_terms(e.terms)) or '–'} | "
+            f"{e.activation:.2f} | {_peak(e)} | `{_cased(e)}` | "
             f"{escape('; '.join(labels_in_window(e))) or '–'} |"
             for e in evidence.examples
         ]
+    for is_relative, text in ((True, "Silent relatives"), (False, "Silent proteins")):
+        silent = [p for p in evidence.silent if p.is_relative == is_relative]
+        if silent:
+            told = (escape(f"{p.accession}{named(p)}") for p in silent)
+            lines += ["", f"{text}: {'; '.join(told)}."]
     return lines
 
 
