@@ -15,18 +15,21 @@ from test_claude_predictions import describe, honest
 
 CHILD = """
 import dataclasses, pathlib, sys
-sys.path[:0] = sys.argv[3:]
+sys.path[:0] = sys.argv[4:]
 import anthropic
 from held_out_world import world
 from test_claude_predictions import settings
 from plmsae.reports.describe import describe_all
 client = anthropic.Anthropic(api_key="k", base_url=sys.argv[1], max_retries=2)
 folder = pathlib.Path(sys.argv[2])
-describe_all(world(latents=2), client=client, settings=settings(), batch=True, cache_dir=folder)
+evidence = world(latents=int(sys.argv[3]))
+describe_all(evidence, client=client, settings=settings(), batch=True, cache_dir=folder)
 """
 
 
-def killed_while_sending(api: Api, folder: Path, also: Callable[[], None]) -> None:
+def killed_while_sending(
+    api: Api, folder: Path, also: Callable[[], None] = lambda: None, latents: int = 2
+) -> None:
     """Start a run in a process of its own, and kill it before it hears that its batch was taken."""
     children: list[subprocess.Popen[bytes]] = []
 
@@ -36,12 +39,14 @@ def killed_while_sending(api: Api, folder: Path, also: Callable[[], None]) -> No
 
     api.on_batch = kill
     url = f"http://127.0.0.1:{api.port}"
-    children.append(subprocess.Popen([sys.executable, "-c", CHILD, url, str(folder), *sys.path]))
+    children.append(
+        subprocess.Popen([sys.executable, "-c", CHILD, url, str(folder), str(latents), *sys.path])
+    )
     assert children[0].wait(120) == -9
     api.on_batch = lambda: None
     (note,) = (json.loads(path.read_text()) for path in folder.glob("*.batch.json"))
     assert note["id"] is None
-    assert len(note["questions"]) == 2
+    assert len(note["questions"]) == latents
 
 
 def sizes(api: Api) -> list[int]:
@@ -54,7 +59,7 @@ def test_a_run_killed_before_it_knows_the_id_of_its_batch_finds_it(tmp_path: Pat
         others = [{"custom_id": f"other_{i}", "params": {}} for i in range(3)]
         api.reply = lambda body: honest(body) if body else (200, {})
         api.take(others[:2])
-        killed_while_sending(api, tmp_path, lambda: None)
+        killed_while_sending(api, tmp_path)
         api.take(others[1:])
         api.take(others)
         reports = describe(api, world(latents=2), batch=True, cache_dir=tmp_path)
