@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -159,12 +160,13 @@ def build_evidence(
         homology=homology or Homology.unrelated(len(sequences)),
         background=Counter("".join(sequences)),
     )
+    n_labelled = None if labels is None else _proteins_by_concept(proteins)
     companions = _companions(latents, chosen, features)
     bounds = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences])))
     return [
         _evidence(
             rows[latent] | patterns[i] | {"latent": latent},
-            _scores(rows[latent], concepts),
+            _scores(rows[latent], concepts, n_labelled),
             _Activations.of(cut, i, rows[latent]["max_activation"], bounds),
             proteins,
             companions[i],
@@ -192,13 +194,36 @@ def _check(
             )
 
 
-def _scores(row: Mapping[str, Any], concepts: pl.DataFrame) -> tuple[ConceptScore, ...]:
+def _proteins_by_concept(proteins: _Proteins) -> Counter[str]:
+    """Count the proteins looked at that are labelled with each concept."""
+    own = (proteins.labels.get(accession, ()) for accession in proteins.accessions)
+    return Counter(concept for labels in own for concept in {concept for _, _, concept in labels})
+
+
+def _scores(
+    row: Mapping[str, Any], concepts: pl.DataFrame, n_labelled: Counter[str] | None
+) -> tuple[ConceptScore, ...]:
     scores = {}
     if row.get("concept") is not None:
         scores[row["concept"]] = _score(row, row["threshold"], row.get("precision"))
     for other in concepts.filter(pl.col("best_latent") == row["latent"]).iter_rows(named=True):
         score = _score(other, other["best_threshold"], other.get("precision_residue"))
-        scores.setdefault(other["concept"], score)
+        same = scores.setdefault(other["concept"], score)
+        if same.threshold == score.threshold:  # the pair that the intervals are of
+            scores[other["concept"]] = dataclasses.replace(
+                same, f1_low=_finite(other.get("f1_low")), f1_high=_finite(other.get("f1_high"))
+            )
+    if "n_instances" in concepts.columns:
+        counts = dict(concepts.select("concept", "n_instances").iter_rows())
+        scores = {
+            concept: dataclasses.replace(score, n_instances=counts.get(concept))
+            for concept, score in scores.items()
+        }
+    if n_labelled is not None:
+        scores = {
+            concept: dataclasses.replace(score, n_labelled=n_labelled[concept])
+            for concept, score in scores.items()
+        }
     return tuple(
         sorted(scores.values(), key=lambda score: (not score.detected, -score.f1, score.concept))
     )
@@ -351,7 +376,8 @@ def _silent(
     return tuple(
         SilentProtein(
             accession=accession,
-            description=proteins.metadata.get(accession, ProteinMetadata()).name,
+            description=about.name,
+            organism=about.organism,
             activation=round(float(maxima[p]), 4),
             is_relative=is_relative,
             concepts=tuple(
@@ -361,6 +387,7 @@ def _silent(
         for is_relative, members in ((False, side.silent), (True, side.relatives))
         for p in members
         for accession in (proteins.accessions[p],)
+        for about in (proteins.metadata.get(accession, ProteinMetadata()),)
     )
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from plmsae.core.errors import printable
 from plmsae.reports.claude.answer_cache import AnswerCache
-from plmsae.reports.claude.answers import Citation, Description, Predictions
+from plmsae.reports.claude.answers import Description, Predictions
 from plmsae.reports.claude.asking import Asker, Outcome
-from plmsae.reports.claude.budget import Budget, Estimate, estimate
+from plmsae.reports.claude.budget import Budget
 from plmsae.reports.claude.requests import (
     Given,
     Request,
@@ -36,7 +35,7 @@ from plmsae.reports.claude.verify import unsupported
 from plmsae.reports.evidence import FeatureEvidence
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 from plmsae.reports.testing.scores import Prediction, PredictionTest, score_predictions
-from plmsae.reports.text_summary import description_of, summary_of, title_of
+from plmsae.reports.text_summary import citations_of, description_of, summary_of, title_of
 
 if TYPE_CHECKING:
     import anthropic
@@ -115,62 +114,10 @@ def describe_all(
     return reports
 
 
-@dataclass(frozen=True, kw_only=True)
-class DryRun:
-    """What a report would send, and what that can cost."""
-
-    model: str
-    """The Claude model."""
-    describing: Estimate
-    """Of the descriptions."""
-    testing: Estimate
-    """Of the predictions. The descriptions that they quote are taken to be as long as allowed."""
-
-    @property
-    def cost_usd(self) -> float:
-        """The most that both can cost."""
-        return self.describing.cost_usd + self.testing.cost_usd
-
-
-def dry_run(
-    evidence: Sequence[FeatureEvidence],
-    *,
-    settings: LlmSettings,
-    cache_dir: Path | None,
-    batch: bool = False,
-) -> DryRun:
-    """Say what `describe_all` would send, without sending anything."""
-    cache = AnswerCache(folder=cache_dir)
-    describing: list[Request] = []
-    testing: list[Request] = []
-    for one in evidence:
-        request = describe_request(one, settings)
-        answer = cache.read(request)
-        if not isinstance(answer, Description):
-            describing.append(request)
-            answer = _LONGEST
-        testing += [r for r in _predict_requests(one, answer, settings) if cache.read(r) is None]
-    return DryRun(
-        model=settings.model,
-        describing=estimate(describing, settings, batch=batch),
-        testing=estimate(testing, settings, batch=batch),
-    )
-
-
-_LONGEST = Description(
-    title="x" * 80,
-    claim="x" * 300,
-    description="x" * 900,
-    activation_rule="x" * 600,
-    citations=(),
-    known_concept="x" * 60,
-    confidence="low",
-)
-
-
-def _predict_requests(
+def predict_requests(
     evidence: FeatureEvidence, description: Description, settings: LlmSettings
 ) -> list[Request]:
+    """Return the questions that test a description; none without proteins held back."""
     if not evidence.held_out:
         return []
     return [
@@ -184,7 +131,7 @@ def _tested(
 ) -> list[list[Outcome]]:
     """Ask for the predictions of all descriptions at once; return them for each feature."""
     questions = [
-        _predict_requests(one, outcome.answer, asker.settings)
+        predict_requests(one, outcome.answer, asker.settings)
         if isinstance(outcome.answer, Description)
         else []
         for one, outcome in zip(evidence, written, strict=True)
@@ -260,7 +207,7 @@ def _from_evidence(evidence: FeatureEvidence, *, note: str, usage: Usage | None)
         claim=summary_of(evidence),
         description=description_of(evidence),
         activation_rule="",
-        citations=_peaks(evidence),
+        citations=citations_of(evidence),
         known_concept=best.concept if best and best.concept == title else None,
         author=EVIDENCE_ONLY,
         confidence=None,
@@ -268,18 +215,6 @@ def _from_evidence(evidence: FeatureEvidence, *, note: str, usage: Usage | None)
         tests=() if evidence.rule_test is None else (evidence.rule_test,),
         note=note,
         usage=usage,
-    )
-
-
-def _peaks(evidence: FeatureEvidence) -> tuple[Citation, ...]:
-    return tuple(
-        Citation(
-            accession=example.accession,
-            position=example.peak,
-            residue=example.window[example.peak - example.window_start],
-            shows=f"peak, {example.activation:.2f} of the maximum",
-        )
-        for example in evidence.examples[:3]
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from plmsae.reports.testing.scores import PredictionTest
 
 FLANK = 15
 """Residues shown on either side of the peak."""
+LABEL = re.compile(r"(?P<concept>.+) (?P<start>\d+)\.\.(?P<end>\d+)")
+"""How a label is written in the evidence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,15 @@ class ConceptScore:
     recall: float | None
     """Share of the instances of the concept that are hit."""
     threshold: float
-    """Share of the feature's maximum from which it counts as active."""
+    """Share of the feature's maximum above which it counts as firing."""
+    f1_low: float | None = None
+    """Lower end of the 95 % interval of `f1`; None where the evaluation has none for this pair."""
+    f1_high: float | None = None
+    """Upper end."""
+    n_instances: int | None = None
+    """Labelled instances that `f1` was measured on; None where the model does not say."""
+    n_labelled: int | None = None
+    """Proteins looked at here that are labelled with it; None where labels are not known."""
 
     @property
     def detected(self) -> bool:
@@ -85,6 +96,11 @@ class ProteinExample:
     labels_at_peak: tuple[str, ...] = ()
     """Those of them that contain the peak."""
 
+    def places_of(self, concept: str) -> list[tuple[int, int]]:
+        """Return start and end of the labels of a concept; 1-based, inclusive."""
+        found = map(LABEL.fullmatch, self.labels)
+        return [(int(m["start"]), int(m["end"])) for m in found if m and m["concept"] == concept]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SilentProtein:
@@ -94,6 +110,8 @@ class SilentProtein:
     """Its accession."""
     description: str
     """Its name; not to be trusted."""
+    organism: str
+    """Likewise; empty where not known."""
     activation: float
     """Largest activation in it, in [0, 1]: 0, or under the active level for a relative."""
     is_relative: bool

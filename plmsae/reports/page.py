@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from plmsae.core.plugins import Plugins
-from plmsae.reports.evidence import ProteinExample
+from plmsae.reports.evidence import LABEL, ProteinExample, SilentProtein
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
-from plmsae.reports.testing.scores import BAR, PredictionTest
+from plmsae.reports.testing.scores import PredictionTest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +25,6 @@ class ReportPage:
 
 PAGES: Plugins[ReportPage] = Plugins("plmsae.reports.pages", "PAGE")
 """By name, in the order in which they are written."""
-
-
-_LABEL = re.compile(r"(?P<concept>.+) (?P<start>\d+)\.\.(?P<end>\d+)")
 
 
 def authors(reports: Sequence[FeatureReport]) -> dict[str, int]:
@@ -59,8 +55,8 @@ def tests_in_words(reports: Sequence[FeatureReport]) -> str:
     verified = sum(report.verified for report in reports)
     return (
         f"Each description must predict how strongly the feature fires on proteins held back: r is "
-        f"the correlation of predicted and found. {verified} of {len(reports)} are verified "
-        f"(r of {BAR} or more); the median r is {median(found):.2f}."
+        f"the correlation of predicted and found. {verified} of {len(reports)} are verified; of "
+        f"the {len(found)} tested the median r is {median(found):.2f}."
     )
 
 
@@ -73,7 +69,7 @@ def labels_in_window(example: ProteinExample) -> list[str]:
     last = example.window_start + len(example.window) - 1
     inside = [
         (match["concept"], (int(match["start"]), int(match["end"])))
-        for match in map(_LABEL.fullmatch, example.labels)
+        for match in map(LABEL.fullmatch, example.labels)
         if match and int(match["start"]) <= last and int(match["end"]) >= example.window_start
     ]
     return [
@@ -81,6 +77,28 @@ def labels_in_window(example: ProteinExample) -> list[str]:
         for concept, place in inside
         if not any(other.startswith(f"{concept}:") and there == place for other, there in inside)
     ]
+
+
+_NAME, _GO = 60, 3  # letters of a name, GO terms: what a table has room for
+
+
+def short_name(name: str) -> str:
+    """Return a protein's name or organism without what UniProt adds in brackets, and cut."""
+    text = name.split(" (")[0] or name
+    return text if len(text) <= _NAME else text[: _NAME - 1].rstrip() + "…"
+
+
+def go_terms(terms: Sequence[str]) -> str:
+    """Return the first GO terms and how many more there are; empty without any."""
+    own = [term for term in terms if term.startswith("GO:")]
+    more = f" and {len(own) - _GO} more" if len(own) > _GO else ""
+    return ", ".join(own[:_GO]) + more
+
+
+def named(protein: ProteinExample | SilentProtein) -> str:
+    """Return name and organism of a protein in brackets; empty where neither is known."""
+    parts = [short_name(text) for text in (protein.description, protein.organism) if text]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def byline(report: FeatureReport) -> str:
@@ -96,14 +114,22 @@ def in_words(test: PredictionTest) -> dict[str, str]:
         "predicted by": test.predictor,
         "from": test.basis,
         "r": f"{test.r:.2f} ({test.r_low:.2f} to {test.r_high:.2f})",
-        "active or silent": _share(test.detection),
-        "above silent relatives": _share(test.relatives),
+        "detection (active or silent)": _detection(test),
+        "above silent relatives": _relatives(test),
         "proteins": f"{len(test.predictions)} of {test.families} families",
     }
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _detection(test: PredictionTest) -> str:
+    of = f"{test.n_active} active, {test.n_silent} silent"
+    if test.detection is None:
+        return f"not tested: {of}"
+    return f"{test.detection:.2f} ({test.detection_low:.2f} to {test.detection_high:.2f}): {of}"
+
+
+def _relatives(test: PredictionTest) -> str:
+    of = f"{test.n_relatives} relative{'' if test.n_relatives == 1 else 's'}"
+    return f"not tested: {of}" if test.relatives is None else f"{test.relatives:.2f}: {of}"
 
 
 def untested(report: FeatureReport) -> str:

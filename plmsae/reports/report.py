@@ -61,7 +61,10 @@ class FeatureReport:
 
     @property
     def verified(self) -> bool:
-        """Whether every name is in the evidence and the words predict held-back activations."""
+        """Whether every name is in the evidence and the words predict held-back activations.
+
+        The rule is `plmsae.reports.testing.scores.VERIFIED`.
+        """
         return not self.reasons and self.test is not None and self.test.holds
 
     @property
@@ -70,10 +73,15 @@ class FeatureReport:
         test = self.test
         if test is None:
             return "unverified: not tested"
-        score = f"r {test.r:.2f}"
+        detection = "not tested" if test.detection is None else f"{test.detection:.2f}"
+        score = f"r {test.r:.2f}, detection {detection}"
         if self.reasons:
             return f"unverified ({score}): names that the evidence does not show"
-        return f"verified ({score})" if test.holds else f"unverified ({score}, under {BAR:.2f})"
+        if test.holds:
+            return f"verified ({score})"
+        short = [f"r is under {BAR:.2f}"] if test.r < BAR else []
+        short += [] if test.detects else ["detection is not above chance"]
+        return f"unverified ({score}): {', '.join(short)}"
 
     def to_json(self) -> dict[str, Any]:
         """Everything, in types that JSON has."""
@@ -97,12 +105,14 @@ def report_metrics(reports: Sequence[FeatureReport]) -> dict[str, float]:
     dict of str to float
         ``report_n_features``, ``report_n_tested``, ``report_n_verified``; where any was tested
         ``report_median_r`` and ``report_median_detection`` of the tests of the words,
+        ``report_n_detection`` (those that had silent proteins to test detection on),
         ``report_median_r_rule`` of the best rules; ``report_cost_usd``.
     """
     tests = [report.test for report in reports if report.test is not None]
     metrics = {
         "report_n_features": float(len(reports)),
         "report_n_tested": float(len(tests)),
+        "report_n_detection": float(sum(test.detection is not None for test in tests)),
         "report_n_verified": float(sum(report.verified for report in reports)),
         "report_cost_usd": sum(report.usage.cost_usd for report in reports if report.usage),
     }

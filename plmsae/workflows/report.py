@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.meta import QUALITY_WARNINGS
+from plmsae.bundle.naming import parse_reference
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.folders import only_writer
-from plmsae.proteins.stream import need_file, source_name
+from plmsae.proteins.stream import need_file
 from plmsae.registry.models import log_version_metrics, resolve_exactly
+from plmsae.registry.versions import MAX_TAG, find_version
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
+from plmsae.tracking.store import client, mlflow_errors
 from plmsae.tracking.traces import trace_call
-from plmsae.workflows.shared.inputs import check_proteins, gate, is_table, read_protein_set
+from plmsae.workflows.reporting.outcome import ReportOutcome
+from plmsae.workflows.shared.inputs import (
+    ProteinSet,
+    check_proteins,
+    gate,
+    is_table,
+    read_protein_set,
+)
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ReportRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
@@ -23,59 +34,9 @@ if TYPE_CHECKING:
     from plmsae.bundle.reading import Bundle
     from plmsae.quality.report import ValidationReport
     from plmsae.reports.claude.asking import Outcome
-    from plmsae.reports.describe import DryRun
     from plmsae.reports.evidence import FeatureEvidence
 
-
-@dataclass(frozen=True, kw_only=True)
-class ReportOutcome:
-    """Where the reports lie, who wrote them, and how they fared when tested."""
-
-    pages: dict[str, Path]
-    """The file of each page by the page's name: ``html``, ``json``, ``markdown``, …; empty after a
-    dry run."""
-    n_features: int
-    authors: dict[str, int]
-    metrics: dict[str, float]
-    """Numbers of tested and verified features, and median correlations."""
-    dry_run: DryRun | None = None
-    """What would be asked, of a dry run."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        from dataclasses import asdict
-
-        return {
-            **{name: str(path) for name, path in self.pages.items()},
-            "n_features": self.n_features,
-            "authors": self.authors,
-            **self.metrics,
-            **({"dry_run": asdict(self.dry_run)} if self.dry_run else {}),
-        }
-
-    def lines(self) -> list[str]:
-        """Return it in words."""
-        if self.dry_run is not None:
-            return _dry_lines(self.dry_run, self.n_features)
-        by = ", ".join(f"{count} by {author}" for author, count in self.authors.items())
-        lines = [f"{self.n_features} features reported ({by})"]
-        if "report_median_r" in self.metrics:
-            lines.append(
-                f"{self.metrics['report_n_verified']:.0f} verified of "
-                f"{self.metrics['report_n_tested']:.0f} tested on proteins held back; median r "
-                f"{self.metrics['report_median_r']:.2f}"
-            )
-        return [*lines, f"written to {self.pages['html']}"]
-
-
-def _dry_lines(found: DryRun, n_features: int) -> list[str]:
-    lines = [f"{n_features} features by {found.model}; nothing was sent"]
-    for what, part in (("descriptions", found.describing), ("predictions", found.testing)):
-        lines.append(
-            f"{part.n_requests} {what}: at most {part.input_tokens:,} tokens read, "
-            f"{part.output_tokens:,} written, ${part.cost_usd:.2f}"
-        )
-    return [*lines, f"at most ${found.cost_usd:.2f} in all"]
+__all__ = ["ReportOutcome", "run"]
 
 
 @on_threads
@@ -90,8 +51,10 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     QualityError
         If the proteins or the evidence fail a critical expectation: no page is written.
     """
-    from plmsae.reports.claude.settings import has_key, llm_settings
-    from plmsae.reports.describe import describe_all, dry_run
+    from plmsae.reports.chosen_on import compare
+    from plmsae.reports.claude.settings import has_key, llm_settings, make_client
+    from plmsae.reports.describe import describe_all
+    from plmsae.reports.dry_run import dry_run
     from plmsae.reports.evidence_table import evidence_table
     from plmsae.reports.page import authors
     from plmsae.reports.render import render_reports
@@ -112,8 +75,14 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         )
     cache = request.out / "cache"
     if request.dry_run:
-        evidence, _ = _evidence(request, bundle, uri, progress, None)
-        planned = dry_run(evidence, settings=settings, cache_dir=cache, batch=request.batch)
+        evidence = _evidence(request, bundle, uri, progress, None).features
+        planned = dry_run(
+            evidence,
+            settings=settings,
+            cache_dir=cache,
+            batch=request.batch,
+            client=None if request.no_llm else make_client(settings),
+        )
         return ReportOutcome(
             pages={}, n_features=len(evidence), authors={}, metrics={}, dry_run=planned
         )
@@ -126,7 +95,8 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             params=request_params(request, model=uri, llm=settings.model if asks else None),
         ) as tracked,
     ):
-        evidence, families = _evidence(request, bundle, uri, progress, tracked)
+        found = _evidence(request, bundle, uri, progress, tracked)
+        evidence, proteins = found.features, found.proteins
         if asks:
             _log_prompts(tracked)
         with progress.task("writing and testing reports") as task:
@@ -147,12 +117,16 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
                 max_usd=request.max_usd,
                 on_outcome=count,
             )
-        table = evidence_table(reports, families)
+        table = evidence_table(reports, found.families)
         page = request.out / "quality-evidence"
         checked = gate("evidence", table, page, {}, tracked, name=bundle.name)
+        used = f"{len(proteins.proteins):,} of {proteins.fingerprint.source}"
+        chosen_on = compare(bundle.meta, proteins.fingerprint, proteins.sequences)
         about = {
             "model": uri,
-            "proteins": PurePath(source_name(request.proteins)).name,
+            "proteins": used,
+            "concepts were chosen on": chosen_on.words,
+            **({"warning": chosen_on.warning} if chosen_on.warning else {}),
             "quality of the evidence": _quality(checked),
             "warnings of the model's gates": str(bundle.meta.extra.get(QUALITY_WARNINGS, "none")),
         }
@@ -162,14 +136,31 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         tracked.log_artifact(request.out / "features", "report/features")
         metrics = report_metrics(reports)
         tracked.log_metrics(0, metrics)
-        log_version_metrics(
-            uri,
-            {name: value for name, value in metrics.items() if "median" in name},
-            run_id=tracked.run_id,
-        )
+        named = {name: n for name, n in metrics.items() if "median" in name or "_n_" in name}
+        log_version_metrics(uri, named, run_id=tracked.run_id)
+        digest = proteins.fingerprint.sha256[:12]
+        words = f"{used} (sha256 {digest}); concepts were chosen on: {chosen_on.words}"
+        tracked.set_tags({"report_proteins": words})
+        _tag_version(uri, {"report_proteins": words})
     return ReportOutcome(
-        pages=pages, n_features=len(reports), authors=authors(reports), metrics=metrics
+        pages=pages,
+        n_features=len(reports),
+        authors=authors(reports),
+        metrics=metrics,
+        warning=chosen_on.warning,
     )
+
+
+def _tag_version(uri: str, tags: Mapping[str, str]) -> None:
+    """Tag a registered version, so that its metrics say what they were measured on."""
+    if not uri.startswith("models:/"):
+        return
+    store = client()
+    ref = find_version(store, parse_reference(uri)).ref
+    with mlflow_errors(store.tracking_uri):
+        for name, value in tags.items():
+            if ref is not None:
+                store.set_model_version_tag(ref.name, ref.version, name, value[:MAX_TAG])
 
 
 def _quality(checked: ValidationReport) -> str:
@@ -180,17 +171,20 @@ def _quality(checked: ValidationReport) -> str:
     return checked.verdict + named
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Collected:
+    """The evidence of a report, and the proteins that it is from."""
+
+    features: list[FeatureEvidence]
+    proteins: ProteinSet
+    families: dict[str, int]
+    """Homology cluster of each protein, by accession."""
+
+
 def _evidence(
     request: ReportRequest, bundle: Bundle, uri: str, progress: Progress, tracked: Run | None
-) -> tuple[list[FeatureEvidence], dict[str, int]]:
-    """Encode the proteins and collect what is known of the features asked for.
-
-    Returns
-    -------
-    list of FeatureEvidence
-    dict of str to int
-        Homology cluster of each protein, by accession.
-    """
+) -> _Collected:
+    """Encode the proteins and collect what is known of the features asked for."""
     import polars as pl
 
     from plmsae.concepts.labels.label_table import labels_from_uniprot
@@ -241,7 +235,8 @@ def _evidence(
             homology=homology,
         )
         task.update(1, 1)
-    return found, dict(zip(accessions, homology.clusters, strict=True))
+    families = dict(zip(accessions, homology.clusters, strict=True))
+    return _Collected(features=found, proteins=proteins, families=families)
 
 
 def _log_prompts(tracked: Run) -> None:

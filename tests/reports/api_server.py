@@ -6,14 +6,18 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 import anthropic
 
 Reply = tuple[int, dict[str, Any]]
+LOST = -1
+"""Status of a reply that never comes: the connection is closed."""
 
 
 def message(text: str, stop_reason: str = "end_turn", **usage: int) -> dict[str, Any]:
@@ -41,6 +45,16 @@ class Api:
     polls: int = 2
     fail_polls: list[int] = field(default_factory=list)
     """Status codes with which the next polls fail."""
+    fail_batches: list[int] = field(default_factory=list)
+    """Status codes with which the next batches are refused; with `LOST` one is taken in silence."""
+    on_batch: Callable[[], None] = lambda: None
+    """Called when a batch has been taken, before the answer is sent."""
+    count: Callable[[dict[str, Any]], Reply] | None = None
+    """Answers ``count_tokens``; without it there is no such endpoint."""
+    counted: list[dict[str, Any]] = field(default_factory=list)
+    page: int = 2
+    """Batches on a page of their list, whatever is asked for: so that pages are followed."""
+    created: dict[str, str] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
     batches: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     polled: dict[str, int] = field(default_factory=dict)
@@ -55,16 +69,47 @@ class Api:
         if path == "/v1/messages":
             self.messages.append(body)
             return self.reply(body)
+        if path == "/v1/messages/count_tokens":
+            self.counted.append(body)
+            return self.count(body) if self.count else (404, error("not_found_error"))
         assert path == "/v1/messages/batches", path
         ids = [entry["custom_id"] for entry in body["requests"]]
         if len(set(ids)) < len(ids) or not all(re.fullmatch(r"[\w-]{1,64}", i) for i in ids):
             return 400, error("invalid_request_error")
-        name = f"msgbatch_{len(self.batches) + 1}"
-        self.batches[name] = body["requests"]
-        self.polled[name] = 0
+        failure = self.fail_batches.pop(0) if self.fail_batches else 0
+        if failure > 0:
+            return failure, error("overloaded_error")
+        name = self.take(body["requests"])
+        self.on_batch()
+        if failure == LOST:
+            return LOST, {}
         return 200, self.batch(name)
 
-    def get(self, path: str) -> tuple[int, dict[str, Any] | list[dict[str, Any]]]:
+    def take(self, requests: list[dict[str, Any]]) -> str:
+        """Make a batch; its name."""
+        name = f"msgbatch_{len(self.batches) + 1}"
+        self.batches[name] = requests
+        self.polled[name] = 0
+        self.created[name] = datetime.now(UTC).isoformat()
+        return name
+
+    def listed(self, after: str | None) -> dict[str, Any]:
+        """A page of all batches, the newest first."""
+        names = list(reversed(self.batches))
+        first = names.index(after) + 1 if after else 0
+        shown = names[first : first + self.page]
+        return {
+            "data": [self.batch(name) for name in shown],
+            "has_more": first + self.page < len(names),
+            "first_id": shown[0] if shown else None,
+            "last_id": shown[-1] if shown else None,
+        }
+
+    def get(
+        self, path: str, query: dict[str, list[str]]
+    ) -> tuple[int, dict[str, Any] | list[dict[str, Any]]]:
+        if path == "/v1/messages/batches":
+            return 200, self.listed(query.get("after_id", [None])[0])
         name = path.split("/")[4]
         if name not in self.batches:
             return 404, error("not_found_error")
@@ -97,7 +142,7 @@ class Api:
                 "succeeded": n if ended else 0,
                 **dict.fromkeys(("errored", "canceled", "expired"), 0),
             },
-            "created_at": time,
+            "created_at": self.created[name],
             "expires_at": time,
             "ended_at": time if ended else None,
             "archived_at": None,
@@ -119,9 +164,13 @@ def serving(reply: Callable[[dict[str, Any]], Reply], **options: Any) -> Iterato
 
         def do_GET(self) -> None:
             with lock:
-                self.answer(*api.get(self.path.split("?")[0]))
+                path, _, query = self.path.partition("?")
+                self.answer(*api.get(path, parse_qs(query)))
 
         def answer(self, status: int, reply: dict[str, Any] | list[dict[str, Any]]) -> None:
+            if status == LOST:
+                self.close_connection = True
+                return
             lines = reply if isinstance(reply, list) else None
             text = "\n".join(map(json.dumps, lines)) if lines is not None else json.dumps(reply)
             self.send_response(status)
@@ -130,7 +179,8 @@ def serving(reply: Callable[[dict[str, Any]], Reply], **options: Any) -> Iterato
             self.send_header("content-length", str(len(text.encode())))
             self.send_header("retry-after-ms", "5")
             self.end_headers()
-            self.wfile.write(text.encode())
+            with suppress(OSError):  # who asked may have been killed
+                self.wfile.write(text.encode())
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass

@@ -43,6 +43,8 @@ class Subject:
     """Proteins that the sentences may not be about."""
     tests: Sequence[Mapping[str, Any]]
     """As ``report.json`` has them."""
+    shown: frozenset[str]
+    """Proteins that are shown with the residues around their peak."""
 
     @property
     def row(self) -> dict[str, Any]:
@@ -76,6 +78,55 @@ class Subject:
             found.values(),
             key=lambda row: (min(row[1] or 0, row[4] or 0) <= 0.5, -round(row[1] or 0, 4), row[0]),
         )
+
+    @property
+    def threshold(self) -> float:
+        """The threshold of the best concept."""
+        concept = self.scores[0][0]
+        if self.row["concept"] == concept:
+            return float(self.row["threshold"])
+        return float(
+            self.tables.concepts.row(by_predicate=self._pair, named=True)["best_threshold"]
+        )
+
+    @property
+    def _pair(self) -> pl.Expr:
+        return (pl.col("concept") == self.scores[0][0]) & (pl.col("best_latent") == self.latent)
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """That of the F1 of the best concept: only its best latent has one, at one threshold."""
+        rows = self.tables.concepts.filter(self._pair).to_dicts()
+        if not rows or "f1_low" not in rows[0] or rows[0]["best_threshold"] != self.threshold:
+            return None, None
+        return rows[0]["f1_low"], rows[0]["f1_high"]
+
+    def labelled(self, accession: str, position: int) -> bool:
+        """Whether a residue (1-based) is in a label of the best concept."""
+        return bool(
+            self.tables.labels.filter(
+                (pl.col("accession") == accession)
+                & (pl.col("concept") == self.scores[0][0])
+                & (pl.col("start") <= position)
+                & (pl.col("end") >= position)
+            ).height
+        )
+
+    @property
+    def n_labelled(self) -> int:
+        """Proteins looked at that are labelled with the best concept."""
+        labelled = set(self.tables.labels.filter(concept=self.scores[0][0])["accession"])
+        return len(labelled & set(self.tables.sequences))
+
+    def examples_of_concept(self, accession: str) -> set[int]:
+        """Positions around the peak in a label of the best concept, above its threshold."""
+        column = self.scaled[accession]
+        peak = int(column.argmax())
+        return {
+            i + 1
+            for i in range(max(peak - 15, 0), min(peak + 16, len(column)))
+            if round(float(column[i]), 3) > self.threshold and self.labelled(accession, i + 1)
+        }
 
     @property
     def strong_peaks(self) -> list[str]:
@@ -120,6 +171,17 @@ def check_counts(subject: Subject, found: re.Match[str]) -> None:
 
 def check_detects(subject: Subject, found: re.Match[str]) -> None:
     concept, f1, precision, recall, f1_select = subject.scores[0]
+    of_concept = subject.tables.concepts.filter(concept=concept).to_dicts()
+    low, high = subject.interval
+    if low is None:
+        assert found["low"] is None
+    else:
+        assert (number(found["low"]), number(found["high"])) == (near(low), near(high))
+    if not of_concept or "n_instances" not in of_concept[0]:
+        assert found["instances"] is None
+    else:
+        assert number(found["instances"]) == of_concept[0]["n_instances"]
+        assert (found["noun"] == "instance") == (of_concept[0]["n_instances"] == 1)
     assert found["concept"] == concept
     assert number(found["f1"]) == near(f1)
     assert (found["verb"] == "detects") == (min(f1, f1_select) > 0.5)
@@ -187,6 +249,7 @@ def check_strongest(subject: Subject, found: re.Match[str]) -> None:
     assert accession not in subject.held_back
     highest = max(column.max() for column in subject.scaled.values())
     assert subject.scaled[accession][position - 1] == highest
+    assert number(found["share"]) == near(highest)
     here = set(
         subject.tables.labels.filter(
             (pl.col("accession") == accession)
@@ -205,6 +268,38 @@ def check_strongest(subject: Subject, found: re.Match[str]) -> None:
 def check_others(subject: Subject, found: re.Match[str]) -> None:
     expected = [f"{concept} ({f1:.2f})" for concept, f1, *_ in subject.scores[1:4]]
     assert found["others"] == ", ".join(expected)
+
+
+def check_none_labelled(subject: Subject, found: re.Match[str]) -> None:
+    assert found["concept"] == subject.scores[0][0]
+    assert number(found["of"]) == len(subject.tables.sequences)
+    assert subject.n_labelled == 0
+
+
+def check_none_above(subject: Subject, found: re.Match[str]) -> None:
+    assert found["concept"] == subject.scores[0][0]
+    assert number(found["threshold"]) == near(subject.threshold)
+    assert number(found["n"]) == subject.n_labelled > 0
+    assert number(found["of"]) == len(subject.tables.sequences)
+    assert (found["noun"] == "protein") == (subject.n_labelled == 1)
+    assert not any(subject.examples_of_concept(accession) for accession in subject.shown)
+
+
+def check_citations(subject: Subject, report: Mapping[str, Any]) -> None:
+    """Residues that are cited for a concept are examples of it, and nothing else."""
+    for citation in report["citations"]:
+        accession, position = citation["accession"], citation["position"]
+        assert accession in subject.shown - subject.held_back
+        assert subject.tables.sequences[accession][position - 1] == citation["residue"]
+        column = subject.scaled[accession]
+        assert float(citation["shows"].split(" of the maximum")[0]) == near(column[position - 1])
+        if subject.scores:
+            assert citation["shows"].endswith(f", in {subject.scores[0][0]}")
+            assert position in subject.examples_of_concept(accession)
+        else:
+            assert column[position - 1] == column.max()
+    missing = "is cited, because" in report["description"]
+    assert missing == bool(subject.n_active and subject.scores and not report["citations"])
 
 
 def check_title_of_concept(subject: Subject, found: re.Match[str]) -> None:
@@ -242,8 +337,18 @@ def check_tested(subject: Subject, found: re.Match[str]) -> None:
     if predicted.std() > 0 and observed.std() > 0:
         r = float(np.corrcoef(predicted, observed)[0, 1])
     assert number(found["r"]) == pytest.approx(r, abs=0.0051)
-    assert (found["how"] == "Verified") == (round(r, 4) >= 0.5)
-    assert (found["bar"] is None) == (found["how"] == "Verified")
+    active = [p["predicted"] for p in test["predictions"] if p["observed"] >= 0.15]
+    silent = [p["predicted"] for p in test["predictions"] if p["role"] == "silent"]
+    if found["detection"] == "not tested":
+        assert not active or not silent
+    else:
+        right = [np.mean(np.array(active) >= test["cut"]), np.mean(np.array(silent) < test["cut"])]
+        assert number(found["detection"]) == near(np.mean(right))
+        assert test["detection_low"] <= np.mean(right) <= test["detection_high"]
+    assert (found["bar"] is None) == (round(r, 4) >= 0.5)
+    at_chance = test["detection_low"] is not None and test["detection_low"] <= 0.5
+    assert (found["chance"] is None) != at_chance
+    assert (found["how"] == "Verified") == (found["why"] is None)
 
 
 def check_untested(subject: Subject, _: re.Match[str]) -> None:
@@ -273,8 +378,10 @@ CLAIMS: list[tuple[str, Checker]] = [
     (rf"{_N_OF} and detects none of the known concepts\.", check_active_without_concept),
     (
         r"It (?P<verb>detects|is loosely tied to) (?P<concept>.+) \(F1 (?P<f1>\d\.\d\d)"
+        r"(?: \[(?P<low>\d\.\d\d), (?P<high>\d\.\d\d)\])?"
         r"(?:, precision (?P<precision>\d\.\d\d), recall (?P<recall>\d\.\d\d))? "
-        r"on proteins it was not chosen on"
+        r"on (?:(?P<instances>[\d,]+) labelled (?P<noun>instances?) in )?"
+        r"proteins it was not chosen on"
         r"(?:; F1 (?P<select>\d\.\d\d) on those it was chosen on)?\)\.",
         check_detects,
     ),
@@ -288,15 +395,30 @@ DESCRIPTIONS: list[tuple[str, Checker]] = [
         check_residues,
     ),
     (
-        r"It is strongest at residue (?P<position>\d+) of (?P<accession>\w+)"
+        r"It reaches (?P<share>\d\.\d\d) of its maximum at residue (?P<position>\d+) of "
+        r"(?P<accession>\w+)"
         r"(?:, within (?P<label>.+) (?P<start>\d+)\.\.(?P<end>\d+))?\.",
         check_strongest,
+    ),
+    (
+        r"No example of (?P<concept>.+) is cited, because none of the (?P<of>[\d,]+) proteins "
+        r"looked at is labelled with it\.",
+        check_none_labelled,
+    ),
+    (
+        r"No example of (?P<concept>.+) is cited, because on no label shown it is above the "
+        r"threshold of (?P<threshold>\d\.\d\d) \((?P<n>[\d,]+) (?P<noun>proteins?) of "
+        r"(?P<of>[\d,]+) (?:is|are) labelled with it\)\.",
+        check_none_above,
     ),
     (r"It is also tied to (?P<others>.+), F1 in brackets\.", check_others),
 ]
 BYLINES: list[tuple[str, Checker]] = [
     (
-        r"(?P<how>Verified|Unverified) \(r (?P<r>-?\d\.\d\d)(?P<bar>, under 0\.50)?\)\.",
+        r"(?P<how>Verified|Unverified) \(r (?P<r>-?\d\.\d\d), detection "
+        r"(?P<detection>not tested|\d\.\d\d)\)"
+        r"(?P<why>: (?P<bar>r is under 0\.50)?(?:, )?"
+        r"(?P<chance>detection is not above chance)?)?\.",
         check_tested,
     ),
     (r"Unverified: not tested\.", check_untested),
@@ -331,7 +453,9 @@ def check_report(report: Mapping[str, Any], byline: str, tables: Tables) -> list
         latent=report["evidence"]["latent"],
         held_back=frozenset(p["accession"] for p in report["evidence"]["held_out"]),
         tests=report["tests"],
+        shown=frozenset(e["accession"] for e in report["evidence"]["examples"]),
     )
+    check_citations(subject, report)
     return [
         check_sentence(report["title"], TITLES, subject),
         *check_text(report["claim"], CLAIMS, subject),

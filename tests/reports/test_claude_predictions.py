@@ -11,9 +11,13 @@ import pytest
 from api_server import Api, Reply, error, message, serving
 from held_out_world import MOTIF, world
 
+from plmsae.concepts.features.patterns import ACTIVE
+from plmsae.reports.claude.budget import cost_of_one, tokens_of
 from plmsae.reports.claude.prompts import PROMPTS, load_prompt
+from plmsae.reports.claude.requests import describe_request
 from plmsae.reports.claude.settings import LlmSettings, cost_of, llm_settings
-from plmsae.reports.describe import describe_all, dry_run
+from plmsae.reports.describe import describe_all
+from plmsae.reports.dry_run import dry_run
 from plmsae.reports.evidence import FeatureEvidence
 from plmsae.reports.report import EVIDENCE_ONLY
 
@@ -91,7 +95,8 @@ def test_a_description_that_predicts_is_verified_with_its_score() -> None:
     assert report.verified
     assert report.test.r > 0.8
     assert report.test.relatives == 1.0
-    assert report.status == f"verified (r {report.test.r:.2f})"
+    assert report.test.cut == ACTIVE  # Claude states activations; no cut was fitted
+    assert report.status == f"verified (r {report.test.r:.2f}, detection 1.00)"
     assert report.usage.input_tokens == 3000
 
 
@@ -100,7 +105,7 @@ def test_a_description_that_does_not_predict_is_unverified_although_its_names_ar
         (report,) = describe(api, world())
     assert report.reasons == ()
     assert not report.verified
-    assert "under 0.50" in report.status
+    assert "r is under 0.50" in report.status
 
 
 def test_the_writer_sees_nothing_of_the_proteins_held_back() -> None:
@@ -242,26 +247,27 @@ def test_a_dry_run_sends_nothing_and_bounds_the_cost(tmp_path: Path) -> None:
         reports = describe(api, evidence, cache_dir=tmp_path)
         spent = sum(report.usage.cost_usd for report in reports)
         again = dry_run(evidence, settings=settings(), cache_dir=tmp_path)
-    assert (planned.describing.n_requests, planned.testing.n_requests) == (2, 4)
+    assert (planned.describing.n_questions, planned.testing.n_questions) == (2, 4)
     assert planned.cost_usd > spent
-    half = dry_run(evidence, settings=settings(), cache_dir=None, batch=True).cost_usd
-    assert half == pytest.approx(planned.cost_usd / 2)
+    # Half the price the first time, the whole if it must be asked again.
+    less = dry_run(evidence, settings=settings(), cache_dir=None, batch=True).cost_usd
+    assert less == pytest.approx(planned.cost_usd * 0.75)
     assert again.cost_usd == 0
 
 
 @pytest.mark.parametrize("batch", [False, True])
 def test_nothing_is_asked_beyond_the_budget(tmp_path: Path, batch: bool) -> None:
     evidence = world(latents=4)
-    most = dry_run(evidence, settings=settings(), cache_dir=None, batch=batch).describing
+    tokens = [tokens_of(describe_request(one, settings())) for one in evidence]
+    most = cost_of_one(max(tokens), settings(), batch=batch) * 1.02
     with serving(honest) as api:
         reports = describe(
-            api, evidence, batch=batch, cache_dir=tmp_path, jobs=1,
-            max_usd=most.cost_usd / most.n_requests * 1.02,
+            api, evidence, batch=batch, cache_dir=tmp_path, jobs=1, max_usd=most,
         )  # fmt: skip
         sent = len(api.messages) + sum(map(len, api.batches.values()))
     assert sent < 12
     spent = sum(report.usage.cost_usd for report in reports)
-    assert 0 < spent <= most.cost_usd / most.n_requests
+    assert 0 < spent <= most
     left_out = [report for report in reports if "could cost more than is left" in report.note]
     assert left_out
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from held_out_world import world
 from scipy import stats
 
 from plmsae.reports.describe import describe_all
+from plmsae.reports.page import in_words
 from plmsae.reports.report import report_metrics
 from plmsae.reports.testing.rules import SampledProtein, best_rule
 from plmsae.reports.testing.samples import Homology, choose_sides
@@ -67,16 +70,17 @@ def test_without_a_key_the_best_concept_or_motif_is_tested(labelled: bool) -> No
     assert report.test.predictor == "rule"
     assert report.test.r > 0.8
     assert report.verified
-    assert report.status == f"verified (r {report.test.r:.2f})"
+    score = f"r {report.test.r:.2f}, detection {report.test.detection:.2f}"
+    assert report.status == f"verified ({score})"
     if not labelled:
         assert "G-D-S-G" in report.test.basis
         assert report.test.relatives == 1.0
     assert report_metrics([report])["report_median_r"] == report.test.r
 
 
-def protein(i: int, sequence: str, activation: float) -> SampledProtein:
+def protein(i: int, sequence: str, activation: float, *concepts: str) -> SampledProtein:
     return SampledProtein(
-        accession=f"P{i}", name="", organism="", terms=(), labels=(), concepts=(),
+        accession=f"P{i}", name="", organism="", terms=(), labels=(), concepts=concepts,
         sequence=sequence, activation=activation, peak=10 if activation else 0,
         role="active" if activation else "silent",
     )  # fmt: skip
@@ -92,6 +96,78 @@ def test_a_rule_that_learned_noise_predicts_nothing() -> None:
     assert abs(test.r) < 0.35
     assert test.r_low < 0.1
     assert not test.holds
+
+
+def side(labelled: int, of: dict[float, int]) -> list[SampledProtein]:
+    """Proteins without a motif; the strongest `labelled` of them have the concept."""
+    activations = sorted((a for a, n in of.items() for _ in range(n)), reverse=True)
+    return [
+        protein(i, "ACDEF", a, *(["Helix"] if i < labelled else []))
+        for i, a in enumerate(activations)
+    ]
+
+
+def test_from_where_a_rule_predicts_firing_is_fitted_on_the_proteins_shown() -> None:
+    # The line is 0.25 where the concept is not: above the 0.15 from which a protein is active.
+    proteins = side(10, {0.9: 10, 0.5: 10, 0.0: 10})
+    test = best_rule(["Helix"], proteins, proteins, {}, families="other")
+    assert min(p.predicted for p in test.predictions) == 0.25
+    assert 0.25 < test.cut < 0.9
+    assert test.detection == 0.75  # half of the active proteins, all of the silent ones
+    assert (test.n_active, test.n_silent, test.n_relatives) == (20, 10, 0)
+    # On these alone, none of which has the concept, the same cut finds no active one.
+    held_out = side(0, {0.5: 10, 0.0: 10})
+    other = best_rule(["Helix"], proteins, held_out, {}, families="other")
+    assert (other.cut, other.detection) == (test.cut, 0.5)
+
+
+def test_r_alone_does_not_verify_where_detection_is_at_chance() -> None:
+    proteins = side(2, {1.0: 2, 0.2: 8, 0.0: 10})
+    (evidence,) = world()
+    rule = best_rule(["Helix"], proteins, proteins, {}, families="other")
+    (report,) = describe_all([dataclasses.replace(evidence, rule_test=rule)], client=None)
+    assert rule.r > 0.9
+    assert rule.detection == 0.6
+    assert rule.detection_low is not None
+    assert rule.detection_low < 0.5
+    assert not report.verified
+    assert report.status.endswith("detection is not above chance")
+    # With more proteins the same share is above chance.
+    many = side(20, {1.0: 20, 0.2: 80, 0.0: 100})
+    assert best_rule(["Helix"], many, many, {}, families="other").holds
+
+
+def test_without_silent_proteins_detection_is_not_tested_and_pages_say_so() -> None:
+    proteins = side(10, {0.9: 10, 0.3: 10})
+    test = best_rule(["Helix"], proteins, proteins, {}, families="other")
+    assert (test.detection, test.detection_low, test.relatives) == (None, None, None)
+    assert test.holds
+    cells = in_words(test)
+    assert cells["detection (active or silent)"] == "not tested: 20 active, 0 silent"
+    assert cells["above silent relatives"] == "not tested: 0 relatives"
+
+
+@pytest.mark.parametrize(
+    ("active", "silent", "interval"),
+    [((56, 70), (32, 80), (0.0524, 0.3339)), ((9, 10), (7, 10), (0.1705, 0.8090))],
+)
+def test_the_interval_of_detection_is_newcombes(
+    active: tuple[int, int], silent: tuple[int, int], interval: tuple[float, float]
+) -> None:
+    # Newcombe 1998, table II, method 10: differences of 56/70 and 48/80, of 9/10 and 3/10. Twice
+    # the balanced accuracy is 1 plus the difference of the shares that are predicted to fire.
+    found = [
+        Prediction(
+            accession="P", role=role, observed=float(role == "active"),
+            predicted=0.9 * float((i < right) == (role == "active")),
+        )
+        for role, (right, n) in (("active", active), ("silent", silent))
+        for i in range(n)
+    ]  # fmt: skip
+    test = score_predictions(found, predictor="x", basis="x", families="other")
+    assert (test.detection_low, test.detection_high) == pytest.approx(
+        [(1 + end) / 2 for end in interval], abs=1e-4
+    )
 
 
 def test_r_and_its_interval_are_those_of_scipy() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from api_server import serving
 from scipy.sparse import csr_array
 from test_claude_predictions import honest
 
+from plmsae.core.fingerprint import DataFingerprint
 from plmsae.registry.models import register
 from plmsae.tracking.store import client
 from plmsae.workflows.report import run
@@ -97,17 +100,49 @@ def test_without_a_key_features_are_tested_by_rule_and_the_version_gets_the_medi
     assert about["warnings of the model's gates"] == "none"
 
 
+def test_a_report_on_the_proteins_of_the_choice_warns_and_the_version_says_what_r_is_of(
+    request_of: Callable[..., ReportRequest],
+    make_bundle: Callable[..., Any],
+    store_uri: str,
+) -> None:
+    measured_on = DataFingerprint(source="other.tsv", sha256="1" * 64)
+    extra = {"split": "chosen on proteins.tsv, reported on other.tsv, homologues may be in both"}
+    ref = register(make_bundle(eval_data=measured_on, extra=extra))
+    request = dataclasses.replace(request_of(latents=(0,)), model=str(ref))
+    outcome = run(request, Silent())
+    assert "proteins.tsv has the name of the file on which" in outcome.warning
+    assert f"warning: {outcome.warning}" in outcome.lines()
+    assert outcome.to_json()["warning"] == outcome.warning
+    page = html.unescape(outcome.pages["html"].read_text())
+    assert f"Warning:</strong> {outcome.warning}." in page
+    assert "warning: proteins.tsv has the name" in outcome.pages["markdown"].read_text()
+    tags = client(store_uri).get_model_version(ref.name, ref.version).tags
+    assert tags["report_proteins"].startswith("60 of proteins.tsv (sha256 ")
+    assert "chosen on proteins.tsv" in tags["report_proteins"]
+    assert (tags["report_n_tested"], tags["report_n_detection"]) == ("1", "1")
+    extra = {"split": "chosen on another.tsv, reported on other.tsv, homologues may be in both"}
+    other = register(make_bundle(eval_data=measured_on, extra=extra))
+    silent = run(dataclasses.replace(request, model=str(other)), Silent())
+    assert silent.warning == ""
+    assert "Warning:" not in silent.pages["html"].read_text()
+
+
 def test_with_a_key_prompts_are_registered_calls_traced_and_a_dry_run_sends_nothing(
     request_of: Callable[..., ReportRequest], store_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
-    with serving(honest) as api:
+    with serving(honest, count=lambda _body: (200, {"input_tokens": 1000})) as api:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", f"http://127.0.0.1:{api.port}")
         planned = run(request_of(latents=(0,), dry_run=True), Silent())
         assert not api.messages
         assert planned.dry_run is not None
-        assert planned.dry_run.testing.n_requests == 2
-        assert "nothing was sent" in planned.lines()[0]
+        assert planned.dry_run.testing.n_questions == 2
+        assert "no question was asked" in planned.lines()[0]
+        assert len(api.counted) == 3
+        alone = run(request_of(latents=(0,), dry_run=True, no_llm=True), Silent())
+        assert len(api.counted) == 3  # with --no-llm nothing is sent at all
+        assert alone.dry_run is not None
+        assert alone.dry_run.cost_usd > planned.dry_run.cost_usd
         outcome = run(request_of(latents=(0,)), Silent())
     assert outcome.authors == {"claude-sonnet-5-5": 1}
     store = client(store_uri)

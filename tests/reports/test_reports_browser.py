@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, is_wider_than, quiet_page
-from test_reports_render import some_reports
+from test_reports_render import NAMED, some_reports
 
 from plmsae.reports.render import render_reports
 
@@ -52,10 +52,17 @@ def test_a_link_of_the_index_is_the_address_of_the_feature(page: Any, tmp_path: 
 
 
 def test_a_report_is_no_wider_than_a_telephone(page: Any, tmp_path: Path) -> None:
-    path = render_reports(some_reports(), tmp_path, about={"model": "m"})["html"]
+    path = render_reports(some_reports(**NAMED), tmp_path, about={"model": "m"})["html"]
     for one in (path, tmp_path / "features" / "0.html"):
         page.goto(one.as_uri())
         assert not is_wider_than(page, 400)
+        cell = page.locator("td.protein").first
+        for text in ("GTPase HRas", "Homo sapiens", "GO:0000165"):
+            words = cell.get_by_text(text)
+            assert words.is_visible()
+            box = words.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 400  # read without scrolling the table
 
 
 @pytest.mark.parametrize("theme", THEMES)

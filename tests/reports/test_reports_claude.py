@@ -53,7 +53,7 @@ def evidence(latent: int = 7, description: str = "Ras-like protein") -> FeatureE
         window_start=15,
         window="GNSGVGKSCLLLR",
         activations=(0.5, 0.3, 0.3, 0.4, 0.3, 0.8, 1.0, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0),
-        labels=("Binding site: GTP 15..22",),
+        labels=("Binding site: GTP 15..22", "Motif: P-loop 15..22"),
     )
     levels = tuple(
         Level(

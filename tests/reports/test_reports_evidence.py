@@ -14,7 +14,9 @@ from scipy.sparse import csr_array
 from plmsae.core.errors import InputError
 from plmsae.reports.choosing import MIN_PROTEINS, top_latents
 from plmsae.reports.collecting import build_evidence, runs
+from plmsae.reports.describe import describe_all
 from plmsae.reports.evidence import ProteinMetadata
+from plmsae.reports.report import FeatureReport
 from plmsae.reports.testing.samples import levels_of
 
 
@@ -217,3 +219,80 @@ def test_runs_equal_walking_along(active: list[bool]) -> None:
             slow.append((start, i))
             start = None
     assert [tuple(run) for run in runs(np.array(active, dtype=bool)).tolist()] == slow
+
+
+def reported(labels: pl.DataFrame | None, concepts: pl.DataFrame = CONCEPTS) -> FeatureReport:
+    """Feature 0, which detects the concept Motif above 0.15; it peaks at D21 of P1."""
+    sequences = ["A" * 20 + "D" + "A" * 20, "MKW"]
+    arrays = latents({(20, 0): 4.0, (25, 0): 2.0}, {(1, 0): 0.5}, lengths=[41, 3])
+    found = build_evidence(
+        features(), concepts, arrays, ["P1", "P2"], sequences, labels, latents_to_report=1
+    )
+    (report,) = describe_all(found, client=None)
+    return report
+
+
+def labelled(*rows: tuple[str, int, int, str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        rows,
+        schema={"accession": pl.String, "start": pl.Int64, "end": pl.Int64, "concept": pl.String},
+        orient="row",
+    )
+
+
+def test_only_labelled_residues_above_the_threshold_are_cited_for_a_concept() -> None:
+    # The peak is outside the label; P2 is labelled and stays under the threshold.
+    report = reported(
+        labelled(("P1", 24, 30, "Motif"), ("P1", 21, 21, "Chain"), ("P2", 1, 3, "Motif"))
+    )
+    (cited,) = report.citations
+    assert (cited.accession, cited.residue, cited.position) == ("P1", "A", 26)
+    assert cited.shows == "0.50 of the maximum, in Motif"
+    assert "is cited, because" not in report.description
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (labelled(("P1", 21, 21, "Chain")), "none of the 2 proteins looked at is labelled with it"),
+        (
+            labelled(("P2", 1, 3, "Motif")),
+            "on no label shown it is above the threshold of 0.15 "
+            "(1 protein of 2 is labelled with it)",
+        ),
+        (None, "the labels of the proteins looked at are not known"),
+    ],
+)
+def test_a_concept_without_an_example_is_not_given_another_one(
+    labels: pl.DataFrame | None, why: str
+) -> None:
+    report = reported(labels)
+    assert report.claim.startswith("It detects Motif (F1 0.85")
+    assert report.citations == ()
+    assert f"No example of Motif is cited, because {why}." in report.description
+
+
+def test_without_a_concept_the_peaks_are_cited() -> None:
+    arrays = latents({(3, 2): 1.0}, {(1, 2): 0.5}, lengths=[5, 3])
+    only = features().filter(pl.col("latent") == 2)
+    found = build_evidence(
+        only, CONCEPTS, arrays, ["P1", "P2"], ["MKTAY", "MKW"], None, latents_to_report=1
+    )
+    (report,) = describe_all(found, client=None)
+    cited = [(c.accession, c.residue, c.position, c.shows) for c in report.citations]
+    assert cited == [("P1", "A", 4, "1.00 of the maximum"), ("P2", "K", 2, "0.50 of the maximum")]
+
+
+def test_the_instances_behind_an_f1_are_told_with_its_interval() -> None:
+    measured = CONCEPTS.with_columns(
+        n_instances=pl.Series([1063, 4]),
+        f1_low=pl.Series([0.7, 0.1]),
+        f1_high=pl.Series([0.9, 0.4]),
+    )
+    claim = reported(None, measured).claim
+    assert "(F1 0.85 [0.70, 0.90], precision 0.90, recall 0.80 on 1,063 labelled instances" in claim
+    # The interval is of the best latent at its threshold; of another pair none is known.
+    other = measured.with_columns(best_latent=pl.lit(1))
+    assert "(F1 0.85, precision 0.90, recall 0.80 on 1,063 labelled instances" in (
+        reported(None, other).claim
+    )

@@ -26,7 +26,12 @@ from plmsae.reports.report import FeatureReport
 EVIL = '<script>alert("x")</script>|`[a](http://e.invalid)'
 
 
-def some_reports(concept: str = "Motif: P-loop", description: str = "name") -> list[FeatureReport]:
+def some_reports(
+    concept: str = "Motif: P-loop",
+    description: str = "name",
+    organism: str = "",
+    terms: tuple[str, ...] = (),
+) -> list[FeatureReport]:
     sequence = "MKTAYIAKQRGNSGVGKSCLLLRFSDDTYTNDWWWW"
     dense = np.zeros((len(sequence), 3), dtype=np.float32)
     dense[10:18, 0] = [2, 1, 1, 1, 1, 3, 4, 2]
@@ -48,9 +53,10 @@ def some_reports(concept: str = "Motif: P-loop", description: str = "name") -> l
         "concept", "f1", "f1_select", best_latent="latent", best_threshold="threshold"
     )
     labels = pl.DataFrame({"accession": ["P1"], "start": [11], "end": [18], "concept": [concept]})
+    about = ProteinMetadata(name=description, organism=organism, terms=terms)
     found = build_evidence(
-        features, concepts, [csr_array(dense)], ["P1"], [sequence], labels,
-        latents_to_report=3, metadata={"P1": ProteinMetadata(name=description)},
+        features, concepts, [csr_array(dense), csr_array(dense * 0)], ["P1", "P2"],
+        [sequence, sequence], labels, latents_to_report=3, metadata={"P1": about, "P2": about},
     )  # fmt: skip
     return describe_all(found, client=None)
 
@@ -110,7 +116,7 @@ def test_the_page_takes_nothing_from_outside(tmp_path: Path) -> None:
 
 
 def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
-    reports = some_reports(concept=EVIL, description=EVIL)
+    reports = some_reports(EVIL, EVIL, organism=EVIL, terms=(f"GO:{EVIL}",))
     reports[0] = dataclasses.replace(reports[0], title=EVIL, author="claude-x", reasons=(EVIL,))
     paths = rendered(tmp_path, reports)
     page = paths["html"].read_text()
@@ -150,6 +156,34 @@ def test_markdown_shows_active_residues_as_capitals(tmp_path: Path) -> None:
     text = rendered(tmp_path, some_reports())["markdown"].read_text()
     assert "`taiak" not in text
     assert "`ktayiakqrGNSGVGKSclllrfsddtytnd`" in text
+
+
+NAMED = {
+    "description": "GTPase HRas (EC 3.6.5.2) (H-Ras-1)",
+    "organism": "Homo sapiens (Human)",
+    "terms": ("EC:3", "GO:0000165", "GO:0003924", "GO:0005525", "GO:0005886", "Keyword: GTP"),
+}
+
+
+def test_names_organisms_and_go_terms_stand_in_the_tables(tmp_path: Path) -> None:
+    paths = rendered(tmp_path, some_reports(**NAMED))
+    text = paths["markdown"].read_text()
+    (row, *_) = [line for line in text.splitlines() if line.startswith("| P1 ")]
+    cells = [cell.strip() for cell in row.split(" | ")]
+    go = "GO:0000165, GO:0003924, GO:0005525 and 1 more"
+    assert cells[1:4] == ["GTPase HRas", "Homo sapiens", go]
+    assert "Silent proteins: P2 \\(GTPase HRas, Homo sapiens\\)." in text
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", paths["html"].read_text()))
+    assert f"P1 GTPase HRas Homo sapiens {go} 1.00" in page
+    assert "P2 (GTPase HRas, Homo sapiens)." in page
+
+
+def test_of_proteins_without_names_nothing_is_made_up(tmp_path: Path) -> None:
+    paths = rendered(tmp_path, some_reports(description=""))
+    (row, *_) = [
+        line for line in paths["markdown"].read_text().splitlines() if line.startswith("| P1 ")
+    ]
+    assert row.split(" | ")[1:4] == ["–", "–", "–"]
 
 
 def test_only_labels_that_reach_into_the_window_stand_beside_it(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from plmsae.reports.page import byline
 from plmsae.reports.report import FeatureReport
 
 N_LATENTS = 15
-SILENT, ON_W, EVERYWHERE = 12, 13, 14
+NEVER_ABOVE, UNLABELLED, SILENT, ON_W, EVERYWHERE = 3, 11, 12, 13, 14
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 
 
@@ -51,7 +51,10 @@ def world() -> tuple[list[FeatureReport], Tables]:
             "max_activation": highest,
             "dead": [False] * N_LATENTS,
             "concept": concept,
-            "threshold": [None if c is None else 0.5 for c in concept],
+            "threshold": [
+                None if c is None else 0.999 if i == NEVER_ABOVE else 0.5
+                for i, c in enumerate(concept)
+            ],
             "precision": [None if c is None else 0.6 for c in concept],
             "recall": [None if c is None else 0.4 for c in concept],
             "f1": [None if c is None else 0.2 + 0.06 * (i % 11) for i, c in enumerate(concept)],
@@ -62,13 +65,16 @@ def world() -> tuple[list[FeatureReport], Tables]:
     )
     concepts = pl.DataFrame(
         {
-            "concept": ["Site: C", "Site: D"],
-            "best_latent": [0, 0],
-            "best_threshold": [0.3, 0.3],
-            "precision_residue": [0.3, 0.2],
-            "recall": [0.2, 0.1],
-            "f1": [0.15, 0.12],
-            "f1_select": [0.15, 0.12],
+            "concept": ["Site: C", "Site: D", "Domain: A", "Motif: B", "Domain: E"],
+            "best_latent": [0, 0, 9, 1, UNLABELLED],
+            "best_threshold": [0.3, 0.3, 0.5, 0.7, 0.4],
+            "precision_residue": [0.3, 0.2, 0.6, 0.9, 0.9],
+            "recall": [0.2, 0.1, 0.4, 0.9, 0.9],
+            "f1": [0.15, 0.12, 0.74, 0.26, 0.9],
+            "f1_select": [0.15, 0.12, 0.7, 0.3, 0.9],
+            "f1_low": [0.1, 0.0, 0.61, 0.2, None],
+            "f1_high": [0.2, 0.2, 0.83, 0.3, None],
+            "n_instances": [12, 3, 1, 1234, 7],
         }
     )
     evidence = build_evidence(

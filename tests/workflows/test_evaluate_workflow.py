@@ -12,6 +12,8 @@ from tiny_training import train_tiny
 
 from plmsae.concepts.labels.label_table import concept_counts
 from plmsae.core.errors import InputError
+from plmsae.core.sketch import SELECT_SKETCH, SIZE, found_in_sketch
+from plmsae.proteins.uniprot import read_table
 from plmsae.registry import promotion
 from plmsae.registry.gates import Gate, GateResult
 from plmsae.registry.models import resolve
@@ -115,6 +117,15 @@ def test_the_registered_tables_say_of_what_kind_things_are(outcome):
     )
     assert "shapes of features: " in "\n".join(outcome.lines())
     assert bundle.meta.extra["split"] == outcome.how
+
+
+def test_a_model_can_tell_the_proteins_on_which_its_concepts_were_chosen(place, outcome):
+    meta = resolve(str(outcome.bundle)).meta
+    sequences = read_table(place / "data" / "annotations.tsv.gz")["sequence"].to_list()
+    assert len(set(sequences)) == len(sequences) < SIZE  # so the sketch holds all of them
+    n_found, n_looked_up = found_in_sketch(meta.extra[SELECT_SKETCH], sequences)
+    assert n_looked_up == len(sequences)
+    assert n_found == len(sequences) - meta.eval_data.n_proteins > 0
 
 
 def test_concepts_are_counted_and_confirmed_pairs_kept(place, outcome):

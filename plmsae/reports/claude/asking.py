@@ -14,7 +14,7 @@ from plmsae.core.errors import InputError
 from plmsae.reports.claude.answer_cache import AnswerCache, digest_of
 from plmsae.reports.claude.answers import AnswerError, Description, Predictions
 from plmsae.reports.claude.batches import collect_batches, forget_batches, send_batch
-from plmsae.reports.claude.budget import Budget, estimate
+from plmsae.reports.claude.budget import MAX_ASKS, Budget, cost_of_one, tokens_of
 from plmsae.reports.claude.messages import Message, UnavailableError, send, usable, usage_of
 from plmsae.reports.claude.requests import Request
 from plmsae.reports.claude.settings import LlmSettings, Usage, total_usage
@@ -81,15 +81,15 @@ class Asker:
         with ThreadPoolExecutor(max_workers=self.jobs) as pool:
             yield from pool.map(self._one, requests)
 
-    def _one(self, request: Request) -> Outcome:
+    def _one(self, request: Request, asks: int = MAX_ASKS) -> Outcome:
         if (kept := self.cache.read(request)) is not None:
             return Outcome(request=request, answer=kept, problem="", usage=_FREE, seconds=0.0)
         started = time.monotonic()
         used: list[Usage] = []
         problem = ""
         answer: Description | Predictions | None = None
-        most = estimate([request], self.settings, batch=False).cost_usd
-        for _ in range(2):  # an answer of the wrong form is worth one more try, not many
+        most = cost_of_one(tokens_of(request), self.settings, batch=False)
+        for _ in range(asks):  # an answer of the wrong form is worth one more try, not many
             if not self.budget.reserve(most):
                 problem = self._no_money()
                 break
@@ -103,7 +103,9 @@ class Asker:
                 break
             except UnavailableError as error:
                 problem = str(error)
-                break
+                if not error.lost:
+                    break
+                spent = most  # it may have been answered, and then it is paid for
             except AnswerError as error:
                 problem = str(error)
                 logger.info("Claude's answer is not usable: %s", problem)
@@ -133,9 +135,12 @@ class Asker:
             left = [request for request in wanted if digest_of(request) not in found]
             affordable = self._affordable(left)
             found |= {digest_of(r): self._no_money() for r in left[len(affordable) :]}
-            if affordable:
-                send_batch(self.client, folder, affordable)
-                found |= collect_batches(self.client, self.settings, folder, affordable)
+            for _ in range(MAX_ASKS):  # once more if the batch was lost on its way
+                if affordable:
+                    send_batch(self.client, folder, affordable)
+                    found |= collect_batches(self.client, self.settings, folder, affordable)
+                    affordable = [r for r in affordable if digest_of(r) not in found]
+            found |= {digest_of(r): "the batch was lost on its way" for r in affordable}
         except UnavailableError as error:
             for request in wanted:
                 found.setdefault(digest_of(request), str(error))
@@ -159,7 +164,7 @@ class Asker:
         except AnswerError as error:
             # Asked again at once: another batch could take a day.
             logger.info("Claude's answer is not usable: %s", error)
-            again = self._one(request)
+            again = self._one(request, MAX_ASKS - 1)
             return dataclasses.replace(again, usage=total_usage([usage, again.usage]))
         self.cache.write(request, answer)
         return Outcome(request=request, answer=answer, problem="", usage=usage, seconds=seconds)
@@ -167,13 +172,13 @@ class Asker:
     def _affordable(self, requests: Sequence[Request]) -> list[Request]:
         """Return the first questions that the budget allows as a batch."""
         found: list[Request] = []
+        most = 0.0
         for request in requests:
-            more = [*found, request]
-            most = estimate(more, self.settings, batch=True).cost_usd
+            most += cost_of_one(tokens_of(request), self.settings, batch=True)
             if not self.budget.reserve(most):
                 break
             self.budget.settle(most, 0.0)  # nothing else is under way: only the question counts
-            found = more
+            found.append(request)
         return found
 
     def _no_money(self) -> str:

@@ -1,4 +1,15 @@
-"""What asking may cost, known before anything is sent."""
+"""What asking may cost, known before anything is sent.
+
+The most is counted, of what the API bills:
+
+- A question is asked at most `MAX_ASKS` times: once more after an answer that cannot be used, or
+  one that was lost on the way. Attempts that the API refuses (overload, rate limits) are billed by
+  nobody and may be more.
+- A token stands for at least one byte of UTF-8, so that there are at most as many tokens as bytes;
+  of English it is a quarter, of sequences about half. `OVERHEAD` is for what the API adds.
+- All that is read counts as if it were written to the prompt cache, which costs more than reading.
+- Every answer is as long as `max_tokens` allows.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +21,50 @@ from dataclasses import dataclass, field
 from plmsae.reports.claude.requests import Request
 from plmsae.reports.claude.settings import LlmSettings, cost_of
 
-_CHARACTERS_PER_TOKEN = 2.0  # sequences and numbers give short tokens; prose gives some 4
+MAX_ASKS = 2
+"""How often a question is asked at most, a batch included."""
+OVERHEAD = 500
+"""Tokens that the API may add to a question: the form of the answer, the roles."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """The most that some questions take."""
+    """The most that some questions take, each asked `MAX_ASKS` times."""
 
+    n_questions: int
+    """Questions that would be asked; answers on the disk are not asked for again."""
     n_requests: int
-    """Questions that would be sent; answers on the disk are not asked for again."""
+    """Requests that may be made for them and be billed."""
     input_tokens: int
-    """Counted as one for every two characters, which is more than English or JSON take."""
+    """Tokens read by all of these."""
     output_tokens: int
-    """If every answer is as long as allowed."""
+    """Tokens written, if every answer is as long as allowed."""
     cost_usd: float
-    """Of both, without any saving by the prompt cache."""
+    """Of both."""
 
 
-def estimate(requests: Sequence[Request], settings: LlmSettings, *, batch: bool) -> Estimate:
-    """Return the most that questions can cost."""
-    read = sum(tokens_of(request) for request in requests)
-    written = settings.max_tokens * len(requests)
-    cost = cost_of(settings, read=read, written=written, batch=batch)
+def estimate(tokens: Sequence[int], settings: LlmSettings, *, batch: bool) -> Estimate:
+    """Return the most that questions can cost, from the most tokens that each of them has."""
+    one = sum(cost_of_one(n, settings, batch=False) for n in tokens)
+    # In a batch, only the first time is cheaper.
+    first = sum(cost_of_one(n, settings, batch=batch) for n in tokens)
     return Estimate(
-        n_requests=len(requests), input_tokens=read, output_tokens=written, cost_usd=cost
+        n_questions=len(tokens),
+        n_requests=MAX_ASKS * len(tokens),
+        input_tokens=MAX_ASKS * sum(tokens),
+        output_tokens=MAX_ASKS * settings.max_tokens * len(tokens),
+        cost_usd=first + (MAX_ASKS - 1) * one,
     )
 
 
+def cost_of_one(tokens: int, settings: LlmSettings, *, batch: bool) -> float:
+    """Return the most that one request of so many tokens can cost."""
+    return cost_of(settings, read=0, cache_write=tokens, written=settings.max_tokens, batch=batch)
+
+
 def tokens_of(request: Request) -> int:
-    """Return an upper estimate of the tokens of a question."""
-    return int(len(json.dumps(request.arguments, ensure_ascii=False)) / _CHARACTERS_PER_TOKEN) + 1
+    """Return a bound of the tokens of a question: its bytes, and `OVERHEAD`."""
+    return len(json.dumps(request.arguments, ensure_ascii=False).encode()) + OVERHEAD
 
 
 @dataclass(kw_only=True)

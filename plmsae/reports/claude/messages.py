@@ -5,6 +5,8 @@ Neither the key nor any header is logged, cached or put into an error.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plmsae.core.foreign_files import kind_of
@@ -16,8 +18,21 @@ if TYPE_CHECKING:
     import anthropic
 
 
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
+"""Seconds before the second attempt, doubled from then on, where the API names no time."""
+_NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")  # of the SDK's HTTP library
+
+
 class UnavailableError(Exception):
     """Claude could not be asked, or gave no usable answer; the message is fit to show."""
+
+    def __init__(self, message: str, *, lost: bool = False, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.lost = lost
+        """Whether the request may have been worked on, and be paid for, although no answer came."""
+        self.wait = wait
+        """Seconds after which the same request may be taken, 0 if the API names no time; None where
+        another attempt is of no use."""
 
 
 class Message(NamedTuple):
@@ -32,14 +47,38 @@ class Message(NamedTuple):
 
 
 def send(client: anthropic.Anthropic, arguments: dict[str, Any]) -> Message:
-    """Send one message; the SDK retries passing errors (429, 5xx, 529, broken connections).
+    """Send one message; see `paid`.
 
     Raises
     ------
     UnavailableError
         If no message came back.
     """
-    return taken(reached(lambda: client.messages.create(**arguments)))
+    return taken(paid(client, lambda once: once.messages.create(**arguments)))
+
+
+def paid(client: anthropic.Anthropic, call: Callable[[anthropic.Anthropic], Any]) -> Any:
+    """Make a call that is paid for, once; attempts that the API refused are made again.
+
+    The SDK would also send again what may have been worked on, after a timeout or a broken
+    connection, and so pay for it up to `max_retries` times more than is counted. Here that ends the
+    call. What the API refuses for a passing reason (408, 409, 429, 5xx, 529), and what never
+    reached it, is sent again up to the client's `max_retries` times, after the time that it names.
+
+    Raises
+    ------
+    UnavailableError
+        If no answer came.
+    """
+    once = client.with_options(max_retries=0)
+    for attempt in range(client.max_retries):
+        try:
+            return reached(lambda: call(once))
+        except UnavailableError as error:
+            if error.wait is None:
+                raise
+            time.sleep(error.wait or min(FIRST_WAIT * 2.0**attempt, LONGEST_WAIT))
+    return reached(lambda: call(once))
 
 
 def reached(call: Any) -> Any:
@@ -56,14 +95,34 @@ def reached(call: Any) -> Any:
         return call()
     except anthropic.APIStatusError as error:
         # The class and the code only: a message may repeat parts of what was sent.
-        name = type(error).__name__
-        raise UnavailableError(f"{name} (HTTP {error.status_code})") from error
+        name = f"{type(error).__name__} (HTTP {error.status_code})"
+        passing = error.status_code in (408, 409, 429) or error.status_code >= 500
+        wait = _wait(error.response.headers) if passing else None
+        raise UnavailableError(name, wait=wait) from error
+    except anthropic.APIConnectionError as error:
+        never_sent = type(error.__cause__).__name__ in _NEVER_SENT
+        wait = 0.0 if never_sent else None
+        raise UnavailableError(type(error).__name__, lost=not never_sent, wait=wait) from error
     except anthropic.AnthropicError as error:
         raise UnavailableError(type(error).__name__) from error
     # The SDK reads whatever comes with status 200: a page of a proxy, half a body, numbers of
     # thousands of digits. How that fails is its own affair; a report is not lost to it.
     except Exception as error:
-        raise UnavailableError(f"an answer that cannot be read ({type(error).__name__})") from error
+        raise UnavailableError(
+            f"an answer that cannot be read ({type(error).__name__})", lost=True
+        ) from error
+
+
+def _wait(headers: Mapping[str, str]) -> float:
+    """Return the seconds that the API asks to wait, at most a minute; 0 if it names none."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if seconds > 0:
+            return min(seconds, 60.0)
+    return 0.0
 
 
 def taken(reply: Any) -> Message:

@@ -30,6 +30,15 @@ Given = Literal["metadata", "sequences"]
 
 _MOST = 20  # terms and labels of a protein that are sent
 _LONGEST = 2_000  # residues of a sequence that are sent
+QUOTED = {
+    "title": 120,
+    "claim": 600,
+    "description": 2_000,
+    "activation_rule": 1_500,
+    "known_concept": 200,
+}
+"""Bytes of each text of a description that are quoted to the predictor, more than it may have: what
+a prediction can cost is so known before there is a description."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +77,11 @@ def predict_request(
     names = names_of(latent, held_out)
     order = sorted(range(len(held_out)), key=lambda i: names[i])
     proteins = [_told(held_out[i], names[i], given) for i in order]
-    told = description.model_dump(
-        include={"title", "claim", "description", "activation_rule", "known_concept"}
-    )
+    told = {
+        name: text and _cut(text, most)
+        for name, most in QUOTED.items()
+        for text in (getattr(description, name),)
+    }
     content = (
         f"{_block('description', told)}\n\n{_block('proteins', proteins)}\n\n"
         f"Predict the activation in each of the {len(proteins)} proteins."
@@ -110,9 +121,21 @@ def _told(protein: SampledProtein, name: str, given: Given) -> dict[str, Any]:
 
 
 def _block(tag: str, value: Any) -> str:
+    return f"<{tag}>\n{_escaped(value)}\n</{tag}>"
+
+
+def _escaped(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    text = text.replace("<", "\\u003c").replace(">", "\\u003e")
-    return f"<{tag}>\n{text}\n</{tag}>"
+    return text.replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _cut(text: str, most: int) -> str:
+    """Shorten a text until it takes so many bytes as it is sent."""
+    text = text[:most]
+    # The request is JSON that holds this JSON as a string: quotes and backslashes double again.
+    while (over := len(json.dumps(_escaped(text)[1:-1], ensure_ascii=False).encode()) - 2) > most:
+        text = text[: -max(1, (over - most) // 14)]
+    return text
 
 
 def _arguments(

@@ -27,7 +27,7 @@ class LlmSettings:
     timeout_seconds: float
     """How long one attempt may take."""
     max_retries: int
-    """Further attempts after one that failed for a passing reason."""
+    """Further attempts after one that was refused for a passing reason."""
     poll_seconds: float
     """How often a batch is asked whether it has ended."""
     input_price: float

@@ -13,12 +13,17 @@ from plmsae.reports import drawing
 from plmsae.reports.page import (
     ReportPage,
     authors_in_words,
+    go_terms,
     in_words,
     labels_in_window,
+    named,
+    short_name,
     tests_in_words,
     untested,
 )
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
+from plmsae.reports.testing.scores import VERIFIED
+from plmsae.reports.text_summary import count_of, f1_of
 
 
 def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
@@ -38,10 +43,16 @@ def html_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str
         authors=authors_in_words(reports),
         tested=tests_in_words(reports),
         labels_in_window=labels_in_window,
+        go_terms=go_terms,
+        named=named,
+        short_name=short_name,
         evidence_only=EVIDENCE_ONLY,
         drawing=drawing,
         in_words=in_words,
         untested=untested,
+        verified=VERIFIED,
+        f1_of=f1_of,
+        count_of=count_of,
         cost=sum(report.usage.cost_usd for report in reports if report.usage),
     )
 

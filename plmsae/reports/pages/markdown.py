@@ -11,12 +11,17 @@ from plmsae.reports.page import (
     ReportPage,
     authors_in_words,
     byline,
+    go_terms,
     in_words,
     labels_in_window,
+    named,
+    short_name,
     tests_in_words,
     untested,
 )
 from plmsae.reports.report import FeatureReport
+from plmsae.reports.testing.scores import VERIFIED
+from plmsae.reports.text_summary import count_of, f1_of
 
 
 def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) -> str:
@@ -37,6 +42,7 @@ def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) ->
         )
     for report in reports:
         lines += ["", *_section(report)]
+    lines += ["", escape(VERIFIED)]
     return "\n".join(lines) + "\n"
 
 
@@ -77,25 +83,32 @@ def _section(report: FeatureReport) -> list[str]:
     if evidence.concepts:
         lines += [
             "",
-            "| concept | F1 | precision | recall | from |",
-            "| --- | ---: | ---: | ---: | ---: |",
+            "| concept | F1 | instances | precision | recall | above |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
         ]
         lines += [
-            f"| {escape(c.concept)} | {c.f1:.2f} | {_share(c.precision)} | {_share(c.recall)} | "
-            f"{c.threshold:.2f} |"
+            f"| {escape(c.concept)} | {f1_of(c)} | {count_of(c)} | {_share(c.precision)} | "
+            f"{_share(c.recall)} | {c.threshold:.2f} |"
             for c in evidence.concepts
         ]
     if evidence.examples:
         lines += [
             "",
-            "| protein | level | peak | around it | labels in this window |",
-            "| --- | ---: | ---: | --- | --- |",
+            "| protein | name | organism | GO | level | peak | around it | labels in this window |",
+            "| --- | --- | --- | --- | ---: | ---: | --- | --- |",
         ]
         lines += [
-            f"| {escape(e.accession)} | {e.activation:.2f} | {_peak(e)} | `{_cased(e)}` | "
+            f"| {escape(e.accession)} | {escape(short_name(e.description)) or '–'} | "
+            f"{escape(short_name(e.organism)) or '–'} | {escape(go_terms(e.terms)) or '–'} | "
+            f"{e.activation:.2f} | {_peak(e)} | `{_cased(e)}` | "
             f"{escape('; '.join(labels_in_window(e))) or '–'} |"
             for e in evidence.examples
         ]
+    for is_relative, text in ((True, "Silent relatives"), (False, "Silent proteins")):
+        silent = [p for p in evidence.silent if p.is_relative == is_relative]
+        if silent:
+            told = (escape(f"{p.accession}{named(p)}") for p in silent)
+            lines += ["", f"{text}: {'; '.join(told)}."]
     return lines
 
 

@@ -19,6 +19,7 @@ from plmsae.reports.testing.scores import (
     Prediction,
     PredictionTest,
     Role,
+    best_cut,
     pearson_r,
     score_predictions,
 )
@@ -84,7 +85,8 @@ def best_rule(
     PredictionTest
         Of one rule: having one of `concepts`, or the similarity of its best window to the windows
         around strong peaks (log-odds, in which no shown protein is compared with itself). Scores
-        become activations by the straight line that fits the proteins shown.
+        become activations by the straight line that fits the proteins shown; from which of them a
+        protein is predicted to fire is fitted there too.
     """
     observed = np.array([p.activation for p in shown])
     rules = [_concept_rule(concept, shown) for concept in concepts]
@@ -96,19 +98,24 @@ def best_rule(
         rules, key=lambda rule: pearson_r(rule[1].tolist(), observed.tolist())
     )
     slope, start = _line(on_shown, observed)
-    return score_predictions(
-        [
+
+    def predicted(proteins: Sequence[SampledProtein], scores: Sequence[float]) -> list[Prediction]:
+        return [
             Prediction(
                 accession=p.accession,
                 role=p.role,
                 observed=p.activation,
-                predicted=round(min(max(start + slope * score(p), 0.0), 1.0), 4),
+                predicted=round(min(max(start + slope * x, 0.0), 1.0), 4),
             )
-            for p in held_out
-        ],
+            for p, x in zip(proteins, scores, strict=True)
+        ]
+
+    return score_predictions(
+        predicted(held_out, [score(p) for p in held_out]),
         predictor="rule",
         basis=basis,
         families=families,
+        cut=best_cut(predicted(shown, on_shown.tolist())),
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from plmsae.core.errors import InputError, printable
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_records
+from plmsae.core.sketch import sketch_of
 from plmsae.proteins.records import Protein
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run
@@ -70,6 +71,11 @@ class Annotated:
     def report_data(self, request: EvaluateRequest) -> DataFingerprint:
         """Return what the numbers of an evaluation are measured on."""
         return self.fingerprint(request.report_on or request.concepts, "report")
+
+    def select_sketch(self) -> str:
+        """Return a sketch of the proteins that concepts are chosen on; see `core.sketch`."""
+        sides = zip(self.sequences, self.split, strict=True)
+        return sketch_of(sequence for sequence, name in sides if name == "select")
 
     def report_labels_sha256(self) -> str:
         """Return the SHA-256 of the labels of the report split, whatever their order."""

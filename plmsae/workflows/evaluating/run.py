@@ -14,6 +14,7 @@ from plmsae.bundle.reading import Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.core.atomic import write_parquet
 from plmsae.core.folders import only_writer
+from plmsae.core.sketch import SELECT_SKETCH
 from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import register
 from plmsae.tracking.runs import Run, start_run
@@ -93,6 +94,7 @@ def write_evaluated(
                 "split": data.how,
                 "homology_leak": data.leak.line(),
                 EVAL_LABELS: data.report_labels_sha256(),
+                SELECT_SKETCH: data.select_sketch(),
                 **(extra or {}),
             },
         ),

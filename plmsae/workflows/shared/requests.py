@@ -455,7 +455,9 @@ class ReportRequest:
     max_usd: float | None = None
     """Spend at most this many US dollars; no request that could cost more than the rest is sent."""
     dry_run: bool = False
-    """Say what Claude would be asked, and what it can cost at most; send and write nothing."""
+    """Say what Claude would be asked, and what it can cost at most; nothing is asked or written.
+    Where a key is set, the API counts the tokens of the questions, for free; --no-llm sends
+    nothing at all."""
     max_proteins: int | None = 2000
     """Use a random sample of this many."""
     encoded: Path | None = None
