@@ -17,6 +17,7 @@ from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import HEADLINE_METRICS, resolve_exactly
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.input_gate import beside
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import ProteinSet, check_proteins, is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import AtlasRequest, request_params
@@ -107,10 +108,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
     check_folder(request.out)
     if request.structures is not None and not request.structures.is_dir():
         raise NotFoundError("no such folder", where=request.structures)
-    if request.fetch_structures < 0:
-        raise InputError(
-            "needs 0 or more", where="--fetch-structures", value=str(request.fetch_structures)
-        )
+    check_device(request.device)
     source = request.proteins or str(SAMPLE)
     need_file(source, why="the atlas reads it twice")
     bundle, uri = _residue_model(request.model)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.core.errors import InputError
 from plmsae.core.stopping import stop_requests
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
@@ -177,8 +176,6 @@ def _train(
     measure: Callable[[], None],
 ) -> None:
     """Train to the end, the time limit or a signal, and measure now and then."""
-    if request.measure_minutes <= 0:
-        raise InputError("must be above 0", where="measure_minutes")
     end = float("inf")
     if request.max_minutes is not None:
         end = time.monotonic() + 60 * request.max_minutes

@@ -18,13 +18,13 @@ from plmsae.tracking.summary import log_summary
 from plmsae.workflows.scoring.callable_concepts import round_down
 from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
 from plmsae.workflows.scoring.running import (
-    check_device,
     commonest,
     encoder_of,
     progress_callback,
     run_facts,
     scored_data,
 )
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate, quality_rows
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
@@ -218,8 +218,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     """
     import polars as pl
 
-    from plmsae.concepts.labels.label_holdout import check_hide_share
-    from plmsae.concepts.labels.missing_labels import check_missing_share, read_missing_shares
+    from plmsae.concepts.labels.missing_labels import read_missing_shares
     from plmsae.concepts.labels.names import names_of_ids
     from plmsae.proteins.ontology import read_obo
     from plmsae.proteins.uniprot import read_table
@@ -230,13 +229,10 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     from plmsae.scoring.truth import check_against_truth, totals
 
     # Before hours are spent.
-    check_missing_share(request.missing_share)
     need_file(request.table, why="fill reads its table twice")
     refuse_working_folder(request.out)
     check_arguments(request.out / "scores", min_precision=request.min_precision)
     check_device(request.device)
-    if request.backtest:
-        check_hide_share(request.hide_share)
     known_shares = read_missing_shares(request.missing_shares) if request.missing_shares else None
     bundle, uri = resolve_exactly(request.model)
     introduce(request.model, bundle, progress)

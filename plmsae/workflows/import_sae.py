@@ -20,6 +20,7 @@ from plmsae.core.errors import InputError, NotFoundError
 from plmsae.plm.facts import PlmFacts, plm_facts
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ImportRequest, request_params
@@ -96,6 +97,7 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         the option, and the layer that fits.
     """
     folder = _folder(request)
+    check_device(request.device)
     facts = plm_facts(request.plm, revision=request.plm_revision, network=folder is None)
     facts.check_layer(request.layer)
     sae, origin = _read(request, folder, progress)
@@ -137,8 +139,6 @@ def _folder(request: ImportRequest) -> Path | None:
     if request.folder is not None and request.from_ is not None:
         raise InputError("give DIR or --from, not both", where="plmsae import")
     folder = request.folder or request.from_
-    if request.source not in ("interplm", "sae"):
-        raise InputError("import interplm or sae", where="SOURCE", value=request.source)
     if folder is None and request.source == "sae":
         raise InputError("give the folder or the weights file", where="plmsae import sae")
     if folder is not None and not folder.exists():

@@ -10,6 +10,7 @@ from typing import Any
 from plmsae.core.errors import printable
 from plmsae.core.stopping import stop_requests
 from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import PretrainRequest, request_params
@@ -61,6 +62,7 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
     from plmsae.plm.revision import folder_revision
     from plmsae.plm.sampling import density_weights
 
+    check_device(request.device)
     config = request.config
     with start_run(
         experiment="plmsae-pretrain",

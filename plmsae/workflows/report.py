@@ -14,6 +14,7 @@ from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
 from plmsae.tracking.traces import trace_call
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import check_proteins, gate, is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ReportRequest, request_params
@@ -97,10 +98,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     from plmsae.reports.render import render_reports
     from plmsae.reports.report import report_metrics
 
-    if request.n_features < 1 and not request.latents:
-        raise InputError("at least one feature is to be reported", value=str(request.n_features))
-    if request.max_usd is not None and request.max_usd < 0:
-        raise InputError("an amount of money is 0 or more", value=str(request.max_usd))
+    check_device(request.device)
     need_file(request.proteins, why="report reads it twice")
     settings = llm_settings(request.llm)
     bundle, uri = resolve_exactly(request.model)

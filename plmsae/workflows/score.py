@@ -22,7 +22,6 @@ from plmsae.workflows.scoring.input_gate import (
     refuse_working_folder,
 )
 from plmsae.workflows.scoring.running import (
-    check_device,
     commonest,
     counts,
     encoder_of,
@@ -31,6 +30,7 @@ from plmsae.workflows.scoring.running import (
     run_facts,
     scored_data,
 )
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate, quality_rows
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce

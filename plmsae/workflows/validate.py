@@ -12,7 +12,6 @@ from plmsae.core.errors import InputError, QualityError, printable
 from plmsae.core.json_files import read_json
 from plmsae.core.object_store import is_remote
 from plmsae.core.resources import READY
-from plmsae.core.settings import check_choices
 from plmsae.proteins.stream import need_file
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.tracking.runs import start_run
@@ -55,7 +54,6 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
     QualityError
         If a critical expectation is not met.
     """
-    check_choices(request)
     kind = request.kind or _kind_of(request.path)
     with (
         start_run(

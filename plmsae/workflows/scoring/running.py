@@ -26,14 +26,6 @@ _LABELLED_AT_MOST = 100_000  # all are in memory, beside a PLM
 _SHOWN = 5
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there, before the input is read."""
-    if device != "auto":
-        from plmsae.plm.device import choose_device
-
-        choose_device(device)
-
-
 def encoder_of(bundle: Bundle, request: ScoreRequest | FillRequest) -> Any:
     """Return a function that loads the bundle's encoder as asked for, when it is needed."""
     from plmsae.scoring.encoding import load_encoder
