@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING, Any
 from plmsae.bundle.meta import QUALITY_WARNINGS
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.folders import only_writer
+from plmsae.core.stopping import CONTINUES, kept_if_stopped
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
 from plmsae.tracking.traces import trace_call
 from plmsae.workflows.shared.device import check_device
-from plmsae.workflows.shared.inputs import check_proteins, gate, is_table, read_protein_set
+from plmsae.workflows.shared.inputs import (
+    ProteinSet,
+    check_proteins,
+    gate,
+    is_table,
+    read_protein_set,
+)
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ReportRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from plmsae.bundle.reading import Bundle
     from plmsae.quality.report import ValidationReport
     from plmsae.reports.claude.asking import Outcome
@@ -91,6 +100,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     QualityError
         If the proteins or the evidence fail a critical expectation: no page is written.
     """
+    from plmsae.concepts.labels.label_table import labels_from_uniprot
     from plmsae.reports.claude.settings import has_key, llm_settings
     from plmsae.reports.describe import describe_all, dry_run
     from plmsae.reports.evidence_table import evidence_table
@@ -108,9 +118,19 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             where=request.model,
             hint="plmsae score makes the calls of a protein-level one",
         )
+    features = _features(request, bundle, uri)
     cache = request.out / "cache"
+    proteins = read_protein_set(
+        request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
+    )
+    table = _table(request, proteins)
+    labels = None if table is None else labels_from_uniprot(table)
+
+    def collected(tracked: Run | None) -> tuple[list[FeatureEvidence], dict[str, int]]:
+        return _evidence(request, bundle, features, proteins, table, labels, progress, tracked)
+
     if request.dry_run:
-        evidence, _ = _evidence(request, bundle, uri, progress, None)
+        evidence, _ = collected(None)
         planned = dry_run(evidence, settings=settings, cache_dir=cache, batch=request.batch)
         return ReportOutcome(
             pages={}, n_features=len(evidence), authors={}, metrics={}, dry_run=planned
@@ -123,8 +143,9 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             run_name=f"report {bundle.name}",
             params=request_params(request, model=uri, llm=settings.model if asks else None),
         ) as tracked,
+        kept_if_stopped(lambda: _kept(request)),
     ):
-        evidence, families = _evidence(request, bundle, uri, progress, tracked)
+        evidence, families = collected(tracked)
         if asks:
             _log_prompts(tracked)
         with progress.task("writing and testing reports") as task:
@@ -145,9 +166,9 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
                 max_usd=request.max_usd,
                 on_outcome=count,
             )
-        table = evidence_table(reports, families)
+        evidence_rows = evidence_table(reports, families)
         page = request.out / "quality-evidence"
-        checked = gate("evidence", table, page, {}, tracked, name=bundle.name)
+        checked = gate("evidence", evidence_rows, page, {}, tracked, name=bundle.name)
         about = {
             "model": uri,
             "proteins": PurePath(source_name(request.proteins)).name,
@@ -170,6 +191,16 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     )
 
 
+def _kept(request: ReportRequest) -> str:
+    """Return what a report that was stopped leaves, in words; empty if it is nothing."""
+    kept = []
+    if request.encoded is not None and any(request.encoded.glob("*")):
+        kept.append(f"the encoded proteins in {request.encoded}")
+    if any((request.out / "cache").glob("*")):
+        kept.append(f"Claude's answers in {request.out / 'cache'}")
+    return f"{' and '.join(kept)} are kept; {CONTINUES}" if kept else ""
+
+
 def _quality(checked: ValidationReport) -> str:
     """Return the verdict, with the names of the expectations that gave a warning."""
     from plmsae.quality.report import warnings_in_words
@@ -178,8 +209,41 @@ def _quality(checked: ValidationReport) -> str:
     return checked.verdict + named
 
 
+def _features(request: ReportRequest, bundle: Bundle, uri: str) -> pl.DataFrame:
+    """Return the features to choose from, or raise `NotFoundError` for one that is not there."""
+    import polars as pl
+
+    if not request.latents:
+        return bundle.features
+    features = bundle.features.filter(pl.col("latent").is_in(list(request.latents)))
+    missing = set(request.latents) - set(features.filter(~pl.col("dead"))["latent"])
+    if missing:
+        raise NotFoundError("dead, or no such latent", where=uri, value=str(min(missing)))
+    return features
+
+
+def _table(request: ReportRequest, proteins: ProteinSet) -> pl.DataFrame | None:
+    """Return the rows of a UniProt table that are reported on; None of FASTA."""
+    import polars as pl
+
+    from plmsae.proteins.uniprot import read_table
+
+    if not is_table(request.proteins):
+        return None
+    accessions = pl.Series([p.accession for p in proteins.proteins])
+    table = read_table(Path(request.proteins))
+    return table.filter(pl.col("accession").is_in(accessions.implode()))
+
+
 def _evidence(
-    request: ReportRequest, bundle: Bundle, uri: str, progress: Progress, tracked: Run | None
+    request: ReportRequest,
+    bundle: Bundle,
+    features: pl.DataFrame,
+    proteins: ProteinSet,
+    table: pl.DataFrame | None,
+    labels: pl.DataFrame | None,
+    progress: Progress,
+    tracked: Run | None,
 ) -> tuple[list[FeatureEvidence], dict[str, int]]:
     """Encode the proteins and collect what is known of the features asked for.
 
@@ -189,35 +253,17 @@ def _evidence(
     dict of str to int
         Homology cluster of each protein, by accession.
     """
-    import polars as pl
-
-    from plmsae.concepts.labels.label_table import labels_from_uniprot
     from plmsae.proteins.search import search
     from plmsae.proteins.splits import cluster
-    from plmsae.proteins.uniprot import read_table
     from plmsae.reports.collecting import build_evidence
     from plmsae.reports.metadata import protein_metadata
     from plmsae.reports.testing.samples import Homology
     from plmsae.scoring.encoding import load_encoder
     from plmsae.workflows.shared.encoded_store import with_store
 
-    features = bundle.features
-    if request.latents:
-        features = features.filter(pl.col("latent").is_in(list(request.latents)))
-        missing = set(request.latents) - set(features.filter(~pl.col("dead"))["latent"])
-        if missing:
-            raise NotFoundError("dead, or no such latent", where=uri, value=str(min(missing)))
-    proteins = read_protein_set(
-        request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
-    )
     if tracked is not None:
         check_proteins(proteins, request.out / "quality-proteins", tracked)
     accessions = [p.accession for p in proteins.proteins]
-    table = labels = None
-    if is_table(request.proteins):
-        table = read_table(Path(request.proteins))
-        table = table.filter(pl.col("accession").is_in(pl.Series(accessions).implode()))
-        labels = labels_from_uniprot(table)
     device: Any = request.device
     encoder = with_store(load_encoder(bundle, device=device), request.encoded)
     with progress.task(f"encoding {len(accessions)} proteins") as task:

@@ -55,16 +55,15 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
         If a critical expectation is not met.
     """
     kind = request.kind or _kind_of(request.path)
-    with (
-        start_run(
-            experiment="plmsae-validate",
-            run_name=f"validate {printable(PurePath(request.path).name)}",
-            params=request_params(request, kind=kind),
-        ) as tracked,
-        ExitStack() as stack,
-        progress.task(f"checking {kind}") as task,
-    ):
+    with ExitStack() as stack, progress.task(f"checking {kind}") as task:
         table, context = _open(kind, request, stack)
+        tracked = stack.enter_context(
+            start_run(
+                experiment="plmsae-validate",
+                run_name=f"validate {printable(PurePath(request.path).name)}",
+                params=request_params(request, kind=kind),
+            )
+        )
         try:
             report = gate(kind, table, request.out / kind, context, tracked, name=request.path)
         except QualityError as error:

@@ -48,6 +48,8 @@ _USUAL_DOCS = {
     "seed": "Seed of everything random.",
     "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "
     "whose precision was measured. By default the model's own bound.",
+    "start_over": "Remove what an earlier run of this command left in the output folder, and begin "
+    "anew; a folder of anything else is refused.",
     "strict": "Stop at the first bad record instead of listing it in rejected.",
     "validate": "Check input and output against the reviewed suites.",
 }
@@ -218,6 +220,7 @@ class TrainRequest(Request):
     """How a new cache stores its numbers; by default float16."""
     out: Path = Path("runs/train")
     """Folder for checkpoints and bundles; a run found there is continued."""
+    start_over: bool = False
     register: bool = True
     """Register as ``challenger``."""
     device: str = "auto"
@@ -328,6 +331,7 @@ class EvaluateRequest(Request):
     none."""
     out: Path = Path("runs/evaluate")
     """Folder to write; what an evaluation that was stopped had encoded is found there."""
+    start_over: bool = False
     keep_encoded: bool = False
     """Leave the encoded proteins in ``encoded`` of the output folder: another evaluation of the
     same model and proteins there does not run the PLM over them again, nor do ``score``, ``fill``
@@ -351,6 +355,7 @@ class ScoreRequest(Request):
     model: str = READY
     out: str = "runs/score"
     """Folder to write, here or at ``s3://BUCKET/PREFIX``."""
+    start_over: bool = False
     format: str | None = None
     """Also export in this format."""
     features: bool = False
@@ -388,6 +393,7 @@ class FillRequest(Request):
     """UniProt TSV export, plain, gz or zst."""
     model: str = READY
     out: Path = Path("runs/fill")
+    start_over: bool = False
     truth: str | None = None
     """The same table with the labels that were hidden, to measure what comes back."""
     ontology: str | None = None
