@@ -24,6 +24,7 @@ from plmsae.tracking.store import ui_command
 from plmsae.tracking.summary import NOTE, log_summary
 from plmsae.workflows import evaluate, fill, report, score, train
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import (
     DemoRequest,
@@ -196,8 +197,12 @@ def _most_specific(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
     """Run every station in order."""
+    from plmsae.plm.model import identify_plm
+
     started = time.monotonic()
     out = request.out
+    check_device(request.device)
+    identify_plm(request.plm).check_layer(request.layer)
     with (
         kept_if_stopped(lambda: f"what the finished steps made is kept in {out}"),
         start_run(

@@ -102,6 +102,7 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
     facts.check_layer(request.layer)
     sae, origin = _read(request, folder, progress)
     check_fit(sae, origin, request, facts)
+    measured = _measure(request, sae, origin, progress)
     with start_run(
         experiment="plmsae-import",
         run_name=f"import {origin['called']}",
@@ -113,7 +114,6 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         ),
     ) as tracked:
         tracked.log_text(json.dumps(origin, indent=2, ensure_ascii=False), "origin.json")
-        measured = _measure(request, sae, origin, progress)
         if measured.metrics:
             tracked.log_metrics(0, measured.metrics)
         if measured.data is not None:

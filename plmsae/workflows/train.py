@@ -25,7 +25,7 @@ from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress, Silent
 from plmsae.workflows.shared.requests import TrainRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
-from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
+from plmsae.workflows.training.activation_cache import fill_cache, highest_layer, wanted_cache
 from plmsae.workflows.training.activations import Activations, cached, in_blocks, streamed
 from plmsae.workflows.training.measurement import (
     LatentStatistics,
@@ -59,7 +59,7 @@ __all__ = ["TrainOutcome", "run"]
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.plm.model import Plm
+    from plmsae.plm.model import Plm, PlmIdentity
     from plmsae.quality.report import ValidationReport
     from plmsae.sae.base import Sae
     from plmsae.sae.config import SaeConfig, TrainConfig
@@ -118,6 +118,8 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
     origin = made_of(request, parts, identity, place.world)
     if not request.start_over:
         check_continuation(origin, configs, request.out)
+    origin_of_cache = {"plm": identity.id, "unit": request.unit}
+    _check_cache(request, parts, identity, origin_of_cache)
     proteins = read_protein_set(
         request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
     )
@@ -126,6 +128,8 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
             f"{len(proteins.proteins)} proteins are too few to train on and to hold some out",
             where=request.proteins,
         )
+    origin_of_cache["proteins"] = proteins.fingerprint.sha256
+    _check_cache(request, parts, identity, origin_of_cache)
     if place.rank:
         _train(request, recipe, parts, configs, proteins, place, progress, lambda *_: None)
         return []
@@ -155,6 +159,15 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
         log = tracked.log_metrics
         trained = _train(request, recipe, parts, configs, proteins, place, progress, log)
         return _outcomes(request, recipe, parts, proteins, checked, trained, tracked, progress)
+
+
+def _check_cache(
+    request: TrainRequest, parts: list[PlannedSae], plm: PlmIdentity, source: dict[str, Any]
+) -> None:
+    """Refuse a cache of something else than `source`, as far as that is known yet."""
+    if request.cache is not None:
+        layers = _layers(request, parts)
+        wanted_cache(request.cache, plm.d_model, layers, request.cache_dtype, source)
 
 
 def _kept(request: TrainRequest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import mlflow
@@ -30,6 +31,8 @@ ARGUMENTS = [
     (("pretrain", "damaged.fasta", "-o", "runs/out", "--device", "cuda:77"), "no such device"),
     (("pretrain", "damaged.fasta", "-o", "runs/out", "--steps", "0"), "--steps: must be at least"),
     (("fill", "damaged.fasta", "-o", "runs/out", "--hide-share", "1"), "--hide-share: must be"),
+    (("demo", "-o", "runs/out", "--layer", "99"), "--layer: plmsae-mini has layers 0 to"),
+    (("atlas", "ready", "--proteins", "damaged.fasta", "--proposals", "no"), "no proposals"),
     (("atlas", "ready", "--proteins", "damaged.fasta", "-o", "runs/out", "--seed", "-1"), "--seed"),
 ]
 INPUTS = {
@@ -37,13 +40,14 @@ INPUTS = {
     "gaps": b">a\n-----\n>b\n---\n",
     "unlabelled": b"Entry\tSequence\nP1\tMKTAYIAKQRQISFVKSHFSRQLEERLG\nP2\tMKVLAAGIVGLCAKAYD\n",
 }
-READS = (SCORE, REPORT, EVALUATE, TRAIN, ("validate", "damaged.fasta", "-o", "runs/out"))
+PRETRAIN = ("pretrain", "damaged.fasta", "-o", "runs/out", "--steps", "1")
+READS = (PRETRAIN, SCORE, REPORT, EVALUATE, TRAIN, ("validate", "damaged.fasta", "-o", "runs/out"))
 
 
 @pytest.fixture(autouse=True)
 def _somewhere_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     Path("damaged.fasta").write_bytes(INPUTS["UTF-16"])
 
 
@@ -52,7 +56,7 @@ def left() -> set[str]:
 
 
 def runs() -> list[object]:
-    store = mlflow.MlflowClient("sqlite:///mlflow.db")
+    store = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     experiments = [e.experiment_id for e in store.search_experiments()]
     return list(store.search_runs(experiments))
 

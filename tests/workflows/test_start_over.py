@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import re
 from pathlib import Path
 
@@ -23,11 +25,11 @@ SEQUENCE = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQ"
 @pytest.fixture(autouse=True)
 def _somewhere_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 
 def states() -> list[str]:
-    store = mlflow.MlflowClient("sqlite:///mlflow.db")
+    store = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     experiments = [e.experiment_id for e in store.search_experiments()]
     return [found.info.status for found in store.search_runs(experiments)]
 
@@ -76,7 +78,7 @@ def test_training_is_started_over_with_other_settings(tmp_path: Path) -> None:
         train.run(dataclasses.replace(changed, proteins="missing.fasta"), Silent())
     assert states() == before
     (trained,) = train.run(dataclasses.replace(changed, start_over=True), Silent())
-    assert trained.d_sae == 64
+    assert json.loads((trained.bundle / "model.json").read_text())["d_sae"] == 64
     assert (tmp_path / "train" / "notes.txt").read_text() == "mine"
 
 
