@@ -37,7 +37,8 @@ def _started_over(request: EvaluateRequest) -> Iterator[None]:
     Tables and figures beside it are written anew by every evaluation.
     """
     if request.start_over:
-        start_over(request.out, proof=(f"bundle/{MODEL_FILE}", "encoded"), own=_OWN)
+        gates = (f"quality-{kind}/validation.json" for kind in ("labels", "proteins"))
+        start_over(request.out, proof=(f"bundle/{MODEL_FILE}", "encoded", *gates), own=_OWN)
     yield
 
 
