@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from plmsae.cli.values import parse_numbers, parse_rate, show_numbers
-from plmsae.core.settings import Setting, make_settings
+from plmsae.core.settings import Setting, flag_of, make_settings
 from plmsae.workflows.shared.requests import request_settings
 
 SHORT = {"out": "-o", "model": "-m", "format": "-f"}
@@ -54,11 +54,6 @@ class Option(Setting):
     help: str
     """One paragraph."""
     shape: Shape
-
-    @property
-    def flag(self) -> str:
-        """``--like-this``; a name that Python keeps for itself ends with an underscore there."""
-        return _flag(self.name)
 
 
 def options(
@@ -148,10 +143,6 @@ def parameter(option: Option) -> inspect.Parameter:
     )
 
 
-def _flag(name: str) -> str:
-    return "--" + name.rstrip("_").replace("_", "-")
-
-
 def _plain(text: str, names: set[str], shapes: Mapping[str, Shape]) -> str:
     """Take the markup out of a docstring; name other fields as the user knows them."""
 
@@ -160,7 +151,7 @@ def _plain(text: str, names: set[str], shapes: Mapping[str, Shape]) -> str:
         if name not in names:
             return name
         shape = shapes.get(name, Shape())
-        return shape.argument or _flag(name)
+        return shape.argument or flag_of(name)
 
     text = re.sub(r"(?<!`)`([a-z_]+)`(?!`)", known, " ".join(text.split()))
     return text.replace("`", "")

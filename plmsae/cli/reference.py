@@ -44,7 +44,7 @@ bars on a terminal, a line now and then elsewhere, nothing with `--quiet`.
 | 1 | a bug in plmsae, or out of memory; `--debug` shows the traceback |
 | 2 | the input or the arguments are wrong; one line says what, where and what to do |
 | 3 | a quality gate failed: a critical expectation of `validate`, or a gate of `promote` |
-| 130 | interrupted; the same command continues where it stopped |
+| 130 | interrupted; the message says what was kept, from which the same command continues |
 """
 
 _MLPROJECT_HEAD = """\

@@ -24,6 +24,7 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 EXIT_TERMINATED = 143
+NOTHING_KEPT = "nothing was kept"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +63,11 @@ def guarded(common: Common, command: Callable[[], None]) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         _trace(common)
-        fail(str(error) or "interrupted; run the same command to continue", kind="stopped")
+        fail(str(error) or NOTHING_KEPT, kind="stopped")
         return EXIT_INTERRUPTED
     except Terminated as error:
         _trace(common)
-        fail(error, kind="stopped")
+        fail(str(error) or NOTHING_KEPT, kind="stopped")
         return EXIT_TERMINATED
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter must not flush into it again.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.metric_names import HEADLINE, grouped, is_count, metric_name
-from plmsae.bundle.naming import PREFIX
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,18 +19,21 @@ if TYPE_CHECKING:
 _COLUMNS: Mapping[str, str] = {
     "model": "model",
     "aliases": "aliases",
-    "arch": "arch",
-    "d_sae": "latents",
-    "k": "k",
     "n_features_f1_50": "features F1>0.5",
     "n_concepts_f1_50": "concepts F1>0.5",
     "explained_variance": "expl. var.",
     "loss_recovered": "loss rec.",
     "dead_share": "dead",
+    "d_sae": "latents",
+    "k": "k",
+    "arch": "arch",
     "created": "created (UTC)",
 }
+"""By what one decides first: what does not fit a terminal is left out from the end."""
 _IDENTITY = ("plm", "layer", "unit", "arch", "d_sae", "k")
 _WIDE = 10_000
+_MEANING = 24
+"""Columns that the meaning of a metric needs at least."""
 
 
 def print_models(
@@ -71,23 +73,42 @@ def print_models(
 
 
 def _print_fitting(rows: list[dict[str, Any]], shown: list[str]) -> None:
-    """Print the columns that fit the terminal with the references whole, the first ones first."""
-    cells = {name: [_COLUMNS[name], *(_cell(row[name]) for row in rows)] for name in shown}
-    widths = {name: max(map(len, cells[name])) + 3 for name in shown}
+    """Print a row for each model; where that is too wide, numbered below the references."""
     width = _terminal_width()
+    if _table_width([[_COLUMNS[n], *(_cell(row[n]) for row in rows)] for n in shown]) > width:
+        _print_legend([f"{row['model']}  {row['aliases'] or ''}".rstrip() for row in rows])
+        rows = [{**row, "model": str(number)} for number, row in enumerate(rows, start=1)]
+        heads = {name: _COLUMNS[name].replace(" ", "\n") for name in shown if name != "aliases"}
+        heads["model"] = ""
+    else:
+        heads = {name: _COLUMNS[name] for name in shown}
+    cells = {n: [*heads[n].split("\n"), *(_cell(row[n]) for row in rows)] for n in heads}
     kept: list[str] = []
-    for name in shown:
-        if not kept or sum(widths[n] for n in [*kept, name]) <= width:
-            kept.append(name)
+    for name in heads:
+        if _table_width([cells[n] for n in [*kept, name]]) > width:
+            break
+        kept.append(name)
     _print_table(
-        [_COLUMNS[name] for name in kept],
+        [heads[name] for name in kept],
         [[_cell(row[name]) for name in kept] for row in rows],
-        right={_COLUMNS[n] for n in kept if n not in ("model", "aliases", "arch", "created")},
-        whole="model",
+        right={heads[n] for n in kept if n not in ("model", "aliases", "arch", "created")},
+        whole={heads[name] for name in kept},
     )
-    if left := [_COLUMNS[name] for name in shown if name not in kept]:
+    if left := [_COLUMNS[name] for name in heads if name not in kept]:
         note = f"not shown for lack of width: {', '.join(left)}; --json shows all"
         print(note, file=sys.stderr)  # noqa: T201
+
+
+def _table_width(columns: Sequence[Sequence[str]]) -> int:
+    """Return how wide a table is whose columns, heads included, hold these cells."""
+    return sum(max(map(len, cells)) + 3 for cells in columns)
+
+
+def _print_legend(references: Sequence[str]) -> None:
+    """Print whole references, which are what one copies, each with the number it has below."""
+    for number, reference in enumerate(references, start=1):
+        print(f"{number:>3}  {reference}")  # noqa: T201
+    print()  # noqa: T201
 
 
 def print_compared(
@@ -114,8 +135,14 @@ def print_compared(
     shown = [m.name for members in groups for m in members] if all_metrics else headline
     rows = [[name, *map(_cell, frame[name]), ""] for name in identity]
     rows += [[name, *_cells(name, frame[name]), metric_name(name).meaning] for name in shown]
-    names = [name.removeprefix(f"models:/{PREFIX}.") for name in frame["model"]]
-    _print_table(["", *names, "meaning"], rows, right=set(names))
+    names = [name.removeprefix("models:/") for name in frame["model"]]
+    columns = [
+        [head, *cells] for head, *cells in zip(["", *names], *(r[:-1] for r in rows), strict=True)
+    ]
+    if _table_width(columns) + _MEANING > _terminal_width():
+        _print_legend(names)
+        names = [str(number) for number in range(1, len(names) + 1)]
+    _print_table(["", *names, "meaning"], rows, right=set(names), whole={"", *names})
     if left := len(metrics) - len(shown):
         print(f"{left} more metrics: --all", file=sys.stderr)  # noqa: T201
 
@@ -221,7 +248,7 @@ def _print_table(
     rows: Sequence[Sequence[str]],
     *,
     right: set[str],
-    whole: str | None = None,
+    whole: Collection[str] = (),
 ) -> None:
     from rich import box
     from rich.console import Console
@@ -235,7 +262,7 @@ def _print_table(
             Text(name),
             justify=kind,  # type: ignore[arg-type]
             overflow="fold",
-            no_wrap=name == whole,
+            no_wrap=name in whole,
         )
     for row in rows:
         # As Text: brackets in names are no markup.

@@ -7,11 +7,12 @@ seen there; and an object store has no lock that is freed when a process dies, s
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -22,7 +23,7 @@ from plmsae.core.fingerprint import fingerprint_file
 from plmsae.core.object_store import clear_errors, filesystem, is_remote, open_object, split
 
 LOCK = ".lock"
-"""Name of the file by which a run holds its output folder; it stays there, empty."""
+"""Name of the file by which a run holds its output folder; it stays beside results, empty."""
 
 
 class Folder(Protocol):
@@ -76,12 +77,49 @@ def folder_at(location: str | os.PathLike[str]) -> Folder:
 def only_writer(folder: Path) -> AbstractContextManager[None]:
     """Hold an output folder on a disk against other runs; the folder is made if it is missing.
 
+    A folder in which nothing was written is gone at the end.
+
     Raises
     ------
     InputError
         If another process holds it.
     """
     return LocalFolder(folder).lock(LOCK)
+
+
+def start_over(folder: Path, *, proof: tuple[str, ...], own: re.Pattern[str]) -> None:
+    """Remove what an earlier run of a command wrote into its output folder.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not exist; call this under its lock.
+    proof : tuple of str
+        Files or folders in it of which one is there wherever the command has written.
+    own : Pattern
+        The names in it that are the command's own; whatever else is there stays.
+
+    Raises
+    ------
+    InputError
+        If something is there and no proof is: nothing is removed then.
+    """
+    there = [name for name, _ in LocalFolder(folder).children() if name != LOCK]
+    if there and not any((folder / path).exists() for path in proof):
+        raise InputError(
+            f"--start-over removes only what plmsae wrote: {' or '.join(proof)} is not there",
+            where=folder,
+            value=there[0],
+            hint="name an empty or a new folder",
+        )
+    # The proof goes last, so that what a kill leaves can be started over again.
+    roots = {path.partition("/")[0] for path in proof}
+    for name in sorted(filter(own.fullmatch, there), key=lambda name: name in roots):
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +172,8 @@ class LocalFolder:
     def lock(self, name: str) -> Iterator[None]:
         """Hold the folder; the system frees it when the process dies.
 
+        What was made for it, and holds nothing else at the end, is removed.
+
         Raises
         ------
         InputError
@@ -141,30 +181,48 @@ class LocalFolder:
         """
         if self.root.exists() and not self.root.is_dir():
             raise InputError("is a file, not a folder", where=self.root)
+        made = [path for path in (self.root, *self.root.parents) if not path.exists()]
         self.root.mkdir(parents=True, exist_ok=True)
-        if sys.platform == "win32":  # there nothing keeps two runs apart
-            yield
-            return
+        try:
+            if sys.platform == "win32":  # there nothing keeps two runs apart
+                yield
+                return
+            with self._held(self.root / name) as handle:
+                handle.truncate(0)
+                handle.write(f"process {os.getpid()}\n")
+                handle.flush()
+                try:
+                    yield
+                finally:
+                    handle.truncate(0)
+                    if made and [child for child, _ in self.children()] == [name]:
+                        (self.root / name).unlink()
+        finally:
+            with suppress(OSError):  # the first that is not empty
+                for path in made:
+                    path.rmdir()
+
+    @contextmanager
+    def _held(self, path: Path) -> Iterator[IO[str]]:
         import fcntl
 
-        with (self.root / name).open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                handle.seek(0)
-                raise InputError(
-                    "another run is writing here",
-                    where=self.root,
-                    value=handle.read().strip(),
-                    hint="wait until it has ended, or name another folder",
-                ) from error
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()}\n")
-            handle.flush()
-            try:
-                yield
-            finally:
-                handle.truncate(0)  # the file stays: unlinking a held lock would let two in
+        while True:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with path.open("a+") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    handle.seek(0)
+                    raise InputError(
+                        "another run is writing here",
+                        where=self.root,
+                        value=handle.read().strip(),
+                        hint="wait until it has ended, or name another folder",
+                    ) from error
+                # A run that wrote nothing may have removed the file before it let go of it.
+                if path.exists() and os.path.samestat(path.stat(), os.fstat(handle.fileno())):
+                    yield handle
+                    return
 
 
 @dataclass(frozen=True, slots=True)

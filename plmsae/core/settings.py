@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import math
 import os
 import sys
 import types
@@ -19,12 +20,57 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from plmsae.core.errors import InputError
 
 T = TypeVar("T")
 _KINDS = (str, int, float, bool, Path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """The numbers that a setting takes, by the names that pydantic uses.
+
+    It stands in the type of the field, ``Annotated[int, Range(ge=1)]``.
+    """
+
+    ge: float | None = None
+    """At least this."""
+    gt: float | None = None
+    """More than this."""
+    le: float | None = None
+    """At most this."""
+    lt: float | None = None
+    """Less than this."""
+
+    def __contains__(self, value: float) -> bool:
+        """Tell whether a number is in it; none that is not finite is."""
+        return (
+            math.isfinite(value)
+            and (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+        )
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        limits = (
+            ("at least", self.ge),
+            ("more than", self.gt),
+            ("at most", self.le),
+            ("less than", self.lt),
+        )
+        return " and ".join(f"{words} {limit}" for words, limit in limits if limit is not None)
+
+
+PositiveInt = Annotated[int, Range(ge=1)]
+NonNegativeInt = Annotated[int, Range(ge=0)]
+NonNegativeFloat = Annotated[float, Range(ge=0)]
+Share = Annotated[float, Range(ge=0, le=1)]
+Seed = Annotated[int, Range(ge=0, le=2**32 - 1)]
+"""What NumPy, PyTorch and scikit-learn all take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +93,15 @@ class Setting:
     """Its docstring, on one line."""
     hint: Any
     """Its type annotation."""
+    range: Range | None = None
+    """Of a number, or of each number of a tuple."""
     inside: str = ""
     """Name of the field that holds the configuration it belongs to; empty for a field itself."""
+
+    @property
+    def flag(self) -> str:
+        """Its option on the command line."""
+        return flag_of(self.name)
 
     @property
     def required(self) -> bool:
@@ -64,7 +117,7 @@ class Setting:
         Raises
         ------
         InputError
-            If it has another type or is not one of the choices.
+            If it has another type, is not one of the choices or out of range.
         """
         if (value is None and self.optional) or (isinstance(value, str) and value in self.choices):
             return value
@@ -84,11 +137,18 @@ class Setting:
             raise InputError(
                 f"{self.name!r} must be {self._wanted()}", where=where, value=str(value)
             )
+        if self.range is not None and made not in self.range:
+            raise InputError(f"must be {self.range}", where=where or self.flag, value=str(value))
         return made
 
     def _wanted(self) -> str:
         kinds = [] if self.kind is str and self.choices else [self.kind.__name__]
         return " or ".join([*self.choices, *kinds, *(["nothing"] if self.optional else [])])
+
+
+def flag_of(name: str) -> str:
+    """Return ``--like-this``; a name that Python keeps for itself ends with an underscore there."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def read_settings(owner: type, defaults: Any = None) -> list[Setting]:
@@ -105,6 +165,7 @@ def read_settings(owner: type, defaults: Any = None) -> list[Setting]:
         An instance of it whose values are the defaults, instead of those of the class.
     """
     hints = typing.get_type_hints(owner)
+    ranges = _ranges(owner)
     docs = _docstrings(owner)
     found: list[Setting] = []
     for field in dataclasses.fields(owner):
@@ -127,6 +188,7 @@ def read_settings(owner: type, defaults: Any = None) -> list[Setting]:
                     default=default,
                     doc=" ".join(docs.get(field.name, "").split()),
                     hint=hint,
+                    range=ranges.get(field.name),
                 )
             )
             continue
@@ -183,10 +245,17 @@ def settings_values(settings: Any) -> dict[str, Any]:
     return values
 
 
-def check_choices(settings: Any) -> None:
-    """Raise `InputError` if a field annotated as a `Literal` has another value than those."""
+def check_settings(settings: Any) -> None:
+    """Check the values of a settings dataclass; configurations inside it check their own.
+
+    Raises
+    ------
+    InputError
+        If a field annotated as a `Literal` has another value than those, or a number is out of the
+        `Range` of its field.
+    """
     for setting in read_settings(type(settings), settings):
-        if setting.choices and not setting.inside:
+        if (setting.choices or setting.range) and not setting.inside:
             setting.convert(setting.default)
 
 
@@ -212,6 +281,19 @@ def _understood(hint: Any) -> tuple[type, type, bool, tuple[str, ...]]:
     if origin not in _KINDS:
         raise TypeError(f"a setting cannot have the type {hint}")
     return origin, origin, optional, choices
+
+
+@functools.cache
+def _ranges(owner: type) -> dict[str, Range]:
+    """Return the range of each field that has one, also of the items of a tuple."""
+
+    def inside(hint: Any) -> Range | None:
+        found = (part for part in getattr(hint, "__metadata__", ()) if isinstance(part, Range))
+        deeper = (inside(part) for part in typing.get_args(hint))
+        return next((part for part in itertools.chain(found, deeper) if part is not None), None)
+
+    hints = typing.get_type_hints(owner, include_extras=True)
+    return {name: found for name, hint in hints.items() if (found := inside(hint)) is not None}
 
 
 def _docstrings(owner: type) -> dict[str, str]:

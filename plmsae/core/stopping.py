@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 logger = logging.getLogger(__name__)
+
+CONTINUES = "the same command continues from there"
 
 
 class Terminated(SystemExit):
@@ -19,10 +21,10 @@ class Terminated(SystemExit):
     Parameters
     ----------
     message : str
-        What to tell the user.
+        What was kept, for the user; empty if nothing was.
     """
 
-    def __init__(self, message: str = "terminated") -> None:
+    def __init__(self, message: str = "") -> None:
         super().__init__(128 + signal.SIGTERM)
         self.message = message
 
@@ -62,7 +64,7 @@ class StopRequest:
         Terminated
             After SIGTERM.
         """
-        message = f"{kept}; the same command continues from there"
+        message = f"{kept}; {CONTINUES}"
         if self.number == signal.SIGTERM:
             raise Terminated(message)
         raise KeyboardInterrupt(message)
@@ -76,6 +78,28 @@ def sigterm_unwinds() -> Iterator[None]:
         return
     with _handled(signal.SIGTERM, _terminate):
         yield
+
+
+@contextmanager
+def kept_if_stopped(kept: Callable[[], str]) -> Iterator[None]:
+    """Let what ends the block by a signal say what is kept, unless it says so itself already.
+
+    Parameters
+    ----------
+    kept : callable
+        Called after a signal. Returns what is kept and where, for the user; empty if nothing is.
+
+    Raises
+    ------
+    KeyboardInterrupt, Terminated
+        If one ends the block, the same with that message.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as error:
+        if str(error) or not (said := kept()):
+            raise
+        raise type(error)(said) from error
 
 
 @contextmanager

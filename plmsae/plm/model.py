@@ -268,12 +268,13 @@ class PlmIdentity:
     ----------
     id, revision : str
         As those of the `Plm`, without a head that was fitted.
-    n_layers : int
+    n_layers, d_model : int
     """
 
     id: str
     revision: str
     n_layers: int
+    d_model: int
 
     def check_layer(self, layer: int, *, option: str = "--layer") -> None:
         """Raise `InputError`, naming the option that gave it, if the PLM has no such layer."""
@@ -300,7 +301,8 @@ def identify_plm(name: str, *, revision: str | None = None) -> PlmIdentity:
         config, family = open_config(entry.source, name, options)
     except (OSError, ValueError) as error:
         raise _unopened(entry, error) from error
-    return PlmIdentity(entry.name, _revision(entry), getattr(config, family.layers_key))
+    n_layers, d_model = getattr(config, family.layers_key), getattr(config, family.width_key)
+    return PlmIdentity(entry.name, _revision(entry), n_layers, d_model)
 
 
 def _check_layer(plm: Plm | PlmIdentity, layer: int, option: str) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from plmsae.core.atomic import atomic_folder, write_json
 from plmsae.core.errors import InputError, TrainingDivergedError
-from plmsae.core.stopping import StopRequest
+from plmsae.core.stopping import CONTINUES, StopRequest
 from plmsae.plm.corpus import Corpus, PackedBatch, PackedStream
 from plmsae.plm.device import native_bf16
 from plmsae.plm.families import family_of
@@ -149,6 +149,13 @@ def make_optimizers(
         torch.optim.Muon(matrices, lr=config.matrix_lr, weight_decay=config.weight_decay),
         torch.optim.AdamW(others, lr=config.other_lr, weight_decay=0.0, **adam),
     ]
+
+
+def kept_checkpoint(folder: Path) -> str:
+    """Return what a run that was stopped leaves in its folder, in words; empty if it is nothing."""
+    checkpoint = folder / "checkpoint"
+    there = (checkpoint / "state.json").exists()
+    return f"the last checkpoint is kept in {checkpoint}; {CONTINUES}" if there else ""
 
 
 class Pretrainer:

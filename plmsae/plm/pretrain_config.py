@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from plmsae.core.errors import InputError
-from plmsae.core.settings import check_choices
+from plmsae.core.settings import PositiveInt, Range, Seed, Share, check_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 class PretrainConfig:
     """How an ESM-2-architecture masked language model is trained."""
 
-    n_layers: int = 6
+    n_layers: PositiveInt = 6
     """Transformer blocks."""
-    d_model: int = 192
+    d_model: PositiveInt = 192
     """Width of the residual stream."""
-    n_heads: int = 3
+    n_heads: PositiveInt = 3
     """Attention heads; they must divide `d_model`. On CPUs few wide heads are much faster than many
     narrow ones."""
-    tokens_per_step: int = 6144
+    tokens_per_step: Annotated[int, Range(ge=64)] = 6144
     """Packed tokens in one optimiser step, special tokens included."""
-    row: int = 512
+    row: PositiveInt = 512
     """Packed tokens in a row; longer proteins give a random window of this length."""
-    steps: int = 3000
+    steps: PositiveInt = 3000
     """Optimiser steps of the whole run, cool-down included."""
-    warmup_share: float = 0.01
+    warmup_share: Share = 0.01
     """Share of the steps over which the learning rates rise from zero."""
-    decay_share: float = 0.3
+    decay_share: Share = 0.3
     """Share of the steps, at the end, over which the learning rates fall linearly to zero."""
     matrix_lr: float = 0.02
     """Peak learning rate of Muon, for the matrices of the blocks."""
@@ -42,14 +42,14 @@ class PretrainConfig:
     """``muon`` (matrices by Muon, the rest by AdamW) or ``adamw`` (everything, at `other_lr`)."""
     weight_decay: float = 0.01
     """Decoupled weight decay of matrices."""
-    mask_share: float = 0.2
+    mask_share: Annotated[float, Range(gt=0, lt=1)] = 0.2
     """Share of residues to predict: 80 % masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
-    clean_share: float = 0.0
+    clean_share: Share = 0.0
     """Share of the rows in which nothing is masked, in [0, 1]: there only the states of a teacher
     are learned, which are what SAEs are trained on."""
     token_dropout: bool = False
     """Scale the embeddings by the share of masks, as ESM-2 does; a mask then has no embedding."""
-    workers: int = 1
+    workers: PositiveInt = 1
     """Threads that share the rows of a step; on a CPU the number of cores."""
     clip: float = 1.0
     """Gradient norm at which the gradient is clipped."""
@@ -57,28 +57,20 @@ class PretrainConfig:
     """Decay per step of the averaged weights, which are what is evaluated and exported."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto`` is bf16 where the machine multiplies it natively, and fp32 elsewhere."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of initial weights, batches and masks."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
             raise InputError(
                 f"d_model ({self.d_model}) must be n_heads ({self.n_heads}) times an even number"
             )
-        check_choices(self)
-        if not 0 < self.mask_share < 1:
-            raise InputError("mask_share must lie between 0 and 1", value=str(self.mask_share))
-        if self.steps < 1 or self.tokens_per_step < 64:
-            raise InputError("steps must be at least 1 and tokens_per_step at least 64")
-
         if self.tokens_per_step % self.row:
             raise InputError(
                 f"tokens_per_step ({self.tokens_per_step}) must be a multiple of row ({self.row})"
             )
-
-        if not 0 <= self.clean_share <= 1:
-            raise InputError("clean_share must lie in [0, 1]", value=str(self.clean_share))
-        if self.workers < 1 or (self.tokens_per_step // self.row) % self.workers:
+        if (self.tokens_per_step // self.row) % self.workers:
             raise InputError(
                 f"the rows of a step ({self.tokens_per_step // self.row}) must be a multiple of "
                 f"workers ({self.workers})"

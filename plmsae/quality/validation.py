@@ -223,5 +223,11 @@ def _log(report: ValidationReport) -> None:
         matters = result.severity == "critical" and report.n_rows and not result.element_count
         level = logging.WARNING if matters else logging.INFO
         logger.log(level, "%s: %s was not checked: %s", report.kind, result.name, result.observed)
-    for result in report.of("failed") + report.of("warning"):
-        logger.warning("%s: expected %s, found %s", report.kind, result.expected, result.observed)
+    unmet = report.of("failed") + report.of("warning")
+    # What follows from an empty table need not be told one by one.
+    for result in unmet if report.n_rows else unmet[:1]:
+        why, numbers = (
+            result.why.rstrip("."),
+            f"expected {result.expected}, found {result.observed}",
+        )
+        logger.warning("%s: this does not hold: %s (%s)", report.kind, why, numbers)

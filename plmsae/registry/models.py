@@ -277,7 +277,8 @@ def list_models(*, tracking_uri: str | None = None) -> pl.DataFrame:
     DataFrame
         ``name``, ``version`` (str), ``aliases`` (list of str), ``plm``, ``layer``, ``unit``,
         ``arch``, ``d_sae``, ``k``, one column for each of `HEADLINE_METRICS` (null if it was not
-        measured), ``created`` (UTC), ``model_id``, ``run_id``. Empty if nothing is registered.
+        measured; ``dead_share`` is then that of training), ``created`` (UTC), ``model_id``,
+        ``run_id``. Empty if nothing is registered.
     """
     import polars as pl
 
@@ -314,10 +315,17 @@ def _row(version: Any) -> dict[str, Any]:
         "version": ref.version,
         "aliases": version.aliases,
         **{name: version.tags.get(name) for name in tagged},
+        "dead_share": version.tags.get("dead_share") or _train_dead_share(ref, version.tags),
         "created": version.creation_timestamp,
         "model_id": ref.model_id or None,
         "run_id": version.run_id or None,
     }
+
+
+def _train_dead_share(ref: ModelRef, tags: Mapping[str, str]) -> str | None:
+    found = _from_tags(ref, tags)
+    share = None if found is None else found[1].get("train_dead_share")
+    return None if share is None else str(share)
 
 
 def compare(refs: Sequence[str | Path], *, tracking_uri: str | None = None) -> pl.DataFrame:

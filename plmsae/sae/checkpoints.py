@@ -75,8 +75,8 @@ def latest_checkpoint(root: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
-def load_checkpoint(folder: Path, config: SaeConfig, train_config: TrainConfig) -> Checkpoint:
-    """Read a checkpoint of the same run.
+def check_checkpoint(folder: Path, config: SaeConfig, train_config: TrainConfig) -> dict[str, Any]:
+    """Return the state of a checkpoint of the same run, all but its tensors.
 
     Raises
     ------
@@ -97,11 +97,18 @@ def load_checkpoint(folder: Path, config: SaeConfig, train_config: TrainConfig) 
             raise InputError(
                 f"the checkpoint was written under another configuration: {', '.join(changed)}",
                 where=folder,
-                hint="resume with the same settings, or start in an empty checkpoint folder",
+                hint="resume with the same settings, or start in an empty checkpoint folder "
+                "(plmsae train --start-over empties it)",
             )
     scalars = state.get("scalars")
     if not isinstance(scalars, dict) or not isinstance(scalars.get("step"), int):
         raise FormatError("the checkpoint's state is malformed", where=folder)
+    return scalars
+
+
+def load_checkpoint(folder: Path, config: SaeConfig, train_config: TrainConfig) -> Checkpoint:
+    """Read a checkpoint of the same run; raises what `check_checkpoint` does."""
+    scalars = check_checkpoint(folder, config, train_config)
     try:
         tensors = load_file(folder / "state.safetensors")
     except (SafetensorError, OSError) as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from plmsae.core.errors import InputError, PlmsaeError, printable
+from plmsae.core.stopping import kept_if_stopped
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
 from plmsae.proteins.stream import is_stream
@@ -145,19 +146,14 @@ def score(
             spool = stack.enter_context(spooled(str(source), part_residues, strict=strict))
         if spool is not None and not spool.survey.n_proteins:
             raise _none_usable(spool.survey.n_read, spool.name, next(spool.parts()).rejected[0])
-        meta = bundle.meta
-        identity = RunIdentity(
+        identity = identity_of(
+            bundle,
             model_uri=model_uri,
-            model_sha256=bundle.digest,
-            plm=meta.plm,
-            plm_revision=meta.plm_revision,
-            layer=meta.layer,
-            unit=meta.unit,
             part_residues=part_residues,
             write_features=write_features,
             min_precision=min_precision,
             unmeasured=unmeasured,
-            settings=dict(settings or {}),
+            settings=settings,
         )
         annotator = Annotator(
             bundle, model_uri=model_uri, min_precision=min_precision, unmeasured=unmeasured
@@ -183,9 +179,37 @@ def score(
         )
         stream = "-" if spool else str(source)
         parts = spool.parts() if spool else cut(read_proteins(stream, strict=strict), part_residues)
+        stack.enter_context(kept_if_stopped(folder.kept))
         for part, record in executor(run.left(parts), scorer, run.tell):
             run.take(part, record)
         return run.finish(printable(Path(stream).name) if spool is None else spool.name)
+
+
+def identity_of(
+    bundle: ModelBundle,
+    *,
+    model_uri: str,
+    part_residues: int = PART_RESIDUES,
+    write_features: bool = False,
+    min_precision: float | None = None,
+    unmeasured: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> RunIdentity:
+    """Return what decides, beside the input, what `score` writes; it takes the same arguments."""
+    meta = bundle.meta
+    return RunIdentity(
+        model_uri=model_uri,
+        model_sha256=bundle.digest,
+        plm=meta.plm,
+        plm_revision=meta.plm_revision,
+        layer=meta.layer,
+        unit=meta.unit,
+        part_residues=part_residues,
+        write_features=write_features,
+        min_precision=meta.min_precision if min_precision is None else min_precision,
+        unmeasured=unmeasured,
+        settings=dict(settings or {}),
+    )
 
 
 def check_arguments(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,16 +16,17 @@ from plmsae.concepts.calling.place_matching import right_calls
 from plmsae.concepts.labels.missing_labels import MISSING_SHARE, check_missing_share
 from plmsae.concepts.labels.names import names_of_ids
 from plmsae.core.atomic import atomic_path, write_json
+from plmsae.core.folders import start_over
 from plmsae.proteins.ontology import Ontology
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.scoring.abstaining import NO_LATENT, UNMEASURED
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
-from plmsae.scoring.engine import OnProgress, score
+from plmsae.scoring.engine import OnProgress, identity_of, score
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.scoring.hierarchy import keep_most_specific
 from plmsae.scoring.known import check_feature_columns, check_ontology, known_labels
-from plmsae.scoring.manifest import Manifest
+from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.parquet_files import made_by, write_table
 from plmsae.scoring.part_scoring import EncoderSource
 from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
@@ -34,6 +36,11 @@ from plmsae.scoring.similar import Witnesses
 from plmsae.scoring.spool import Spool
 
 _log = logging.getLogger(__name__)
+
+_OWN = re.compile(
+    r"proposals(\.tsv)?|abstained\.parquet|manifest\.json|truth\.tsv|backtest(_homology)?\.tsv"
+)
+"""What a fill folder holds beside ``scores/``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +87,40 @@ class FillResult:
     def proposals(self) -> pl.DataFrame:
         """Return all proposals, best first."""
         return pl.read_parquet(self.proposals_path / "part-00000.parquet", glob=False)
+
+
+def score_identity(
+    bundle: ModelBundle,
+    *,
+    model_uri: str,
+    part_residues: int,
+    settings: Mapping[str, str] | None = None,
+) -> RunIdentity:
+    """Return what decides, beside the table, what `fill` writes into ``scores/``."""
+    return identity_of(
+        bundle,
+        model_uri=model_uri,
+        part_residues=part_residues,
+        min_precision=0.0,
+        unmeasured=True,
+        settings=settings,
+    )
+
+
+def start_fill_over(out: Path) -> None:
+    """Remove what an earlier `fill` left in its folder.
+
+    Raises
+    ------
+    InputError
+        If something is there that is not of a fill, or another run is writing it.
+    """
+    scores = ScoreFolder(out / "scores")
+    scores.check()
+    if out.is_dir():
+        start_over(out, proof=("scores/parts",), own=_OWN)
+        with scores.lock():
+            scores.clear()
 
 
 def fill(

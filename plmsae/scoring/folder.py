@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from plmsae.core.atomic import json_text
 from plmsae.core.errors import FormatError, InputError, NotFoundError, printable
 from plmsae.core.folders import LOCK, Folder, copy_files, folder_at
 from plmsae.core.object_store import is_remote
+from plmsae.core.stopping import CONTINUES
 from plmsae.scoring.manifest import Counts, Manifest, RunIdentity
 from plmsae.scoring.schema import TABLES
 
@@ -33,6 +34,9 @@ _TIMING = "timing.json"
 _OURS = frozenset({*TABLES, _PARTS, _MANIFEST, _TIMING, LOCK})
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp\.\w+$")  # as atomic_path names them
 _WITHIN = re.compile(r"^(part-\d{5,}(\.latents-\d{5,}-\d{5,})?\.parquet|\d{5,}\.json|run\.json)$")
+
+
+OTHER_FOLDER = "name another folder, or give --start-over to remove what that run wrote"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +148,36 @@ class ScoreFolder:
             raise InputError("is a file, not a folder", where=self.where)
         self._refuse_strangers()
 
+    def check_run(self, identity: RunIdentity, sha256: Sequence[str] | None = None) -> None:
+        """Refuse a folder of another run, or of another input; nothing is changed.
+
+        Parameters
+        ----------
+        identity : RunIdentity
+            What is to be run.
+        sha256 : sequence of str, optional
+            Fingerprints of the parts of its input, where they are known.
+
+        Raises
+        ------
+        InputError
+            If the folder belongs to another run or input.
+        """
+        run = f"{_PARTS}/{_RUN}"
+        if self.files.holds(run):
+            self._same_run(run, identity)
+        elif not all(_TEMPORARY.match(_last(name)) for name in self._all()):
+            raise InputError(
+                "the folder holds results that do not say which run wrote them",
+                where=self.where,
+                hint=OTHER_FOLDER,
+            )
+        if sha256 is not None:
+            self.refuse_parts_after(len(sha256))
+            for index, own in enumerate(sha256):
+                if (record := self._record(index)) is not None:
+                    self._same_input(record, own)
+
     def begin(self, identity: RunIdentity, *, resume: bool) -> None:
         """Make the folder ready for a run; call it under the lock.
 
@@ -156,16 +190,8 @@ class ScoreFolder:
         self._sweep()
         if not resume:
             self.clear()
-        run = f"{_PARTS}/{_RUN}"
-        if self.files.holds(run):
-            self._same_run(run, identity)
-        elif any(self._all()):
-            raise InputError(
-                "the folder holds results that do not say which run wrote them",
-                where=self.where,
-                hint="name another folder, or start over",
-            )
-        self._write_json(run, identity.to_dict())
+        self.check_run(identity)
+        self._write_json(f"{_PARTS}/{_RUN}", identity.to_dict())
 
     def done(self, index: int, input_sha256: str) -> PartRecord | None:
         """Return the record of part `index` if it is finished and its files are whole.
@@ -175,26 +201,21 @@ class ScoreFolder:
         InputError
             If the finished part was made from other records.
         """
-        marker = _marker(index)
-        if not self.files.holds(marker):
+        if (record := self._record(index)) is None:
             return None
-        try:
-            record = PartRecord(**json.loads(self._bytes(marker)))
-        except (UnicodeDecodeError, ValueError, TypeError):
-            _log.warning("%s/%s is damaged; part %d is scored again", self.where, marker, index)
-            return None
-        if record.input_sha256 != input_sha256:
-            raise InputError(
-                f"the folder belongs to another input: part {index} was made from other proteins",
-                where=self.where,
-                hint="name another folder, or start over",
-            )
+        self._same_input(record, input_sha256)
         if (name := self.files.damaged(record.files)) is not None:
             _log.warning(
                 "%s/%s is missing or damaged; part %d is scored again", self.where, name, index
             )
             return None
         return record
+
+    def kept(self) -> str:
+        """Return what a run that was stopped leaves here, in words; empty if it is nothing."""
+        n = sum(name[0].isdigit() for name in self.names(_PARTS))
+        parts = "1 finished part is" if n == 1 else f"{n:,} finished parts are"
+        return f"{parts} kept in {self.where}; {CONTINUES}" if n else ""
 
     def write(self, name: str) -> AbstractContextManager[Path]:
         """Give a path to write to; what was written appears as `name`, whole, at the end."""
@@ -222,7 +243,7 @@ class ScoreFolder:
                 f"the folder belongs to another input: it holds {n_parts + len(extra)} parts, "
                 f"this input has {n_parts}",
                 where=self.where,
-                hint="name another folder, or start over",
+                hint=OTHER_FOLDER,
             )
 
     def lock(self) -> AbstractContextManager[None]:
@@ -275,12 +296,31 @@ class ScoreFolder:
                     hint="name an empty or a new folder",
                 )
 
+    def _record(self, index: int) -> PartRecord | None:
+        marker = _marker(index)
+        if not self.files.holds(marker):
+            return None
+        try:
+            return PartRecord(**json.loads(self._bytes(marker)))
+        except (UnicodeDecodeError, ValueError, TypeError):
+            _log.warning("%s/%s is damaged; part %d is scored again", self.where, marker, index)
+            return None
+
+    def _same_input(self, record: PartRecord, sha256: str) -> None:
+        if record.input_sha256 != sha256:
+            raise InputError(
+                f"the folder belongs to another input: part {record.index} was made from other "
+                "proteins",
+                where=self.where,
+                hint=OTHER_FOLDER,
+            )
+
     def _same_run(self, run: str, identity: RunIdentity) -> None:
         try:
             found = json.loads(self._bytes(run))
         except (UnicodeDecodeError, ValueError) as error:
             raise FormatError(
-                f"is damaged: {error}", where=f"{self.where}/{run}", hint="start over"
+                f"is damaged: {error}", where=f"{self.where}/{run}", hint=OTHER_FOLDER
             ) from error
         wanted = identity.to_dict()
         for name in wanted:
@@ -289,7 +329,7 @@ class ScoreFolder:
                     f"the folder belongs to another run: its {name} is {found.get(name)!r}, "
                     f"this run's is {wanted[name]!r}",
                     where=self.where,
-                    hint="name another folder, or start over",
+                    hint=OTHER_FOLDER,
                 )
 
     def _sweep(self) -> None:

@@ -73,6 +73,17 @@ def known_labels(
     )
 
 
+def refuse_without_features(table: pl.DataFrame, bundle: ModelBundle, *, where: str) -> None:
+    """Raise `InputError` if the model is of residues and the table has no feature column."""
+    if bundle.meta.unit == "residue" and not feature_columns(table):
+        raise InputError(
+            "the table has no feature columns, so nothing says which labels are known",
+            where=where,
+            hint="add Active site, Binding site, … under Customize columns of the UniProt website; "
+            "plmsae score annotates proteins without known labels",
+        )
+
+
 def check_feature_columns(table: pl.DataFrame, bundle: ModelBundle, *, where: str) -> None:
     """Refuse a table without feature columns, and name those that the model's concepts lack.
 
@@ -93,16 +104,10 @@ def check_feature_columns(table: pl.DataFrame, bundle: ModelBundle, *, where: st
     InputError
         If the model is of residues and the table has no feature column.
     """
+    refuse_without_features(table, bundle, where=where)
     if bundle.meta.unit != "residue":
         return
     found = feature_columns(table)
-    if not found:
-        raise InputError(
-            "the table has no feature columns, so nothing says which labels are known",
-            where=where,
-            hint="add Active site, Binding site, … under Customize columns of the UniProt website; "
-            "plmsae score annotates proteins without known labels",
-        )
     classes = {split_concept(concept)[0] for concept in bundle.concepts["concept"].to_list()}
     needed = {column for name in classes if (column := known_column(name)) is not None}
     lacking = [column for column in FEATURE_COLUMNS if column in needed.difference(found)]

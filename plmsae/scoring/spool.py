@@ -48,6 +48,8 @@ class Spool:
     """Parquet file of the others: accession, where, reason."""
     sizes: tuple[tuple[int, int], ...]
     """How many of both each part has."""
+    sha256: tuple[str, ...]
+    """Fingerprint of the records of each part."""
     survey: Survey
     """What all parts hold together."""
 
@@ -88,7 +90,7 @@ def spooled(source: str | Path, part_residues: int, *, strict: bool = False) -> 
     InputError
         As `read_proteins` does.
     """
-    sizes = []
+    sizes, fingerprints = [], []
     tally = InputTally()
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch) / f"{name}.parquet" for name in ("proteins", "rejected")]
@@ -97,7 +99,8 @@ def spooled(source: str | Path, part_residues: int, *, strict: bool = False) -> 
             pq.ParquetWriter(files[1], _REJECTED, compression="zstd") as rejected,
         ):
             for part in cut(read_proteins(source, strict=strict), part_residues):
-                tally.add(part, part.sha256)
+                fingerprints.append(part.sha256)
+                tally.add(part, fingerprints[-1])
                 sizes.append((len(part.proteins), len(part.rejected)))
                 if part.proteins:
                     rows = [_row(p) | {"length": len(p.sequence)} for p in part.proteins]
@@ -112,6 +115,7 @@ def spooled(source: str | Path, part_residues: int, *, strict: bool = False) -> 
             proteins=files[0],
             rejected=files[1],
             sizes=tuple(sizes),
+            sha256=tuple(fingerprints),
             survey=tally.survey(),
         )
 

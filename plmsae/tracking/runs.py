@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.core.errors import InputError, printable
+from plmsae.core.errors import InputError, ResourceError, TrainingDivergedError, printable
 from plmsae.core.stopping import Terminated, sigterm_unwinds
 from plmsae.tracking.environment import system_facts
 from plmsae.tracking.metric_buffer import MetricBuffer, Point
@@ -53,11 +53,18 @@ class Run:
         """MLflow's id of its experiment."""
         self.tracking_uri = uri
         """The store, absolute."""
+        self.has_results = False
+        """Whether a metric or an artifact was logged."""
         self._store = store
         self._metrics: MetricBuffer | None = None
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log measurements of a step; returns at once, a thread writes them (`MetricBuffer`)."""
+        self.has_results = True
+        self.log_machine(step, metrics)
+
+    def log_machine(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log how busy the machine is, which is no result."""
         if self._metrics is None:
             self._metrics = MetricBuffer(self._write)
         named = {clean_name(name): value for name, value in metrics.items()}
@@ -111,6 +118,7 @@ class Run:
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Store a file, or a folder with all it holds, under `folder` of the run's artifacts."""
+        self.has_results = True
         with mlflow_errors(self.tracking_uri):
             if Path(path).is_dir():
                 self._store.log_artifacts(self.run_id, str(path), folder)
@@ -133,6 +141,7 @@ class Run:
 
     def log_text(self, text: str, name: str) -> None:
         """Store `text` as the artifact `name`."""
+        self.has_results = True
         with mlflow_errors(self.tracking_uri):
             self._store.log_text(self.run_id, printable(text), name)
 
@@ -171,7 +180,8 @@ def start_run(
 
     Inside ``mlflow run`` the project's own run is resumed; inside another `start_run` the new one
     is its child. The run ends FINISHED, FAILED (any exception, or an exit code but 0; the one-line
-    message is in the tag ``plmsae.error``), or KILLED (Ctrl-C, SIGTERM).
+    message is in the tag ``plmsae.error``), or KILLED (Ctrl-C, SIGTERM). One that the user's input
+    ended before anything was logged is deleted: a typo is no failed run.
 
     Parameters
     ----------
@@ -204,27 +214,48 @@ def start_run(
     run_name = None if run_name is None else printable(run_name)
     uri = _resolve_uri(tracking_uri)
     store = client(uri)
+    # Before it is opened: MLflow then takes the variable away.
+    resumed = mlflow.active_run() is None and bool(os.environ.get("MLFLOW_RUN_ID"))
     with _global_uri(mlflow, uri), sigterm_unwinds():
         with mlflow_errors(uri):
             active = _open(mlflow, store, experiment, run_name)
         run = Run(store, active.info.run_id, active.info.experiment_id, uri)
         status = "FAILED"
+        refused = False
         try:
             run.set_tags({**system_facts(), **(tags or {})})
             if params is not None:
                 run.log_params(params)
-            with sampled(run.log_metrics) if system_metrics else nullcontext():
+            with sampled(run.log_machine) if system_metrics else nullcontext():
                 yield run
             status = "FINISHED"
         except BaseException as error:
             status = _status_of(error)
             _note_error(run, error, status)
+            refused = not (resumed or run.has_results) and _is_refusal(error)
             raise
         finally:
             try:
                 run.close()
             finally:
                 _end(mlflow, run, status)
+                if refused:
+                    _delete(run)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether the user's input was refused; what ended only after work is none."""
+    return isinstance(error, InputError) and not isinstance(
+        error, ResourceError | TrainingDivergedError
+    )
+
+
+def _delete(run: Run) -> None:
+    try:
+        with mlflow_errors(run.tracking_uri):
+            run._store.delete_run(run.run_id)
+    except InputError:  # the refusal is the error to show
+        _LOG.debug("run %s could not be deleted", run.run_id, exc_info=True)
 
 
 def _end(mlflow: Any, run: Run, status: str) -> None:

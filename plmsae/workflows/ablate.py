@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.core.errors import InputError
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import AblateRequest, request_params
-from plmsae.workflows.shared.steered_model import check_controls, open_steered_model
+from plmsae.workflows.shared.steered_model import open_steered_model
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,9 +87,6 @@ def run(request: AblateRequest, progress: Progress) -> AblateOutcome:
     from plmsae.reports.plots_of_steering import plot_ablation
     from plmsae.steering import ablate, open_prompt
 
-    check_controls(request.n_controls)
-    if request.n_latents < 1:
-        raise InputError("must be 1 or more", where="--n-latents", value=str(request.n_latents))
     bundle, uri, encoder = open_steered_model(request.model, request.device)
     prompt = open_prompt(encoder, request.sequence, request.mask)
     with start_run(

@@ -17,6 +17,7 @@ from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import HEADLINE_METRICS, resolve_exactly
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.input_gate import beside
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import ProteinSet, check_proteins, is_table, read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import AtlasRequest, request_params
@@ -97,6 +98,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
     from plmsae.atlas.compare import comparison
     from plmsae.atlas.index import index_of
     from plmsae.atlas.site import LATENTS_PER_CHUNK, PROTEINS_PER_CHUNK, check_folder, write_site
+    from plmsae.proteins.ontology import read_obo
     from plmsae.reports.collecting import build_evidence
     from plmsae.reports.describe import describe_all
     from plmsae.reports.metadata import protein_metadata
@@ -107,13 +109,15 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
     check_folder(request.out)
     if request.structures is not None and not request.structures.is_dir():
         raise NotFoundError("no such folder", where=request.structures)
-    if request.fetch_structures < 0:
-        raise InputError(
-            "needs 0 or more", where="--fetch-structures", value=str(request.fetch_structures)
-        )
+    check_device(request.device)
     source = request.proteins or str(SAMPLE)
     need_file(source, why="the atlas reads it twice")
     bundle, uri = _residue_model(request.model)
+    others = [_residue_model(reference) for reference in request.compare]
+    written = _written(request.reports, uri)
+    if request.proposals is not None:
+        _proposals_file(request.proposals)
+    ontology = None if request.ontology is None else read_obo(request.ontology)
     proteins = read_protein_set(
         source, max_proteins=request.max_proteins, seed=request.seed, progress=progress
     )
@@ -140,7 +144,6 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
                 metadata=protein_metadata(proteins.proteins, table),
             )
             task.update(1, 1)
-        written = _written(request.reports, uri)
         reports = {
             report.evidence.latent: dataclasses.replace(
                 report, **written.get(report.evidence.latent, {})
@@ -148,7 +151,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
             for report in describe_all(evidence, client=None)
         }
         with progress.task("relating latents") as task:
-            terms = None if table is None else _terms(table, request.ontology)
+            terms = None if table is None else _terms(table, ontology)
             pages, places_F2 = _latent_pages(
                 bundle, encoder, latents, reports, accessions, terms, request.seed
             )
@@ -156,8 +159,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
         protein_pages = _protein_pages(request, bundle, uri, proteins, latents, labels)
         ours = _side(bundle, uri, encoder, latents)
         compared = []
-        for reference in request.compare:
-            other, other_uri = _residue_model(reference)
+        for other, other_uri in others:
             theirs = load_encoder(other, device=device)
             other_latents = _encode(theirs, proteins, other.name, progress)
             compared.append(comparison(ours, _side(other, other_uri, theirs, other_latents)))
@@ -268,11 +270,9 @@ def _table_and_labels(
     return table, labels_from_uniprot(table)
 
 
-def _terms(table: pl.DataFrame, ontology: Path | None) -> pl.DataFrame:
+def _terms(table: pl.DataFrame, known: Ontology | None) -> pl.DataFrame:
     from plmsae.concepts.labels.protein_labels import protein_concepts
-    from plmsae.proteins.ontology import read_obo
 
-    known: Ontology | None = None if ontology is None else read_obo(ontology)
     terms = protein_concepts(table, known)
     if known is None:
         return terms

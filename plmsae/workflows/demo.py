@@ -18,11 +18,13 @@ import polars as pl
 
 from plmsae.bundle.metric_names import HEADLINE
 from plmsae.core.programs import activation_line
+from plmsae.core.stopping import kept_if_stopped
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import ui_command
 from plmsae.tracking.summary import NOTE, log_summary
 from plmsae.workflows import evaluate, fill, report, score, train
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import (
     DemoRequest,
@@ -195,14 +197,21 @@ def _most_specific(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
     """Run every station in order."""
+    from plmsae.plm.model import identify_plm
+
     started = time.monotonic()
     out = request.out
-    with start_run(
-        experiment="plmsae-demo",
-        run_name=f"demo {request.plm}",
-        params=request_params(request),
-        tags={NOTE: _ABOUT},
-    ) as tracked:
+    check_device(request.device)
+    identify_plm(request.plm).check_layer(request.layer)
+    with (
+        kept_if_stopped(lambda: f"what the finished steps made is kept in {out}"),
+        start_run(
+            experiment="plmsae-demo",
+            run_name=f"demo {request.plm}",
+            params=request_params(request),
+            tags={NOTE: _ABOUT},
+        ) as tracked,
+    ):
         with progress.task("dividing the sample of Swiss-Prot") as task:
             tables = write_sample_tables(
                 out / "proteins", max_proteins=request.max_proteins, seed=request.seed

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.core.errors import InputError
-from plmsae.core.stopping import stop_requests
+from plmsae.core.stopping import kept_if_stopped, stop_requests
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
@@ -88,7 +87,7 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     from plmsae.plm.distil import Distillation
     from plmsae.plm.export import export_model
     from plmsae.plm.model import load_plm
-    from plmsae.plm.pretrain import Pretrainer
+    from plmsae.plm.pretrain import Pretrainer, kept_checkpoint
 
     device = choose_device(request.device)
     wanted: Any = request.device
@@ -110,11 +109,14 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
         d_model=config.d_model,
         dtype=torch.bfloat16 if bf16 else torch.float32,
     )
-    with start_run(
-        experiment="plmsae-distil",
-        system_metrics=True,
-        run_name=f"distil {config.n_layers}x{config.d_model} of {teacher.id}",
-    ) as tracked:
+    with (
+        start_run(
+            experiment="plmsae-distil",
+            system_metrics=True,
+            run_name=f"distil {config.n_layers}x{config.d_model} of {teacher.id}",
+        ) as tracked,
+        kept_if_stopped(lambda: kept_checkpoint(request.out)),
+    ):
         corpus, data = training_corpus(
             request.out / "corpus",
             request.proteins,
@@ -177,8 +179,6 @@ def _train(
     measure: Callable[[], None],
 ) -> None:
     """Train to the end, the time limit or a signal, and measure now and then."""
-    if request.measure_minutes <= 0:
-        raise InputError("must be above 0", where="measure_minutes")
     end = float("inf")
     if request.max_minutes is not None:
         end = time.monotonic() + 60 * request.max_minutes

@@ -34,6 +34,7 @@ from plmsae.workflows.evaluating.run import (
     registered,
     write_evaluated,
 )
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
@@ -65,6 +66,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     from plmsae.scoring.encoding import load_encoder
 
     check_baselines(request)
+    check_device(request.device)
     bundle, uri = resolve_exactly(request.model)
     if bundle.meta.unit == "protein":
         from plmsae.workflows.evaluating import evaluate_proteins

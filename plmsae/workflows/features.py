@@ -113,8 +113,6 @@ def run(request: FeaturesRequest, progress: Progress) -> FeaturesOutcome:
 
     if not request.latent:
         raise InputError("name one latent or more", where="--latent")
-    if request.top < 1:
-        raise InputError("must be at least 1", where="--top", value=str(request.top))
     out = request.out
     if out is not None and out.suffix not in _WRITERS:
         raise InputError(

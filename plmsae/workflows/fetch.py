@@ -11,6 +11,7 @@ from plmsae.core.errors import InputError
 from plmsae.core.hub import download_model
 from plmsae.plm.catalogue import CatalogueEntry, find_plm
 from plmsae.plm.facts import PlmFacts, plm_facts
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import FetchRequest
@@ -72,6 +73,7 @@ def run(request: FetchRequest, progress: Progress) -> FetchOutcome:
             value=entry.name,
             hint="checkpoints from the hub and those that plmsae trains bring their own",
         )
+    check_device(request.device)
     with progress.task(f"fetching {entry.name}") as task:
         folder = _fetch(entry, progress)
         task.update(1, 1)

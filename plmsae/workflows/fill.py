@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.core.atomic import atomic_path
 from plmsae.core.errors import printable
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_file
+from plmsae.core.stopping import kept_if_stopped
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import resolve_exactly
@@ -16,15 +18,21 @@ from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.summary import log_summary
 from plmsae.workflows.scoring.callable_concepts import round_down
-from plmsae.workflows.scoring.input_gate import checked_input, quality_folder, refuse_working_folder
+from plmsae.workflows.scoring.input_gate import (
+    check_input,
+    parsed_input,
+    quality_folder,
+    refuse_working_folder,
+)
 from plmsae.workflows.scoring.running import (
-    check_device,
     commonest,
     encoder_of,
     progress_callback,
     run_facts,
     scored_data,
+    settings_of,
 )
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate, quality_rows
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
@@ -220,66 +228,80 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     """
     import polars as pl
 
-    from plmsae.concepts.labels.label_holdout import check_hide_share
-    from plmsae.concepts.labels.missing_labels import check_missing_share, read_missing_shares
+    from plmsae.concepts.labels.missing_labels import read_missing_shares
     from plmsae.concepts.labels.names import names_of_ids
     from plmsae.proteins.ontology import read_obo
     from plmsae.proteins.uniprot import read_table
     from plmsae.scoring.engine import check_arguments
-    from plmsae.scoring.fill import fill
-    from plmsae.scoring.known import check_ontology, known_labels
+    from plmsae.scoring.fill import fill, score_identity, start_fill_over
+    from plmsae.scoring.folder import ScoreFolder
+    from plmsae.scoring.known import check_ontology, known_labels, refuse_without_features
     from plmsae.scoring.manifest import Manifest
+    from plmsae.scoring.parts import PART_RESIDUES
     from plmsae.scoring.truth import check_against_truth, totals
 
     # Before hours are spent.
-    check_missing_share(request.missing_share)
     need_file(request.table, why="fill reads its table twice")
     refuse_working_folder(request.out)
     check_arguments(request.out / "scores", min_precision=request.min_precision)
     check_device(request.device)
-    if request.backtest:
-        check_hide_share(request.hide_share)
     known_shares = read_missing_shares(request.missing_shares) if request.missing_shares else None
     bundle, uri = resolve_exactly(request.model)
     introduce(request.model, bundle, progress)
     ontology = read_obo(request.ontology) if request.ontology is not None else None
     check_ontology(bundle, ontology)
-    with start_run(
-        experiment="plmsae-fill",
-        system_metrics=True,
-        run_name=f"fill {PurePath(source_name(request.table)).name}",
-        params=request_params(request, model=uri),
-    ) as tracked:
+    with ExitStack() as stack:
+        scores = ScoreFolder(request.out / "scores")
+        identity = score_identity(
+            bundle, model_uri=uri, part_residues=PART_RESIDUES, settings=settings_of(request)
+        )
+        if not request.start_over:
+            scores.check_run(identity)
+        parsed = stack.enter_context(parsed_input(request.table, request, progress))
+        if not (request.start_over or isinstance(parsed, str)):
+            scores.check_run(identity, parsed.sha256)
+        table = read_table(Path(request.table))
+        refuse_without_features(table, bundle, where=source_name(request.table))
+        truth_table = None if request.truth is None else read_table(Path(request.truth))
+        if request.start_over:
+            start_fill_over(request.out)
+        tracked = stack.enter_context(
+            start_run(
+                experiment="plmsae-fill",
+                system_metrics=True,
+                run_name=f"fill {PurePath(source_name(request.table)).name}",
+                params=request_params(request, model=uri),
+            )
+        )
         log_used_version(tracked, uri)
-        with (
-            checked_input(request.table, request, tracked, progress) as (checked, quality),
-            progress.task(f"filling with {bundle.name}") as task,
-        ):
+        quality = check_input(parsed, request.table, request, tracked, progress)
+        # What follows the scores takes long, too.
+        stack.enter_context(kept_if_stopped(scores.kept))
+        with progress.task(f"filling with {bundle.name}") as task:
             result = fill(
                 request.table,
                 bundle,
                 request.out,
                 model_uri=uri,
                 encoder=encoder_of(bundle, request),
-                settings={"precision": request.precision},
+                settings=settings_of(request),
                 min_precision=request.min_precision,
                 missing_share=request.missing_share,
                 missing_shares=known_shares,
                 ontology=ontology,
                 strict=request.strict,
                 progress=progress_callback(task),
-                records=None if isinstance(checked, str) else checked,
+                records=None if isinstance(parsed, str) else parsed,
             )
         log_data(tracked, scored_data(result.manifest), "score")
         known = result.labels
         measured: pl.DataFrame | None = None
-        if request.truth is not None:
+        if request.truth is not None and truth_table is not None:
             truth_file = Path(request.truth)
             truth_data = DataFingerprint(
                 source=printable(truth_file.name), sha256=fingerprint_file(truth_file)
             )
             log_data(tracked, truth_data, "truth")
-            truth_table = read_table(truth_file)
             all_labels = known_labels(truth_table, bundle.meta.unit, ontology)
             measured = check_against_truth(result.proposals(), all_labels, known)
             with atomic_path(request.out / "truth.tsv") as temporary:
@@ -310,7 +332,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 "registered": run_facts(
                     Manifest.read(request.out / "scores" / "manifest.json"), bundle, uri
                 ),
-                "sequences": read_table(Path(request.table)).select("accession", "sequence"),
+                "sequences": table.select("accession", "sequence"),
                 "backtest": _counts(measured, tested, request),
                 "asked": pl.DataFrame({"min_precision": [result.min_precision]}),
             }

@@ -20,6 +20,7 @@ from plmsae.core.errors import InputError, NotFoundError
 from plmsae.plm.facts import PlmFacts, plm_facts
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import quality_rows, read_protein_set
 from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress
@@ -104,10 +105,12 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
     from plmsae.quality.report import warnings_in_words
 
     folder = _folder(request)
+    check_device(request.device)
     facts = plm_facts(request.plm, revision=request.plm_revision, network=folder is None)
     facts.check_layer(request.layer)
     sae, origin = _read(request, folder, progress)
     check_fit(sae, origin, request, facts)
+    measured = _measure(request, sae, origin, progress)
     with start_run(
         experiment="plmsae-import",
         run_name=f"import {origin['called']}",
@@ -119,7 +122,6 @@ def run(request: ImportRequest, progress: Progress) -> ImportOutcome:
         ),
     ) as tracked:
         tracked.log_text(json.dumps(origin, indent=2, ensure_ascii=False), "origin.json")
-        measured = _measure(request, sae, origin, progress)
         if measured.metrics:
             tracked.log_metrics(0, measured.metrics)
         if measured.data is not None:
@@ -152,8 +154,6 @@ def _folder(request: ImportRequest) -> Path | None:
     if request.folder is not None and request.from_ is not None:
         raise InputError("give DIR or --from, not both", where="plmsae import")
     folder = request.folder or request.from_
-    if request.source not in ("interplm", "sae"):
-        raise InputError("import interplm or sae", where="SOURCE", value=request.source)
     if folder is None and request.source == "sae":
         raise InputError("give the folder or the weights file", where="plmsae import sae")
     if folder is not None and not folder.exists():

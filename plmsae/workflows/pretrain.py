@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from plmsae.core.errors import printable
-from plmsae.core.stopping import stop_requests
+from plmsae.core.stopping import kept_if_stopped, stop_requests
 from plmsae.tracking.runs import start_run
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import PretrainRequest, request_params
@@ -57,16 +58,20 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
     """
     from plmsae.plm.device import choose_device
     from plmsae.plm.export import export_model
-    from plmsae.plm.pretrain import Pretrainer
+    from plmsae.plm.pretrain import Pretrainer, kept_checkpoint
     from plmsae.plm.revision import folder_revision
     from plmsae.plm.sampling import density_weights
 
+    check_device(request.device)
     config = request.config
-    with start_run(
-        experiment="plmsae-pretrain",
-        system_metrics=True,
-        run_name=f"pretrain {config.n_layers}x{config.d_model}",
-    ) as tracked:
+    with (
+        start_run(
+            experiment="plmsae-pretrain",
+            system_metrics=True,
+            run_name=f"pretrain {config.n_layers}x{config.d_model}",
+        ) as tracked,
+        kept_if_stopped(lambda: kept_checkpoint(request.out)),
+    ):
         corpus, data = training_corpus(
             request.out / "corpus",
             request.proteins,

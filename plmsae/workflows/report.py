@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from plmsae.bundle.meta import QUALITY_WARNINGS
 from plmsae.bundle.naming import parse_reference
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.folders import only_writer
+from plmsae.core.stopping import CONTINUES, kept_if_stopped
 from plmsae.proteins.stream import need_file
 from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.registry.versions import MAX_TAG, find_version
@@ -19,6 +19,7 @@ from plmsae.tracking.runs import Run, start_run
 from plmsae.tracking.store import client, mlflow_errors
 from plmsae.tracking.traces import trace_call
 from plmsae.workflows.reporting.outcome import ReportOutcome
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import (
     ProteinSet,
     check_proteins,
@@ -31,6 +32,8 @@ from plmsae.workflows.shared.requests import ReportRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from plmsae.bundle.reading import Bundle
     from plmsae.quality.report import ValidationReport
     from plmsae.reports.claude.asking import Outcome
@@ -51,6 +54,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     QualityError
         If the proteins or the evidence fail a critical expectation: no page is written.
     """
+    from plmsae.concepts.labels.label_table import labels_from_uniprot
     from plmsae.reports.chosen_on import compare
     from plmsae.reports.claude.settings import has_key, llm_settings, make_client
     from plmsae.reports.describe import describe_all
@@ -60,10 +64,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     from plmsae.reports.render import render_reports
     from plmsae.reports.report import report_metrics
 
-    if request.n_features < 1 and not request.latents:
-        raise InputError("at least one feature is to be reported", value=str(request.n_features))
-    if request.max_usd is not None and request.max_usd < 0:
-        raise InputError("an amount of money is 0 or more", value=str(request.max_usd))
+    check_device(request.device)
     need_file(request.proteins, why="report reads it twice")
     settings = llm_settings(request.llm)
     bundle, uri = resolve_exactly(request.model)
@@ -73,9 +74,19 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             where=request.model,
             hint="plmsae score makes the calls of a protein-level one",
         )
+    features = _features(request, bundle, uri)
     cache = request.out / "cache"
+    proteins = read_protein_set(
+        request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
+    )
+    table = _table(request, proteins)
+    labels = None if table is None else labels_from_uniprot(table)
+
+    def collected(tracked: Run | None) -> tuple[list[FeatureEvidence], dict[str, int]]:
+        return _evidence(request, bundle, features, proteins, table, labels, progress, tracked)
+
     if request.dry_run:
-        evidence = _evidence(request, bundle, uri, progress, None).features
+        evidence, _ = collected(None)
         planned = dry_run(
             evidence,
             settings=settings,
@@ -94,9 +105,9 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             run_name=f"report {bundle.name}",
             params=request_params(request, model=uri, llm=settings.model if asks else None),
         ) as tracked,
+        kept_if_stopped(lambda: _kept(request)),
     ):
-        found = _evidence(request, bundle, uri, progress, tracked)
-        evidence, proteins = found.features, found.proteins
+        evidence, families = collected(tracked)
         if asks:
             _log_prompts(tracked)
         with progress.task("writing and testing reports") as task:
@@ -117,9 +128,9 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
                 max_usd=request.max_usd,
                 on_outcome=count,
             )
-        table = evidence_table(reports, found.families)
+        evidence_rows = evidence_table(reports, families)
         page = request.out / "quality-evidence"
-        checked = gate("evidence", table, page, {}, tracked, name=bundle.name)
+        checked = gate("evidence", evidence_rows, page, {}, tracked, name=bundle.name)
         used = f"{len(proteins.proteins):,} of {proteins.fingerprint.source}"
         chosen_on = compare(bundle.meta, proteins.fingerprint, proteins.sequences)
         about = {
@@ -163,6 +174,16 @@ def _tag_version(uri: str, tags: Mapping[str, str]) -> None:
                 store.set_model_version_tag(ref.name, ref.version, name, value[:MAX_TAG])
 
 
+def _kept(request: ReportRequest) -> str:
+    """Return what a report that was stopped leaves, in words; empty if it is nothing."""
+    kept = []
+    if request.encoded is not None and any(request.encoded.glob("*")):
+        kept.append(f"the encoded proteins in {request.encoded}")
+    if any((request.out / "cache").glob("*")):
+        kept.append(f"Claude's answers in {request.out / 'cache'}")
+    return f"{' and '.join(kept)} are kept; {CONTINUES}" if kept else ""
+
+
 def _quality(checked: ValidationReport) -> str:
     """Return the verdict, with the names of the expectations that gave a warning."""
     from plmsae.quality.report import warnings_in_words
@@ -171,49 +192,61 @@ def _quality(checked: ValidationReport) -> str:
     return checked.verdict + named
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Collected:
-    """The evidence of a report, and the proteins that it is from."""
+def _features(request: ReportRequest, bundle: Bundle, uri: str) -> pl.DataFrame:
+    """Return the features to choose from, or raise `NotFoundError` for one that is not there."""
+    import polars as pl
 
-    features: list[FeatureEvidence]
-    proteins: ProteinSet
-    families: dict[str, int]
-    """Homology cluster of each protein, by accession."""
+    if not request.latents:
+        return bundle.features
+    features = bundle.features.filter(pl.col("latent").is_in(list(request.latents)))
+    missing = set(request.latents) - set(features.filter(~pl.col("dead"))["latent"])
+    if missing:
+        raise NotFoundError("dead, or no such latent", where=uri, value=str(min(missing)))
+    return features
+
+
+def _table(request: ReportRequest, proteins: ProteinSet) -> pl.DataFrame | None:
+    """Return the rows of a UniProt table that are reported on; None of FASTA."""
+    import polars as pl
+
+    from plmsae.proteins.uniprot import read_table
+
+    if not is_table(request.proteins):
+        return None
+    accessions = pl.Series([p.accession for p in proteins.proteins])
+    table = read_table(Path(request.proteins))
+    return table.filter(pl.col("accession").is_in(accessions.implode()))
 
 
 def _evidence(
-    request: ReportRequest, bundle: Bundle, uri: str, progress: Progress, tracked: Run | None
-) -> _Collected:
-    """Encode the proteins and collect what is known of the features asked for."""
-    import polars as pl
+    request: ReportRequest,
+    bundle: Bundle,
+    features: pl.DataFrame,
+    proteins: ProteinSet,
+    table: pl.DataFrame | None,
+    labels: pl.DataFrame | None,
+    progress: Progress,
+    tracked: Run | None,
+) -> tuple[list[FeatureEvidence], dict[str, int]]:
+    """Encode the proteins and collect what is known of the features asked for.
 
-    from plmsae.concepts.labels.label_table import labels_from_uniprot
+    Returns
+    -------
+    list of FeatureEvidence
+    dict of str to int
+        Homology cluster of each protein, by accession.
+    """
     from plmsae.proteins.search import search
     from plmsae.proteins.splits import cluster
-    from plmsae.proteins.uniprot import read_table
     from plmsae.reports.collecting import build_evidence
     from plmsae.reports.metadata import protein_metadata
     from plmsae.reports.testing.samples import Homology
     from plmsae.scoring.encoding import load_encoder
     from plmsae.workflows.shared.encoded_store import with_store
 
-    features = bundle.features
-    if request.latents:
-        features = features.filter(pl.col("latent").is_in(list(request.latents)))
-        missing = set(request.latents) - set(features.filter(~pl.col("dead"))["latent"])
-        if missing:
-            raise NotFoundError("dead, or no such latent", where=uri, value=str(min(missing)))
-    proteins = read_protein_set(
-        request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
-    )
     if tracked is not None:
         check_proteins(proteins, request.out / "quality-proteins", tracked)
     accessions = [p.accession for p in proteins.proteins]
-    table = labels = None
-    if is_table(request.proteins):
-        table = read_table(Path(request.proteins))
-        table = table.filter(pl.col("accession").is_in(pl.Series(accessions).implode()))
-        labels = labels_from_uniprot(table)
     device: Any = request.device
     encoder = with_store(load_encoder(bundle, device=device), request.encoded)
     with progress.task(f"encoding {len(accessions)} proteins") as task:
@@ -236,7 +269,7 @@ def _evidence(
         )
         task.update(1, 1)
     families = dict(zip(accessions, homology.clusters, strict=True))
-    return _Collected(features=found, proteins=proteins, families=families)
+    return found, families
 
 
 def _log_prompts(tracked: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -17,20 +18,23 @@ from plmsae.tracking.summary import log_summary
 from plmsae.workflows.scoring.callable_concepts import refuse_if_none_callable
 from plmsae.workflows.scoring.input_gate import (
     beside,
-    checked_input,
+    check_input,
+    parsed_input,
     quality_folder,
     refuse_working_folder,
 )
 from plmsae.workflows.scoring.running import (
-    check_device,
     commonest,
     counts,
     encoder_of,
+    nothing_found,
     own_labels,
     progress_callback,
     run_facts,
     scored_data,
+    settings_of,
 )
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate, quality_rows
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
@@ -105,6 +109,8 @@ class ScoreOutcome:
             f"{self.n_annotations:,} annotations by {self.model_uri}",
             f"written to {self.folder}",
         ]
+        if not self.n_annotations and self.n_by_concept:
+            lines.insert(1, nothing_found(self.n_by_concept))
         if self.abstained:
             n_called = len(self.n_by_concept)
             lines.insert(
@@ -133,9 +139,10 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     QualityError
         If the proteins or the annotations fail a critical expectation.
     """
-    from plmsae.scoring.engine import check_arguments, score
+    from plmsae.scoring.engine import check_arguments, identity_of, score
     from plmsae.scoring.executor import open_executor
     from plmsae.scoring.folder import ScoreFolder
+    from plmsae.scoring.parts import PART_RESIDUES
 
     refuse_working_folder(request.out)
     check_arguments(request.out, min_precision=request.min_precision)
@@ -145,48 +152,62 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
     introduce(request.model, bundle, progress)
     if not request.features:
         refuse_if_none_callable(bundle, request.min_precision, model=request.model)
-    with start_run(
-        experiment="plmsae-score",
-        system_metrics=True,
-        run_name=f"score {PurePath(source_name(request.proteins)).name}",
-        params=request_params(request, model=uri),
-    ) as tracked:
+    folder = ScoreFolder(request.out)
+    identity = identity_of(
+        bundle,
+        model_uri=uri,
+        part_residues=PART_RESIDUES,
+        write_features=request.features,
+        min_precision=request.min_precision,
+        settings=settings_of(request),
+    )
+    with ExitStack() as stack:
+        if not request.start_over:
+            folder.check_run(identity)
+        parsed = stack.enter_context(parsed_input(request.proteins, request, progress))
+        if not (request.start_over or isinstance(parsed, str)):
+            folder.check_run(identity, parsed.sha256)
+        tracked = stack.enter_context(
+            start_run(
+                experiment="plmsae-score",
+                system_metrics=True,
+                run_name=f"score {PurePath(source_name(request.proteins)).name}",
+                params=request_params(request, model=uri),
+            )
+        )
         log_used_version(tracked, uri)
-        with checked_input(request.proteins, request, tracked, progress) as (
-            checked,
-            quality,
-        ):
-            with progress.task(f"scoring with {bundle.name}") as task:
-                manifest = score(
-                    checked,
-                    bundle,
-                    request.out,
-                    model_uri=uri,
-                    encoder=encoder_of(bundle, request),
-                    settings={"precision": request.precision},
-                    write_features=request.features,
-                    strict=request.strict,
-                    min_precision=request.min_precision,
-                    progress=progress_callback(task),
-                    executor=executor,
-                )
-            log_data(tracked, scored_data(manifest), "score")
-            tracked.log_metrics(0, counts(manifest))
-            folder = ScoreFolder(request.out)
-            tracked.log_text(folder.manifest_text(), "manifest.json")
-            if request.validate:
-                with folder.on_disk() as scored:
-                    context = {
-                        "proteins": scored / "proteins",
-                        "rejected": scored / "rejected",
-                        "concepts": bundle.concepts,
-                        "registered": run_facts(manifest, bundle, uri),
-                        "sequences": None if isinstance(checked, str) else checked.proteins,
-                        "labels": own_labels(request.proteins, bundle, manifest.n_read),
-                    }
-                    page = quality_folder(request.out, "output")
-                    report = gate("annotations", scored / "annotations", page, context, tracked)
-                quality |= {report.kind: report.verdicts()}
+        quality = check_input(parsed, request.proteins, request, tracked, progress)
+        with progress.task(f"scoring with {bundle.name}") as task:
+            manifest = score(
+                parsed,
+                bundle,
+                request.out,
+                model_uri=uri,
+                encoder=encoder_of(bundle, request),
+                settings=settings_of(request),
+                write_features=request.features,
+                strict=request.strict,
+                min_precision=request.min_precision,
+                progress=progress_callback(task),
+                executor=executor,
+                resume=not request.start_over,
+            )
+        log_data(tracked, scored_data(manifest), "score")
+        tracked.log_metrics(0, counts(manifest))
+        tracked.log_text(folder.manifest_text(), "manifest.json")
+        if request.validate:
+            with folder.on_disk() as scored:
+                context = {
+                    "proteins": scored / "proteins",
+                    "rejected": scored / "rejected",
+                    "concepts": bundle.concepts,
+                    "registered": run_facts(manifest, bundle, uri),
+                    "sequences": None if isinstance(parsed, str) else parsed.proteins,
+                    "labels": own_labels(request.proteins, bundle, manifest.n_read),
+                }
+                page = quality_folder(request.out, "output")
+                report = gate("annotations", scored / "annotations", page, context, tracked)
+            quality |= {report.kind: report.verdicts()}
         exported = None
         if request.format is not None:
             from plmsae.scoring.export import export

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import SteerRequest, request_params
-from plmsae.workflows.shared.steered_model import check_controls, open_steered_model
+from plmsae.workflows.shared.steered_model import open_steered_model
 
 if TYPE_CHECKING:
     import polars as pl
@@ -84,11 +84,8 @@ def run(request: SteerRequest, progress: Progress) -> SteerOutcome:
     """
     from plmsae.steering import dose_response, generate, larger_than, open_feature, open_prompt
     from plmsae.steering.dose_response import DOSES, predictions, target_index
-    from plmsae.steering.feature import check_value
     from plmsae.steering.prompt import check_positions
 
-    check_controls(request.n_controls)
-    check_value(request.value)
     target_index(request.target)
     bundle, uri, encoder = open_steered_model(request.model, request.device)
     feature = open_feature(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plmsae.bundle.metric_names import charted
+from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError
 from plmsae.core.folders import only_writer
-from plmsae.core.stopping import stop_requests
+from plmsae.core.stopping import CONTINUES, kept_if_stopped, stop_requests
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run, start_run
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import (
     ProteinSet,
     check_proteins,
@@ -19,10 +23,9 @@ from plmsae.workflows.shared.inputs import (
 )
 from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress, Silent
-from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
 from plmsae.workflows.shared.requests import TrainRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
-from plmsae.workflows.training.activation_cache import fill_cache, highest_layer
+from plmsae.workflows.training.activation_cache import fill_cache, highest_layer, wanted_cache
 from plmsae.workflows.training.activations import Activations, cached, in_blocks, streamed
 from plmsae.workflows.training.measurement import (
     LatentStatistics,
@@ -37,7 +40,17 @@ from plmsae.workflows.training.outcome import (
     throughput_of,
     write_trained,
 )
-from plmsae.workflows.training.plan import PlannedSae, check_continuation, hold_out, parts_of
+from plmsae.workflows.training.plan import (
+    CHECKPOINTS,
+    MADE_OF,
+    PlannedSae,
+    check_continuation,
+    configs_of,
+    hold_out,
+    made_of,
+    parts_of,
+    start_training_over,
+)
 from plmsae.workflows.training.recipes import load_recipe, recipe_for
 from plmsae.workflows.training.transcoding import target_layers, with_target
 
@@ -46,17 +59,16 @@ __all__ = ["TrainOutcome", "run"]
 if TYPE_CHECKING:
     import polars as pl
 
-    from plmsae.plm.model import Plm
+    from plmsae.plm.model import Plm, PlmIdentity
     from plmsae.quality.report import ValidationReport
     from plmsae.sae.base import Sae
+    from plmsae.sae.config import SaeConfig, TrainConfig
     from plmsae.sae.distributed import Place
     from plmsae.sae.run import TrainResult
     from plmsae.sae.train import Job
 
 #: Held-out proteins on which the PLM is run again while training, for the loss recovered.
 PROBED = 48
-
-_CHECKPOINTS = "checkpoints"
 
 
 @on_threads
@@ -101,6 +113,13 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
     identity = identify_plm(request.plm, revision=request.plm_revision)
     for layer in _layers(request, parts):
         identity.check_layer(layer, option="--layers")
+    check_device(request.device)
+    configs = configs_of(parts, recipe, identity.d_model, place)
+    origin = made_of(request, parts, identity, place.world)
+    if not request.start_over:
+        check_continuation(origin, configs, request.out)
+    origin_of_cache = {"plm": identity.id, "unit": request.unit}
+    _check_cache(request, parts, identity, origin_of_cache)
     proteins = read_protein_set(
         request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
     )
@@ -109,13 +128,17 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
             f"{len(proteins.proteins)} proteins are too few to train on and to hold some out",
             where=request.proteins,
         )
+    origin_of_cache["proteins"] = proteins.fingerprint.sha256
+    _check_cache(request, parts, identity, origin_of_cache)
     if place.rank:
-        _train(request, recipe, parts, proteins, place, progress, lambda step, metrics: None)
+        _train(request, recipe, parts, configs, proteins, place, progress, lambda *_: None)
         return []
     with ExitStack() as stack:
         stack.enter_context(only_writer(request.out))
-        checkpoints = request.out / _CHECKPOINTS
-        check_continuation(request, parts, proteins, identity, checkpoints, place.world)
+        if request.start_over:
+            start_training_over(request.out)
+        origin["proteins"] = proteins.fingerprint.sha256
+        check_continuation(origin, configs, request.out)
         tracked = stack.enter_context(
             start_run(
                 experiment="plmsae-train",
@@ -129,10 +152,34 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
                 system_metrics=True,
             )
         )
+        write_json(request.out / CHECKPOINTS / MADE_OF, origin)
+        stack.enter_context(kept_if_stopped(partial(_kept, request)))
         log_data(tracked, proteins.fingerprint, "train")
         checked = check_proteins(proteins, request.out / "quality", tracked)
-        trained = _train(request, recipe, parts, proteins, place, progress, tracked.log_metrics)
+        log = tracked.log_metrics
+        trained = _train(request, recipe, parts, configs, proteins, place, progress, log)
         return _outcomes(request, recipe, parts, proteins, checked, trained, tracked, progress)
+
+
+def _check_cache(
+    request: TrainRequest, parts: list[PlannedSae], plm: PlmIdentity, source: dict[str, Any]
+) -> None:
+    """Refuse a cache of something else than `source`, as far as that is known yet."""
+    if request.cache is not None:
+        layers = _layers(request, parts)
+        wanted_cache(request.cache, plm.d_model, layers, request.cache_dtype, source)
+
+
+def _kept(request: TrainRequest) -> str:
+    """Return what a training that was stopped leaves, in words; empty if it is nothing."""
+    from plmsae.sae.cache_files import read_shards
+
+    checkpoints = request.out / CHECKPOINTS
+    if any(checkpoints.glob("sae-*/step-*")):
+        return f"the last checkpoint is kept in {checkpoints}; {CONTINUES}"
+    if request.cache is not None and read_shards(request.cache):
+        return f"the activations so far are kept in {request.cache}; {CONTINUES}"
+    return ""
 
 
 class _Trained(NamedTuple):
@@ -148,6 +195,7 @@ def _train(
     request: TrainRequest,
     recipe: dict[str, Any],
     parts: list[PlannedSae],
+    configs: list[tuple[SaeConfig, TrainConfig]],
     proteins: ProteinSet,
     place: Place,
     progress: Progress,
@@ -175,7 +223,7 @@ def _train(
     )
     used, kept = hold_out(len(proteins.proteins), request.seed)
     held_out = [proteins.sequences[i] for i in kept]
-    checkpoints = request.out / _CHECKPOINTS
+    checkpoints = request.out / CHECKPOINTS
     if place.rank == 0 and request.cache is not None:
         fill_cache(
             request.cache,
@@ -191,7 +239,9 @@ def _train(
     probe = None
     if plm.masked_lm is not None:
         probe = RecoveryProbe(plm, request.layers, held_out[:PROBED])
-    jobs = [_job(part, recipe, plm, activations, probe, place) for part in parts]
+    jobs = [
+        _job(part, own, plm, activations, probe) for part, own in zip(parts, configs, strict=True)
+    ]
     kind = "SAE" if parts[0].target is None else f"transcoder ({recipe['target']})"
     what = f"{len(parts)} {kind}s" if len(parts) > 1 else f"{recipe['arch']} {kind}"
     listed = ", ".join(map(str, request.layers))
@@ -310,28 +360,18 @@ def _activations(
 
 def _job(
     part: PlannedSae,
-    recipe: dict[str, Any],
+    configs: tuple[SaeConfig, TrainConfig],
     plm: Plm,
     activations: Activations,
     probe: RecoveryProbe | None,
-    place: Place,
 ) -> Job:
-    from plmsae.sae.config import SaeConfig, TrainConfig
-    from plmsae.sae.distributed import share_of
     from plmsae.sae.train import Job
-
-    choices = {k: v for k, v in recipe.items() if k in SAE_KEYS}
-    config = SaeConfig(d_in=plm.d_model, **{**choices, "k": part.k})
-    settings = {k: v for k, v in recipe.items() if k in TRAIN_KEYS}
-    steps = settings["n_vectors"] // settings["batch_size"]
-    settings.setdefault("log_every", max(1, min(50, steps // 20)))  # a curve for short runs too
 
     def measure(sae: Sae) -> dict[str, float]:
         return {} if probe is None else probe(Measured(sae.to(plm.device), part.layer))
 
-    train_config = TrainConfig(**settings, device=str(plm.device))
-    if place.world > 1:
-        train_config = share_of(train_config, place)
+    config, train_config = configs
+    train_config = dataclasses.replace(train_config, device=str(plm.device))
     pick = with_target(activations.pick(part.layer), part.target, activations.pick)
     return Job(config, train_config, pick, measure)
 

@@ -12,7 +12,6 @@ from plmsae.core.errors import InputError, QualityError, printable
 from plmsae.core.json_files import read_json
 from plmsae.core.object_store import is_remote
 from plmsae.core.resources import READY
-from plmsae.core.settings import check_choices
 from plmsae.proteins.stream import need_file
 from plmsae.scoring.folder import ScoreFolder
 from plmsae.tracking.runs import start_run
@@ -55,18 +54,16 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
     QualityError
         If a critical expectation is not met.
     """
-    check_choices(request)
     kind = request.kind or _kind_of(request.path)
-    with (
-        start_run(
-            experiment="plmsae-validate",
-            run_name=f"validate {printable(PurePath(request.path).name)}",
-            params=request_params(request, kind=kind),
-        ) as tracked,
-        ExitStack() as stack,
-        progress.task(f"checking {kind}") as task,
-    ):
+    with ExitStack() as stack, progress.task(f"checking {kind}") as task:
         table, context = _open(kind, request, stack)
+        tracked = stack.enter_context(
+            start_run(
+                experiment="plmsae-validate",
+                run_name=f"validate {printable(PurePath(request.path).name)}",
+                params=request_params(request, kind=kind),
+            )
+        )
         try:
             report = gate(kind, table, request.out / kind, context, tracked, name=request.path)
         except QualityError as error:

@@ -15,6 +15,7 @@ from cli_fakes import Outcome, install
 from plmsae.cli.app import run
 from plmsae.core.errors import InputError, QualityError
 from plmsae.core.settings import make_settings
+from plmsae.core.stopping import Terminated
 from plmsae.workflows.shared import requests
 
 Captured = pytest.CaptureFixture[str]
@@ -195,11 +196,20 @@ def test_running_out_of_memory_says_what_to_do(
     assert "out of memory; try fewer proteins" in capsys.readouterr().err
 
 
-def test_an_interrupted_command_says_how_to_go_on(monkeypatch: Patch, capsys: Captured) -> None:
-    install(monkeypatch, "score", KeyboardInterrupt())
-    assert run(["score", "p", "-m", "M", "-o", "d", "-q"]) == 130
-    error = capsys.readouterr().err
-    assert error == "plmsae: stopped: interrupted; run the same command to continue\n"
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "nothing was kept"),
+        (Terminated(), 143, "nothing was kept"),
+        (KeyboardInterrupt("2 parts are kept in d"), 130, "2 parts are kept in d"),
+    ],
+)
+def test_a_stopped_command_says_what_is_kept_and_no_more(
+    error: BaseException, code: int, said: str, monkeypatch: Patch, capsys: Captured
+) -> None:
+    install(monkeypatch, "score", error)
+    assert run(["score", "p", "-m", "M", "-o", "d", "-q"]) == code
+    assert capsys.readouterr().err == f"plmsae: stopped: {said}\n"
 
 
 @pytest.mark.parametrize(

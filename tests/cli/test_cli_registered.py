@@ -113,11 +113,31 @@ def test_on_80_columns_the_references_stay_whole(monkeypatch: Patch, capsys: Cap
     assert run(["models"]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert len(lines) == 4
-    assert lines[2].startswith(f"{NAME}/2")
-    assert "@champion" in lines[2]
+    assert lines[0].split() == ["1", f"{NAME}/2", "@champion"]
+    assert lines[1].split()[1] == f"{NAME}/1"
+    assert "features" in lines[3]
+    assert "concepts" in lines[3]
+    assert "expl." in lines[3]
+    assert "loss" in lines[3]
     assert max(map(len, lines)) <= 80
-    assert "not shown for lack of width" in captured.err
+
+
+def test_compare_keeps_references_and_names_of_metrics_whole_on_80_columns(
+    monkeypatch: Patch, capsys: Captured
+) -> None:
+    from plmsae.cli import tables
+
+    def compare(refs: list[str]) -> pl.DataFrame:
+        metrics = {"n_concepts_callable": [2.0, 3.0], "neuron_concepts_f1_50": [5.0, 6.0]}
+        return pl.DataFrame({"model": refs, "plm": ["plmsae-mini", "esm2-8m"], **metrics})
+
+    monkeypatch.setattr(models, "compare", compare)
+    monkeypatch.setattr(tables, "_terminal_width", lambda: 80)
+    assert run(["compare", f"{NAME}/1", f"{NAME}@challenger"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["1", f"{NAME}/1"] in lines
+    assert ["2", f"{NAME}@challenger"] in lines
+    assert ["neuron_concepts_f1_50", "5", "6"] in [line[:3] for line in lines]
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--max-minutes", "--device", "--seed", "--weight-decay", "--clip", "--ema"}
     | {"--state-weight", "--forced-share"},
     "train": TRACKED
+    | {"--start-over"}
     | {"PROTEINS", "--plm", "--plm-revision", "--layers", "--unit", "--recipe", "--d-sae", "--k"}
     | {"--arch", "--n-vectors", "--batch-size", "--lr", "--max-proteins", "--cache"}
     | {"--cache-dtype", "--target", "--target-layer", "--out", "--register", "--device"}
@@ -57,6 +58,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--norm-factor", "--convention", "--name", "--proteins", "--out", "--register", "--device"}
     | {"--seed", "--check-fit"},
     "evaluate": TRACKED
+    | {"--start-over"}
     | {"CONCEPTS", "--model", "--proteins", "--report-on", "--split", "--identity"}
     | {"--select-share", "--min-instances", "--min-residues", "--min-spans"}
     | {"--min-precision", "--max-proteins", "--baselines", "--random-vectors", "--bootstrap"}
@@ -78,11 +80,13 @@ SURFACE: dict[str, set[str]] = {
     "promote": TRACKED | {"REF", "--force", "--reason"},
     "lineage": TRACKED | {"MODEL"},
     "score": TRACKED
+    | {"--start-over"}
     | {"PROTEINS", "--model", "--out", "--format", "--features", "--strict", "--min-precision"}
     | {"--validate", "--device", "--precision", "--engine", "--address", "--workers"}
     | {"--encoded", "--threads"},
     "features": TRACKED | {"DIR", "--latent", "--top", "--min-activation", "--model", "--out"},
     "fill": TRACKED
+    | {"--start-over"}
     | {"TABLE", "--model", "--out", "--truth", "--min-precision", "--missing-share", "--strict"}
     | {"--missing-shares", "--ontology", "--encoded", "--threads"}
     | {"--backtest", "--hide-share", "--validate", "--device", "--precision", "--seed"},

@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 
 from plmsae.core.errors import InputError
-from plmsae.core.settings import check_choices, make_settings, read_settings, settings_values
+from plmsae.core.settings import check_settings, make_settings, read_settings, settings_values
 from plmsae.workflows.shared import requests
 
 
@@ -66,9 +66,9 @@ def test_a_wrong_value_is_named(values: dict[str, object], said: str) -> None:
 
 
 def test_closed_choices_are_checked() -> None:
-    check_choices(Outer(path=Path("a"), mode="slow"))
+    check_settings(Outer(path=Path("a"), mode="slow"))
     with pytest.raises(InputError, match="must be fast or slow"):
-        check_choices(Outer(path=Path("a"), mode="quick"))  # type: ignore[arg-type]
+        check_settings(Outer(path=Path("a"), mode="quick"))  # type: ignore[arg-type]
 
 
 def test_all_settings_of_a_request_become_parameters_of_its_run() -> None:

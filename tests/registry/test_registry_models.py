@@ -205,7 +205,7 @@ def test_listing_shows_every_version_with_its_aliases_and_metrics(
 ) -> None:
     assert list_models().is_empty()
     register(make_bundle(), aliases=("champion",))
-    register(make_bundle(metrics={}))
+    register(make_bundle(metrics={"train_dead_share": 0.0}))
     register(make_bundle(layer=2))
     frame = list_models(tracking_uri=store_uri)
     assert frame.select("name", "version").rows() == [
@@ -214,7 +214,11 @@ def test_listing_shows_every_version_with_its_aliases_and_metrics(
         (NAME, "1"),
     ]
     assert frame["aliases"].to_list() == [["challenger"], ["challenger"], ["champion"]]
-    assert frame["dead_share"].to_list() == [0.02, None, 0.02]
+    assert frame["dead_share"].to_list() == [
+        0.02,
+        0.0,
+        0.02,
+    ]  # of training, where only that was measured
     assert frame["layer"].to_list() == [2, 4, 4]
     assert frame.columns == list_models(tracking_uri=store_uri).columns
 

@@ -24,7 +24,7 @@ from scoring_fakes import (
 from plmsae.concepts.labels.label_table import labels_from_uniprot
 from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import read_table
-from plmsae.scoring.fill import FillResult, fill
+from plmsae.scoring.fill import FillResult, fill, start_fill_over
 from plmsae.scoring.schema import ABSTAINED, PROPOSALS
 from plmsae.scoring.similar import Witnesses
 from plmsae.scoring.truth import check_against_truth
@@ -425,3 +425,22 @@ def test_the_columns_that_a_model_needs_and_a_table_lacks_are_named(
     (line,) = [record.getMessage() for record in caplog.records]
     assert "has the feature columns Coiled coil, Domain [FT]" in line
     assert "without Active site, Binding site, which the model calls too" in line
+
+
+def test_a_folder_of_another_fill_is_refused_and_can_be_started_over(tmp_path: Path) -> None:
+    first = write_table(tmp_path / "x.tsv", [("A", "AAWWWWAACDEF", {"Domain [FT]": F_BOX})])
+    other = write_table(tmp_path / "y.tsv", [("B", "GGWWWWAACDEF", {"Domain [FT]": F_BOX})])
+    out = tmp_path / "out"
+    run(first, out)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"other proteins; .*--start-over"):
+        run(other, out)
+    start_fill_over(out)
+    left = [path.name for path in out.rglob("*") if path.is_file()]
+    assert sorted(left) == [".lock", "notes.txt"]
+    run(other, out)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "proposals.tsv").write_text("mine")
+    with pytest.raises(InputError, match="removes only what plmsae wrote"):
+        start_fill_over(tmp_path / "own")
+    assert (tmp_path / "own" / "proposals.tsv").read_text() == "mine"

@@ -20,7 +20,8 @@ from plmsae.scoring.fill import fill
 from plmsae.workflows.report import run as report
 from plmsae.workflows.scoring.input_gate import (
     beside,
-    checked_input,
+    check_input,
+    parsed_input,
     quality_folder,
     refuse_working_folder,
 )
@@ -130,7 +131,8 @@ def test_a_file_name_that_is_no_text_is_scored_and_checked(tmp_path: Path) -> No
     untracked: object = None
     odd = str(write_fasta(tmp_path / name, long))
     request = ScoreRequest(proteins=odd, model="", out=tmp_path / "checked")
-    with checked_input(odd, request, untracked, Silent()) as (checked, _):  # type: ignore[arg-type]
-        assert not isinstance(checked, str)
+    with parsed_input(odd, request, Silent()) as parsed:
+        assert not isinstance(parsed, str)
+        check_input(parsed, odd, request, untracked, Silent())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="must be UTF-8"):
         run(path, tmp_path / os.fsdecode(b"o\xe9"))

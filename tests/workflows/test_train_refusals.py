@@ -40,6 +40,8 @@ def test_a_folder_of_another_run_is_refused_with_how_to_start_over(request_of, t
     checkpoints = tmp_path / "out" / "checkpoints"
     (checkpoints / "sae-0" / "step-10").mkdir(parents=True)
     (checkpoints / "made_of.json").write_text(json.dumps({"--unit": "protein"}))
-    with pytest.raises(InputError, match=r"holds a run with other .*or remove .*checkpoints"):
-        train.run(request_of(), Silent())
+    damaged = tmp_path / "damaged.fasta"
+    damaged.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"holds a run with other .*--start-over to remove"):
+        train.run(request_of(proteins=str(damaged)), Silent())
     assert not (tmp_path / "mlflow.db").exists()

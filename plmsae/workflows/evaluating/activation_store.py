@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plmsae.core.atomic import atomic_folder
-from plmsae.core.stopping import Terminated
+from plmsae.core.stopping import CONTINUES, kept_if_stopped
 from plmsae.workflows.shared.encoded_store import (
     UNREADABLE,
     flush_to_disk,
@@ -136,15 +136,13 @@ def encoded_parts(root: Path, *, keep: bool) -> Iterator[EncodedParts]:
         If one ends the block, the same with a message that says what is kept.
     """
     store = EncodedParts(root)
-    try:
+
+    def kept() -> str:
+        parts = f"{store.n_done} of {store.n_parts} parts of the encoded proteins"
+        return f"{parts} are kept in {root}; {CONTINUES}" if store.n_done else ""
+
+    with kept_if_stopped(kept):
         yield store
-    except (KeyboardInterrupt, Terminated) as error:
-        if not store.n_done:
-            raise
-        raise type(error)(
-            f"{store.n_done} of {store.n_parts} parts of the encoded proteins are kept in {root}; "
-            "the same command continues from there"
-        ) from error
     if not keep:
         store.remove()
 

@@ -16,7 +16,7 @@ from plmsae.core.sketch import sketch_of
 from plmsae.proteins.records import Protein
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run
-from plmsae.workflows.evaluating.protein_split import check_split, split_table, split_tables
+from plmsae.workflows.evaluating.protein_split import split_table, split_tables
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
@@ -103,7 +103,6 @@ def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:
     """
     from plmsae.concepts.evaluation import check_common
 
-    check_split(request)
     if request.report_on is not None and request.proteins is not None:
         raise InputError(
             "a plain label table is split, it has no second one",

@@ -15,7 +15,7 @@ from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
 from plmsae.proteins.stream import need_file
 from plmsae.workflows.evaluating.annotated import Annotated
-from plmsae.workflows.evaluating.protein_split import check_split, split_table, split_tables
+from plmsae.workflows.evaluating.protein_split import split_table, split_tables
 from plmsae.workflows.shared.inputs import ProteinSet
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
@@ -69,7 +69,6 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
     for source in (request.concepts, request.report_on):
         if source is not None:
             need_file(source, why="a protein-level evaluation reads it twice")
-    check_split(request)
     if request.kinds != "own":
         raise InputError(
             "terms of whole proteins are not counted by residue",

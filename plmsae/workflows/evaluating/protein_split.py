@@ -6,20 +6,19 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plmsae.core.errors import InputError, TooFewClustersError, printable
-from plmsae.workflows.shared.requests import EvaluateRequest, SplitBy
+from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
     import polars as pl
 
     from plmsae.proteins.leak import Leak
 
-CHOICES = get_args(SplitBy)
 _SHOWN = 3
 
 
@@ -38,20 +37,6 @@ class Divided:
     """The split, in words."""
     leak: Leak
     """The homologous pairs that it parts."""
-
-
-def check_split(request: EvaluateRequest) -> None:
-    """Raise `InputError` for settings of the split that make no sense."""
-    if request.split not in CHOICES:
-        raise InputError(
-            "no such way to split", where="--split", value=request.split, hint=", ".join(CHOICES)
-        )
-    if request.identity is not None and not 0 <= request.identity <= 1:
-        raise InputError("must lie in [0, 1]", where="--identity", value=str(request.identity))
-    if not 0 < request.select_share < 1:
-        raise InputError(
-            "must lie between 0 and 1", where="--select-share", value=str(request.select_share)
-        )
 
 
 def split_table(table: pl.DataFrame, request: EvaluateRequest) -> Divided:

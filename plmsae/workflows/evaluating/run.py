@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from plmsae.bundle.meta import EVAL_LABELS
 from plmsae.bundle.metric_names import charted
-from plmsae.bundle.reading import Bundle
+from plmsae.bundle.reading import MODEL_FILE, Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.core.atomic import write_parquet
-from plmsae.core.folders import only_writer
+from plmsae.core.folders import only_writer, start_over
 from plmsae.core.sketch import SELECT_SKETCH
 from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import register
@@ -25,6 +26,21 @@ from plmsae.workflows.shared.requests import EvaluateRequest, request_params
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_OWN = re.compile(r"bundle|encoded|quality-(labels|proteins|models)")
+
+
+@contextmanager
+def _started_over(request: EvaluateRequest) -> Iterator[None]:
+    """Remove first, if the request says so, what an earlier evaluation left in the folder.
+
+    Tables and figures beside it are written anew by every evaluation.
+    """
+    if request.start_over:
+        gates = (f"quality-{kind}/validation.json" for kind in ("labels", "proteins"))
+        start_over(request.out, proof=(f"bundle/{MODEL_FILE}", "encoded", *gates), own=_OWN)
+    yield
 
 
 @contextmanager
@@ -55,6 +71,7 @@ def evaluation_run(
     """
     with (
         only_writer(request.out),
+        _started_over(request),
         start_run(
             experiment="plmsae-evaluate",
             system_metrics=True,

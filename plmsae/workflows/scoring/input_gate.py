@@ -55,52 +55,84 @@ def refuse_working_folder(out: str | Path) -> None:
 
 
 @contextmanager
-def checked_input(
-    source: str, request: ScoreRequest | FillRequest, tracked: Run, progress: Progress
-) -> Iterator[tuple[str | Spool, dict[str, Any]]]:
-    """Parse a file and put its proteins through their gate; the page is an artifact of `tracked`.
+def parsed_input(
+    source: str, request: ScoreRequest | FillRequest, progress: Progress
+) -> Iterator[str | Spool]:
+    """Parse a file, before a run is opened for it.
 
     Parameters
     ----------
     source : str
         The input; a pipe cannot be looked through before it is scored.
     request : ScoreRequest or FillRequest
-        Says whether to check at all, whether to stop at the first record that cannot be used, and
-        the folder of the run, beside which the page goes.
-    tracked : Run
-        The MLflow run.
+        Says whether to stop at the first record that cannot be used.
     progress : Progress
         Where to show it.
 
     Yields
     ------
-    checked : str or Spool
-        What is to be scored: the records if they were checked, else `source`.
-    verdicts : dict
-        What the check found, by kind of table; empty if there was none.
+    str or Spool
+        The records; of a pipe, `source`.
 
     Raises
     ------
     InputError
         If the file is damaged, or none of its records can be used.
-    QualityError
-        If the proteins fail a critical expectation.
     """
-    if is_stream(source) or not request.validate:
-        yield source, {}
+    if is_stream(source):
+        yield source
         return
     from plmsae.scoring.parts import PART_RESIDUES
     from plmsae.scoring.spool import spooled
 
     with ExitStack() as stack:
-        with progress.task("checking input") as task:
+        with progress.task("reading input") as task:
             spool = stack.enter_context(spooled(source, PART_RESIDUES, strict=request.strict))
             refuse_if_none(source, spool)
-            context = {"rejected": spool.rejected}
-            page = quality_folder(request.out, "input")
-            report = gate("proteins", spool.proteins, page, context, tracked, name=source)
             task.update(1, 1)
-        yield spool, {report.kind: report.verdicts()}
+        yield spool
+
+
+def check_input(
+    parsed: str | Spool,
+    source: str,
+    request: ScoreRequest | FillRequest,
+    tracked: Run,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Put the proteins of an input through their gate; the page is an artifact of `tracked`.
+
+    Parameters
+    ----------
+    parsed : str or Spool
+        What `parsed_input` gave; a pipe is not checked.
+    source : str
+        The input, as the page names it.
+    request : ScoreRequest or FillRequest
+        Says whether to check at all, and the folder of the run, beside which the page goes.
+    tracked : Run
+        The MLflow run.
+    progress : Progress
+        Where to show it.
+
+    Returns
+    -------
+    dict
+        Verdicts by kind of table; empty if nothing was checked.
+
+    Raises
+    ------
+    QualityError
+        If the proteins fail a critical expectation.
+    """
+    if isinstance(parsed, str) or not request.validate:
+        return {}
+    with progress.task("checking input") as task:
+        page = quality_folder(request.out, "input")
+        context = {"rejected": parsed.rejected}
+        report = gate("proteins", parsed.proteins, page, context, tracked, name=source)
+        task.update(1, 1)
+    return {report.kind: report.verdicts()}
 
 
 def refuse_if_none(source: str, spool: Spool) -> None:

@@ -24,14 +24,7 @@ logger = logging.getLogger(__name__)
 
 _LABELLED_AT_MOST = 100_000  # all are in memory, beside a PLM
 _SHOWN = 5
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there, before the input is read."""
-    if device != "auto":
-        from plmsae.plm.device import choose_device
-
-        choose_device(device)
+_NAMED = 10
 
 
 def encoder_of(bundle: Bundle, request: ScoreRequest | FillRequest) -> Any:
@@ -46,6 +39,11 @@ def encoder_of(bundle: Bundle, request: ScoreRequest | FillRequest) -> Any:
     )
 
 
+def settings_of(request: ScoreRequest | FillRequest) -> dict[str, str]:
+    """Return the options that the numbers of a score run depend on."""
+    return {"precision": request.precision}
+
+
 def counts(manifest: Manifest) -> dict[str, float]:
     """Return a manifest's counts as metrics."""
     names = ("n_read", "n_scored", "n_rejected", "n_residues", "n_annotations")
@@ -56,6 +54,13 @@ def commonest(n_by_concept: Mapping[str, int], what: str) -> list[tuple[str, str
     """Return the concepts with the most calls or proposals as rows of a run's summary."""
     top = sorted(n_by_concept.items(), key=lambda item: (-item[1], item[0]))
     return [(name, f"{n:,} {what}") for name, n in top[:_SHOWN]]
+
+
+def nothing_found(n_by_concept: Mapping[str, int]) -> str:
+    """Say which concepts a model calls where it found none of them."""
+    names = sorted(n_by_concept)
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"none of what this model calls was found here: {', '.join(names[:_NAMED])}{more}"
 
 
 def scored_data(manifest: Manifest) -> DataFingerprint:
@@ -77,7 +82,9 @@ def progress_callback(task: Task) -> OnProgress:
         fresh = state.residues - state.reused_residues
         share = fresh / max(state.residues, 1)
         rate = state.proteins * share / elapsed
-        speed = f"{rate:,.0f} proteins/s" if fresh else "kept from an earlier run"
+        speed = "kept from an earlier run"
+        if fresh:
+            speed = f"{rate:,.0f} proteins/s" if rate >= 10 else f"{rate:.2g} proteins/s"
         note = f"{speed}  {state.annotations:,} annotations"
         task.update(state.residues, state.total_residues, note)
 

@@ -10,10 +10,21 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from plmsae.core.resources import READY
-from plmsae.core.settings import Setting, read_settings, settings_values
+from plmsae.core.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    Range,
+    Seed,
+    Setting,
+    Share,
+    check_settings,
+    read_settings,
+    settings_values,
+)
 from plmsae.encode import Unit
 from plmsae.plm.choices import FillOrder, Precision
 from plmsae.plm.distil_config import DistilConfig
@@ -37,6 +48,8 @@ _USUAL_DOCS = {
     "seed": "Seed of everything random.",
     "min_precision": "Abstain on concepts whose precision interval starts lower; 0 proposes all "
     "whose precision was measured. By default the model's own bound.",
+    "start_over": "Remove what an earlier run of this command left in the output folder, and begin "
+    "anew; a folder of anything else is refused.",
     "strict": "Stop at the first bad record instead of listing it in rejected.",
     "validate": "Check input and output against the reviewed suites.",
 }
@@ -64,23 +77,35 @@ def request_params(request: Any, **facts: Any) -> dict[str, Any]:
     return {**settings_values(request), **facts}
 
 
+class Request:
+    """What all requests have: a value that is none of the choices or out of range is refused.
+
+    A field declares both in its type, so that whoever makes a request learns of it before a file is
+    read, a folder made or a run opened.
+    """
+
+    def __post_init__(self) -> None:
+        """Raise `InputError`, naming the option."""
+        check_settings(self)
+
+
 @dataclass(frozen=True, kw_only=True)
-class SimulateRequest:
+class SimulateRequest(Request):
     """Make a simulated proteome with known truth."""
 
     out: Path
     """Folder to write."""
-    n_families: int = 60
+    n_families: PositiveInt = 60
     """Homologous families."""
-    proteins_per_family: int = 20
+    proteins_per_family: PositiveInt = 20
     """Members of each."""
-    hidden_fraction: float = 0.3
+    hidden_fraction: Share = 0.3
     """Share of the labels of held-out families that is hidden, in [0, 1]."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class FetchRequest:
+class FetchRequest(Request):
     """Download a PLM before it is needed."""
 
     plm: str
@@ -90,11 +115,11 @@ class FetchRequest:
     """FASTA or UniProt TSV with proteins on which to fit the language-modelling head that a PLM
     from a package lacks; 3,000 are enough."""
     device: str = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainRequest:
+class PretrainRequest(Request):
     """Train an ESM-2-architecture PLM of one's own."""
 
     proteins: tuple[str, ...]
@@ -109,19 +134,19 @@ class PretrainRequest:
     clusters: Path | None = None
     """Homology clusters of the proteins, a line ``cluster<TAB>accession`` each, as MMseqs2 writes
     them: relatives are then drawn more often than proteins without any."""
-    simulated_share: float = 0.03
+    simulated_share: Annotated[float, Range(ge=0, lt=1)] = 0.03
     """Share of simulated families among the residues, in [0, 1)."""
     config: PretrainConfig = field(default=PretrainConfig(), metadata={"fixed": ("clean_share",)})
     """Shape and schedule of the PLM."""
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: NonNegativeFloat = 10.0
     """Minutes between checkpoints."""
-    max_minutes: float | None = None
+    max_minutes: NonNegativeFloat | None = None
     """Stop after this many minutes, with a checkpoint; the same command continues."""
     device: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistilRequest:
+class DistilRequest(Request):
     """Train a small PLM to have the states and predictions of a larger one."""
 
     proteins: tuple[str, ...]
@@ -156,17 +181,17 @@ class DistilRequest:
     """Shape and schedule of the student; its number of blocks must divide that of the teacher."""
     losses: DistilConfig = field(default=DistilConfig())
     """What the student learns from its teacher."""
-    measure_minutes: float = 15.0
+    measure_minutes: Annotated[float, Range(gt=0)] = 15.0
     """Minutes between measurements on the held-out files."""
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: NonNegativeFloat = 10.0
     """Minutes between checkpoints."""
-    max_minutes: float | None = None
+    max_minutes: NonNegativeFloat | None = None
     """Stop after this many minutes, with a checkpoint; the same command continues."""
     device: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest:
+class TrainRequest(Request):
     """Train SAEs on the activations of a PLM and register them."""
 
     proteins: str
@@ -174,9 +199,9 @@ class TrainRequest:
     plm: str = "plmsae-mini"
     """Catalogue name, hub id or folder."""
     plm_revision: str | None = None
-    layers: tuple[int, ...] = (4,)
+    layers: tuple[NonNegativeInt, ...] = (4,)
     """One SAE is trained for each; 1-based, 0 is the embedding output."""
-    k: tuple[int, ...] = ()
+    k: tuple[PositiveInt, ...] = ()
     """Active latents per residue; an SAE is trained for each, too. By default the recipe's."""
     unit: Unit = "residue"
     """``residue``, or ``protein`` (mean over residues)."""
@@ -186,7 +211,7 @@ class TrainRequest:
         default_factory=dict, metadata={"settings": recipe_overrides}
     )
     """Values that replace the recipe's: ``d_sae``, ``arch``, ``n_vectors``, ``target``, …"""
-    max_proteins: int | None = None
+    max_proteins: PositiveInt | None = None
     """Use a random sample of this many."""
     cache: Path | None = None
     """Keep the activations of all layers in this folder and train from there: written once for
@@ -195,16 +220,17 @@ class TrainRequest:
     """How a new cache stores its numbers; by default float16."""
     out: Path = Path("runs/train")
     """Folder for checkpoints and bundles; a run found there is continued."""
+    start_over: bool = False
     register: bool = True
     """Register as ``challenger``."""
     device: str = "auto"
     precision: Precision = "auto"
-    threads: int | None = None
-    seed: int = 0
+    threads: PositiveInt | None = None
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportRequest:
+class ImportRequest(Request):
     """Bring in an SAE that others trained and register it."""
 
     source: Literal["interplm", "sae"]
@@ -213,9 +239,9 @@ class ImportRequest:
     """Folder or weights file; InterPLM's is fetched from the Hugging Face hub if not given."""
     plm: str
     """Catalogue name, hub id or folder of the PLM it was trained on."""
-    layer: int
+    layer: NonNegativeInt
     """The layer it was trained on; 1-based, 0 is the embedding output."""
-    target_layer: int | None = None
+    target_layer: NonNegativeInt | None = None
     """For a transcoder: the layer that it gives, or up to which it gives the change."""
     from_: Path | None = None
     """The same as `folder`; nothing is fetched then."""
@@ -224,12 +250,12 @@ class ImportRequest:
     """``residue``, or ``protein`` (mean over residues)."""
     format: str = "auto"
     """Layout of the files; auto finds it from the names of the tensors."""
-    k: int | None = None
+    k: PositiveInt | None = None
     """Active latents per residue, where the file does not say; of a hierarchical SAE that plmsae
     trained, how many of the largest to keep."""
     arch: Literal["relu", "topk", "jumprelu"] | None = None
     """Activation function, where the configuration beside the weights is missing."""
-    norm_factor: float | None = None
+    norm_factor: Annotated[float, Range(gt=0)] | None = None
     """What the training activations were divided by, where the file leaves that open."""
     convention: ScaleConvention | None = None
     """Where an InterPLM file keeps the scale of its latents, where it is not clear: folded into
@@ -247,11 +273,11 @@ class ImportRequest:
     register: bool = True
     """Register as ``challenger``."""
     device: str = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRequest:
+class EvaluateRequest(Request):
     """Find out what the features of an SAE mean, on proteins held out, beside the baselines."""
 
     model: str
@@ -272,39 +298,40 @@ class EvaluateRequest:
     split: SplitBy = "cluster"
     """How one table is split: ``cluster`` keeps every homology cluster on one side; ``organism``
     chooses on some species and reports on others, with homologues on both sides."""
-    identity: float | None = None
+    identity: Share | None = None
     """Share of identical residues at which homology clusters are cut, in [0, 1]. By default the
     clusters that the table names (UniRef50), or 0.3 where it names none."""
-    select_share: float = 0.5
+    select_share: Annotated[float, Range(gt=0, lt=1)] = 0.5
     """Share of the proteins on which pairs are chosen, when one table is split."""
-    min_instances: int = 10
+    min_instances: PositiveInt = 10
     """A concept needs that many instances to be chosen on."""
-    min_residues: int = 0
+    min_residues: NonNegativeInt = 0
     """A concept needs that many labelled residues in all, to be looked at."""
-    min_spans: int = 0
+    min_spans: NonNegativeInt = 0
     """A concept needs that many labelled spans or sites in all, to be looked at."""
-    min_precision: float = 0.8
+    min_precision: Share = 0.8
     """Concepts whose precision interval starts lower abstain in scoring and filling."""
-    max_proteins: int | None = None
+    max_proteins: PositiveInt | None = None
     """Use a random sample of this many of each table."""
     baselines: Baselines = "all"
     """What stands beside the SAE, through the same protocol: ``fast`` is the PLM's neurons,
     shuffled labels, amino-acid identity, windows of 3 residues, and labels transferred from the
     best hit of a homology search and from the nearest mean embedding; ``all`` adds PCA, ICA and
     the SAE of a randomly initialised PLM, and takes up to twice as long."""
-    random_vectors: int = 100_000
+    random_vectors: NonNegativeInt = 100_000
     """Residues (repeats counted) on which the SAE of the random PLM is trained."""
     probes: bool = True
     """Fit a sparse probe over a few latents for each common concept, and let it call the concept
     where it does better than the best single latent on proteins held out for that."""
-    bootstrap: int = 500
+    bootstrap: NonNegativeInt = 500
     """Samples of homology clusters for the 95 % intervals, of F1 and of what each method finds; 0
     for none."""
-    fidelity_proteins: int = 128
+    fidelity_proteins: NonNegativeInt = 128
     """Report proteins on which the reconstruction and its cost to the PLM are measured; 0 for
     none."""
     out: Path = Path("runs/evaluate")
     """Folder to write; what an evaluation that was stopped had encoded is found there."""
+    start_over: bool = False
     keep_encoded: bool = False
     """Leave the encoded proteins in ``encoded`` of the output folder: another evaluation of the
     same model and proteins there does not run the PLM over them again, nor do ``score``, ``fill``
@@ -315,12 +342,12 @@ class EvaluateRequest:
     """Then promote it to ``champion`` if its gates are met."""
     device: str = "auto"
     precision: Precision = "auto"
-    threads: int | None = None
-    seed: int = 0
+    threads: PositiveInt | None = None
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreRequest:
+class ScoreRequest(Request):
     """Annotate a proteome."""
 
     proteins: str
@@ -328,13 +355,14 @@ class ScoreRequest:
     model: str = READY
     out: str = "runs/score"
     """Folder to write, here or at ``s3://BUCKET/PREFIX``."""
+    start_over: bool = False
     format: str | None = None
     """Also export in this format."""
     features: bool = False
     """Also write every latent that fired."""
     strict: bool = False
     """Stop at the first bad record instead of listing it in ``rejected``."""
-    min_precision: float | None = None
+    min_precision: Share | None = None
     """Leave out concepts whose precision interval starts lower, and those that abstained at this
     bound or a lower one when the model was evaluated; 0 keeps all whose precision was measured. By
     default the model's own bound."""
@@ -345,7 +373,7 @@ class ScoreRequest:
     any command, do not run the PLM again; others are added."""
     device: str = "auto"
     precision: Precision = "auto"
-    threads: int | None = None
+    threads: PositiveInt | None = None
     """Processor cores to compute on. By default all that the process may use, or as many as
     OMP_NUM_THREADS says. Ray's workers share the cores of their cluster evenly instead."""
     engine: str = "local"
@@ -353,25 +381,26 @@ class ScoreRequest:
     address: str | None = None
     """Of a running Ray cluster (auto, HOST:6379, ray://HOST:10001); by default Ray is started on
     this machine for the length of the run."""
-    workers: int | None = None
+    workers: PositiveInt | None = None
     """Ray workers; by default one for each GPU, or, without GPUs, one for every four processors."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FillRequest:
+class FillRequest(Request):
     """Propose labels that a UniProt table lacks."""
 
     table: str
     """UniProt TSV export, plain, gz or zst."""
     model: str = READY
     out: Path = Path("runs/fill")
+    start_over: bool = False
     truth: str | None = None
     """The same table with the labels that were hidden, to measure what comes back."""
     ontology: str | None = None
     """Gene Ontology as an OBO file, for a protein-level model that was evaluated with one: what a
     table's GO terms imply is known, too."""
-    min_precision: float | None = None
-    missing_share: float = 0.1
+    min_precision: Share | None = None
+    missing_share: Annotated[float, Range(gt=0, le=1)] = 0.1
     """Share of the true labels that the table is taken to lack, in (0, 1]: the precision of
     proposals follows from it."""
     missing_shares: str | None = None
@@ -380,7 +409,7 @@ class FillRequest:
     backtest: bool = False
     """Also hide a share of the known labels, at random and by whole homology cluster, and measure
     what comes back, beside what the best hit of a homology search brings back."""
-    hide_share: float = 0.1
+    hide_share: Annotated[float, Range(gt=0, lt=1)] = 0.1
     """Share of the known labels that the back-test hides, in (0, 1)."""
     strict: bool = False
     validate: bool = True
@@ -389,12 +418,12 @@ class FillRequest:
     any command, do not run the PLM again; others are added."""
     device: str = "auto"
     precision: Precision = "auto"
-    threads: int | None = None
-    seed: int = 0
+    threads: PositiveInt | None = None
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidateRequest:
+class ValidateRequest(Request):
     """Check a table, or the output of scoring or filling, against the reviewed suites."""
 
     path: str
@@ -415,14 +444,14 @@ class ValidateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeaturesRequest:
+class FeaturesRequest(Request):
     """Find the proteins and residues on which latents fire, in what ``score`` has kept."""
 
     folder: str
     """A folder made by ``score`` with its features, here or at ``s3://BUCKET/PREFIX``."""
-    latent: tuple[int, ...]
+    latent: tuple[NonNegativeInt, ...]
     """The latent, or several; 0-based, as in the model's features."""
-    top: int = 20
+    top: PositiveInt = 20
     """Proteins to show of each latent, the highest activation first."""
     min_activation: float = 0.0
     """Leave out residues whose raw activation is lower."""
@@ -434,16 +463,16 @@ class FeaturesRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportRequest:
+class ReportRequest(Request):
     """Write reports on the best features of a model."""
 
     model: str
     proteins: str
     """UniProt TSV export (labels are shown beside) or FASTA."""
     out: Path = Path("runs/report")
-    n_features: int = 20
+    n_features: PositiveInt = 20
     """How many features. A quarter are strong ones without a concept at F1 > 0.5."""
-    latents: tuple[int, ...] = ()
+    latents: tuple[NonNegativeInt, ...] = ()
     """These and no others."""
     llm: str | None = None
     """Claude model; by default the one of ``registry/llm.yaml``. Used only where a key is set."""
@@ -452,74 +481,74 @@ class ReportRequest:
     batch: bool = False
     """Ask Claude by Message Batches: half the price, and up to a day. A run that was killed
     finds its batch again."""
-    max_usd: float | None = None
+    max_usd: NonNegativeFloat | None = None
     """Spend at most this many US dollars; no request that could cost more than the rest is sent."""
     dry_run: bool = False
     """Say what Claude would be asked, and what it can cost at most; nothing is asked or written.
     Where a key is set, the API counts the tokens of the questions, for free; --no-llm sends
     nothing at all."""
-    max_proteins: int | None = 2000
+    max_proteins: PositiveInt | None = 2000
     """Use a random sample of this many."""
     encoded: Path | None = None
     """Folder in which encoded proteins are kept. Those of the same model that are there, left by
     any command, do not run the PLM again; others are added."""
     device: str = "auto"
-    threads: int | None = None
-    seed: int = 0
+    threads: PositiveInt | None = None
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SteerRequest:
+class SteerRequest(Request):
     """Set a latent to a value in one protein, and see what the PLM then predicts."""
 
     model: str
     sequence: str
     """One-letter residues of the protein; it must fit one window of the PLM."""
-    latent: int
+    latent: NonNegativeInt
     """The latent to set; 0-based, as in the model's features."""
-    value: float
+    value: NonNegativeFloat
     """What to set it to, 0 or more, in units of its max_activation in the bundle: 1 is the highest
     activation on the proteins it was measured on; 0 removes it."""
-    positions: tuple[int, ...] = ()
+    positions: tuple[PositiveInt, ...] = ()
     """Residues at which it is set, such as 30-60; 1-based, both ends included. By default all."""
-    mask: tuple[int, ...] = ()
+    mask: tuple[PositiveInt, ...] = ()
     """Residues that the PLM does not see, so that its predictions there are no copies."""
     target: str | None = None
     """An amino acid whose probability is followed beside the KL divergence."""
     generate: Literal["none"] | FillOrder = "none"
     """Fill the masked residues: all from one prediction (one-shot), or the most certain first, each
     seen by those after it (sequential)."""
-    temperature: float = 0.0
+    temperature: NonNegativeFloat = 0.0
     """0 fills in the most probable amino acid, 1 draws from the prediction."""
-    n_controls: int = 10
+    n_controls: PositiveInt = 10
     """Random latents of the same density and norm, and random directions, to compare with."""
     out: Path = Path("runs/steer")
     device: str = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblateRequest:
+class AblateRequest(Request):
     """Find out which predictions of one protein need which latent."""
 
     model: str
     sequence: str
     """One-letter residues of the protein; it must fit one window of the PLM."""
-    mask: tuple[int, ...] = ()
+    mask: tuple[PositiveInt, ...] = ()
     """Residues that the PLM does not see, so that its predictions there are no copies."""
-    latents: tuple[int, ...] = ()
+    latents: tuple[NonNegativeInt, ...] = ()
     """These and no others; by default those of all active ones that change a prediction most."""
-    n_latents: int = 20
+    n_latents: PositiveInt = 20
     """How many of them."""
-    n_controls: int = 5
+    n_controls: PositiveInt = 5
     """Random latents of the same density and norm, and random directions, to compare with."""
     out: Path = Path("runs/ablate")
     device: str = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtlasRequest:
+class AtlasRequest(Request):
     """Build a site to explore a model's latents and the proteins seen through them."""
 
     model: str | None = None
@@ -529,8 +558,8 @@ class AtlasRequest:
     """UniProt TSV export (labels and terms are shown) or FASTA; by default the sample of
     Swiss-Prot that ships."""
     out: Path = Path("atlas")
-    max_proteins: int | None = 1000
-    features_per_protein: int = 80
+    max_proteins: PositiveInt | None = 1000
+    features_per_protein: PositiveInt = 80
     """Features drawn along each protein: those with the highest peaks."""
     compare: tuple[str, ...] = ()
     """Other models to put beside this one, on the same proteins."""
@@ -541,42 +570,42 @@ class AtlasRequest:
     evidence alone."""
     structures: Path | None = None
     """A folder of PDB or mmCIF files, named as the AlphaFold database does or by accession."""
-    fetch_structures: int = 0
+    fetch_structures: NonNegativeInt = 0
     """Fetch AlphaFold's models, from its database, of as many proteins: those that are the
     strongest example of most latents."""
     ontology: Path | None = None
     """Gene Ontology as an OBO file: enrichment then counts the ancestors of terms."""
-    min_precision: float | None = None
+    min_precision: Share | None = None
     """Show annotations only of concepts whose precision interval starts at this or higher. By
     default the model's own bound."""
     serve: bool = False
     """Serve the folder on this machine until stopped; pasted sequences are then read by the model.
     Builds first what is not there yet."""
-    port: int = 8765
+    port: Annotated[int, Range(ge=0, le=65535)] = 8765
     """Where to serve; 0 takes any free port."""
     device: str = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoRequest:
+class DemoRequest(Request):
     """Every step on the sample of Swiss-Prot that ships."""
 
     out: Path = Path("demo-out")
     plm: str = "plmsae-mini"
-    layer: int = 5
-    max_proteins: int | None = None
+    layer: NonNegativeInt = 5
+    max_proteins: PositiveInt | None = None
     """Use a random part of the sample."""
-    d_sae: int = 2048
-    n_vectors: int = 500_000
-    random_vectors: int = 50_000
+    d_sae: PositiveInt = 2048
+    n_vectors: PositiveInt = 500_000
+    random_vectors: NonNegativeInt = 50_000
     """Residues seen by the SAE of the random PLM, a baseline."""
-    min_precision: float = 0.5
+    min_precision: Share = 0.5
     """Concepts whose precision interval starts lower abstain."""
-    fill_precision: float = 0.2
+    fill_precision: Share = 0.2
     """The same for proposals, whose precision is lower: they are made where the table says
     nothing."""
-    hide_share: float = 0.3
+    hide_share: Annotated[float, Range(gt=0, lt=1)] = 0.3
     """Share of the labels of the held-back proteins that is hidden, to count what comes back."""
     device: str = "auto"
-    seed: int = 0
+    seed: Seed = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from plmsae.core.errors import InputError
 from plmsae.registry.models import resolve_exactly
 
 if TYPE_CHECKING:
@@ -28,9 +27,3 @@ def open_steered_model(model: str, device: str) -> tuple[Bundle, str, Encoder]:
     encoder = load_encoder(bundle, device=on, head=True)
     check_encoder(encoder)
     return bundle, uri, encoder
-
-
-def check_controls(n_controls: int) -> None:
-    """Raise `InputError` for fewer than one control: an effect alone says nothing."""
-    if n_controls < 1:
-        raise InputError("must be 1 or more", where="--n-controls", value=str(n_controls))

@@ -77,7 +77,7 @@ def fill_cache(
         "unit": unit,
         "proteins": proteins.fingerprint.sha256,
     }
-    info = _wanted(folder, plm.d_model, layers, dtype, source)
+    info = wanted_cache(folder, plm.d_model, layers, dtype, source)
     if info.complete:
         progress.say(f"activations come from the cache {folder}")
         return
@@ -100,17 +100,33 @@ def cache_dtype(folder: Path, asked: str | None = None) -> str:
     return asked or "float16"
 
 
-def _wanted(
+def wanted_cache(
     folder: Path, d: int, layers: Sequence[int], dtype: str | None, source: dict[str, Any]
 ) -> CacheInfo:
-    """Return what is there if it will do, else what is to be written."""
+    """Return what is there if it will do, else what is to be written.
+
+    Parameters
+    ----------
+    folder : Path
+    d : int
+        Width of the PLM.
+    layers : sequence of int
+    dtype : str or None
+    source : dict
+        What the activations are of, or as much of it as is known.
+
+    Raises
+    ------
+    InputError
+        If the cache that is there is of something else.
+    """
     if not (folder / "cache.json").exists():
         new: Any = cache_dtype(folder, dtype)
         return CacheInfo(tuple(sorted(layers)), d, new, source, False)
     stored = read_info(folder)
     hint = "give --cache another folder"
     for name, words in _OTHER.items():
-        if stored.source.get(name) != source[name]:
+        if name in source and stored.source.get(name) != source[name]:
             raise InputError(f"the cache is of {words}", where=folder, hint=hint)
     if stored.d != d:
         raise InputError(

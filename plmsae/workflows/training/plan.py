@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.core.atomic import write_json
 from plmsae.core.errors import InputError
+from plmsae.core.folders import start_over
 from plmsae.plm.revision import body_revision
-from plmsae.workflows.shared.inputs import ProteinSet
+from plmsae.workflows.shared.recipe_settings import SAE_KEYS, TRAIN_KEYS
 from plmsae.workflows.shared.requests import TrainRequest
 from plmsae.workflows.training.activation_cache import cache_dtype
 
 if TYPE_CHECKING:
     from plmsae.plm.model import PlmIdentity
+    from plmsae.sae.config import SaeConfig, TrainConfig
+    from plmsae.sae.distributed import Place
 
 #: Proteins kept out of training, to measure the reconstruction on.
 HELD_OUT = 128
+
+CHECKPOINTS = "checkpoints"
+MADE_OF = "made_of.json"
+"""In `CHECKPOINTS`: what the activations of a run are made of."""
+_OWN = re.compile(r"checkpoints|quality|quality-models|L\d+(-k\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +78,36 @@ def hold_out(n: int, seed: int) -> tuple[list[int], list[int]]:
     return order[count:], order[:count]
 
 
-def check_continuation(
-    request: TrainRequest,
-    parts: list[PlannedSae],
-    proteins: ProteinSet,
-    plm: PlmIdentity,
-    folder: Path,
-    n_processes: int = 1,
-) -> None:
-    """Refuse to continue from checkpoints made of other activations; say which is which.
+def configs_of(
+    parts: list[PlannedSae], recipe: Mapping[str, Any], d_in: int, place: Place
+) -> list[tuple[SaeConfig, TrainConfig]]:
+    """Return what each SAE is and how it is trained; the device is chosen when the PLM is open.
 
-    What the checkpoints know themselves (architecture, schedule) they compare themselves.
+    Raises
+    ------
+    InputError
+        If a value of the recipe, or of an option in its place, is out of range.
     """
+    from plmsae.sae.config import SaeConfig, TrainConfig
+    from plmsae.sae.distributed import share_of
+
+    choices = {key: value for key, value in recipe.items() if key in SAE_KEYS}
+    settings = {key: value for key, value in recipe.items() if key in TRAIN_KEYS}
+    train_config = TrainConfig(**settings)
+    if "log_every" not in settings:  # a curve for short runs too
+        log_every = max(1, min(50, train_config.total_steps // 20))
+        train_config = dataclasses.replace(train_config, log_every=log_every)
+    if place.world > 1:
+        train_config = share_of(train_config, place)
+    return [(SaeConfig(d_in=d_in, **{**choices, "k": part.k}), train_config) for part in parts]
+
+
+def made_of(
+    request: TrainRequest, parts: list[PlannedSae], plm: PlmIdentity, n_processes: int = 1
+) -> dict[str, Any]:
+    """Return what a run's activations are made of, beside the proteins, by option."""
     cache = request.cache and cache_dtype(request.cache, request.cache_dtype)
-    made_of = {
-        "proteins": proteins.fingerprint.sha256,
+    return {
         "--plm": [plm.id, body_revision(plm.revision)],
         "--unit": request.unit,
         "--layers": list(request.layers),
@@ -93,14 +117,40 @@ def check_continuation(
         "--target-layer": {str(p.layer): p.target for p in parts if p.target is not None} or None,
         "number of processes": n_processes if n_processes > 1 else None,
     }
-    path = folder / "made_of.json"
+
+
+def check_continuation(
+    made_of: Mapping[str, Any], configs: list[tuple[SaeConfig, TrainConfig]], out: Path
+) -> None:
+    """Refuse to continue from checkpoints of another run; say what differs.
+
+    Parameters
+    ----------
+    made_of : mapping
+        As `made_of` returns it, with or without ``proteins``, their fingerprint.
+    configs : list of (SaeConfig, TrainConfig)
+        Of each SAE.
+    out : Path
+        The output folder.
+    """
+    from plmsae.sae.checkpoints import check_checkpoint, latest_checkpoint
+
+    folder = out / CHECKPOINTS
+    path = folder / MADE_OF
     if path.exists() and any(folder.glob("sae-*/step-*")):
         stored = json.loads(path.read_text(encoding="utf-8"))
         if other := [name for name, value in made_of.items() if stored.get(name) != value]:
             raise InputError(
                 f"the folder holds a run with other {', '.join(other)}",
-                where=request.out,
-                hint="give another --out, or what that run was given to continue it, or remove "
-                f"{folder} to start over",
+                where=out,
+                hint="give another --out, or what that run was given to continue it, or "
+                "--start-over to remove what it left",
             )
-    write_json(path, made_of)
+    for number, (config, train_config) in enumerate(configs):
+        if (found := latest_checkpoint(folder / f"sae-{number}")) is not None:
+            check_checkpoint(found, config, train_config)
+
+
+def start_training_over(out: Path) -> None:
+    """Remove checkpoints, bundles and quality pages that an earlier training left in its folder."""
+    start_over(out, proof=(f"{CHECKPOINTS}/{MADE_OF}",), own=_OWN)

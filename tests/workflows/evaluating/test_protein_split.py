@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from plmsae.core.errors import InputError
 from plmsae.workflows.evaluating.protein_split import (
-    check_split,
     species_of,
     split_table,
     split_tables,
@@ -151,7 +150,7 @@ def test_two_tables_are_two_sides():
 )
 def test_settings_of_the_split_are_checked(wrong):
     with pytest.raises(InputError):
-        check_split(request(**wrong))
+        request(**wrong)
 
 
 @pytest.mark.parametrize("tables", [True, False])

@@ -9,8 +9,8 @@ import pytest
 
 from plmsae.core.errors import InputError, QualityError
 from plmsae.scoring.spool import Spool
-from plmsae.workflows.scoring.input_gate import checked_input
-from plmsae.workflows.scoring.running import check_device
+from plmsae.workflows.scoring.input_gate import check_input, parsed_input
+from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import ScoreRequest
 
@@ -22,8 +22,9 @@ def check(tmp_path: Path, text: str, *, strict: bool = False) -> None:
     path.write_text(text)
     untracked: Any = None
     request = ScoreRequest(proteins=str(path), model="M", out=tmp_path / "out", strict=strict)
-    with checked_input(request.proteins, request, untracked, Silent()) as (checked, _):
-        assert isinstance(checked, Spool)
+    with parsed_input(request.proteins, request, Silent()) as parsed:
+        assert isinstance(parsed, Spool)
+        check_input(parsed, request.proteins, request, untracked, Silent())
 
 
 def test_one_bad_record_of_three_does_not_stop_the_others(tmp_path: Path) -> None:
