@@ -247,6 +247,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         system_metrics=True,
         run_name=f"fill {PurePath(source_name(request.table)).name}",
         params=request_params(request, model=uri),
+        folder=request.out,
     ) as tracked:
         log_used_version(tracked, uri)
         with (

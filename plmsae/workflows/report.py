@@ -124,6 +124,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             experiment="plmsae-report",
             run_name=f"report {bundle.name}",
             params=request_params(request, model=uri, llm=settings.model if asks else None),
+            folder=request.out,
         ) as tracked,
     ):
         evidence, families = _evidence(request, bundle, uri, progress, tracked)

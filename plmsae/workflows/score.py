@@ -149,6 +149,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         system_metrics=True,
         run_name=f"score {PurePath(source_name(request.proteins)).name}",
         params=request_params(request, model=uri),
+        folder=None if is_remote(request.out) else Path(request.out),
     ) as tracked:
         log_used_version(tracked, uri)
         with checked_input(request.proteins, request, tracked, progress) as (

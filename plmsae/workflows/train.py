@@ -127,6 +127,7 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
                     processes=place.world,
                 ),
                 system_metrics=True,
+                folder=request.out,
             )
         )
         log_data(tracked, proteins.fingerprint, "train")
