@@ -21,6 +21,7 @@ from plmsae.bundle.naming import parse_reference
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.core.resources import READY, ready_model
 from plmsae.registry.mlflow_model import fetch_model, read_model_folder, save_model_folder
+from plmsae.registry.quality_record import quality_verdicts
 from plmsae.registry.versions import (
     DIGEST_TAG,
     HEADLINE_METRICS,
@@ -96,7 +97,7 @@ def register(
             name=checked.name,
             source=f"models:/{model_id}",
             run_id=run_id,
-            tags={**_version_tags(checked), **(tags or {})},
+            tags={**_version_tags(checked), **_quality_tags(store, run_id), **(tags or {})},
             model_id=model_id,
         )
         ref = ModelRef(name=checked.name, version=str(created.version), model_id=model_id)
@@ -167,6 +168,11 @@ def _log_model(store: MlflowClient, bundle: Bundle, run_id: str | None) -> str:
         store.finalize_logged_model(model_id, "FAILED")
         raise
     return model_id
+
+
+def _quality_tags(store: MlflowClient, run_id: str | None) -> dict[str, str]:
+    """Return what the quality gates of a run said, as tags: the run may be deleted one day."""
+    return {f"quality_{kind}": text for kind, text in quality_verdicts(store, [run_id], {}).items()}
 
 
 def _version_tags(bundle: Bundle) -> dict[str, str]:
