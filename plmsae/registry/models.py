@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.card import version_page
 from plmsae.bundle.meta import QUALITY_WARNINGS, BundleMeta
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.naming import parse_reference
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.core.resources import READY, ready_model
 from plmsae.registry.mlflow_model import fetch_model, read_model_folder, save_model_folder
-from plmsae.registry.quality_record import quality_verdicts
+from plmsae.registry.pages import describe_version
+from plmsae.registry.quality_record import quality_tags, quality_verdicts
 from plmsae.registry.versions import (
     DIGEST_TAG,
     HEADLINE_METRICS,
@@ -93,17 +93,17 @@ def register(
     with mlflow_errors(store.tracking_uri):
         _ensure_registered(store, checked.meta)
         model_id = _log_model(store, checked, run_id)
+        quality = quality_verdicts(store, [run_id], tags or {})
         created = store.create_model_version(
             name=checked.name,
             source=f"models:/{model_id}",
             run_id=run_id,
-            tags={**_version_tags(checked), **_quality_tags(store, run_id), **(tags or {})},
+            tags={**_version_tags(checked), **quality_tags(quality), **(tags or {})},
             model_id=model_id,
         )
         ref = ModelRef(name=checked.name, version=str(created.version), model_id=model_id)
         # Its commands name this version for good; aliases move on.
-        page = version_page(checked, f"{ref.name}/{ref.version}")
-        store.update_model_version(ref.name, ref.version, page)
+        describe_version(store, ref, checked, run_id, quality)
         # MLflow's own pages read this tag to link the logged model to its versions.
         link = json.dumps([{"name": ref.name, "version": created.version}])
         store.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
@@ -168,11 +168,6 @@ def _log_model(store: MlflowClient, bundle: Bundle, run_id: str | None) -> str:
         store.finalize_logged_model(model_id, "FAILED")
         raise
     return model_id
-
-
-def _quality_tags(store: MlflowClient, run_id: str | None) -> dict[str, str]:
-    """Return what the quality gates of a run said, as tags: the run may be deleted one day."""
-    return {f"quality_{kind}": text for kind, text in quality_verdicts(store, [run_id], {}).items()}
 
 
 def _version_tags(bundle: Bundle) -> dict[str, str]:

@@ -55,6 +55,11 @@ def quality_verdicts(
     return dict(sorted(found.items()))
 
 
+def quality_tags(verdicts: Mapping[str, str]) -> dict[str, str]:
+    """Return verdicts as tags of a version: its run may be deleted one day."""
+    return {f"{_PREFIX}{kind}": verdict for kind, verdict in verdicts.items()}
+
+
 def _take(found: dict[str, str], tags: Mapping[str, str]) -> None:
     for tag, verdict in tags.items():
         kind = tag.removeprefix(_PREFIX)

@@ -11,6 +11,7 @@ from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.folders import only_writer
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import log_version_metrics, resolve_exactly
+from plmsae.registry.pages import REPORTS, link_page
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
 from plmsae.tracking.traces import trace_call
@@ -168,6 +169,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             {name: value for name, value in metrics.items() if "median" in name},
             run_id=tracked.run_id,
         )
+        link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
     return ReportOutcome(
         pages=pages, n_features=len(reports), authors=authors(reports), metrics=metrics
     )
