@@ -54,7 +54,8 @@ class Verdict:
     what: str
     """The gate: a condition, or what was checked."""
     found: str
-    met: bool
+    met: bool | None
+    """None where it could not be checked."""
     page: str = ""
     """Address of its page inside MLflow's UI, if it has one."""
 
@@ -68,8 +69,8 @@ def version_page(
 ) -> str:
     """Return the card as MLflow shows it on the page of a registered version.
 
-    MLflow folds nothing and puts no space between the columns of a table. So the metrics that the
-    logged model has anyway are left out, and cells are padded.
+    MLflow folds nothing and puts no space between the columns of a table, nor below it. So the
+    metrics that the logged model has anyway are left out, and space is added.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ def version_page(
         *(PAGES, "\n".join(_page_line(*entry) for entry in (pages or {}).items())),
         *(*rest[:quality], *_verdict_table(verdicts, reference), *rest[quality:]),
     ]
-    return _PADDED.sub("&nbsp; | ", "\n\n".join(sections) + "\n")
+    page = _PADDED.sub("&nbsp; | ", "\n\n".join(sections) + "\n")
+    return page.replace("|\n\n##", "|\n\n&nbsp;\n\n##")
 
 
 PAGES = "## Pages"
@@ -123,14 +125,14 @@ def _page_line(label: str, content: str) -> str:
 
 
 def _verdict_line(verdicts: Sequence[Verdict]) -> list[str]:
-    """Return in one line whether all gates are met."""
+    """Return in one line how many gates are met, and which are not."""
     if not verdicts:
         return []
-    failed = [verdict for verdict in verdicts if not verdict.met]
-    if not failed:
-        return [f"**All {len(verdicts)} gates below are met.**"]
-    named = ", ".join(escape(verdict.what) for verdict in failed)
-    return [f"**{len(failed)} of the {len(verdicts)} gates below are not met**: {named}."]
+    of = {met: [v for v in verdicts if v.met is met] for met in (True, False, None)}
+    counts = [f"{len(of[True])} met", f"{len(of[False])} not met"]
+    counts += [f"{len(of[None])} not checked"] if of[None] else []
+    named = ": " + ", ".join(escape(verdict.what) for verdict in of[False]) if of[False] else ""
+    return [f"**Gates: {', '.join(counts)}**{named}."]
 
 
 def _verdict_table(verdicts: Sequence[Verdict], reference: str) -> list[str]:
@@ -140,9 +142,9 @@ def _verdict_table(verdicts: Sequence[Verdict], reference: str) -> list[str]:
         (
             f"[{escape(v.what)}]({v.page})" if v.page else escape(v.what),
             escape(v.found),
-            "met" if v.met else "**not met**",
+            {True: "met", False: "**not met**", None: "not checked"}[v.met],
         )
-        for v in sorted(verdicts, key=lambda verdict: verdict.met)
+        for v in sorted(verdicts, key=lambda verdict: verdict.met is not False)
     ]
     about = (
         f"As it was registered. `plmsae promote {reference}` holds it against the champion too, "

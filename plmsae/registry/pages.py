@@ -57,7 +57,11 @@ def describe_version(
         if gate.relative_to != "champion" and gate.metric != QUALITY_FAILED
     )
     verdicts = [
-        Verdict(what=result.expected, found=result.found, met=result.passed)
+        Verdict(
+            what=result.expected,
+            found=result.found,
+            met=None if result.skipped else result.passed,
+        )
         for result in check_gates(gates, bundle.meta.metrics, None)
     ]
     verdicts += [

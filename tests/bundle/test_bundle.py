@@ -445,14 +445,16 @@ def test_the_page_of_a_version_says_which_gates_are_met_the_failed_first(
         Verdict(what="quality of the models", found="1 | failed", met=False, page="#/a/b"),
     ]
     page = version_page(bundle, f"{bundle.name}/3", verdicts=verdicts)
-    assert "**1 of the 2 gates below are not met**: quality of the models." in page
+    assert "**Gates: 1 met, 1 not met**: quality of the models." in page
     table = page.split("## Gates\n\n")[1].split("\n\n")[1].replace("&nbsp;", "").splitlines()
     assert table[2:] == [
         "| [quality of the models](#/a/b) | 1 \\| failed | **not met** |",
         r"| dead\_share &lt;= 0.3 | 0.02 | met |",
     ]
-    page = version_page(bundle, f"{bundle.name}/3", verdicts=verdicts[:1])
-    assert "**All 1 gates below are met.**" in page
+    skipped = Verdict(what="ece <= 0.1", found="not measured", met=None)
+    page = version_page(bundle, f"{bundle.name}/3", verdicts=[verdicts[0], skipped])
+    assert "**Gates: 1 met, 0 not met, 1 not checked**." in page
+    assert "| not checked |" in page
 
 
 def test_a_line_of_the_page_of_a_version_changes_and_a_users_words_stay(make_bundle: Make) -> None:
