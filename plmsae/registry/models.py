@@ -11,6 +11,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,15 @@ from plmsae.registry.versions import (
     ref_of,
     search_versions,
 )
-from plmsae.tracking.store import client, experiment_id, mlflow_errors, redact, tracking_uri
+from plmsae.tracking.outage import not_waiting
+from plmsae.tracking.store import (
+    client,
+    experiment_id,
+    few_retries,
+    mlflow_errors,
+    redact,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -165,7 +174,9 @@ def _log_model(store: MlflowClient, bundle: Bundle, run_id: str | None) -> str:
             for name, value in sorted(charted(meta.metrics).items()):
                 store.log_metric(run_id, name, value, model_id=model_id)
     except BaseException:
-        store.finalize_logged_model(model_id, "FAILED")
+        # What went wrong first is the error to show: the server may be away.
+        with not_waiting(), few_retries(), suppress(Exception):
+            store.finalize_logged_model(model_id, "FAILED")
         raise
     return model_id
 

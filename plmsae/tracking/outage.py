@@ -220,10 +220,10 @@ class Unsent:
             if self._file is None:
                 return
             waits = self._file.seek(0, os.SEEK_END) > self._sent
-            if not waits and not self.in_memory:
-                self.path.unlink(missing_ok=True)
             self._file.close()
             self._file = None
+            if not waits and not self.in_memory:
+                self.path.unlink(missing_ok=True)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -342,7 +342,7 @@ def _send_file(path: Path, store: MlflowClient, uri: str) -> None:
             if entry.get("status"):
                 store.set_terminated(run_id, entry["status"], entry["at"])
         n += send_points(store, run_id, points)
-        path.unlink()
+    path.unlink(missing_ok=True)
     if n:
         _LOG.info(
             "%s measurements of run %s, kept in %s, are in MLflow now", f"{n:,}", run_id, path

@@ -189,8 +189,8 @@ class Run:
         self._unsent.close()
         if not waits:
             return ""
-        where = "nowhere" if self._unsent.in_memory else str(self._unsent.path)
-        return f"{' and '.join(waits)} of run {self.run_id} are kept in {where}"
+        what = f"{' and '.join(waits)} of run {self.run_id}"
+        return f"lost: {what}" if self._unsent.in_memory else f"kept in {self._unsent.path}: {what}"
 
 
 def _cut(value: str) -> str:

@@ -149,7 +149,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         system_metrics=True,
         run_name=f"score {PurePath(source_name(request.proteins)).name}",
         params=request_params(request, model=uri),
-        folder=None if is_remote(request.out) else Path(request.out),
+        folder=beside(request.out, "quality"),  # the score folder holds nothing else
     ) as tracked:
         log_used_version(tracked, uri)
         with checked_input(request.proteins, request, tracked, progress) as (

@@ -113,6 +113,32 @@ def test_calls_of_a_run_wait_for_the_server_and_then_go_on(
         assert MlflowClient(server.uri).get_model_version(ref.name, ref.version).run_id
 
 
+def test_a_registration_that_the_outage_breaks_off_is_told_as_such(
+    tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WAIT, "0")
+    bundle = scorable_bundle(tmp_path / "one")
+    uploading = MlflowClient.log_model_artifacts
+
+    def registering(server: Server) -> None:
+        def killed(self: MlflowClient, model_id: str, folder: str) -> None:
+            server.kill()
+            uploading(self, model_id, folder)
+
+        monkeypatch.setattr(MlflowClient, "log_model_artifacts", killed)
+        with start_run(experiment="e", folder=tmp_path / "out") as run:
+            register(bundle, run_id=run.run_id)
+
+    with serving(tmp_path / "s", store_uri) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        with pytest.raises(ServerAwayError, match=r"kept in .*: the end of run"):
+            registering(server)
+        monkeypatch.setattr(MlflowClient, "log_model_artifacts", uploading)
+        server.start()
+        with start_run(experiment="e", folder=tmp_path / "out") as run:
+            assert register(bundle, run_id=run.run_id).version == "1"
+
+
 def test_the_end_alone_is_kept_and_sent(
     tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
