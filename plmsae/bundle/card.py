@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +47,30 @@ def model_card(bundle: Bundle, reference: str | None = None) -> str:
     return "\n\n".join([*sections, *_all_metrics(bundle.meta)]) + "\n"
 
 
-def version_page(bundle: Bundle, reference: str) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of one gate, for the page of a version."""
+
+    what: str
+    """The gate: a condition, or what was checked."""
+    found: str
+    met: bool | None
+    """None where it could not be checked."""
+    page: str = ""
+    """Address of its page inside MLflow's UI, if it has one."""
+
+
+def version_page(
+    bundle: Bundle,
+    reference: str,
+    *,
+    verdicts: Sequence[Verdict] = (),
+    pages: Mapping[str, str] | None = None,
+) -> str:
     """Return the card as MLflow shows it on the page of a registered version.
 
-    MLflow folds nothing and puts no space between the columns of a table. So the metrics that the
-    logged model has anyway are left out, and cells are padded.
+    MLflow folds nothing and puts no space between the columns of a table, nor below it. So the
+    metrics that the logged model has anyway are left out, and space is added.
 
     Parameters
     ----------
@@ -58,14 +78,79 @@ def version_page(bundle: Bundle, reference: str) -> str:
         As `model_card` takes it.
     reference : str
         ``NAME/3``.
+    verdicts : sequence of Verdict, optional
+        Of the gates of promotion that need no other version, and of the quality gates.
+    pages : mapping, optional
+        What there is to see elsewhere: label → Markdown. `with_page` changes a line of it.
     """
-    where = (
-        "## More\n\nPlots and tables of the evaluation: artifacts of the source run (above). All "
-        f"{len(bundle.meta.metrics)} metrics, and the runs that used this version (scores, "
-        "proposals, feature reports, atlas): the source model (above). What the tags mean: the "
-        "table under *Quality*."
+    title, about, *rest = _sections(bundle, reference)
+    quality = rest.index("## Limits")
+    sections = [
+        *(title, about, *_verdict_line(verdicts)),
+        *(PAGES, "\n".join(_page_line(*entry) for entry in (pages or {}).items())),
+        *(*rest[:quality], *_verdict_table(verdicts, reference), *rest[quality:]),
+    ]
+    page = _PADDED.sub("&nbsp; | ", "\n\n".join(sections) + "\n")
+    return page.replace("|\n\n##", "|\n\n&nbsp;\n\n##")
+
+
+PAGES = "## Pages"
+"""Heading, on the page of a version, of what there is to see elsewhere."""
+
+
+def with_page(page: str, label: str, content: str) -> str:
+    """Return the page of a version with one line under `PAGES` changed, or added.
+
+    What else is there, a user's own words too, stays.
+
+    Parameters
+    ----------
+    page : str
+        As `version_page` made it, or as a user changed it.
+    label : str
+    content : str
+        Markdown.
+    """
+    line = _page_line(label, content)
+    old = re.compile(rf"^- {re.escape(label)}: .*$", re.MULTILINE)
+    if old.search(page):
+        return old.sub(lambda _: line, page, count=1)
+    if f"{PAGES}\n\n" in page:
+        return page.replace(f"{PAGES}\n\n", f"{PAGES}\n\n{line}\n", 1)
+    return f"{page.rstrip()}\n\n{PAGES}\n\n{line}\n"
+
+
+def _page_line(label: str, content: str) -> str:
+    return f"- {label}: {content}"
+
+
+def _verdict_line(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return in one line how many gates are met, and which are not."""
+    if not verdicts:
+        return []
+    of = {met: [v for v in verdicts if v.met is met] for met in (True, False, None)}
+    counts = [f"{len(of[True])} met", f"{len(of[False])} not met"]
+    counts += [f"{len(of[None])} not checked"] if of[None] else []
+    named = ": " + ", ".join(escape(verdict.what) for verdict in of[False]) if of[False] else ""
+    return [f"**Gates: {', '.join(counts)}**{named}."]
+
+
+def _verdict_table(verdicts: Sequence[Verdict], reference: str) -> list[str]:
+    if not verdicts:
+        return []
+    rows = [
+        (
+            f"[{escape(v.what)}]({v.page})" if v.page else escape(v.what),
+            escape(v.found),
+            {True: "met", False: "**not met**", None: "not checked"}[v.met],
+        )
+        for v in sorted(verdicts, key=lambda verdict: verdict.met is not False)
+    ]
+    about = (
+        f"As it was registered. `plmsae promote {reference}` holds it against the champion too, "
+        "and shows both side by side."
     )
-    return _PADDED.sub("&nbsp; | ", "\n\n".join([*_sections(bundle, reference), where]) + "\n")
+    return ["## Gates", f"{about}\n\n{_table(('gate', 'found', ''), rows)}"]
 
 
 # The bar after a cell with text; bars that belong to the text have a backslash.

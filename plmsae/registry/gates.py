@@ -60,6 +60,8 @@ class GateResult:
     """The condition with its numbers: ``explained_variance >= 0.88 (champion -0.02)``."""
     found: str
     """The candidate's number, or why there is none."""
+    skipped: bool = False
+    """Whether it does not apply, for want of a number."""
 
 
 def load_gates(path: Path | None = None) -> tuple[Gate, ...]:
@@ -130,7 +132,7 @@ def _check_gate(
     def missing(what: str) -> GateResult:
         skipped = gate.if_missing == "skip"
         found = f"{what}{' (skipped)' if skipped else ''}"
-        return GateResult(gate=gate, passed=skipped, expected=plain, found=found)
+        return GateResult(gate=gate, passed=skipped, expected=plain, found=found, skipped=skipped)
 
     if gate.metric not in metrics:
         return missing(f"{gate.metric} was not measured")

@@ -11,16 +11,18 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.card import version_page
 from plmsae.bundle.meta import QUALITY_WARNINGS, BundleMeta
 from plmsae.bundle.metric_names import charted
 from plmsae.bundle.naming import parse_reference
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.core.resources import READY, ready_model
 from plmsae.registry.mlflow_model import fetch_model, read_model_folder, save_model_folder
+from plmsae.registry.pages import describe_version
+from plmsae.registry.quality_record import quality_tags, quality_verdicts
 from plmsae.registry.versions import (
     DIGEST_TAG,
     HEADLINE_METRICS,
@@ -30,7 +32,15 @@ from plmsae.registry.versions import (
     ref_of,
     search_versions,
 )
-from plmsae.tracking.store import client, experiment_id, mlflow_errors, redact, tracking_uri
+from plmsae.tracking.outage import not_waiting
+from plmsae.tracking.store import (
+    client,
+    experiment_id,
+    few_retries,
+    mlflow_errors,
+    redact,
+    tracking_uri,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,17 +102,17 @@ def register(
     with mlflow_errors(store.tracking_uri):
         _ensure_registered(store, checked.meta)
         model_id = _log_model(store, checked, run_id)
+        quality = quality_verdicts(store, [run_id], tags or {})
         created = store.create_model_version(
             name=checked.name,
             source=f"models:/{model_id}",
             run_id=run_id,
-            tags={**_version_tags(checked), **(tags or {})},
+            tags={**_version_tags(checked), **quality_tags(quality), **(tags or {})},
             model_id=model_id,
         )
         ref = ModelRef(name=checked.name, version=str(created.version), model_id=model_id)
         # Its commands name this version for good; aliases move on.
-        page = version_page(checked, f"{ref.name}/{ref.version}")
-        store.update_model_version(ref.name, ref.version, page)
+        describe_version(store, ref, checked, run_id, quality)
         # MLflow's own pages read this tag to link the logged model to its versions.
         link = json.dumps([{"name": ref.name, "version": created.version}])
         store.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
@@ -164,7 +174,9 @@ def _log_model(store: MlflowClient, bundle: Bundle, run_id: str | None) -> str:
             for name, value in sorted(charted(meta.metrics).items()):
                 store.log_metric(run_id, name, value, model_id=model_id)
     except BaseException:
-        store.finalize_logged_model(model_id, "FAILED")
+        # What went wrong first is the error to show: the server may be away.
+        with not_waiting(), few_retries(), suppress(Exception):
+            store.finalize_logged_model(model_id, "FAILED")
         raise
     return model_id
 

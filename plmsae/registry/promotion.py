@@ -1,28 +1,31 @@
 """Promotion: which version is champion, decided by reviewed gates and written down.
 
-MLflow moves an alias without a trace, so every move is kept as a tag of the registered model:
-one tag a move, never changed.
+MLflow moves an alias without a trace, so every move is kept as a tag of the registered model, one
+tag a move. It is written before the alias moves, marked as not done, and again without the mark
+after that: of a promotion that was interrupted the alias tells what became of it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.meta import BundleMeta
+from plmsae.bundle.meta import TRAIN_RUN, BundleMeta
 from plmsae.bundle.naming import DEFAULT_ALIAS, Reference, parse_reference
 from plmsae.core.errors import InputError, QualityError
 from plmsae.registry.comparison import ModelComparison, compare_versions
-from plmsae.registry.gates import GateResult, check_gates, load_gates
+from plmsae.registry.gates import Gate, GateResult, check_gates, load_gates
 from plmsae.registry.mlflow_model import fetch_model
-from plmsae.registry.versions import HEADLINE_METRICS, MAX_TAG, ModelRef, find_version
+from plmsae.registry.quality_record import QUALITY_FAILED, has_failed, quality_verdicts
+from plmsae.registry.versions import HEADLINE_METRICS, MAX_TAG, FoundVersion, ModelRef, find_version
 from plmsae.tracking.store import client, mlflow_errors
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _TAG = "plmsae.promotion."
+_DONE = "done"
 MAX_REASON = 500
 """Characters of a reason."""
 OnChecked = Callable[[ModelComparison | None, tuple[GateResult, ...]], None]
@@ -145,10 +149,13 @@ def promote(
     bundle = fetch_model(store, candidate.model_id, expected_digest=candidate.digest)
     if bundle.name != candidate.ref.name:
         raise InputError(f"the model inside is {bundle.name}", where=str(candidate.ref))
+    with mlflow_errors(store.tracking_uri):
+        _settle(store, candidate.ref.name)
+        verdicts = _verdicts(store, candidate, bundle.meta)
     previous, champion = _champion(store, candidate.ref)
     if previous == candidate.ref.version:
-        results = check_gates(
-            gates, bundle.meta.metrics, None, no_champion="it is the champion itself"
+        results = check_version(
+            gates, bundle.meta.metrics, verdicts, no_champion="it is the champion itself"
         )
         if on_checked is not None:
             on_checked(None, results)
@@ -169,10 +176,11 @@ def promote(
             (str(candidate.ref), bundle.meta),
             tuple(names),
         )
-    results = check_gates(
+    results = check_version(
         gates,
         bundle.meta.metrics,
-        None if champion is None else champion.metrics,
+        verdicts,
+        champion=None if champion is None else champion.metrics,
         incomparable=None if comparison is None or comparison.same_data else comparison.data,
     )
     if on_checked is not None:
@@ -180,9 +188,11 @@ def promote(
     failed = [result for result in results if not result.passed]
     if failed and not force:
         raise GatesNotMetError(results, comparison)
+    key, entry = _entry(candidate.ref, previous, results, forced=bool(failed), reason=reason)
     with mlflow_errors(store.tracking_uri):
+        _write_down(store, candidate.ref.name, key, {**entry, _DONE: False})
         store.set_registered_model_alias(candidate.ref.name, DEFAULT_ALIAS, candidate.ref.version)
-        _write_down(store, candidate.ref, previous, results, forced=bool(failed), reason=reason)
+        _write_down(store, candidate.ref.name, key, entry)
     _LOG.info("%s is champion now (was %s)", candidate.ref, previous or "none")
     return PromotionResult(
         ref=candidate.ref,
@@ -192,6 +202,49 @@ def promote(
         forced=bool(failed),
         comparison=comparison,
     )
+
+
+def check_version(
+    gates: tuple[Gate, ...],
+    metrics: Mapping[str, float],
+    verdicts: Mapping[str, str],
+    *,
+    champion: Mapping[str, float] | None = None,
+    no_champion: str = "no champion yet",
+    incomparable: str | None = None,
+) -> tuple[GateResult, ...]:
+    """Hold a version against the gates: its metrics, and what the quality gates said of it.
+
+    Parameters
+    ----------
+    gates, metrics, champion, no_champion, incomparable
+        As `plmsae.registry.gates.check_gates` takes them.
+    verdicts : mapping
+        From `plmsae.registry.quality_record.quality_verdicts`.
+    """
+    failed = {kind: verdict for kind, verdict in verdicts.items() if has_failed(verdict)}
+    counted = {QUALITY_FAILED: float(len(failed))} if verdicts else {}
+    results = check_gates(
+        gates,
+        {**metrics, **counted},
+        champion,
+        no_champion=no_champion,
+        incomparable=incomparable,
+    )
+    said = "; ".join(f"{kind}: {verdict}" for kind, verdict in (failed or verdicts).items())
+    return tuple(
+        dataclasses.replace(result, found=f"{len(failed)} ({said})"[:500])
+        if result.gate.metric == QUALITY_FAILED and verdicts
+        else result
+        for result in results
+    )
+
+
+def _verdicts(store: MlflowClient, version: FoundVersion, meta: BundleMeta) -> dict[str, str]:
+    """Return what the quality gates said of a version, also in the training before its run."""
+    trained = meta.extra.get(TRAIN_RUN)
+    runs = (trained if isinstance(trained, str) else None, version.run_id)
+    return quality_verdicts(store, runs, version.tags)
 
 
 def _champion(store: MlflowClient, candidate: ModelRef) -> tuple[str | None, BundleMeta | None]:
@@ -212,15 +265,15 @@ def _champion(store: MlflowClient, candidate: ModelRef) -> tuple[str | None, Bun
     return str(version), bundle.meta
 
 
-def _write_down(
-    store: MlflowClient,
+def _entry(
     ref: ModelRef,
     previous: str | None,
     results: tuple[GateResult, ...],
     *,
     forced: bool,
     reason: str,
-) -> None:
+) -> tuple[str, dict[str, Any]]:
+    """Return the name of the tag of a promotion, and what it says."""
     now = datetime.now(UTC)
     entry: dict[str, Any] = {
         "at": now.isoformat(timespec="seconds"),
@@ -232,11 +285,46 @@ def _write_down(
         "reason": reason,
         "gates": [{"expected": r.expected, "found": r.found, "passed": r.passed} for r in results],
     }
-    if len(json.dumps(entry)) > MAX_TAG:
+    if len(json.dumps({**entry, _DONE: False})) > MAX_TAG:
         entry["gates"] = [gate for gate in entry["gates"] if not gate["passed"]][:10]
     # One tag a move, keyed by its time: two people promoting at once lose neither entry.
-    key = f"{_TAG}{now.strftime('%Y%m%dT%H%M%S.%fZ')}"
-    store.set_registered_model_tag(ref.name, key, json.dumps(entry)[:MAX_TAG])
+    return f"{_TAG}{now.strftime('%Y%m%dT%H%M%S.%fZ')}", entry
+
+
+def _write_down(store: MlflowClient, name: str, key: str, entry: Mapping[str, Any]) -> None:
+    store.set_registered_model_tag(name, key, json.dumps(entry)[:MAX_TAG])
+
+
+def _entries(model: Any) -> dict[str, dict[str, Any]]:
+    """Return the entries of the log of a registered model by tag, oldest first."""
+    found = {}
+    for key in sorted(key for key in model.tags if key.startswith(_TAG)):
+        try:
+            found[key] = dict(json.loads(model.tags[key]))
+        except (ValueError, TypeError):
+            _LOG.warning("promotion log entry %s is not readable", key)
+    return found
+
+
+def _happened(model: Any, entries: Mapping[str, Mapping[str, Any]], key: str) -> bool:
+    """Tell whether a promotion of the log was made; of an interrupted one the alias tells."""
+    if entries[key].get(_DONE, True):
+        return True
+    made = str(model.aliases.get(DEFAULT_ALIAS)) == entries[key].get("to")
+    return made and key == max(entries)
+
+
+def _settle(store: MlflowClient, name: str) -> None:
+    """Make the log say what became of promotions that were interrupted."""
+    model = store.get_registered_model(name)
+    entries = _entries(model)
+    for key, entry in entries.items():
+        if entry.get(_DONE, True):
+            continue
+        if _happened(model, entries, key):
+            _write_down(store, name, key, {k: v for k, v in entry.items() if k != _DONE})
+        else:
+            store.delete_registered_model_tag(name, key)
 
 
 def _who() -> str:
@@ -269,13 +357,11 @@ def promotion_log(name: str, *, tracking_uri: str | None = None) -> pl.DataFrame
 
     store = client(tracking_uri)
     with mlflow_errors(store.tracking_uri, what=f"no registered model {name}"):
-        tags = store.get_registered_model(name).tags
+        model = store.get_registered_model(name)
     rows = []
-    for key in sorted(key for key in tags if key.startswith(_TAG)):
-        try:
-            entry = json.loads(tags[key])
-        except ValueError:
-            _LOG.warning("promotion log entry %s is not readable", key)
+    entries = _entries(model)
+    for key, entry in entries.items():
+        if not _happened(model, entries, key):
             continue
         text = {field: entry.get(field) for field in ("at", "by", "from", "to")}
         gates = json.dumps(entry.get("gates", []))

@@ -62,6 +62,8 @@ class FoundVersion:
     """The SHA-256 of ``model.json`` that was recorded when it was registered."""
     tags: Mapping[str, str]
     """The version's tags."""
+    run_id: str | None = None
+    """The run that made it, if it is known."""
 
 
 def find_version(store: MlflowClient, wanted: Reference) -> FoundVersion:
@@ -94,7 +96,13 @@ def find_version(store: MlflowClient, wanted: Reference) -> FoundVersion:
             value=str(ref),
         )
     tags = dict(found.tags)
-    return FoundVersion(ref=ref, model_id=ref.model_id, digest=tags.get(DIGEST_TAG), tags=tags)
+    return FoundVersion(
+        ref=ref,
+        model_id=ref.model_id,
+        digest=tags.get(DIGEST_TAG),
+        tags=tags,
+        run_id=found.run_id or None,
+    )
 
 
 def ref_of(version: Any) -> ModelRef:

@@ -8,35 +8,39 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
+
+from plmsae.tracking.outage import Point, Unsent
 
 _LOG = logging.getLogger(__name__)
 
-Point = tuple[str, float, int, int]
-"""One measurement: name, value, milliseconds since 1970, step."""
-
-_BATCH = 1000  # MLflow's limit for one request.
-_KEEP = 100_000  # Points held while the server is away; about 10 MB.
+_FULL = 1000  # Points at which the thread is woken before its time.
 
 
 class MetricBuffer:
-    """Gather points and hand them to `write` in batches, in order, from one thread.
+    """Keep points in a file and hand them to `write` in batches, in order, from one thread.
 
     Parameters
     ----------
     write : callable
         Takes up to 1,000 points; may raise. Tried again with the next batch, so nothing is lost
-        while a server restarts; when more than 100,000 points wait, the oldest are dropped.
+        while a server is away.
+    unsent : Unsent
+        Where points wait.
     every_s : float, optional
         How long a point may wait, in seconds.
     """
 
-    def __init__(self, write: Callable[[Sequence[Point]], None], *, every_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        write: Callable[[Sequence[Point]], None],
+        unsent: Unsent,
+        *,
+        every_s: float = 2.0,
+    ) -> None:
         self._write = write
         self._every_s = every_s
-        self._points: list[Point] = []
-        self._lock = threading.Lock()
+        self._unsent = unsent
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -49,40 +53,38 @@ class MetricBuffer:
 
         NaN and infinity are kept: they tell when training broke.
         """
-        now = int(time.time() * 1000)
-        with self._lock:
-            self._points += [(name, float(value), now, step) for name, value in metrics.items()]
-            if len(self._points) > _KEEP:
-                del self._points[: len(self._points) - _KEEP]
-            full = len(self._points) >= _BATCH
-        if full:
+        self._unsent.add_points(metrics, step=step)
+        if self._unsent.n_points >= _FULL and not self._warned:
             self._wake.set()
 
     def flush(self) -> bool:
         """Write what waits, now, in this thread; tell whether all of it could be written."""
         with self._writing:
             while True:
-                with self._lock:
-                    batch = self._points[:_BATCH]
-                    del self._points[: len(batch)]
-                if not batch:
+                points, mark = self._unsent.next_points()
+                if not points:
                     return True
-                if not self._try(batch):
-                    with self._lock:
-                        self._points[:0] = batch
+                if not self._try(points):
                     return False
+                self._unsent.sent(points, mark)
 
-    def close(self) -> None:
-        """Stop the thread and write the rest; what cannot be written is counted in a warning."""
+    def close(self, *, busy_s: float = 60) -> None:
+        """Stop the thread and write the rest; what cannot be written stays in the file.
+
+        Parameters
+        ----------
+        busy_s : float, optional
+            How long to wait for the thread, which may be in the middle of a write, in seconds.
+        """
         self._closed = True
         self._wake.set()
-        self._thread.join(timeout=60)
-        if not self.flush():
-            _LOG.warning("%d measurements could not be written", len(self._points))
+        self._thread.join(timeout=busy_s)
+        if not self._thread.is_alive():
+            self.flush()
 
-    def _try(self, batch: Sequence[Point]) -> bool:
+    def _try(self, points: Sequence[Point]) -> bool:
         try:
-            self._write(batch)
+            self._write(points)
         except Exception as error:  # noqa: BLE001 (a lost metric must never end a training run)
             if not self._warned:
                 _LOG.warning("metrics cannot be written for now: %s", str(error).split("\n")[0])

@@ -14,16 +14,35 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plmsae.core.errors import InputError, ResourceError, TrainingDivergedError, printable
+from plmsae.core.errors import (
+    InputError,
+    ResourceError,
+    TrainingDivergedError,
+    UnavailableError,
+    printable,
+)
 from plmsae.core.stopping import Terminated, sigterm_unwinds
 from plmsae.tracking.environment import system_facts
-from plmsae.tracking.metric_buffer import MetricBuffer, Point
+from plmsae.tracking.metric_buffer import MetricBuffer
+from plmsae.tracking.outage import (
+    WAIT,
+    Point,
+    ServerAwayError,
+    Unsent,
+    not_waiting,
+    send_kept,
+    send_points,
+    wait_s,
+    waiting,
+)
 from plmsae.tracking.params import clean_name, flatten_params
 from plmsae.tracking.store import (
     client,
     experiment_id,
+    few_retries,
     import_mlflow,
     mlflow_errors,
+    redact,
     tracking_uri,
 )
 from plmsae.tracking.system_metrics import sampled
@@ -46,7 +65,14 @@ _MADE_UP = re.compile(r"[a-z]+-[a-z]+-[0-9]+")
 class Run:
     """A run that is going on; made by `start_run`."""
 
-    def __init__(self, store: MlflowClient, run_id: str, experiment: str, uri: str) -> None:
+    def __init__(
+        self,
+        store: MlflowClient,
+        run_id: str,
+        experiment: str,
+        uri: str,
+        folder: Path | None = None,
+    ) -> None:
         self.run_id = run_id
         """MLflow's id of the run."""
         self.experiment_id = experiment
@@ -56,6 +82,7 @@ class Run:
         self.has_results = False
         """Whether a metric or an artifact was logged."""
         self._store = store
+        self._unsent = Unsent(folder, run_id, redact(uri))
         self._metrics: MetricBuffer | None = None
 
     def log_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -66,14 +93,12 @@ class Run:
     def log_machine(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log how busy the machine is, which is no result."""
         if self._metrics is None:
-            self._metrics = MetricBuffer(self._write)
+            self._metrics = MetricBuffer(self._write, self._unsent)
         named = {clean_name(name): value for name, value in metrics.items()}
         self._metrics.add(named, step=step)
 
     def _write(self, points: Sequence[Point]) -> None:
-        from mlflow.entities import Metric
-
-        self._store.log_batch(self.run_id, metrics=[Metric(*point) for point in points])
+        send_points(self._store, self.run_id, points)
 
     def flush(self) -> None:
         """Write the measurements that still wait."""
@@ -145,11 +170,42 @@ class Run:
         with mlflow_errors(self.tracking_uri):
             self._store.log_text(self.run_id, printable(text), name)
 
-    def close(self) -> None:
-        """Write what waits and stop the writing thread. `start_run` does it."""
+    def close(self, status: str, error: str = "") -> str:
+        """Write what waits, end the run, and stop the writing thread. `start_run` does it.
+
+        Parameters
+        ----------
+        status : str
+            ``FINISHED``, ``FAILED`` or ``KILLED``.
+        error : str, optional
+            Why it failed, for the tag ``plmsae.error``.
+
+        Returns
+        -------
+        str
+            What MLflow could not be given, and where it is kept; empty if it has all.
+        """
         if self._metrics is not None:
-            self._metrics.close()
+            # A run that was stopped does not wait: what it measured is in the file.
+            self._metrics.close(busy_s=60 + wait_s() if status == "FINISHED" else 5)
             self._metrics = None
+        n = self._unsent.n_points
+        waits = [f"{n:,} measurements"] if n else []
+        tags = {"plmsae.error": error} if error else {}
+        try:
+            if tags:
+                self.set_tags(tags)
+            with mlflow_errors(self.tracking_uri):
+                self._store.set_terminated(self.run_id, status)
+        except Exception as problem:  # noqa: BLE001 (what went wrong first is the error to show)
+            _LOG.debug("the run could not be ended", exc_info=problem)
+            self._unsent.add_end(status, tags)
+            waits.append("the end")
+        self._unsent.close()
+        if not waits:
+            return ""
+        what = f"{' and '.join(waits)} of run {self.run_id}"
+        return f"lost: {what}" if self._unsent.in_memory else f"kept in {self._unsent.path}: {what}"
 
 
 def _cut(value: str) -> str:
@@ -175,6 +231,7 @@ def start_run(
     tags: Mapping[str, object] | None = None,
     tracking_uri: str | None = None,
     system_metrics: bool = False,
+    folder: Path | None = None,
 ) -> Iterator[Run]:
     """Open an MLflow run for the length of a ``with`` block.
 
@@ -199,6 +256,9 @@ def start_run(
     system_metrics : bool, optional
         Log how busy the machine is, now and then (`plmsae.tracking.system_metrics`): for runs that
         may take long.
+    folder : Path, optional
+        The output folder. What MLflow's server, being away, cannot be given is kept there (without
+        a folder in plmsae's cache), and sent by the next run in that folder.
 
     Yields
     ------
@@ -209,6 +269,8 @@ def start_run(
     ------
     InputError
         If MLflow cannot be reached or refuses.
+    ServerAwayError
+        If the server went away and did not come back in time (`plmsae.tracking.outage`).
     """
     mlflow = import_mlflow()
     run_name = None if run_name is None else printable(run_name)
@@ -217,36 +279,31 @@ def start_run(
     # Before it is opened: MLflow then takes the variable away.
     resumed = mlflow.active_run() is None and bool(os.environ.get("MLFLOW_RUN_ID"))
     with _global_uri(mlflow, uri), sigterm_unwinds():
+        send_kept(folder, store, redact(uri))
         with mlflow_errors(uri):
             active = _open(mlflow, store, experiment, run_name)
-        run = Run(store, active.info.run_id, active.info.experiment_id, uri)
-        status = "FAILED"
-        refused = False
-        try:
-            run.set_tags({**system_facts(), **(tags or {})})
-            if params is not None:
-                run.log_params(params)
-            with sampled(run.log_machine) if system_metrics else nullcontext():
-                yield run
-            status = "FINISHED"
-        except BaseException as error:
-            status = _status_of(error)
-            _note_error(run, error, status)
-            refused = not (resumed or run.has_results) and _is_refusal(error)
-            raise
-        finally:
+        run = Run(store, active.info.run_id, active.info.experiment_id, uri, folder)
+        failed: BaseException | None = None
+        with waiting():
             try:
-                run.close()
+                run.set_tags({**system_facts(), **(tags or {})})
+                if params is not None:
+                    run.log_params(params)
+                with sampled(run.log_machine) if system_metrics else nullcontext():
+                    yield run
+            except BaseException as error:
+                failed = error
+                raise
             finally:
-                _end(mlflow, run, status)
-                if refused:
+                _end(mlflow, run, failed)
+                if not (resumed or run.has_results) and _is_refusal(failed):
                     _delete(run)
 
 
-def _is_refusal(error: BaseException) -> bool:
+def _is_refusal(error: BaseException | None) -> bool:
     """Return whether the user's input was refused; what ended only after work is none."""
     return isinstance(error, InputError) and not isinstance(
-        error, ResourceError | TrainingDivergedError
+        error, ResourceError | TrainingDivergedError | UnavailableError
     )
 
 
@@ -258,19 +315,33 @@ def _delete(run: Run) -> None:
         _LOG.debug("run %s could not be deleted", run.run_id, exc_info=True)
 
 
-def _end(mlflow: Any, run: Run, status: str) -> None:
-    """End the run, and any run that was left open inside it."""
-    try:
-        with mlflow_errors(run.tracking_uri):
-            while (active := mlflow.active_run()) is not None:
+def _end(mlflow: Any, run: Run, failed: BaseException | None) -> None:
+    """End the run, and any run that was left open inside it; say what MLflow was not given."""
+    status = "FINISHED" if failed is None else _status_of(failed)
+    if status == "FINISHED":
+        kept = run.close(status)
+    else:
+        with not_waiting(), few_retries():
+            kept = run.close(status, f"{type(failed).__name__}: {failed}".replace("\n", " ")[:1000])
+    with few_retries():
+        while (active := mlflow.active_run()) is not None:
+            inner = active.info.run_id != run.run_id
+            try:
                 mlflow.end_run(status)
-                if active.info.run_id == run.run_id:
-                    break
-    except InputError:
-        if status == "FINISHED":
-            raise
-        # What went wrong first is the error to show.
-        _LOG.warning("run %s could not be marked %s", run.run_id, status)
+            except Exception:  # noqa: BLE001 (of `run` itself `kept` says it)
+                level = logging.WARNING if inner else logging.DEBUG
+                _LOG.log(level, "run %s could not be marked %s", active.info.run_id, status)
+            if not inner:
+                break
+    if not kept:
+        return
+    if failed is None or isinstance(failed, ServerAwayError):
+        raise ServerAwayError(
+            f"MLflow could not be given everything; it was tried for {wait_s():g} s ({WAIT})",
+            where=redact(run.tracking_uri),
+            hint=f"{kept}; when the server is back, the same command goes on and sends them",
+        ) from failed
+    _LOG.warning("MLflow could not be given everything: %s; the next run there sends them", kept)
 
 
 def _resolve_uri(given: str | None) -> str:
@@ -316,13 +387,3 @@ def _status_of(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return "FINISHED" if error.code in (None, 0) else "FAILED"
     return "FAILED"
-
-
-def _note_error(run: Run, error: BaseException, status: str) -> None:
-    if status == "FINISHED":
-        return
-    line = f"{type(error).__name__}: {error}".replace("\n", " ")
-    try:
-        run.set_tags({"plmsae.error": line[:1000]})
-    except Exception:  # noqa: BLE001 (the first error is the one to show)
-        _LOG.debug("the error could not be noted in the run", exc_info=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError
 from plmsae.core.programs import program
+from plmsae.tracking.outage import patient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -100,6 +101,8 @@ def redact(uri: str) -> str:
 def client(uri: str | None = None) -> MlflowClient:
     """Return a client of the store, creating an SQLite store if there is none yet.
 
+    Inside a run its calls wait for a server that is away (`plmsae.tracking.outage`).
+
     Raises
     ------
     InputError
@@ -110,14 +113,14 @@ def client(uri: str | None = None) -> MlflowClient:
     _check_writable(sqlite_path(resolved))
     with mlflow_errors(resolved):
         if resolved in _ready:
-            return mlflow.MlflowClient(resolved, resolved)  # type: ignore[no-any-return]
-        with _few_retries(), _creation_lock(sqlite_path(resolved)):
+            return patient(mlflow.MlflowClient(resolved, resolved), redact(resolved))
+        with few_retries(), _creation_lock(sqlite_path(resolved)):
             made: MlflowClient = mlflow.MlflowClient(resolved, resolved)
             # One call to each of the two stores: both create their tables at first use.
             made.search_experiments(max_results=1)
             made.search_registered_models(max_results=1)
     _ready.add(resolved)
-    return made
+    return patient(made, redact(resolved))
 
 
 def _check_writable(path: Path | None) -> None:
@@ -138,8 +141,8 @@ def _check_writable(path: Path | None) -> None:
 
 
 @contextmanager
-def _few_retries() -> Iterator[None]:
-    """Fail soon at the first contact: MLflow tries a server that is not there for two minutes."""
+def few_retries() -> Iterator[None]:
+    """Fail soon, at the first contact for example: MLflow tries for minutes otherwise."""
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     before = os.environ.get(name)
     os.environ.setdefault(name, "2")

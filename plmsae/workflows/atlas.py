@@ -15,6 +15,7 @@ from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.json_files import read_json
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.models import HEADLINE_METRICS, resolve_exactly
+from plmsae.registry.pages import ATLAS, link_page
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.input_gate import beside
 from plmsae.workflows.shared.device import check_device
@@ -195,6 +196,8 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
             task.update(1, 1)
         tracked.log_artifact(paths["single"], "atlas")
         tracked.log_metrics(0, {name: float(value) for name, value in counts.items()})
+        text = f"{counts['n_latents']:,} features on {counts['n_proteins']:,} proteins"
+        link_page(tracked, uri, ATLAS, text, "atlas/atlas.html")
     return AtlasOutcome(
         site=paths["site"],
         single=paths["single"],

@@ -114,6 +114,7 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
             experiment="plmsae-distil",
             system_metrics=True,
             run_name=f"distil {config.n_layers}x{config.d_model} of {teacher.id}",
+            folder=request.out,
         ) as tracked,
         kept_if_stopped(lambda: kept_checkpoint(request.out)),
     ):

@@ -271,6 +271,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 system_metrics=True,
                 run_name=f"fill {PurePath(source_name(request.table)).name}",
                 params=request_params(request, model=uri),
+                folder=request.out,
             )
         )
         log_used_version(tracked, uri)

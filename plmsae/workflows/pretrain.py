@@ -69,6 +69,7 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
             experiment="plmsae-pretrain",
             system_metrics=True,
             run_name=f"pretrain {config.n_layers}x{config.d_model}",
+            folder=request.out,
         ) as tracked,
         kept_if_stopped(lambda: kept_checkpoint(request.out)),
     ):

@@ -13,6 +13,7 @@ from plmsae.core.folders import only_writer
 from plmsae.core.stopping import CONTINUES, kept_if_stopped
 from plmsae.proteins.stream import need_file
 from plmsae.registry.models import log_version_metrics, resolve_exactly
+from plmsae.registry.pages import REPORTS, link_page
 from plmsae.registry.versions import MAX_TAG, find_version
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
@@ -104,6 +105,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             experiment="plmsae-report",
             run_name=f"report {bundle.name}",
             params=request_params(request, model=uri, llm=settings.model if asks else None),
+            folder=request.out,
         ) as tracked,
         kept_if_stopped(lambda: _kept(request)),
     ):
@@ -153,6 +155,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         words = f"{used} (sha256 {digest}); concepts were chosen on: {chosen_on.words}"
         tracked.set_tags({"report_proteins": words})
         _tag_version(uri, {"report_proteins": words})
+        link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
     return ReportOutcome(
         pages=pages,
         n_features=len(reports),

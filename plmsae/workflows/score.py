@@ -173,6 +173,7 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
                 system_metrics=True,
                 run_name=f"score {PurePath(source_name(request.proteins)).name}",
                 params=request_params(request, model=uri),
+                folder=beside(request.out, "quality"),  # the score folder holds nothing else
             )
         )
         log_used_version(tracked, uri)

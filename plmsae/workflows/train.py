@@ -150,6 +150,7 @@ def _run(request: TrainRequest, place: Place, progress: Progress) -> list[TrainO
                     processes=place.world,
                 ),
                 system_metrics=True,
+                folder=request.out,
             )
         )
         write_json(request.out / CHECKPOINTS / MADE_OF, origin)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import D_SAE, METRICS, tiny_concepts, tiny_features, tiny_meta, tiny_sae
 
-from plmsae.bundle.card import escape, model_card, version_page
+from plmsae.bundle.card import Verdict, escape, model_card, version_page, with_page
 from plmsae.bundle.meta import BundleMeta
 from plmsae.bundle.reading import Bundle, read_bundle
 from plmsae.bundle.schema import FEATURES_SCHEMA
@@ -434,6 +434,38 @@ def test_a_cell_with_a_bar_keeps_its_place_on_the_page_of_a_version(make_bundle:
     assert f"--model {bundle.name}/3 --out scored" in page
     assert "@challenger" not in page
     assert "<details>" not in page
+
+
+def test_the_page_of_a_version_says_which_gates_are_met_the_failed_first(
+    make_bundle: Make,
+) -> None:
+    bundle = make_bundle()
+    verdicts = [
+        Verdict(what="dead_share <= 0.3", found="0.02", met=True),
+        Verdict(what="quality of the models", found="1 | failed", met=False, page="#/a/b"),
+    ]
+    page = version_page(bundle, f"{bundle.name}/3", verdicts=verdicts)
+    assert "**Gates: 1 met, 1 not met**: quality of the models." in page
+    table = page.split("## Gates\n\n")[1].split("\n\n")[1].replace("&nbsp;", "").splitlines()
+    assert table[2:] == [
+        "| [quality of the models](#/a/b) | 1 \\| failed | **not met** |",
+        r"| dead\_share &lt;= 0.3 | 0.02 | met |",
+    ]
+    skipped = Verdict(what="ece <= 0.1", found="not measured", met=None)
+    page = version_page(bundle, f"{bundle.name}/3", verdicts=[verdicts[0], skipped])
+    assert "**Gates: 1 met, 0 not met, 1 not checked**." in page
+    assert "| not checked |" in page
+
+
+def test_a_line_of_the_page_of_a_version_changes_and_a_users_words_stay(make_bundle: Make) -> None:
+    bundle = make_bundle()
+    pages = {"Run": "[the run](#/r)", "Atlas": "none yet"}
+    page = version_page(bundle, f"{bundle.name}/3", pages=pages) + "\nMy own words.\n"
+    changed = with_page(page, "Atlas", "[5 features](#/x)")
+    assert changed == page.replace("- Atlas: none yet", "- Atlas: [5 features](#/x)")
+    assert with_page(changed, "Atlas", "none yet") == page
+    assert "## Pages\n\n- Reports: [a](#/y)\n- Run" in with_page(page, "Reports", "[a](#/y)")
+    assert with_page("Mine.", "Atlas", "[a](#/y)") == "Mine.\n\n## Pages\n\n- Atlas: [a](#/y)\n"
 
 
 def test_the_card_does_not_let_outside_text_become_markup(tmp_path: Path) -> None:

@@ -185,6 +185,60 @@ def test_mlflow_models_serve_gives_what_the_model_gives(
         process.wait()
 
 
+def test_the_files_for_a_container_install_the_model_and_it_predicts(
+    tmp_path: Path, registered: tuple[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands of docs/registry.md, up to those of Docker; what they set up is used here."""
+    uri, expected = registered
+    page = (ROOT / "docs" / "registry.md").read_text(encoding="utf-8")
+    (block,) = [b for b in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "dockerfile" in b]
+    generate, wheel, edit, build, _ = block.splitlines()
+    assert build.startswith("docker build")
+    generate = re.sub(r"models:/\S+", uri, generate)
+    wheel = wheel.removesuffix(".") + str(ROOT)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    for line in (generate, wheel, edit):
+        done = subprocess.run(
+            line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=240
+        )
+        if "hatchling" in done.stderr and done.returncode:
+            pytest.skip("no wheel can be built here: hatchling is not to be had")
+        assert done.returncode == 0, done.stderr[-2000:]
+    image = tmp_path / "image"
+    steps = (image / "Dockerfile").read_text().splitlines()
+    found_at = [
+        next(i for i, step in enumerate(steps) if step.startswith(start))
+        for start in ("COPY wheels /wheels", "ENV PIP_FIND_LINKS=/wheels", "COPY model_dir ")
+    ]
+    assert found_at == sorted(found_at)
+    assert "C._install_pyfunc_deps('/opt/ml/model'" in steps[found_at[-1] + 1]
+
+    # What that step installs, without the packages that are here already.
+    needed = (image / "model_dir" / "requirements.txt").read_text().splitlines()
+    (ours,) = [line for line in needed if line.startswith("plmsae")]
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", "site"]
+    environment = os.environ | {"PIP_FIND_LINKS": str(image / "wheels")}
+    subprocess.run([*pip, ours], env=environment, cwd=tmp_path, check=True, capture_output=True)
+    ask = (
+        "import sys, json, pandas, plmsae, mlflow.pyfunc\n"
+        "model = mlflow.pyfunc.load_model('image/model_dir')\n"
+        "rows = model.predict(pandas.DataFrame(json.loads(sys.argv[1])))\n"
+        "print(plmsae.__file__); print(rows.to_json(orient='records'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ask, json.dumps(proteins())],
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    where, rows = done.stdout.splitlines()
+    assert Path(where).is_relative_to(tmp_path / "site")
+    check_rows(json.loads(rows), expected)
+
+
 def test_a_webhook_of_the_server_tells_of_a_promotion(
     tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlflow import MlflowClient
 from tiny_bundle import METRICS
 
-from plmsae.bundle.meta import EVAL_LABELS
+from plmsae.bundle.meta import EVAL_LABELS, TRAIN_RUN
 from plmsae.bundle.reading import Bundle
 from plmsae.core.errors import InputError, QualityError
 from plmsae.core.fingerprint import DataFingerprint
 from plmsae.registry.comparison import ModelComparison
 from plmsae.registry.gates import Gate, GateResult, check_gates, load_gates
+from plmsae.registry.lineage import lineage
 from plmsae.registry.models import register, resolve
 from plmsae.registry.promotion import GatesNotMetError, promote, promotion_log
+from plmsae.registry.versions import ModelRef
+from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import client
 
 Make = Callable[..., Bundle]
@@ -154,6 +158,91 @@ def test_what_was_measured_on_other_data_is_not_ranked(
     assert {gate.relative_to for gate in failed} == {"champion"}
     assert resolve(NAME).meta.extra == {EVAL_LABELS: "2" * 64}
     assert promote(f"{NAME}/2", force=True, reason="new release of the labels").forced
+
+
+def with_failed_gate(bundle: Bundle, store_uri: str) -> ModelRef:
+    """Register a bundle from a run one of whose quality gates failed."""
+    with start_run(tracking_uri=store_uri) as run:
+        run.log_metrics(0, {"quality_proteins_failed": 0, "quality_models_failed": 1})
+        return register(bundle, run_id=run.run_id)
+
+
+def test_a_version_whose_quality_gates_failed_is_not_promoted(
+    make_bundle: Make, store_uri: str
+) -> None:
+    ref = with_failed_gate(make_bundle(), store_uri)
+    with pytest.raises(
+        GatesNotMetError, match=r"quality_failed <= 0, found 1 \(models: 1 expectations failed"
+    ):
+        promote(str(ref))
+    assert promotion_log(NAME).height == 0
+    forced = promote(str(ref), force=True, reason="a trial")
+    assert [gate.gate.metric for gate in forced.gates if not gate.passed] == ["quality_failed"]
+
+
+def test_what_failed_in_the_training_counts_for_the_evaluated_version(
+    make_bundle: Make, store_uri: str
+) -> None:
+    with start_run(tracking_uri=store_uri) as trained:
+        trained.set_tags({"quality_models": "1 of 12 checked expectations failed critically"})
+    with start_run(tracking_uri=store_uri) as evaluated:
+        evaluated.set_tags({"quality_models": "12 of 12 expectations are met"})
+        ref = register(make_bundle(extra={TRAIN_RUN: trained.run_id}), run_id=evaluated.run_id)
+    with pytest.raises(GatesNotMetError, match="models: 1 of 12 checked"):
+        promote(str(ref))
+
+
+def test_a_failed_gate_is_a_tag_of_the_version_and_counts_though_its_runs_are_gone(
+    make_bundle: Make, store_uri: str
+) -> None:
+    verdict = "1 of 12 checked expectations failed critically"
+    with start_run(tracking_uri=store_uri) as run:
+        run.set_tags({"quality_models": verdict})
+        ref = register(make_bundle(), run_id=run.run_id)
+    tags = client(store_uri).get_model_version(NAME, ref.version).tags
+    assert tags["quality_models"] == verdict
+    lost = register(make_bundle(extra={TRAIN_RUN: "0" * 32}), tags={"quality_models": verdict})
+    with pytest.raises(GatesNotMetError, match="quality_failed"):
+        promote(str(lost))
+
+
+def test_where_no_quality_gate_is_recorded_the_gate_says_so(
+    make_bundle: Make, store_uri: str
+) -> None:
+    register(make_bundle())
+    (gate,) = [g for g in promote(NAME).gates if g.gate.metric == "quality_failed"]
+    assert (gate.passed, gate.found) == (True, "quality_failed was not measured (skipped)")
+
+
+@pytest.mark.parametrize(("at", "champion"), [("before", "1"), ("after", "2")])
+def test_of_an_interrupted_promotion_the_log_says_what_the_alias_says(
+    make_bundle: Make, store_uri: str, monkeypatch: pytest.MonkeyPatch, at: str, champion: str
+) -> None:
+    register(make_bundle())
+    promote(f"{NAME}/1")
+    register(make_bundle())
+    original = MlflowClient.set_registered_model_alias
+
+    def interrupted(self: MlflowClient, name: str, alias: str, version: str) -> None:
+        if at == "after":
+            original(self, name, alias, version)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            promote(f"{NAME}/2", reason="better")
+    found = client(store_uri).get_model_version_by_alias(NAME, "champion")
+    assert str(found.version) == champion
+    assert promotion_log(NAME)["to"].to_list()[-1] == champion
+    assert [move["to"] for move in lineage(f"{NAME}/2").promotions] == ["2"][: int(champion) - 1]
+    # The next promotion puts the log in order for good.
+    promote(f"{NAME}/2")
+    register(make_bundle())
+    promote(f"{NAME}/3")
+    assert promotion_log(NAME)["to"].to_list() == ["1", "2", "3"]
+    tags = client(store_uri).get_registered_model(NAME).tags
+    assert not [text for text in tags.values() if '"done"' in text]
 
 
 def test_promoting_the_champion_again_changes_and_logs_nothing(

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tiny import save_tiny
 from plmsae.core.errors import InputError
 from plmsae.registry.models import list_models, register, resolve
 from plmsae.registry.promotion import promote
+from plmsae.tracking.outage import WAIT, ServerAwayError
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import client
 from plmsae.workflows import train
@@ -85,6 +87,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from plmsae.registry.models import register
+from plmsae.tracking.outage import WAIT, ServerAwayError
 from plmsae.tracking.runs import start_run
 with start_run(experiment="both", run_name=sys.argv[1]) as run:
     for step in range(200):
@@ -132,10 +135,12 @@ def test_two_writers_at_once_lose_nothing_and_share_no_version(
 
 
 class Outage(Silent):
-    """Kills the server at one step of training, and starts it again at another."""
+    """Kills the server at one step of training, and starts it again at another, or never."""
 
-    def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.server, self.monkeypatch = server, monkeypatch
+    def __init__(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, back: int | None = 40
+    ) -> None:
+        self.server, self.monkeypatch, self.back = server, monkeypatch, back
         self.down: list[int] = []
 
     @contextmanager
@@ -147,10 +152,10 @@ class Outage(Silent):
             self.server.kill()
             # So that attempts end soon; what is measured is written later.
             self.monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        if done == 40:
+        if done == self.back:
             self.server.start()
             self.monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
-        if 20 <= done < 40:
+        if 20 <= done < (self.back or 100):
             self.down.append(int(done))
 
 
@@ -159,37 +164,67 @@ class _Unheard:
         pass
 
 
-def test_a_server_that_goes_away_in_training_has_every_step_when_it_is_back(
-    tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def training(tmp_path: Path) -> TrainRequest:
+    """Sixty steps of a tiny SAE, each of them logged."""
     plm = save_tiny(tmp_path / "tiny", max_position_embeddings=516)
     rng = np.random.default_rng(0)
     letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
     proteins = ["M" + "".join(rng.choice(letters, rng.integers(60, 90))) for _ in range(60)]
     fasta = tmp_path / "p.fasta"
     fasta.write_text("".join(f">P{i}\n{sequence}\n" for i, sequence in enumerate(proteins)))
+    settings = {"d_sae": 48, "k": 4, "n_vectors": 60 * 128, "batch_size": 128, "log_every": 1}
+    return TrainRequest(
+        proteins=str(fasta),
+        plm=str(plm),
+        layers=(2,),
+        overrides=settings,
+        out=tmp_path / "train",
+        device="cpu",
+    )
+
+
+def trained_runs(server: Server) -> list[Any]:
+    """Return the runs of training, the first one first."""
+    store = MlflowClient(server.uri)
+    number = store.get_experiment_by_name("plmsae-train").experiment_id
+    return store.search_runs([number], order_by=["attributes.start_time ASC"])
+
+
+def logged_steps(server: Server, run: Any) -> list[int]:
+    # At step 0 registering tied the final figures to the model.
+    history = MlflowClient(server.uri).get_metric_history(run.info.run_id, "reconstruction/fvu")
+    return sorted(point.step for point in history if point.step)
+
+
+def test_a_server_that_goes_away_in_training_has_every_step_when_it_is_back(
+    tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch, training: TrainRequest
+) -> None:
     with serving(tmp_path / "s", store_uri) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
         outage = Outage(server, monkeypatch)
-        settings = {"d_sae": 48, "k": 4, "n_vectors": 60 * 128, "batch_size": 128, "log_every": 1}
-        (trained,) = train.run(
-            TrainRequest(
-                proteins=str(fasta),
-                plm=str(plm),
-                layers=(2,),
-                overrides=settings,
-                out=tmp_path / "train",
-                device="cpu",
-            ),
-            outage,
-        )
+        (trained,) = train.run(training, outage)
         assert outage.down == list(range(20, 40))
-        store = MlflowClient(server.uri)
-        number = store.get_experiment_by_name("plmsae-train").experiment_id
-        (run,) = store.search_runs([number])
+        (run,) = trained_runs(server)
         assert run.info.status == "FINISHED"
-        history = store.get_metric_history(run.info.run_id, "reconstruction/fvu")
-        # At step 0 registering tied the final figures to the model.
-        steps = sorted(point.step for point in history if point.step)
-        assert steps == list(range(1, 61))
+        assert logged_steps(server, run) == list(range(1, 61))
         assert resolve(str(trained.model)).meta.extra["train_run"] == run.info.run_id
+
+
+def test_training_that_a_long_outage_ended_goes_on_with_the_same_command(
+    tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch, training: TrainRequest
+) -> None:
+    monkeypatch.setenv(WAIT, "0")
+    with serving(tmp_path / "s", store_uri) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        outage = Outage(server, monkeypatch, back=None)
+        with pytest.raises(ServerAwayError, match=r"kept in .*train.*same command"):
+            train.run(training, outage)
+        assert outage.down == list(range(20, 61))
+        server.start()
+        (trained,) = train.run(training, Silent())
+        first, second = trained_runs(server)
+        assert (first.info.status, second.info.status) == ("FAILED", "FINISHED")
+        assert logged_steps(server, first) == list(range(1, 61))
+        assert resolve(str(trained.model)).meta.extra["train_run"] == second.info.run_id
+        assert list(training.out.glob(".unsent-*")) == []

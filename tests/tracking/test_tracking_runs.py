@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from plmsae.core.errors import InputError, QualityError
 from plmsae.tracking import runs
-from plmsae.tracking.metric_buffer import MetricBuffer, Point
+from plmsae.tracking.metric_buffer import MetricBuffer
+from plmsae.tracking.outage import Point, Unsent
 from plmsae.tracking.params import flatten_params
 from plmsae.tracking.runs import MAX_PARAM, start_run
 from plmsae.tracking.store import (
@@ -298,7 +299,12 @@ def test_uris_are_told_apart() -> None:
 # --- The metric buffer ---
 
 
-def test_metrics_arrive_in_order_though_the_store_fails_for_a_while() -> None:
+@pytest.fixture
+def unsent(tmp_path: Path) -> Unsent:
+    return Unsent(tmp_path, "r1", "http://here")
+
+
+def test_metrics_arrive_in_order_though_the_store_fails_for_a_while(unsent: Unsent) -> None:
     written: list[Point] = []
     failures = iter([True, False, True, False, False, False])
 
@@ -307,17 +313,19 @@ def test_metrics_arrive_in_order_though_the_store_fails_for_a_while() -> None:
             raise OSError("server restarts")
         written.extend(points)
 
-    buffer = MetricBuffer(write, every_s=0.01)
+    buffer = MetricBuffer(write, unsent, every_s=0.01)
     for step in range(3000):
         buffer.add({"x": step}, step=step)
-    while buffer._points:
+    while unsent.n_points:
         time.sleep(0.01)
     buffer.close()
+    unsent.close()
     assert [point[3] for point in written] == list(range(3000))
+    assert not unsent.path.exists()
 
 
-def test_adding_a_metric_does_not_wait_for_the_store() -> None:
-    buffer = MetricBuffer(lambda _points: time.sleep(0.5), every_s=0.01)
+def test_adding_a_metric_does_not_wait_for_the_store(unsent: Unsent) -> None:
+    buffer = MetricBuffer(lambda _points: time.sleep(0.5), unsent, every_s=0.01)
     began = time.monotonic()
     for step in range(1000):
         buffer.add({"x": 1.0}, step=step)
@@ -325,13 +333,31 @@ def test_adding_a_metric_does_not_wait_for_the_store() -> None:
     buffer.close()
 
 
-def test_a_store_that_is_gone_for_good_does_not_end_the_run(
-    caplog: pytest.LogCaptureFixture,
+def test_what_a_store_that_is_gone_for_good_was_not_given_stays_in_the_file(
+    unsent: Unsent,
 ) -> None:
     def write(_points: Sequence[Point]) -> None:
         raise OSError("gone")
 
-    buffer = MetricBuffer(write, every_s=0.01)
-    buffer.add({"x": 1.0}, step=0)
+    buffer = MetricBuffer(write, unsent, every_s=0.01)
+    for step in range(150_000):  # more than are worth holding in memory
+        buffer.add({"x": float("nan") if step == 7 else 0.5}, step=step)
     buffer.close()
-    assert "1 measurements could not be written" in caplog.text
+    unsent.close()
+    head, *entries = [json.loads(line) for line in unsent.path.read_text().splitlines()]
+    assert head == {"run_id": "r1", "uri": "http://here"}
+    assert [entry["step"] for entry in entries] == list(range(150_000))
+    assert [entry["metrics"] for entry in entries[6:8]] == [{"x": 0.5}, {"x": "nan"}]
+
+
+def test_where_no_file_can_be_written_measurements_wait_in_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    unsent = Unsent(tmp_path / "file", "r1", "http://here")
+    written: list[Point] = []
+    buffer = MetricBuffer(written.extend, unsent, every_s=0.01)
+    buffer.add({"x": 1.0}, step=3)
+    buffer.close()
+    assert [(point[0], point[3]) for point in written] == [("x", 3)]
+    assert "only in memory" in caplog.text

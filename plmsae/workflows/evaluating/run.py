@@ -77,6 +77,7 @@ def evaluation_run(
             system_metrics=True,
             run_name=f"evaluate {bundle.name}",
             params=request_params(request, model=uri),
+            folder=request.out,
         ) as tracked,
         encoded_parts(request.out / "encoded", keep=request.keep_encoded) as parts,
     ):
