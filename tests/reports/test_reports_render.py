@@ -130,7 +130,7 @@ def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
     assert "<script" not in text
     assert "](http" not in text
     rows = [line for line in text.splitlines() if line.startswith("| [0]")]
-    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 8
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 9
 
 
 def test_all_three_say_who_wrote_what(tmp_path: Path) -> None:

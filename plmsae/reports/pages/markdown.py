@@ -29,15 +29,16 @@ def markdown_page(reports: Sequence[FeatureReport], about: Mapping[str, str]) ->
     lines = ["# Features", ""]
     lines += [f"- {escape(key)}: {escape(value)}" for key, value in about.items()]
     lines += [f"- {escape(authors_in_words(reports))}", f"- {tests_in_words(reports)}"]
-    lines += ["", "| feature | what | best concept | F1 | r | fires as | proteins |"]
-    lines += ["| ---: | --- | --- | ---: | ---: | --- | ---: |"]
+    lines += ["", "| feature | what | best concept | F1 | r | detection | fires as | proteins |"]
+    lines += ["| ---: | --- | --- | ---: | ---: | ---: | --- | ---: |"]
     for report in reports:
         evidence = report.evidence
         best = evidence.concepts[0] if evidence.concepts else None
         lines.append(
             f"| [{evidence.latent}](#feature-{evidence.latent}) | {escape(report.title)} | "
             f"{escape(best.concept) if best else '–'} | {f'{best.f1:.2f}' if best else '–'} | "
-            f"{f'{report.test.r:.2f}' if report.test else '–'} | {evidence.pattern} | "
+            f"{f'{report.test.r:.2f}' if report.test else '–'} | "
+            f"{_share(report.test.detection if report.test else None)} | {evidence.pattern} | "
             f"{evidence.n_active:,} |"
         )
     for report in reports:
