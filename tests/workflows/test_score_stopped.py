@@ -12,12 +12,12 @@ from scoring_fakes import contents, proteome, write_fasta
 
 
 def small_parts(wait_at: int = -1) -> None:
-    """Score in small parts; stay in one chunk, where it is given, for as long as one lives."""
+    """Score in small parts; stay in the part that is given for as long as one lives."""
     from plmsae.encode import Encoder
     from plmsae.scoring import parts
 
     parts.PART_RESIDUES = 1000
-    Encoder.encode = halting(Encoder.encode, wait_at)  # type: ignore[method-assign]
+    Encoder.stream = halting(Encoder.stream, wait_at)  # type: ignore[method-assign]
 
 
 def start(folder: Path, out: str, *, wait_at: int = -1) -> CliProcess:
@@ -29,7 +29,7 @@ def start(folder: Path, out: str, *, wait_at: int = -1) -> CliProcess:
 def test_an_interrupted_score_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     write_fasta(tmp_path / "p.fasta", proteome(80, bad=False))
     start(tmp_path, "whole").finish()
-    process = start(tmp_path, "out", wait_at=20)
+    process = start(tmp_path, "out", wait_at=3)
     process.wait_for("waiting\n")
     process.send(signal.SIGINT)
     assert process.wait() == 130
