@@ -292,7 +292,9 @@ def check_citations(subject: Subject, report: Mapping[str, Any]) -> None:
         assert accession in subject.shown - subject.held_back
         assert subject.tables.sequences[accession][position - 1] == citation["residue"]
         column = subject.scaled[accession]
-        assert float(citation["shows"].split(" of the maximum")[0]) == near(column[position - 1])
+        # The evidence holds three digits, of which two are shown: 0.2953, 0.295, 0.29.
+        shown = float(citation["shows"].split(" of the maximum")[0])
+        assert shown == pytest.approx(float(column[position - 1]), abs=0.0056)
         if subject.scores:
             assert citation["shows"].endswith(f", in {subject.scores[0][0]}")
             assert position in subject.examples_of_concept(accession)
