@@ -173,7 +173,7 @@ def print_gates(gates: Sequence[GateResult]) -> None:
     """Print what each gate of promotion expected and found."""
     _print_table(
         ["gate", "expected", "found"],
-        [["met" if g.passed else "not met", g.expected, g.found] for g in gates],
+        [[g.verdict, g.expected, g.found] for g in gates],
         right=set(),
     )
 
@@ -205,7 +205,10 @@ def print_promotion(
     comparison: ModelComparison | None = None,
 ) -> None:
     """Print as JSON what a promotion did, with the verdict of every gate."""
-    verdicts = [{"met": g.passed, "expected": g.expected, "found": g.found} for g in gates]
+    verdicts = [
+        {"met": g.passed, "applies": not g.skipped, "expected": g.expected, "found": g.found}
+        for g in gates
+    ]
     value = {
         "model": model,
         "promoted": promoted,

@@ -61,7 +61,12 @@ class GateResult:
     found: str
     """The candidate's number, or why there is none."""
     skipped: bool = False
-    """Whether it does not apply, for want of a number."""
+    """Whether it does not apply, for want of a number or of a champion."""
+
+    @property
+    def verdict(self) -> str:
+        """``met``, ``not met`` or ``does not apply``."""
+        return "does not apply" if self.skipped else "met" if self.passed else "not met"
 
 
 def load_gates(path: Path | None = None) -> tuple[Gate, ...]:
@@ -139,10 +144,12 @@ def _check_gate(
     base = 0.0
     if gate.relative_to == "champion":
         if champion is None:
-            return GateResult(gate=gate, passed=True, expected=plain, found=no_champion)
+            return GateResult(
+                gate=gate, passed=True, expected=plain, found=no_champion, skipped=True
+            )
         if gate.metric not in champion:
             found = f"the champion has no {gate.metric} to compare with (skipped)"
-            return GateResult(gate=gate, passed=True, expected=plain, found=found)
+            return GateResult(gate=gate, passed=True, expected=plain, found=found, skipped=True)
         if incomparable is not None:
             return GateResult(gate=gate, passed=False, expected=plain, found=incomparable)
         base = champion[gate.metric]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,9 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
     return outcome
 
 
+_NOT_MET = (("does not apply", "do not apply"), ("not met", "overruled"))
+
+
 def _promote(model: str, progress: Progress) -> str:
     """Promote the model; where a small PLM misses a gate, overrule it and say so."""
     from plmsae.registry.promotion import GatesNotMetError, promote
@@ -318,6 +322,6 @@ def _promote(model: str, progress: Progress) -> str:
     except GatesNotMetError as error:
         progress.say(f"{error}; the demo promotes it anyway")
         result = promote(model, force=True, reason="plmsae demo: a small PLM, for demonstration")
-    failed = [gate for gate in result.gates if not gate.passed]
-    met = len(result.gates) - len(failed)
-    return f"{met} of {len(result.gates)} met" + (", overruled" if failed else "")
+    counts = Counter(gate.verdict for gate in result.gates)
+    others = [f", {counts[verdict]} {words}" for verdict, words in _NOT_MET if counts[verdict]]
+    return f"{counts['met']} of {len(result.gates)} met{''.join(others)}"

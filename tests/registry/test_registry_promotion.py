@@ -326,3 +326,17 @@ def test_the_champion_itself_is_not_told_that_there_is_none(
     found = [gate.found for gate in again.gates if gate.gate.relative_to == "champion"]
     assert found == ["it is the champion itself"] * 2
     assert not again.promoted
+
+
+def test_a_gate_without_a_number_or_a_champion_does_not_apply_and_is_not_called_met() -> None:
+    gates = (
+        Gate(metric="explained_variance", op=">=", value=0.6),
+        Gate(metric="loss_recovered", op=">=", value=0.7, if_missing="skip"),
+        Gate(metric="explained_variance", op=">=", value=-0.02, relative_to="champion"),
+        Gate(metric="dead_share", op="<=", value=0.3),
+    )
+    results = check_gates(gates, {"explained_variance": 0.9}, None)
+    assert [r.verdict for r in results] == ["met", "does not apply", "does not apply", "not met"]
+    assert [r.passed for r in results] == [True, True, True, False]
+    (compared,) = check_gates(gates[2:3], {"explained_variance": 0.9}, {"explained_variance": 0.95})
+    assert compared.verdict == "not met"
