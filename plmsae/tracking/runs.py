@@ -101,9 +101,10 @@ class Run:
         send_points(self._store, self.run_id, points)
 
     def flush(self) -> None:
-        """Write the measurements that still wait."""
+        """Write the measurements that still wait, if the server is there."""
         if self._metrics is not None:
-            self._metrics.flush()
+            with not_waiting():
+                self._metrics.flush()
 
     def log_params(self, config: Any, *, prefix: str = "") -> None:
         """Log settings: a dataclass, a mapping, or a value (see `flatten_params`).
