@@ -174,9 +174,9 @@ def test_fast_baselines_need_no_second_plm(place, monkeypatch):
 
 def test_settings_that_cannot_work_are_refused_before_anything_is_read(place):
     for changes, words in (
-        ({"baselines": "some"}, "no such choice"),
+        ({"baselines": "some"}, "'baselines' must be all or fast or none"),
         ({"random_vectors": 10}, "64 residues"),
-        ({"bootstrap": -1}, "0 or more"),
+        ({"bootstrap": -1}, "--bootstrap: must be at least 0"),
     ):
         with pytest.raises(InputError, match=words):
             evaluate.run(request(place, "x", **changes, model="none"), Silent())

@@ -61,16 +61,20 @@ def test_without_the_option_it_takes_all_cores_or_what_the_environment_says() ->
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "score", "fill", "report"])
-def test_the_workflow_does_what_the_option_says(name: str) -> None:
+def test_the_workflow_does_what_the_option_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(threads: int | None) -> None:
+        raise InputError(f"asked for {threads}")
+
+    monkeypatch.setattr("plmsae.workflows.shared.threads.computing_on", asked)
     workflow = importlib.import_module(f"plmsae.workflows.{name}")
     request = {
-        "train": requests.TrainRequest(proteins="p", threads=0),
-        "evaluate": requests.EvaluateRequest(model="m", concepts="c", threads=0),
-        "score": requests.ScoreRequest(proteins="p", threads=0),
-        "fill": requests.FillRequest(table="t", threads=0),
-        "report": requests.ReportRequest(model="m", proteins="p", threads=0),
+        "train": requests.TrainRequest(proteins="p", threads=3),
+        "evaluate": requests.EvaluateRequest(model="m", concepts="c", threads=3),
+        "score": requests.ScoreRequest(proteins="p", threads=3),
+        "fill": requests.FillRequest(table="t", threads=3),
+        "report": requests.ReportRequest(model="m", proteins="p", threads=3),
     }[name]
-    with pytest.raises(InputError, match=r"--threads: needs one core or more \(found '0'\)"):
+    with pytest.raises(InputError, match="asked for 3"):
         workflow.run(request, None)
 
 

@@ -225,7 +225,7 @@ def test_a_protein_level_model_is_split_by_organism_too(world):
     assert [len(s) for s in data.sequences] == [
         int(row[rows[0].index("Length")]) for a in data.accessions for row in rows if row[0] == a
     ]
-    with pytest.raises(InputError, match="no such way to split"):
+    with pytest.raises(InputError, match="'split' must be cluster or organism"):
         read_annotated_proteins(request_of(world, split="chance"), Silent())
 
 
