@@ -164,6 +164,7 @@ class Unsent:
         """The file."""
         self._head = {"run_id": run_id, "uri": uri}
         self._lock = threading.Lock()
+        self._made: list[Path] = []
         self._file: Any = None
         self._sent = 0  # bytes of the file, and points in them
         self.n_points = 0
@@ -224,6 +225,9 @@ class Unsent:
             self._file = None
             if not waits and not self.in_memory:
                 self.path.unlink(missing_ok=True)
+                with suppress(OSError):  # the first that holds something else
+                    for path in self._made:
+                        path.rmdir()
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -240,6 +244,8 @@ class Unsent:
 
     def _open(self) -> None:
         try:
+            parents = self.path.parents
+            self._made = [path for path in parents if not path.exists()]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: what a killed process wrote is in the file.
             self._file = self.path.open("a+b", buffering=0)

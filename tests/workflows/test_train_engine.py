@@ -346,9 +346,9 @@ def test_what_training_says_of_dead_latents_has_its_own_name(
     [
         ({"layers": (2, 7)}, r"^--layers: plmsae-mini has layers 0 to 6 \(found '7'\)"),
         ({"layers": ()}, "^--layers: name at least one"),
-        ({"k": (4, 0)}, "^--k: must be from 1 up"),
+        ({"k": (4, 0)}, "^--k: must be at least 1"),
         ({"k": (65,)}, r"k \(65\) must not exceed d_sae \(64\)"),
-        ({"cache": Path("c"), "cache_dtype": "int8"}, "^--cache-dtype: unknown"),
+        ({"cache": Path("c"), "cache_dtype": "int8"}, "must be float16 or bfloat16 or float32"),
     ],
 )
 def test_a_wrong_request_names_the_option(
