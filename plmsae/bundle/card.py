@@ -381,7 +381,15 @@ def _data(meta: BundleMeta) -> str:
         (use, *_fingerprint(data))
         for use, data in (("training", meta.train_data), ("evaluation", meta.eval_data))
     ]
-    return _table(("use", "source", "proteins", "residues", "SHA-256"), rows)
+    table = _table(("use", "source", "proteins", "residues", "SHA-256"), rows)
+    notes = []
+    if isinstance(n := meta.extra.get("recipe.n_vectors"), int):
+        notes.append(f"Trained on {n:,} activations of the training proteins.")
+    if isinstance(split := meta.extra.get("split"), str):
+        notes.append(f"Concepts and evaluation: {markdown.escape(split)}.")
+    if isinstance(leak := meta.extra.get("homology_leak"), str) and leak:
+        notes.append(f"Leak: {markdown.escape(leak)}.")
+    return "\n\n".join([table, " ".join(notes)]) if notes else table
 
 
 def _fingerprint(data: DataFingerprint | None) -> tuple[str, str, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -605,3 +606,13 @@ def test_a_bundle_without_its_plms_vocabulary_is_refused_with_the_reason() -> No
     del values["plm_vocabulary"]
     with pytest.raises(InputError, match=r"which vocabulary its PLM was read with.*again"):
         BundleMeta.from_json(values)
+
+
+def test_the_card_says_what_was_trained_on_and_what_the_split_lets_through(
+    make_bundle: Make,
+) -> None:
+    extra = {"recipe.n_vectors": 3_000_000, "split": "by cluster", "homology_leak": "2 of 90 pairs"}
+    meta = dataclasses.replace(tiny_meta(), extra={**tiny_meta().extra, **extra})
+    data = make_bundle(meta=meta).card.partition("## Data")[2]
+    assert "Trained on 3,000,000 activations of the training proteins." in data
+    assert "Concepts and evaluation: by cluster. Leak: 2 of 90 pairs." in data
