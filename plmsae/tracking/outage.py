@@ -223,11 +223,14 @@ class Unsent:
             waits = self._file.seek(0, os.SEEK_END) > self._sent
             self._file.close()
             self._file = None
-            if not waits and not self.in_memory:
-                self.path.unlink(missing_ok=True)
-                with suppress(OSError):  # the first that holds something else
-                    for path in self._made:
-                        path.rmdir()
+            if not waits:
+                self._remove_file()
+
+    def _remove_file(self) -> None:
+        with suppress(OSError):  # of a folder that holds something else, too
+            self.path.unlink(missing_ok=True)
+            for path in self._made:
+                path.rmdir()
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -266,6 +269,8 @@ class Unsent:
                 whole, end, _half = self._file.read().rpartition(b"\n")
                 kept = whole + end
             self._file.close()
+            if not kept:
+                self._remove_file()
         self._file, self._sent, self.in_memory = BytesIO(kept), 0, True
 
 
