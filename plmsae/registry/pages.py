@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 REPORTS, ATLAS = "Feature reports", "Atlas"
 """Labels of what later commands make of a version."""
+ROOM = 5000
+"""Characters of a description in MLflow's tables; SQLite keeps longer ones all the same."""
 
 
 def describe_version(
@@ -90,8 +92,33 @@ def describe_version(
         REPORTS: f"none yet; `plmsae report proteome.fasta --model {reference}` links them here",
         ATLAS: f"none yet; `plmsae atlas {reference}` links it here",
     }
-    page = version_page(bundle, reference, verdicts=verdicts, pages=pages)
-    store.update_model_version(ref.name, ref.version, page)
+    _write(store, ref, version_page(bundle, reference, verdicts=verdicts, pages=pages))
+
+
+def _write(store: MlflowClient, ref: ModelRef, page: str) -> None:
+    """Write the page of a version; where the database has less room, without what does not fit."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.update_model_version(ref.name, ref.version, page)
+    except MlflowException:
+        if len(page) <= ROOM:
+            raise
+        store.update_model_version(ref.name, ref.version, fitted(page))
+
+
+def fitted(page: str) -> str:
+    """Return a page of at most `ROOM` characters: the first sections that fit, and where more is.
+
+    Only whole sections are left out.
+    """
+    head, *sections = page.split("\n\n## ")
+    more = "\n\nWhat does not fit here is in the card, README.md among the model's files.\n"
+    kept = head[: ROOM - len(more)]
+    for section in sections:
+        if len(kept) + len(section) + len("\n\n## ") + len(more) <= ROOM:
+            kept += f"\n\n## {section}"
+    return kept.rstrip() + more
 
 
 def link_page(run: Run, uri: str, label: str, text: str, path: str) -> None:
@@ -120,4 +147,4 @@ def link_page(run: Run, uri: str, label: str, text: str, path: str) -> None:
     with mlflow_errors(store.tracking_uri):
         page = store.get_model_version(ref.name, ref.version).description or ""
         changed = with_page(page, label, f"[{text}]({address})")
-        store.update_model_version(ref.name, ref.version, changed)
+        _write(store, ref, changed)

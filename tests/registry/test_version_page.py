@@ -9,7 +9,7 @@ from tiny_bundle import METRICS
 
 from plmsae.bundle.reading import Bundle
 from plmsae.registry.models import register
-from plmsae.registry.pages import ATLAS, REPORTS, link_page
+from plmsae.registry.pages import ATLAS, REPORTS, ROOM, fitted, link_page
 from plmsae.registry.versions import ModelRef
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import client
@@ -81,3 +81,14 @@ def test_a_later_report_is_linked_in_the_place_of_the_one_before(
 def test_a_folder_has_no_page(make_bundle: Make, store_uri: str) -> None:
     with start_run() as run:
         link_page(run, "name@sha256:123", ATLAS, "x", "atlas/atlas.html")
+
+
+def test_what_a_database_has_no_room_for_is_left_out_by_whole_sections() -> None:
+    sections = {"Pages": 900, "Evidence": 4500, "Limits": 300, "Data": 2000}
+    page = "# NAME\n\nAbout.\n\n"
+    page += "\n\n".join(f"## {name}\n\n{'x' * n}" for name, n in sections.items()) + "\n"
+    short = fitted(page)
+    assert len(short) <= ROOM
+    assert [name for name in sections if f"## {name}\n" in short] == ["Pages", "Limits", "Data"]
+    assert "README.md" in short
+    assert len(fitted("x" * 9000)) <= ROOM
