@@ -178,9 +178,10 @@ def metric_name(name: str) -> MetricName:
         base = base.removesuffix("_unmasked")
         extra.append("at all positions, none masked")
     group, meaning = _known(base)
-    measured = group in ("reconstruction", "fidelity") and base != "n_latents"
+    elsewhere = ("n_latents", "dead_share")  # a property of the SAE; what `evaluate` measures
+    measured = group in ("reconstruction", "fidelity") and base not in elsewhere
     if measured and not name.startswith(_MEASURED_ON):
-        extra.append("on proteins held out of training")
+        extra.append("on proteins held out of training, or of the import")
     return MetricName(name, group, ", ".join([meaning, *extra]) if meaning else "")
 
 
