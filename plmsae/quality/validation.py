@@ -226,8 +226,7 @@ def _log(report: ValidationReport) -> None:
     unmet = report.of("failed") + report.of("warning")
     # What follows from an empty table need not be told one by one.
     for result in unmet if report.n_rows else unmet[:1]:
-        why, numbers = (
-            result.why.rstrip("."),
-            f"expected {result.expected}, found {result.observed}",
+        logger.warning(
+            "%s: this does not hold: %s (expected %s, found %s)",
+            *(report.kind, result.why.rstrip("."), result.expected, result.observed),
         )
-        logger.warning("%s: this does not hold: %s (%s)", report.kind, why, numbers)

@@ -249,7 +249,12 @@ def resolve_exactly(ref: str | Path, *, tracking_uri: str | None = None) -> tupl
 
 
 def log_version_metrics(
-    uri: str, metrics: Mapping[str, float], *, run_id: str, tracking_uri: str | None = None
+    uri: str,
+    metrics: Mapping[str, float],
+    *,
+    run_id: str,
+    tags: Mapping[str, str] | None = None,
+    tracking_uri: str | None = None,
 ) -> None:
     """Attach metrics measured by a run to a registered version: to its model, and as its tags.
 
@@ -262,6 +267,8 @@ def log_version_metrics(
         By name.
     run_id : str
         The run that measured them.
+    tags : mapping, optional
+        What else the version should say, such as what they were measured on.
     tracking_uri : str, optional
         See `store.tracking_uri`.
     """
@@ -272,8 +279,11 @@ def log_version_metrics(
     with mlflow_errors(store.tracking_uri):
         for name, value in sorted(metrics.items()):
             store.log_metric(run_id, name, value, model_id=found.model_id)
-            if found.ref is not None:
-                store.set_model_version_tag(found.ref.name, found.ref.version, name, f"{value:.6g}")
+        if found.ref is not None:
+            numbers = {name: f"{value:.6g}" for name, value in sorted(metrics.items())}
+            for name, text in {**numbers, **(tags or {})}.items():
+                ref = found.ref
+                store.set_model_version_tag(ref.name, ref.version, name, text[:MAX_TAG])
 
 
 def list_models(*, tracking_uri: str | None = None) -> pl.DataFrame:

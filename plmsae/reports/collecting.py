@@ -213,20 +213,17 @@ def _scores(
             scores[other["concept"]] = dataclasses.replace(
                 same, f1_low=_finite(other.get("f1_low")), f1_high=_finite(other.get("f1_high"))
             )
-    if "n_instances" in concepts.columns:
-        counts = dict(concepts.select("concept", "n_instances").iter_rows())
-        scores = {
-            concept: dataclasses.replace(score, n_instances=counts.get(concept))
-            for concept, score in scores.items()
-        }
-    if n_labelled is not None:
-        scores = {
-            concept: dataclasses.replace(score, n_labelled=n_labelled[concept])
-            for concept, score in scores.items()
-        }
-    return tuple(
-        sorted(scores.values(), key=lambda score: (not score.detected, -score.f1, score.concept))
-    )
+    known = "n_instances" in concepts.columns
+    counts = dict(concepts.select("concept", "n_instances").iter_rows()) if known else {}
+    counted = [
+        dataclasses.replace(
+            score,
+            n_instances=counts.get(concept),
+            n_labelled=None if n_labelled is None else n_labelled[concept],
+        )
+        for concept, score in scores.items()
+    ]
+    return tuple(sorted(counted, key=lambda score: (not score.detected, -score.f1, score.concept)))
 
 
 def _score(row: Mapping[str, Any], threshold: float, precision: float | None) -> ConceptScore:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plmsae.bundle.meta import QUALITY_WARNINGS
-from plmsae.bundle.naming import parse_reference
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.folders import only_writer
 from plmsae.core.stopping import CONTINUES, kept_if_stopped
 from plmsae.proteins.stream import need_file
 from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.registry.pages import REPORTS, link_page
-from plmsae.registry.versions import MAX_TAG, find_version
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
-from plmsae.tracking.store import client, mlflow_errors
 from plmsae.tracking.traces import trace_call
 from plmsae.workflows.reporting.outcome import ReportOutcome
 from plmsae.workflows.shared.device import check_device
@@ -150,11 +146,11 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         metrics = report_metrics(reports)
         tracked.log_metrics(0, metrics)
         named = {name: n for name, n in metrics.items() if "median" in name or "_n_" in name}
-        log_version_metrics(uri, named, run_id=tracked.run_id)
         digest = proteins.fingerprint.sha256[:12]
         words = f"{used} (sha256 {digest}); concepts were chosen on: {chosen_on.words}"
-        tracked.set_tags({"report_proteins": words})
-        _tag_version(uri, {"report_proteins": words})
+        about_them = {"report_proteins": words}
+        tracked.set_tags(about_them)
+        log_version_metrics(uri, named, run_id=tracked.run_id, tags=about_them)
         link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
     return ReportOutcome(
         pages=pages,
@@ -163,18 +159,6 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         metrics=metrics,
         warning=chosen_on.warning,
     )
-
-
-def _tag_version(uri: str, tags: Mapping[str, str]) -> None:
-    """Tag a registered version, so that its metrics say what they were measured on."""
-    if not uri.startswith("models:/"):
-        return
-    store = client()
-    ref = find_version(store, parse_reference(uri)).ref
-    with mlflow_errors(store.tracking_uri):
-        for name, value in tags.items():
-            if ref is not None:
-                store.set_model_version_tag(ref.name, ref.version, name, value[:MAX_TAG])
 
 
 def _kept(request: ReportRequest) -> str:
