@@ -14,33 +14,30 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import forked
 import polars as pl
 
 from plmsae.workflows.shared.swissprot_sample import SAMPLE
 
-# The command line, with parts small enough that a short run has several.
-CHILD = """
-import sys
-from plmsae.scoring import parts
-from plmsae.workflows.evaluating import activation_store
-parts.PART_RESIDUES = activation_store.PART_RESIDUES = 1000
-from plmsae.cli.app import run
-sys.exit(run(sys.argv[1:]))
-"""
+
+def small_parts() -> None:
+    """Make parts so small that a short run has several."""
+    from plmsae.scoring import parts
+    from plmsae.workflows.evaluating import activation_store
+
+    parts.PART_RESIDUES = activation_store.PART_RESIDUES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,44 +101,39 @@ class Row:
     failures: list[str] = field(default_factory=list)
 
 
-def start(arguments: Sequence[str], place: Path) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own, in a working folder."""
+def start(arguments: Sequence[str], place: Path) -> BaseProcess:
+    """Start a command in a working folder."""
     place.mkdir(exist_ok=True)
-    with (place / "said.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-c", CHILD, *arguments, "--device", "cpu", "--quiet"],
-            cwd=place,
-            env=os.environ
-            | {
-                "OMP_NUM_THREADS": "1",
-                "MLFLOW_TRACKING_URI": f"sqlite:///{place.parent / 'mlflow.db'}",
-            },
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    log = place / "output.log"
+    return forked.start(
+        [*arguments, "--device", "cpu", "--quiet"],
+        place,
+        out=log,
+        err=log,
+        store=f"sqlite:///{place.parent / 'mlflow.db'}",
+        prepare=small_parts,
+    )
 
 
 def finish(arguments: Sequence[str], place: Path) -> float:
     """Run a command to its end; return the seconds."""
     started = time.perf_counter()
-    code = start(arguments, place).wait()
-    if code:
-        said = (place / "said.log").read_text(errors="replace").splitlines()
-        raise RuntimeError(f"exit code {code}: {said[-1] if said else ''}")
+    process = start(arguments, place)
+    process.join()
+    if process.exitcode:
+        log = (place / "output.log").read_text(errors="replace").splitlines()
+        raise RuntimeError(f"exit code {process.exitcode}: {log[-1] if log else ''}")
     return time.perf_counter() - started
 
 
 def kill_after(arguments: Sequence[str], place: Path, seconds: float) -> bool:
     """Start a command and kill it after a time; return whether it still ran."""
     process = start(arguments, place)
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    return False
+    process.join(seconds)
+    was_running = process.exitcode is None
+    process.kill()
+    process.join()
+    return was_running
 
 
 def contents(out: Path, command: Command) -> dict[str, Any]:
@@ -169,7 +161,7 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-def torment(command: Command, folder: Path, n: int, seed: int) -> Row:
+def kill_repeatedly(command: Command, folder: Path, n: int, seed: int) -> Row:
     """Kill a command so often, each time in a new output folder."""
     rng = random.Random(seed)
     # The first run makes MLflow's database, which is no part of the command.
@@ -181,7 +173,7 @@ def torment(command: Command, folder: Path, n: int, seed: int) -> Row:
         moments = []
         try:
             while not moments or rng.random() < 1 / 3:  # now and then it is killed again
-                moments.append(rng.uniform(0.15, 1.0) * row.seconds)
+                moments.append(rng.uniform(0.0, 1.0) * row.seconds)
                 if not kill_after(command.arguments, place, moments[-1]):
                     break
                 row.kills += 1
@@ -196,7 +188,7 @@ def torment(command: Command, folder: Path, n: int, seed: int) -> Row:
     return row
 
 
-def world(folder: Path, n_proteins: int) -> None:
+def write_proteins(folder: Path, n_proteins: int) -> None:
     """Write the proteins."""
     table = pl.read_csv(SAMPLE, separator="\t", infer_schema=False, quote_char=None)
     short = table.filter(pl.col("Sequence").str.len_chars() < 120)[:n_proteins]
@@ -218,8 +210,8 @@ def main() -> None:
     for name in given.only:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            world(folder, given.proteins)
-            row = torment(COMMANDS[name], folder, given.n, given.seed)
+            write_proteins(folder, given.proteins)
+            row = kill_repeatedly(COMMANDS[name], folder, given.n, given.seed)
         failures = row.failures
         equal = f"{given.n - len(failures)} of {given.n}"
         print(

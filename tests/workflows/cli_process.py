@@ -1,13 +1,7 @@
-"""Command lines in processes of their own, forked from one that has imported what they need.
-
-A fresh interpreter spends about ten seconds on PyTorch, transformers, MLflow and Great Expectations
-before a command begins. These processes have their own memory, files, signals and exit codes, and
-can be killed, all the same.
-"""
+"""Command lines in processes of their own that tests watch, signal and kill."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import tempfile
@@ -16,15 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        *("great_expectations_library", "mlflow", "mlflow.store.tracking.sqlalchemy_store"),
-        *("mlflow.store.model_registry.sqlalchemy_store", "polars", "scipy.sparse", "torch"),
-        *("transformers.models.esm.modeling_esm", "plmsae.cli.app"),
-        *(f"plmsae.workflows.{name}" for name in ("evaluate", "report", "score", "train")),
-    ]
-)
+import forked
 
 
 class CliProcess:
@@ -46,10 +32,7 @@ class CliProcess:
         self._scratch = tempfile.TemporaryDirectory()
         self._out, self._err = (Path(self._scratch.name) / name for name in ("out", "err"))
         self._err.touch()
-        self._process = _CONTEXT.Process(
-            target=_run, args=(list(given), str(folder), str(self._out), str(self._err), prepare)
-        )
-        self._process.start()
+        self._process = forked.start(given, folder, out=self._out, err=self._err, prepare=prepare)
 
     def said(self) -> str:
         """Return what it has written to standard error so far."""
@@ -103,21 +86,3 @@ def halting(method: Callable[..., Any], call: int, word: str = "") -> Callable[.
         return method(self, *given)
 
     return counted
-
-
-def _run(
-    given: list[str], folder: str, out: str, err: str, prepare: Callable[[], None] | None
-) -> None:
-    import torch
-
-    for stream, path in ((sys.stdout, out), (sys.stderr, err)):
-        with Path(path).open("a") as file:
-            os.dup2(file.fileno(), stream.fileno())
-    os.chdir(folder)
-    os.environ["MLFLOW_TRACKING_URI"] = "sqlite:///mlflow.db"
-    torch.set_num_threads(1)
-    from plmsae.cli.app import run
-
-    if prepare is not None:
-        prepare()
-    sys.exit(run(given))
