@@ -16,6 +16,7 @@ from plmsae.cli.by_name import NamedArgument
 from plmsae.cli.commands import COMMANDS, WorkflowCommand
 from plmsae.cli.fields import build, parameter
 from plmsae.cli.running import EXIT_USAGE, Common, fail, guarded, listening, print_outcome
+from plmsae.core.allocator import return_freed_memory
 from plmsae.core.errors import PlmsaeError
 from plmsae.core.telemetry import switch_off_telemetry
 
@@ -91,6 +92,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         Without the program's name; by default those of the process.
     """
     switch_off_telemetry()
+    return_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a path need not be text in this locale
             stream.reconfigure(errors="backslashreplace")
