@@ -1,8 +1,10 @@
 """Measure the memory that an evaluation takes, at several numbers of proteins.
 
     python benchmarks/evaluate_memory.py --families 50 200
+    python benchmarks/evaluate_memory.py --table swissprot.tsv.gz
 
-For each size a proteome is simulated and `plmsae evaluate` runs on it in a process of its own. Its
+For each size a proteome is simulated and `plmsae evaluate` runs on it in a process of its own, or
+on a table of real proteins. Its
 memory is read from /proc five times a second (Linux only). *Anonymous* memory is what the process
 itself holds. *Mapped* memory are pages of files, most of them of the encoded proteins: the system
 takes them back when it needs room.
@@ -67,20 +69,27 @@ def main() -> None:
     parser.add_argument("--families", type=int, nargs="+", default=[50, 200])
     parser.add_argument("--proteins-per-family", type=int, default=10)
     parser.add_argument("--baselines", default="all", choices=["all", "fast", "none"])
+    parser.add_argument("--table", type=Path, help="a UniProt table, instead of simulated ones")
     asked = parser.parse_args()
     print("proteins  residues  anonymous GB  mapped GB  seconds")
-    for families in asked.families:
-        with tempfile.TemporaryDirectory() as folder:
-            table = simulate(families, asked.proteins_per_family, Path(folder) / "proteome")
-            command = ["evaluate", str(table), "--model", asked.model, "--out", "out"]
+    for families in [0] if asked.table else asked.families:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            table = asked.table or simulate(
+                families, asked.proteins_per_family, folder / "proteome"
+            )
+            command = ["evaluate", str(table.resolve()), "--model", asked.model, "--out", "out"]
             command += ["--no-register", "--baselines", asked.baselines, "--random-vectors", "6400"]
-            found = peak([*command, "--fidelity-proteins", "8"], Path(folder))
-            lengths = pl.read_csv(table, separator="\t", columns=["Sequence"])[
-                "Sequence"
-            ].str.len_chars()
+            found = peak([*command, "--fidelity-proteins", "8"], folder)
+            lengths = pl.scan_csv(table, separator="\t", quote_char=None, infer_schema=False)
+            n, residues = (
+                lengths.select(n=pl.len(), residues=pl.col("Sequence").str.len_chars().sum())
+                .collect()
+                .row(0)
+            )
         print(
-            f"{len(lengths):8,}  {lengths.sum():8,}  {found['anonymous']:12.2f}  "
-            f"{found['mapped']:9.2f}  {found['seconds']:7.0f}",
+            f"{n:8,}  {residues:8,}  {found['anonymous']:12.2f}  {found['mapped']:9.2f}  "
+            f"{found['seconds']:7.0f}",
             flush=True,
         )
 
