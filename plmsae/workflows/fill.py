@@ -17,7 +17,7 @@ from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.summary import log_summary
-from plmsae.workflows.scoring.callable_concepts import round_down
+from plmsae.workflows.scoring.callable_concepts import calls_freed, most_precise, round_down
 from plmsae.workflows.scoring.input_gate import (
     check_input,
     parsed_input,
@@ -173,7 +173,6 @@ def abstained_lines(
     min_precision, missing_share : float
         What the run was asked for.
     """
-    from plmsae.concepts.labels.names import named
     from plmsae.scoring.abstaining import UNMEASURED
 
     lines = []
@@ -189,12 +188,12 @@ def abstained_lines(
         )
     # The bounds worth trying are those of concepts that had something to propose.
     if calling := [row for row in low if row["n_withheld"]]:
-        best = ", ".join(f"{named(r)} {round_down(r['precision_low']):g}" for r in calling[:3])
         bound = round_down(calling[0]["precision_low"])
-        freed = sum(row["n_withheld"] for row in calling if row["precision_low"] >= bound)
+        freed = calls_freed(row for row in calling if row["precision_low"] >= bound)
         lines.append(
-            f"  the most precise, each with the highest bound it meets: {best}; --min-precision "
-            f"{bound:g} would propose {freed:,} more"
+            "  the most precise, each with the highest bound it meets: "
+            f"{most_precise(calling, 'precision_low')}; --min-precision {bound:g} would propose "
+            f"{freed:,} more"
         )
     if never := [row for row in rows if row["reason"] == UNMEASURED]:
         lines.append(
