@@ -60,10 +60,24 @@ def test_a_pipe_can_be_trained_on(tmp_path: Path) -> None:
     assert [p.accession for p in found.proteins] == ["P1", "P2"]
 
 
+def test_a_table_is_read_once_and_so_may_come_through_a_pipe(tmp_path: Path) -> None:
+    rows = [("Entry", "Sequence", "Domain [FT]"), *((*record, "") for record in GOOD)]
+    text = "".join("\t".join(row) + "\n" for row in rows)
+    (tmp_path / "x.tsv").write_text(text)
+    found = {
+        name: fill(source, FakeBundle(), tmp_path / name, model_uri="fake/1", encoder=FakeEncoder())
+        for name, source in (
+            ("file", tmp_path / "x.tsv"),
+            ("piped", pipe_of(tmp_path / "pipe", text)),
+        )
+    }
+    assert found["file"].n_calls > 0
+    assert found["piped"].proposals().equals(found["file"].proposals())
+    assert found["piped"].proteins.equals(found["file"].proteins)
+
+
 def test_what_reads_twice_refuses_a_pipe_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # nobody writes: opening it would wait for ever
-    with pytest.raises(InputError, match=r"read only once; .*fill reads its table twice"):
-        fill(tmp_path / "pipe", FakeBundle(), tmp_path / "out", model_uri="fake/1")
     request = ReportRequest(model="none", proteins=str(tmp_path / "pipe"))
     with pytest.raises(InputError, match=r"read only once; .*report reads it twice"):
         report(request, Silent())

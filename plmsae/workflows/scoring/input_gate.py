@@ -15,6 +15,8 @@ from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from plmsae.scoring.spool import Spool
     from plmsae.workflows.shared.requests import FillRequest, ScoreRequest
 
@@ -55,16 +57,14 @@ def refuse_working_folder(out: str | Path) -> None:
 
 
 @contextmanager
-def parsed_input(
-    source: str, request: ScoreRequest | FillRequest, progress: Progress
-) -> Iterator[str | Spool]:
+def parsed_input(source: str, request: ScoreRequest, progress: Progress) -> Iterator[str | Spool]:
     """Parse a file, before a run is opened for it.
 
     Parameters
     ----------
     source : str
         The input; a pipe cannot be looked through before it is scored.
-    request : ScoreRequest or FillRequest
+    request : ScoreRequest
         Says whether to stop at the first record that cannot be used.
     progress : Progress
         Where to show it.
@@ -91,6 +91,35 @@ def parsed_input(
             refuse_if_none(source, spool)
             task.update(1, 1)
         yield spool
+
+
+@contextmanager
+def parsed_table(request: FillRequest, progress: Progress) -> Iterator[tuple[Spool, pl.DataFrame]]:
+    """Parse the table of a request once, before a run is opened for it.
+
+    Yields
+    ------
+    Spool
+        Its records.
+    polars.DataFrame
+        Its rows, as `read_table` gives them.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged, or none of its records can be used.
+    """
+    from plmsae.scoring.parts import PART_RESIDUES
+    from plmsae.scoring.spool import spooled_table
+
+    with ExitStack() as stack:
+        with progress.task("reading input") as task:
+            spool, table = stack.enter_context(
+                spooled_table(request.table, PART_RESIDUES, strict=request.strict)
+            )
+            refuse_if_none(request.table, spool)
+            task.update(1, 1)
+        yield spool, table
 
 
 def check_input(
