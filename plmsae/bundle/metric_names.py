@@ -121,6 +121,7 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "homologous_pairs": "homologous pairs of proteins among those evaluated",
         "homologous_pairs_across": "homologous pairs of which the two parts have one protein each",
         "homology_leak": "share of homologous pairs that the split parts",
+        "homology_leak_many_pairs": "the same, where there are enough pairs to test it as it is",
     },
     "training": {
         "loss": "what the optimiser lowers, of a batch",
