@@ -144,6 +144,8 @@ def _f1(row: dict[str, Any]) -> str:
 def _calls(row: dict[str, Any]) -> str:
     if row["call_precision"] is None:
         return "no calls"
+    if row.get("implied_at") is not None:
+        return "its members make its calls"
     low, high = row["call_precision_low"], row["call_precision_high"]
     by = "probe" if row["call_latent"] is None else f"latent {row['call_latent']}"
     return f"calls by {by}: precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"
