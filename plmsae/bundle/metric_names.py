@@ -81,8 +81,9 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "n_concepts_probe": "concepts called by a probe over several features",
         "n_probes_fitted": "concepts for which a probe was tried",
         "n_probes_compared": "concepts over which probes are compared",
-        "instances_found": "share of the labelled instances that a call hits",
-        "instances_iou_50": "share of the labelled instances that a call covers (IoU ≥ 0.5)",
+        "instances_found": "share of the labelled instances that a call finds, withheld calls too",
+        "instances_iou_50": "share of the labelled instances that a call covers (IoU ≥ 0.5), "
+        "withheld calls too",
         "ece": "calibration error of the calls' probabilities (ECE)",
         "latent_ap": "average precision of the best feature, mean over concepts",
         "latent_f1": "F1 of the best feature, mean over concepts",
