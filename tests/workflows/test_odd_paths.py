@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -100,6 +101,12 @@ def test_so_is_a_pipe_of_such_records_and_the_folder_can_be_used_again(tmp_path:
         run(pipe_of(tmp_path / "gaps", fasta(BAD)), tmp_path / "out")
     run(write_fasta(tmp_path / "x.fasta", GOOD), tmp_path / "out")
     assert table(tmp_path / "out", "proteins").height == 2
+
+
+def test_standard_input_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(fasta(BAD).encode())))
+    with pytest.raises(InputError, match=r"^standard input: no record can be used, of 2"):
+        run("-", tmp_path / "out")
 
 
 def test_a_folder_name_is_no_pattern(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ class EvaluateOutcome:
 
     def table(self) -> list[tuple[str, str]]:
         """Return what to see first: what, and how much or where."""
-        best = ", ".join(str(row["concept"]) for row in self.top_concepts[:5])
+        # A class whose calls its members make would stand beside them as if it were another thing.
+        own = [r["concept"] for r in self.top_concepts if r.get("implied_at") is None]
+        best = ", ".join(own[:5])
         return [
             ("model", self.model or "not registered"),
             ("split", self.how),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError
 from plmsae.core.object_store import is_remote
-from plmsae.proteins.stream import is_stream
+from plmsae.proteins.stream import is_stream, source_name
 from plmsae.tracking.runs import Run
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
@@ -173,5 +173,5 @@ def refuse_if_none(source: str, spool: Spool) -> None:
         raise InputError(
             f"no record can be used, of {spool.survey.n_read:,}; the first: {first['reason']} "
             f"({first['where']})",
-            where=source,
+            where=source_name(source),
         )
