@@ -51,6 +51,17 @@ def test_a_closed_choice_is_declared_once() -> None:
     ]
 
 
+def test_what_counts_as_found_is_decided_in_one_function() -> None:
+    compared = [path for path in MODULES if re.search(r"[<>]=? FOUND\b", path.read_text("utf-8"))]
+    # The second asks when chance alone would pass, of the same bound.
+    assert [path.stem for path in compared] == ["tables", "property_columns"]
+
+
+def test_the_lengths_of_an_answer_are_declared_once() -> None:
+    declared = [p for p in MODULES if re.search(r'"activation_rule": *[0-9]', p.read_text("utf-8"))]
+    assert [path.stem for path in declared] == ["answers"]
+
+
 def test_the_pages_of_the_atlas_use_the_same_bound_for_a_found_concept() -> None:
     source = (ROOT / "frontend" / "src" / "map.tsx").read_text(encoding="utf-8")
     assert re.findall(r"const FOUND = ([0-9.]+);", source) == [f"{FOUND:g}"]

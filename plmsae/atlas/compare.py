@@ -11,7 +11,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.atlas.relations import best_correlated, nearest_directions
-from plmsae.concepts.association.tables import FOUND
+from plmsae.concepts.association.tables import is_found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,9 @@ def _best(features: pl.DataFrame) -> dict[int, tuple[str | None, float | None]]:
 
 def _concepts(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[dict[str, Any]]:
     def best(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+        found = is_found(pl.col("f1"), pl.col("f1_select"))
+        if "n_latents" in frame.columns:  # as evaluations count it: by any latent
+            found = pl.col("n_latents") > 0
         return (
             frame.drop_nulls("f1")
             .sort("f1", descending=True)
@@ -107,6 +110,7 @@ def _concepts(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[dict[str, Any]]:
                 "concept",
                 pl.col("f1").round(4).alias(f"{name}f1"),
                 pl.col("best_latent").alias(f"{name}latent"),
+                found.fill_null(value=False).alias(f"{name}found"),
             )
         )
 
@@ -119,6 +123,5 @@ def _concepts(ours: pl.DataFrame, theirs: pl.DataFrame) -> list[dict[str, Any]]:
     }
     rows = joined.sort("concept").to_dicts()
     for row in rows:
-        here, there = ((row[key] or 0) > FOUND for key in ("f1", "other_f1"))
-        row["change"] = change[here, there]
+        row["change"] = change[bool(row.pop("found")), bool(row.pop("other_found"))]
     return rows

@@ -293,7 +293,7 @@ def _evidence(bundle: Bundle) -> str:
         (
             escape(row["concept"]),
             "" if row["best_latent"] is None else str(row["best_latent"]),
-            number(row["f1"]),
+            _share(row, "f1"),
             _share(row, "f1_lift"),
             members.get(row["concept"]) or _called_by(row),
             "" if row["concept"] in members else _precision(row),
@@ -306,7 +306,7 @@ def _evidence(bundle: Bundle) -> str:
         *("concept", "best feature", "F1", "F1 lift", "called by", "precision of calls"),
         *("instances", "proteins"),
     )
-    shown = f"The {top.height} of {found.height:,} concept rows with the highest F1"
+    shown = f"The {top.height} of {found.height:,} concepts with the highest F1"
     return (
         f"{shown} of the best feature, on proteins that its choice had not seen. F1 lift: by how "
         "much it is above the F1 of a detector that always fires. Calls may be made by another "

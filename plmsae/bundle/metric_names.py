@@ -81,8 +81,9 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "n_concepts_probe": "concepts called by a probe over several features",
         "n_probes_fitted": "concepts for which a probe was tried",
         "n_probes_compared": "concepts over which probes are compared",
-        "instances_found": "share of the labelled instances that a call hits",
-        "instances_iou_50": "share of the labelled instances that a call covers (IoU ≥ 0.5)",
+        "instances_found": "share of the labelled instances that a call finds, withheld calls too",
+        "instances_iou_50": "share of the labelled instances that a call covers (IoU ≥ 0.5), "
+        "withheld calls too",
         "ece": "calibration error of the calls' probabilities (ECE)",
         "latent_ap": "average precision of the best feature, mean over concepts",
         "latent_f1": "F1 of the best feature, mean over concepts",
@@ -99,8 +100,8 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "fvu": "share of the variance that is not reconstructed",
         "mse": "mean squared error of the reconstruction, in units of the activations",
         "l0": "features active at once, mean",
-        "dead_share": "share of the features that never fire",
-        "n_dead": "features that never fire",
+        "dead_share": "share of the features that never fire on the proteins evaluated",
+        "n_dead": "features that never fire on the proteins evaluated",
         "n_latents": "features of the SAE",
         "train_dead_share": "share of the features that did not fire at the end of training",
         "dense_share": "share of the features active on more than 10 % of residues",
@@ -121,6 +122,7 @@ _EXPLAINED: dict[str, dict[str, str]] = {
         "homologous_pairs": "homologous pairs of proteins among those evaluated",
         "homologous_pairs_across": "homologous pairs of which the two parts have one protein each",
         "homology_leak": "share of homologous pairs that the split parts",
+        "homology_leak_many_pairs": "the same, where there are enough pairs to test it as it is",
     },
     "training": {
         "loss": "what the optimiser lowers, of a batch",
@@ -178,7 +180,7 @@ def metric_name(name: str) -> MetricName:
         base = base.removesuffix("_unmasked")
         extra.append("at all positions, none masked")
     group, meaning = _known(base)
-    elsewhere = ("n_latents", "dead_share")  # a property of the SAE; what `evaluate` measures
+    elsewhere = ("n_latents", "dead_share", "n_dead")  # of the SAE; of all proteins evaluated
     measured = group in ("reconstruction", "fidelity") and base not in elsewhere
     if measured and not name.startswith(_MEASURED_ON):
         extra.append("on proteins held out of training, or of the import")
@@ -195,7 +197,11 @@ def _known(base: str) -> tuple[str, str]:
         return "baselines", f"{found[2]} by which the SAE is ahead of {METHODS[found[1]]}"
     if found := _IDENTITY.fullmatch(base):
         what = {"n_calls": "number of calls"}.get(found[3], f"{found[3]} of calls")
-        near = "without a homologue" if found[2] == "none" else f"{found[2]} % identical to the one"
+        near = (
+            "without a homologue"
+            if found[2] == "none"
+            else f"{found[2]} % identical to the nearest"
+        )
         by = f"{METHODS[found[1]]}: " if found[1] else ""
         group = "baselines" if found[1] else "calls"
         return group, f"{by}{what} on proteins {near} among those that concepts were chosen on"
@@ -234,6 +240,20 @@ def charted(metrics: Mapping[str, float], prefix: str = "") -> dict[str, float]:
         together.
     """
     return {f"{metric_name(name).group}/{prefix}{name}": v for name, v in metrics.items()}
+
+
+def of_training(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics that say how the SAE was trained or imported, and leave the others out.
+
+    They outlive an evaluation. What an earlier evaluation found does not: it is of other proteins,
+    and would stand beside the numbers of the new one, and before the gates, as if it were of them.
+    """
+    return {
+        name: value
+        for name, value in metrics.items()
+        if metric_name(name).group in ("reconstruction", "fidelity", "training")
+        and not name.startswith("report_")
+    }
 
 
 def is_count(name: str) -> bool:

@@ -47,7 +47,11 @@ FEATURE_COLUMNS: tuple[Column, ...] = (
         f1="Harmonic mean of `precision` and `recall`, on report.",
     ),
     *_of("String", needed=True, description="What it stands for, in words."),
-    *_of("String", pattern="Shape of its activations along a protein."),
+    *_of(
+        "String",
+        pattern="Shape of its activations on report proteins: point, short, medium, long, whole, "
+        "periodic, rare (active in fewer than 5 proteins) or dead (never fires).",
+    ),
     *_of(
         "Int64", "count",
         n_proteins_active="Report proteins on which it fires.",

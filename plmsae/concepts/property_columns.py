@@ -15,7 +15,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.association.pairs import gather_pairs
-from plmsae.concepts.association.tables import FOUND
+from plmsae.concepts.association.tables import FOUND, is_found
 from plmsae.concepts.evaluation import Evaluation
 from plmsae.concepts.features.family_specificity import family_specificity, pool_maximum
 from plmsae.concepts.features.patterns import activation_patterns
@@ -128,8 +128,7 @@ def column_metrics(features: pl.DataFrame, concepts: pl.DataFrame) -> dict[str, 
     if "precision_expected" in concepts.columns:
         by_chance, recall = pl.col("precision_expected"), pl.col("recall")
         beyond = concepts.filter(
-            (pl.col("f1") > FOUND)
-            & (pl.col("f1_select") > FOUND)
+            is_found(pl.col("f1"), pl.col("f1_select"))
             & (2 * by_chance * recall <= FOUND * (by_chance + recall))
         )
         metrics["n_concepts_beyond_residue"] = float(beyond["concept"].n_unique())

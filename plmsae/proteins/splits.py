@@ -80,7 +80,7 @@ def cluster(
     hits = hits.take((hits.identity >= identity - LINK_MARGIN) & (hits.coverage >= coverage))
     # Equal sequences belong together even where they are too short to be significant.
     everyone = np.arange(len(sequences))
-    return _components(
+    return components(
         len(sequences), np.concatenate([hits.query, everyone]), np.concatenate([hits.target, same])
     )
 
@@ -185,7 +185,8 @@ def split(
     return split_of[member]
 
 
-def _components(n: int, first: Ints, second: Ints) -> Ints:
+def components(n: int, first: Ints, second: Ints) -> Ints:
+    """Return the number of the connected component of each of `n` proteins, from their links."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

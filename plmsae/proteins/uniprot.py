@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -12,7 +13,7 @@ from plmsae.core.errors import FormatError, InputError
 from plmsae.proteins.alphabet import Alphabet
 from plmsae.proteins.features import Feature, first_key, parse_features, render_features
 from plmsae.proteins.reading import RecordValidator, sniff
-from plmsae.proteins.records import Protein
+from plmsae.proteins.records import Protein, Rejected
 from plmsae.proteins.stream import Source, byte_chunks, source_name
 from plmsae.proteins.tsv import (
     ACCESSION_HEADERS,
@@ -149,41 +150,66 @@ def read_table(path: Source, *, strict: bool = False) -> pl.DataFrame:
     A cell that a spreadsheet put into quotes, with every quote inside doubled, is read without
     them.
     """
-    name = source_name(path)
-    form, chunks = sniff(name, byte_chunks(path))
-    if form != "table":
-        raise FormatError(
-            "this is FASTA, a UniProt table (TSV) is needed here",
-            where=name,
-            hint="choose TSV under Download on the UniProt website",
-        )
-    reader = TableReader(name, chunks)
-    judge = RecordValidator(path, strict=strict, alphabet=Alphabet())
-    plan = _Plan(reader.headers)
-    frames: list[pl.DataFrame] = []
-    batch: list[tuple[Any, ...]] = []
-    rows = dropped = 0
-    for raw, cells in reader.rows():
-        rows += 1
-        if raw.problem:
-            record = f"record {raw.number}" + (f" ({raw.accession})" if raw.accession else "")
-            raise FormatError(raw.problem, where=name, record=record, line=raw.line)
-        verdict = judge(raw)
-        if not isinstance(verdict, Protein):
-            dropped += 1
-            if dropped <= 10:
-                _log.warning("%s is left out: %s", verdict.where, verdict.reason)
-            continue
-        batch.append(plan.row(verdict, cells, name, raw.line))
-        if len(batch) == _BATCH:
-            frames.append(plan.frame(batch))
-            batch = []
-    if not rows:
-        raise FormatError("the table has a header and no rows", where=name)
-    if dropped:
-        _log.warning("%s: %d of %d rows are left out", name, dropped, rows)
-    frames.append(plan.frame(batch))
-    return pl.concat(frames)
+    records = TableRecords(path, strict=strict)
+    for _ in records:
+        pass
+    return records.frame()
+
+
+class TableRecords:
+    """The records of a UniProt table, read once, and then all its rows as a frame.
+
+    Iterated over, it gives what `read_proteins` gives of the table, and raises what `read_table`
+    raises. `frame` is to be asked for when that is done.
+
+    Parameters
+    ----------
+    path, strict
+        As for `read_table`.
+    """
+
+    def __init__(self, path: Source, *, strict: bool = False) -> None:
+        self._name = source_name(path)
+        form, chunks = sniff(self._name, byte_chunks(path))
+        if form != "table":
+            raise FormatError(
+                "this is FASTA, a UniProt table (TSV) is needed here",
+                where=self._name,
+                hint="choose TSV under Download on the UniProt website",
+            )
+        self._reader = TableReader(self._name, chunks)
+        self._judge = RecordValidator(path, strict=strict, alphabet=Alphabet())
+        self._plan = _Plan(self._reader.headers)
+        self._frames: list[pl.DataFrame] = []
+        self._batch: list[tuple[Any, ...]] = []
+
+    def __iter__(self) -> Iterator[Protein | Rejected]:
+        """Yield each record; rows that cannot be used are logged, the first ten by name."""
+        name, rows, dropped = self._name, 0, 0
+        for raw, cells in self._reader.rows():
+            rows += 1
+            if raw.problem:
+                record = f"record {raw.number}" + (f" ({raw.accession})" if raw.accession else "")
+                raise FormatError(raw.problem, where=name, record=record, line=raw.line)
+            verdict = self._judge(raw)
+            if isinstance(verdict, Protein):
+                self._batch.append(self._plan.row(verdict, cells, name, raw.line))
+            else:
+                dropped += 1
+                if dropped <= 10:
+                    _log.warning("%s is left out: %s", verdict.where, verdict.reason)
+            if len(self._batch) == _BATCH:
+                self._frames.append(self._plan.frame(self._batch))
+                self._batch = []
+            yield verdict
+        if not rows:
+            raise FormatError("the table has a header and no rows", where=name)
+        if dropped:
+            _log.warning("%s: %d of %d rows are left out", name, dropped, rows)
+
+    def frame(self) -> pl.DataFrame:
+        """Return the rows that were read and can be used; see `read_table`."""
+        return pl.concat([*self._frames, self._plan.frame(self._batch)])
 
 
 class _Plan:

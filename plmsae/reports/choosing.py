@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from plmsae.concepts.association.tables import FOUND
+from plmsae.concepts.association.tables import is_found
 
 NAMELESS_SHARE = 0.25
 """Share of a report that is kept for features without a concept at F1 > 0.5, rounded down."""
@@ -48,7 +48,7 @@ def top_latents(features: pl.DataFrame, concepts: pl.DataFrame, n: int) -> list[
         In the order in which they are reported.
     """
     alive = features.filter((pl.col("max_activation") > 0) & ~_column(features, "dead", False))
-    detected = (pl.col("f1") > FOUND) & (pl.col("f1_select") > FOUND)
+    detected = is_found(pl.col("f1"), pl.col("f1_select"))
     named = [
         *features.filter(pl.col("concept").is_not_null() & detected)["latent"],
         *concepts.filter(detected)["best_latent"],

@@ -85,7 +85,7 @@ def _by_sequence(sketch: str, split: str, sequences: Sequence[str]) -> ChosenOn:
             words=f"({split}); the sketch of its proteins tells of none of these",
             warning=_CANNOT_TELL,
         )
-    told = f"{found:,} of {looked_up:,} sequences looked up are among them"
+    told = f"of {looked_up:,} of the sequences here, looked up, {found:,} are among those chosen on"
     return ChosenOn(
         words=f"{split}; {told}",
         warning=f"{found / looked_up:.0%} of these proteins (of {looked_up:,} looked up) are among "

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csc_array, csr_array, vstack
 
+from plmsae.concepts.association.tables import is_found
 from plmsae.concepts.features.companions import active_residues, firing_together
 from plmsae.concepts.features.patterns import ACTIVE, activation_patterns
 from plmsae.concepts.latents import scale, stack_rows
@@ -258,7 +259,8 @@ def _companions(
     highest_F = np.zeros(latents[0].shape[1])
     highest_F[features["latent"].to_numpy()] = features["max_activation"].to_numpy()
     active_NF = stack_rows([active_residues(scale(array, highest_F)) for array in latents])
-    concepts = dict(features.select("latent", "concept").iter_rows())
+    found = features.filter(is_found(pl.col("f1"), pl.col("f1_select")))
+    concepts = dict(found.select("latent", "concept").iter_rows())
     return [
         tuple(
             Companion(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plmsae.concepts.association.tables import FOUND
+from plmsae.concepts.association.tables import is_found
 from plmsae.reports.testing.rules import SampledProtein
 from plmsae.reports.testing.scores import PredictionTest
 
@@ -57,11 +57,8 @@ class ConceptScore:
 
     @property
     def detected(self) -> bool:
-        """Whether F1 is above 0.5 on both sets of proteins, as evaluations count it.
-
-        Of many features some are good on one set by chance.
-        """
-        return min(self.f1, self.f1_select) > FOUND
+        """Whether the feature counts as finding it, as in evaluations: on both sets of proteins."""
+        return bool(is_found(self.f1, self.f1_select))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +124,7 @@ class Companion:
     latent: int
     """Its index."""
     concept: str | None
-    """The concept it detects best, if any."""
+    """The concept it detects best, with F1 above 0.5 on both sets of proteins; None without one."""
     overlap: float
     """Residues on which both are active, over those on which either is, in [0, 1]."""
     n_residues: int

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from plmsae.reports.claude.answers import Citation
 from plmsae.reports.evidence import ConceptScore, FeatureEvidence, ProteinExample
 
+MIN_PEAKS = 5
+"""Strong peaks from which on the residue of half of them names a feature: of two, chance would."""
+
 
 def title_of(evidence: FeatureEvidence) -> str:
     """Name a feature: by its concept if it detects one, else by residue and pattern."""
     if evidence.concepts and evidence.concepts[0].detected:
         return evidence.concepts[0].concept
-    liked = [r.residue for r in evidence.residues if r.share >= 0.5]
+    enough = evidence.n_peaks >= MIN_PEAKS
+    liked = [r.residue for r in evidence.residues if r.share >= 0.5 and enough]
     shape = {"none": "Silent", "whole protein": "Whole-protein", "point": "Point"}.get(
         evidence.pattern, evidence.pattern.capitalize()
     )
@@ -37,9 +41,9 @@ def summary_of(evidence: FeatureEvidence) -> str:
         where = (
             f"on {_count(best.n_instances, 'labelled instance')} in proteins it was not chosen on"
         )
-    verb = "detects" if best.detected else "is loosely tied to"
+    what = "detects" if best.detected else "detects no known concept; the nearest is"
     chosen = "" if best.detected else f"; F1 {best.f1_select:.2f} on those it was chosen on"
-    return f"It {verb} {best.concept} ({how_well} {where}{chosen})."
+    return f"It {what} {best.concept} ({how_well} {where}{chosen})."
 
 
 def f1_of(score: ConceptScore) -> str:
@@ -123,7 +127,8 @@ def description_of(evidence: FeatureEvidence) -> str:
         sentences.append(_why_none_is_cited(evidence))
     others = [f"{c.concept} ({c.f1:.2f})" for c in evidence.concepts[1:4]]
     if others:
-        sentences.append(f"It is also tied to {', '.join(others)}, F1 in brackets.")
+        come = "comes" if len(others) == 1 else "come"
+        sentences.append(f"Next {come} {', '.join(others)}, F1 in brackets.")
     return " ".join(sentences)
 
 

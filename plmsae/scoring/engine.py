@@ -21,7 +21,7 @@ from plmsae.core.errors import InputError, PlmsaeError, printable
 from plmsae.core.stopping import kept_if_stopped
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
-from plmsae.proteins.stream import is_stream
+from plmsae.proteins.stream import is_stream, source_name
 from plmsae.scoring.abstaining import abstentions
 from plmsae.scoring.annotate import Annotator
 from plmsae.scoring.encoding import ModelBundle, load_encoder
@@ -369,5 +369,5 @@ def _none_usable(n_read: int, name: str, first: Rejected) -> InputError:
     """Return the error for an input of which every record was rejected."""
     return InputError(
         f"no record can be used, of {n_read:,}; the first: {first.reason} ({first.where})",
-        where=name,
+        where=source_name(name),
     )

@@ -6,6 +6,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from plmsae.concepts.labels.names import names_of_ids
 from plmsae.core.atomic import atomic_path, write_json
 from plmsae.core.folders import start_over
 from plmsae.proteins.ontology import Ontology
-from plmsae.proteins.stream import need_file, source_name
+from plmsae.proteins.stream import source_name
 from plmsae.scoring.abstaining import NO_LATENT, UNMEASURED
 from plmsae.scoring.backtest import calls_where_silent
 from plmsae.scoring.encoding import ModelBundle
@@ -33,7 +34,7 @@ from plmsae.scoring.proposal_precision import is_trusted, proposal_precision
 from plmsae.scoring.relatives import Relatives, homology_support
 from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame
 from plmsae.scoring.similar import Witnesses
-from plmsae.scoring.spool import Spool
+from plmsae.scoring.spool import Spool, spooled_table
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ def fill(
     progress: OnProgress | None = None,
     resume: bool = True,
     settings: Mapping[str, str] | None = None,
-    records: Spool | None = None,
+    parsed: tuple[Spool, pl.DataFrame] | None = None,
 ) -> FillResult:
     """Propose labels that a UniProt table lacks.
 
@@ -158,7 +159,7 @@ def fill(
     Parameters
     ----------
     table_path : str or Path
-        A UniProt TSV export; a file, because it is read twice.
+        A UniProt TSV export; it is read once.
     bundle : ModelBundle
         The registered model.
     out : str or Path
@@ -171,8 +172,8 @@ def fill(
         Share of the true labels that the table is taken to lack, in (0, 1].
     missing_shares : mapping of str to float, optional
         The same for concepts, or whole classes, of which it is known, in [0, 1].
-    records : Spool, optional
-        The records of the table if they were parsed already.
+    parsed : tuple of Spool and polars.DataFrame, optional
+        The records and the rows of the table if they were read already (`spool.spooled_table`).
     ontology : Ontology, optional
         For a protein-level model, the one it was evaluated with: what the table's GO terms imply is
         no gap either.
@@ -183,31 +184,29 @@ def fill(
         If the table or an argument is wrong, or the table has no feature column for a model of
         residues.
     """
-    from plmsae.proteins.uniprot import read_table
-
-    need_file(table_path, why="fill reads its table twice")
     check_missing_share(missing_share)
     check_ontology(bundle, ontology)
     if min_precision is None:
         min_precision = bundle.meta.min_precision
     out = Path(out)
-    table = read_table(Path(table_path))
-    check_feature_columns(table, bundle, where=source_name(table_path))
-    labels = known_labels(table, bundle.meta.unit, ontology)
-    manifest = score(
-        table_path if records is None else records,
-        bundle,
-        out / "scores",
-        model_uri=model_uri,
-        encoder=encoder,
-        part_residues=part_residues,
-        strict=strict,
-        min_precision=0.0,  # so that what is withheld can be counted
-        unmeasured=True,
-        progress=progress,
-        resume=resume,
-        settings=settings,
-    )
+    with ExitStack() as stack:
+        if parsed is None:
+            parsed = stack.enter_context(spooled_table(table_path, part_residues, strict=strict))
+        spool, table = parsed
+        check_feature_columns(table, bundle, where=source_name(table_path))
+        labels = known_labels(table, bundle.meta.unit, ontology)
+        manifest = score(
+            spool,
+            bundle,
+            out / "scores",
+            model_uri=model_uri,
+            encoder=encoder,
+            min_precision=0.0,  # so that what is withheld can be counted
+            unmeasured=True,
+            progress=progress,
+            resume=resume,
+            settings=settings,
+        )
     sequences = dict(table.select("accession", "sequence").iter_rows())
     witnesses = Witnesses(sequences)
     folder = ScoreFolder(out / "scores")

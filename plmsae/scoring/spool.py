@@ -7,10 +7,11 @@ slow and can fail, so it is done once, before any work that depends on it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +20,9 @@ from plmsae.core.errors import printable
 from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Protein, Rejected
 from plmsae.scoring.parts import InputTally, Part, Survey, cut
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _PROTEINS = pa.schema(
     {
@@ -73,7 +77,13 @@ class Spool:
 
 
 @contextmanager
-def spooled(source: str | Path, part_residues: int, *, strict: bool = False) -> Iterator[Spool]:
+def spooled(
+    source: str | Path,
+    part_residues: int,
+    *,
+    strict: bool = False,
+    records: Iterable[Protein | Rejected] | None = None,
+) -> Iterator[Spool]:
     """Parse an input and keep its records in a temporary folder until the block ends.
 
     Parameters
@@ -84,6 +94,8 @@ def spooled(source: str | Path, part_residues: int, *, strict: bool = False) -> 
         Residues that fill a part.
     strict : bool
         Raise at the first record that cannot be used.
+    records : iterable of Protein or Rejected, optional
+        Those of `source`, where it is being read already.
 
     Raises
     ------
@@ -98,7 +110,9 @@ def spooled(source: str | Path, part_residues: int, *, strict: bool = False) -> 
             pq.ParquetWriter(files[0], _PROTEINS, compression="zstd") as proteins,
             pq.ParquetWriter(files[1], _REJECTED, compression="zstd") as rejected,
         ):
-            for part in cut(read_proteins(source, strict=strict), part_residues):
+            if records is None:
+                records = read_proteins(source, strict=strict)
+            for part in cut(records, part_residues):
                 fingerprints.append(part.sha256)
                 tally.add(part, fingerprints[-1])
                 sizes.append((len(part.proteins), len(part.rejected)))
@@ -118,6 +132,24 @@ def spooled(source: str | Path, part_residues: int, *, strict: bool = False) -> 
             sha256=tuple(fingerprints),
             survey=tally.survey(),
         )
+
+
+@contextmanager
+def spooled_table(
+    source: str | Path, part_residues: int, *, strict: bool = False
+) -> Iterator[tuple[Spool, pl.DataFrame]]:
+    """Parse a UniProt table once, into its records, as `spooled` does, and its rows.
+
+    Raises
+    ------
+    InputError
+        As `read_table` does.
+    """
+    from plmsae.proteins.uniprot import TableRecords
+
+    records = TableRecords(source, strict=strict)
+    with spooled(source, part_residues, strict=strict, records=records) as spool:
+        yield spool, records.frame()
 
 
 def _row(record: Protein | Rejected) -> dict[str, str | int]:

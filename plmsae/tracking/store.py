@@ -41,6 +41,7 @@ _ADVICE = (
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of the server",
     ),
     ("Permission denied", "ask who runs the server for the right to do this"),
+    ("connection to server", "is the database server up, and --tracking-uri right?"),
     ("database is locked", "another program is writing it: wait, or stop that one"),
 )
 # Module that a driver is imported as → package that brings it.
@@ -115,6 +116,7 @@ def client(uri: str | None = None) -> MlflowClient:
         if resolved in _ready:
             return patient(mlflow.MlflowClient(resolved, resolved), redact(resolved))
         with few_retries(), _creation_lock(sqlite_path(resolved)):
+            _check_database(resolved)
             made: MlflowClient = mlflow.MlflowClient(resolved, resolved)
             # One call to each of the two stores: both create their tables at first use.
             made.search_experiments(max_results=1)
@@ -138,6 +140,22 @@ def _check_writable(path: Path | None) -> None:
             hint="work in a folder that can be written, or give --tracking-uri sqlite:////FOLDER/"
             "mlflow.db (or MLFLOW_TRACKING_URI)",
         ) from error
+
+
+def _check_database(uri: str) -> None:
+    """Connect to a database once: MLflow tries 15 times, for minutes, and prints each failure."""
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+
+    if re.split(r"[:+]", uri)[0] not in DATABASE_ENGINES:
+        return
+    import sqlalchemy
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+
+    engine = create_sqlalchemy_engine(uri)  # type: ignore[no-untyped-call]  # MLflow has no types
+    try:
+        sqlalchemy.inspect(engine)
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -139,7 +139,6 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
             request, bundle, data, calling,
             metrics={
                 **reconstruction.if_unmeasured(bundle.meta.metrics),
-                **bundle.meta.metrics,
                 **registered_metrics(metrics),
             },
             features=features,

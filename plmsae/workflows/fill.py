@@ -11,16 +11,16 @@ from plmsae.core.atomic import atomic_path
 from plmsae.core.errors import printable
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_file
 from plmsae.core.stopping import kept_if_stopped
-from plmsae.proteins.stream import need_file, source_name
+from plmsae.proteins.stream import source_name
 from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.summary import log_summary
-from plmsae.workflows.scoring.callable_concepts import round_down
+from plmsae.workflows.scoring.callable_concepts import calls_freed, most_precise, round_down
 from plmsae.workflows.scoring.input_gate import (
     check_input,
-    parsed_input,
+    parsed_table,
     quality_folder,
     refuse_working_folder,
 )
@@ -173,7 +173,6 @@ def abstained_lines(
     min_precision, missing_share : float
         What the run was asked for.
     """
-    from plmsae.concepts.labels.names import named
     from plmsae.scoring.abstaining import UNMEASURED
 
     lines = []
@@ -189,12 +188,12 @@ def abstained_lines(
         )
     # The bounds worth trying are those of concepts that had something to propose.
     if calling := [row for row in low if row["n_withheld"]]:
-        best = ", ".join(f"{named(r)} {round_down(r['precision_low']):g}" for r in calling[:3])
         bound = round_down(calling[0]["precision_low"])
-        freed = sum(row["n_withheld"] for row in calling if row["precision_low"] >= bound)
+        freed = calls_freed(row for row in calling if row["precision_low"] >= bound)
         lines.append(
-            f"  the most precise, each with the highest bound it meets: {best}; --min-precision "
-            f"{bound:g} would propose {freed:,} more"
+            "  the most precise, each with the highest bound it meets: "
+            f"{most_precise(calling, 'precision_low')}; --min-precision {bound:g} would propose "
+            f"{freed:,} more"
         )
     if never := [row for row in rows if row["reason"] == UNMEASURED]:
         lines.append(
@@ -241,7 +240,6 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     from plmsae.scoring.truth import check_against_truth, totals
 
     # Before hours are spent.
-    need_file(request.table, why="fill reads its table twice")
     refuse_working_folder(request.out)
     check_arguments(request.out / "scores", min_precision=request.min_precision)
     check_device(request.device)
@@ -257,10 +255,9 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         )
         if not request.start_over:
             scores.check_run(identity)
-        parsed = stack.enter_context(parsed_input(request.table, request, progress))
-        if not (request.start_over or isinstance(parsed, str)):
-            scores.check_run(identity, parsed.sha256)
-        table = read_table(Path(request.table))
+        spool, table = stack.enter_context(parsed_table(request, progress))
+        if not request.start_over:
+            scores.check_run(identity, spool.sha256)
         refuse_without_features(table, bundle, where=source_name(request.table))
         truth_table = None if request.truth is None else read_table(Path(request.truth))
         if request.start_over:
@@ -275,7 +272,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
             )
         )
         log_used_version(tracked, uri)
-        quality = check_input(parsed, request.table, request, tracked, progress)
+        quality = check_input(spool, request.table, request, tracked, progress)
         # What follows the scores takes long, too.
         stack.enter_context(kept_if_stopped(scores.kept))
         with progress.task(f"filling with {bundle.name}") as task:
@@ -292,7 +289,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 ontology=ontology,
                 strict=request.strict,
                 progress=progress_callback(task),
-                records=None if isinstance(parsed, str) else parsed,
+                parsed=(spool, table),
             )
         log_data(tracked, scored_data(result.manifest), "score")
         known = result.labels

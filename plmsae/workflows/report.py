@@ -134,7 +134,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         about = {
             "model": uri,
             "proteins": used,
-            "concepts were chosen on": chosen_on.words,
+            "choice of concepts": chosen_on.words,
             **({"warning": chosen_on.warning} if chosen_on.warning else {}),
             "quality of the evidence": _quality(checked),
             "warnings of the model's gates": str(bundle.meta.extra.get(QUALITY_WARNINGS, "none")),
@@ -147,7 +147,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         tracked.log_metrics(0, metrics)
         named = {name: n for name, n in metrics.items() if "median" in name or "_n_" in name}
         digest = proteins.fingerprint.sha256[:12]
-        words = f"{used} (sha256 {digest}); concepts were chosen on: {chosen_on.words}"
+        words = f"{used} (sha256 {digest}); choice of concepts: {chosen_on.words}"
         about_them = {"report_proteins": words}
         tracked.set_tags(about_them)
         log_version_metrics(uri, named, run_id=tracked.run_id, tags=about_them)

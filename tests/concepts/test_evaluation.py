@@ -75,6 +75,18 @@ def test_every_latent_has_a_row_and_a_dead_one_has_nulls(evaluation):
     assert dead["concept"] is dead["threshold"] is dead["f1_select"] is dead["f1"] is None
 
 
+def test_a_latent_that_fires_only_on_report_proteins_is_not_counted_as_dead(planted):
+    latents, accessions, table, split, clusters = planted
+    silenced = []
+    for array, side in zip(latents, split, strict=True):
+        dense = array.toarray()
+        dense[:, 2] *= side == "report"
+        silenced.append(csr_array(dense))
+    found = evaluate_residue(silenced, accessions, table, split, clusters=clusters)
+    assert found.features["dead"].to_list() == [False, False, True, True]  # it has no scale
+    assert (found.summary["n_dead"], found.summary["dead_share"]) == (1, 0.25)
+
+
 def test_concepts_too_rare_are_listed_with_their_counts(evaluation):
     assert evaluation.skipped.rows() == [("rare", 1, 0)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.proteins.splits import cluster, split
-from plmsae.workflows.evaluating.protein_split import split_table
+from plmsae.workflows.evaluating.protein_split import choose_sides, divide
 from plmsae.workflows.shared.requests import EvaluateRequest
 
 N_FAMILIES, MEMBERS = 20, 3
@@ -54,7 +54,8 @@ def test_the_split_of_an_evaluation_keeps_homologues_together(
         {"accession": accessions, "sequence": families, "cluster": [None] * len(families)},
         schema_overrides={"cluster": pl.String},
     )
-    divided = split_table(table, EvaluateRequest(model="m", concepts="a.tsv"))
+    request = EvaluateRequest(model="m", concepts="a.tsv")
+    divided = divide(choose_sides([table], request), request)
     assert divided.table["accession"].to_list() == accessions
     assert set(divided.names) == {"select", "report"}
     assert sides_of_families(divided.names) == [1] * N_FAMILIES

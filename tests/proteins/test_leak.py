@@ -13,6 +13,7 @@ from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.proteins.leak import Leak, measure_leak, search_exhaustively
 from plmsae.proteins.search import search
 from plmsae.proteins.splits import cluster, split
+from plmsae.registry.gates import check_gates, load_gates
 
 
 def families(n: int = 12, members: int = 3) -> list[str]:
@@ -63,6 +64,46 @@ def test_what_promotion_tests_is_there_only_where_homologues_are_kept_apart():
     none = Leak(n_pairs=0, n_across=0, judge="x")
     assert none.metrics() == {"homologous_pairs": 0.0, "homologous_pairs_across": 0.0}
     assert "no homologous pairs" in none.line()
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "n_across", "met"),
+    [
+        (1000, 5, True),
+        (1000, 6, False),  # 0.6 %; the interval begins at 0.3 %
+        (20_000, 100, True),
+        (41, 1, True),  # 2.4 %, of one pair
+        (41, 3, False),
+        (153, 2, True),
+        (153, 4, False),
+    ],
+)
+def test_more_than_half_a_percent_is_refused_but_not_by_the_chance_of_a_few_pairs(
+    n_pairs, n_across, met
+):
+    metrics = Leak(n_pairs=n_pairs, n_across=n_across, judge="x").metrics()
+    leaks = [gate for gate in load_gates() if gate.metric.startswith("homology_leak")]
+    results = check_gates(tuple(leaks), metrics, None)
+    assert len(results) == 2
+    assert all(result.passed for result in results) == met
+    asked = Leak(n_pairs=n_pairs, n_across=n_pairs, judge="x", promised=False).metrics()
+    assert all(result.skipped for result in check_gates(tuple(leaks), asked, None))
+
+
+def test_pairs_of_one_family_count_together_in_the_interval():
+    # 15 pairs of one family, 36 of the others; the one protein that strays parts five of them.
+    sequences = families()
+    rng = random.Random(1)
+    for _ in range(3):
+        sequences.append("".join(x if rng.random() < 0.9 else "A" for x in sequences[0]))
+    sides = np.zeros(len(sequences), np.int64)
+    sides[0] = 1
+    leak = measure_leak(sequences, sides, made_by=None)
+    sizes = np.array([15] + [3] * 11)
+    assert (leak.n_pairs, leak.n_across) == (sizes.sum(), 5)
+    assert leak.n_effective == pytest.approx(sizes.sum() ** 2 / (sizes**2).sum())
+    alone = Leak(n_pairs=leak.n_pairs, n_across=5, judge="x")
+    assert leak.interval[0] < alone.interval[0] < leak.share < alone.interval[1] < leak.interval[1]
 
 
 @pytest.mark.slow

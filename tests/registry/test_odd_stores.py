@@ -52,6 +52,22 @@ def test_a_missing_driver_is_named_with_its_package(
     assert "secret" not in str(e.value)
 
 
+@pytest.mark.parametrize("content", [None, b"no database at all"])
+def test_a_database_that_cannot_be_opened_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    path = tmp_path / "x.db"
+    path.mkdir() if content is None else path.write_bytes(content)
+
+    def sleep(seconds: float) -> None:
+        raise AssertionError(f"MLflow waits {seconds} s to try again")
+
+    monkeypatch.setattr("mlflow.store.db.utils.time.sleep", sleep)
+    with pytest.raises(InputError, match="MLflow refused") as caught:
+        client(f"sqlite:///{path}")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_mistake_of_ours_is_no_missing_driver() -> None:
     with pytest.raises(ModuleNotFoundError), mlflow_errors("sqlite:///x.db"):
         raise ModuleNotFoundError("No module named 'plmsae.nothing'", name="plmsae.nothing")

@@ -268,6 +268,7 @@ def check_strongest(subject: Subject, found: re.Match[str]) -> None:
 def check_others(subject: Subject, found: re.Match[str]) -> None:
     expected = [f"{concept} ({f1:.2f})" for concept, f1, *_ in subject.scores[1:4]]
     assert found["others"] == ", ".join(expected)
+    assert (found["verb"] == "comes") == (len(expected) == 1)
 
 
 def check_none_labelled(subject: Subject, found: re.Match[str]) -> None:
@@ -311,13 +312,15 @@ def check_title_of_concept(subject: Subject, found: re.Match[str]) -> None:
 
 def check_title_of_residue(subject: Subject, found: re.Match[str]) -> None:
     peaks = subject.strong_peaks
-    assert peaks.count(found["letter"]) >= 0.5 * len(peaks) > 0
+    assert len(peaks) >= 5
+    assert peaks.count(found["letter"]) >= 0.5 * len(peaks)
     check_no_good_concept(subject)
 
 
 def check_title_without(subject: Subject, _: re.Match[str]) -> None:
     peaks = subject.strong_peaks
-    assert not any(peaks.count(letter) > 0.501 * len(peaks) for letter in set(peaks))
+    half = any(peaks.count(letter) > 0.501 * len(peaks) for letter in set(peaks))
+    assert len(peaks) < 5 or not half
     check_no_good_concept(subject)
 
 
@@ -379,7 +382,8 @@ CLAIMS: list[tuple[str, Checker]] = [
     (r"It is not active on any of the proteins looked at\.", check_silent),
     (rf"{_N_OF} and detects none of the known concepts\.", check_active_without_concept),
     (
-        r"It (?P<verb>detects|is loosely tied to) (?P<concept>.+) \(F1 (?P<f1>\d\.\d\d)"
+        r"It (?P<verb>detects no known concept; the nearest is|detects) (?P<concept>.+?) "
+        r"\(F1 (?P<f1>\d\.\d\d)"
         r"(?: \[(?P<low>\d\.\d\d), (?P<high>\d\.\d\d)\])?"
         r"(?:, precision (?P<precision>\d\.\d\d), recall (?P<recall>\d\.\d\d))? "
         r"on (?:(?P<instances>[\d,]+) labelled (?P<noun>instances?) in )?"
@@ -413,7 +417,7 @@ DESCRIPTIONS: list[tuple[str, Checker]] = [
         r"(?P<of>[\d,]+) (?:is|are) labelled with it\)\.",
         check_none_above,
     ),
-    (r"It is also tied to (?P<others>.+), F1 in brackets\.", check_others),
+    (r"Next (?P<verb>comes?) (?P<others>.+), F1 in brackets\.", check_others),
 ]
 BYLINES: list[tuple[str, Checker]] = [
     (

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from plmsae.core.errors import InputError
 from plmsae.reports.choosing import MIN_PROTEINS, top_latents
-from plmsae.reports.collecting import build_evidence, runs
+from plmsae.reports.collecting import _companions, build_evidence, runs
 from plmsae.reports.describe import describe_all
 from plmsae.reports.evidence import ProteinMetadata
 from plmsae.reports.report import FeatureReport
@@ -296,3 +296,18 @@ def test_the_instances_behind_an_f1_are_told_with_its_interval() -> None:
     assert "(F1 0.85, precision 0.90, recall 0.80 on 1,063 labelled instances" in (
         reported(None, other).claim
     )
+
+
+def test_what_fires_together_is_named_only_by_a_concept_that_it_finds():
+    features = pl.DataFrame(
+        {
+            "latent": [0, 1, 2],
+            "max_activation": [1.0, 1.0, 1.0],
+            "concept": ["Helix", "Helix", "Repeat"],
+            "f1": [0.9, 0.8, 0.0],
+            "f1_select": [0.9, 0.8, 0.7],  # the last was good there by chance
+        }
+    )
+    latents = [csr_array(np.ones((5, 3), dtype=np.float32))]
+    (companions,) = _companions(latents, [0], features)
+    assert {c.latent: c.concept for c in companions} == {1: "Helix", 2: None}

@@ -140,6 +140,20 @@ def test_concepts_are_counted_and_confirmed_pairs_kept(place, outcome):
     )
 
 
+def test_numbers_of_an_earlier_evaluation_do_not_stay(place, outcome):
+    found = evaluate.run(
+        request(place, "again", model=str(outcome.bundle), baselines="none", bootstrap=0), Silent()
+    )
+    before, after = (resolve(str(o.bundle)).meta.metrics for o in (outcome, found))
+    trained = resolve(str(place / "train" / "L2" / "bundle")).meta.metrics
+    assert {name: after[name] for name in trained} == trained
+    # Nothing that was not measured this time: a gate would hold it against the new numbers.
+    assert set(after) <= set(trained) | set(found.summary)
+    assert "neuron_concepts_f1_50" in before
+    assert "neuron_concepts_f1_50" not in after
+    assert not [name for name in after if name.startswith("sae_shuffled_labels_")]
+
+
 def test_rare_concepts_are_left_out_as_asked_and_before_the_plm_runs(place, monkeypatch):
     monkeypatch.setattr(
         "plmsae.workflows.evaluate.encode_with_states", lambda *_, **__: pytest.fail("too late")

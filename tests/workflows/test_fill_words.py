@@ -42,6 +42,15 @@ def test_an_id_is_said_with_its_name() -> None:
     )
 
 
+def test_a_class_and_its_member_are_told_and_counted_once() -> None:
+    found = lines(row("Transmembrane", 28, 0.21), row("Transmembrane: Helical", 28, 0.21))[1]
+    assert "it meets: Transmembrane: Helical (and so Transmembrane) 0.21;" in found
+    assert "--min-precision 0.21 would propose 28 more" in found
+    # The class has calls that no member makes.
+    found = lines(row("Domain", 30, 0.215), row("Domain: A", 9, 0.21), row("Domain: B", 8, 0.21))[1]
+    assert "would propose 30 more" in found
+
+
 def test_a_tiny_bound_is_not_rounded_away() -> None:
     assert "--min-precision 0.0045 would propose 9 more" in lines(row("Repeat", 9, 0.004_56))[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -60,10 +61,24 @@ def test_a_pipe_can_be_trained_on(tmp_path: Path) -> None:
     assert [p.accession for p in found.proteins] == ["P1", "P2"]
 
 
+def test_a_table_is_read_once_and_so_may_come_through_a_pipe(tmp_path: Path) -> None:
+    rows = [("Entry", "Sequence", "Domain [FT]"), *((*record, "") for record in GOOD)]
+    text = "".join("\t".join(row) + "\n" for row in rows)
+    (tmp_path / "x.tsv").write_text(text)
+    found = {
+        name: fill(source, FakeBundle(), tmp_path / name, model_uri="fake/1", encoder=FakeEncoder())
+        for name, source in (
+            ("file", tmp_path / "x.tsv"),
+            ("piped", pipe_of(tmp_path / "pipe", text)),
+        )
+    }
+    assert found["file"].n_calls > 0
+    assert found["piped"].proposals().equals(found["file"].proposals())
+    assert found["piped"].proteins.equals(found["file"].proteins)
+
+
 def test_what_reads_twice_refuses_a_pipe_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # nobody writes: opening it would wait for ever
-    with pytest.raises(InputError, match=r"read only once; .*fill reads its table twice"):
-        fill(tmp_path / "pipe", FakeBundle(), tmp_path / "out", model_uri="fake/1")
     request = ReportRequest(model="none", proteins=str(tmp_path / "pipe"))
     with pytest.raises(InputError, match=r"read only once; .*report reads it twice"):
         report(request, Silent())
@@ -86,6 +101,12 @@ def test_so_is_a_pipe_of_such_records_and_the_folder_can_be_used_again(tmp_path:
         run(pipe_of(tmp_path / "gaps", fasta(BAD)), tmp_path / "out")
     run(write_fasta(tmp_path / "x.fasta", GOOD), tmp_path / "out")
     assert table(tmp_path / "out", "proteins").height == 2
+
+
+def test_standard_input_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(fasta(BAD).encode())))
+    with pytest.raises(InputError, match=r"^standard input: no record can be used, of 2"):
+        run("-", tmp_path / "out")
 
 
 def test_a_folder_name_is_no_pattern(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import polars as pl
@@ -41,6 +42,26 @@ def test_it_was_measured_on_real_proteins_and_says_what_it_can_call():
     assert callable_ones["concept"].to_list() == ["Signal peptide", "Transmembrane: Helical"]
     assert bundle.meta.metrics["n_concepts_callable"] == callable_ones.height
     assert callable_ones["call_precision_low"].min() >= bundle.meta.min_precision
+
+
+def test_the_calls_that_the_documents_count_are_those_of_its_table():
+    spans = resolve(READY).concepts.filter(pl.col("kind") == "span")
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "calls.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| shipped model: (.+?), whole protein.* \| (.+?) \|$", page, re.M))
+    assert f"each of its {spans.height} span concepts" in page
+    calling = spans.filter(pl.col("n_calls") > 0)
+    own = calling.filter(called(calling, 0.5))
+    for row, concepts in (
+        ("Helix", calling.filter(concept="Helix")),
+        (f"the {calling.height} span concepts with calls, withheld ones too", calling),
+        ("what it may write (transmembrane helices, signal peptides)", own),
+    ):
+        n = concepts["n_calls"].sum()
+        assert f" of {n:,}" in rows[row]
+        shares = re.findall(r"([\d.]+) %", rows[row])
+        for name, share in zip(("whole_share", "one_residue_share"), shares, strict=False):
+            found = (concepts[name] * concepts["n_calls"]).sum() / n
+            assert float(share) == pytest.approx(100 * found, abs=0.005)
 
 
 def test_proteins_are_scored_without_naming_a_model(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -16,6 +18,19 @@ FOUND = 0.5
 PROMISING = 0.4
 """F1 on select above which a pair is looked at again in every sample of the bootstrap. A pair below
 it that passes `FOUND` in a sample is missed there."""
+
+
+def is_found(f1: Any, f1_select: Any) -> Any:
+    """Say whether a pair counts as found: F1 above `FOUND` where it was chosen and on others.
+
+    Of many pairs some are good on one set of proteins by chance.
+
+    Parameters
+    ----------
+    f1, f1_select : float, ndarray or polars.Expr
+        On the report split, and on the select split.
+    """
+    return (f1 > FOUND) & (f1_select > FOUND)
 
 
 def feature_table(
@@ -98,7 +113,8 @@ def headline(
     Features and concepts found are counted by `plmsae.concepts.baselines.comparison`, for the SAE
     as for what it is compared with.
     """
-    n_features, n_dead = features.height, int(features["dead"].sum())
+    # Of all proteins: those to choose on, whom the column `dead` is of, are too few to tell.
+    n_features, n_dead = features.height, features.filter(pl.col("density") == 0).height
     return {
         "n_latents": n_features,
         "n_dead": n_dead,

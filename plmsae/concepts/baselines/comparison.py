@@ -23,7 +23,7 @@ from plmsae.concepts.association.counts import INTERPLM_THRESHOLDS, ROOM, Counts
 from plmsae.concepts.association.pairs import GroupCounts, PairActivations, count_by_protein
 from plmsae.concepts.association.selection import promising_pairs
 from plmsae.concepts.association.signed_counts import SignedChunk, SignedUnits
-from plmsae.concepts.association.tables import FOUND, PROMISING
+from plmsae.concepts.association.tables import PROMISING, is_found
 from plmsae.concepts.labels.residue_labels import ResidueLabels
 from plmsae.concepts.latents import (
     Float32,
@@ -184,7 +184,7 @@ def confirm_pairs(
     threshold_Q1B = f1_select_QTB.argmax(axis=1)[:, None]
     f1_QTB = _f1_by_sample(latents_of, report, scale_F, promising_Q2, weight)
     f1_QB = np.take_along_axis(f1_QTB, threshold_Q1B, axis=1)[:, 0]
-    found_QB = (f1_QB > FOUND) & (f1_select_QTB.max(axis=1) > FOUND)
+    found_QB = is_found(f1_QB, f1_select_QTB.max(axis=1))
     always_on_QB = f1_always_on(report[1], concept_Q, weight)
     # The interval of a pair's own lift is at the threshold that it has, as its F1 is.
     own = np.take_along_axis(f1_QTB, threshold_Q1B[:, :, :1], axis=1)[:, 0] - always_on_QB

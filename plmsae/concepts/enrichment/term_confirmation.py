@@ -138,7 +138,7 @@ def lay_out(
             value=str(both[0]),
             hint="split by cluster",
         )
-    spaces = []
+    spaces, unreported = [], []
     most = 0
     for (namespace,), rows in terms.group_by("namespace", maintain_order=True):
         known = all_accessions.is_in(rows["accession"].unique().implode()).to_numpy()
@@ -149,7 +149,9 @@ def lay_out(
         counts = counts.filter(pl.col("n") < len(held["select"]))
         most = max([most, *counts["n"]])
         kept = counts.filter(pl.col("n") >= max(min_proteins, 1))["concept"].sort()
-        if kept.len() and len(held["report"]):
+        if kept.len() and not len(held["report"]):
+            unreported.append(str(namespace))
+        elif kept.len():
             spaces.append(
                 Space(
                     namespace=str(namespace),
@@ -159,6 +161,12 @@ def lay_out(
                     report=TermTable.of(rows, held["report"], kept),
                 )
             )
+    if not spaces and unreported:
+        raise InputError(
+            "of the proteins to report on no term is known of the kinds that those to choose on "
+            f"have: {', '.join(sorted(unreported))}",
+            hint="export Gene Ontology IDs, EC number, Keywords or Protein families of both",
+        )
     if not spaces:
         raise InputError(
             f"no term is carried by {min_proteins} of the proteins to choose on, and known of any "

@@ -8,8 +8,8 @@ are taken.
 ======== ==================================================================
 class    rule, the first that holds
 ======== ==================================================================
-dead     never fires
-rare     fires in fewer proteins than asked for
+dead     never fires, however weakly
+rare     is active in fewer proteins than asked for
 whole    covers more than 80 % of the protein, on average
 periodic at least half of the proteins, and most of those with 4 or more runs, are regular: half of
          the distances are within a tenth of their median (hence exact below 10 residues)
@@ -68,9 +68,12 @@ def activation_patterns(
         raise InputError("the level is a share of the latent's maximum", value=str(level))
     highest = np.asarray(max_activation_F, dtype=np.float32)
     lengths = np.array([array.shape[0] for array in latents])
+    fires_F = np.zeros(len(highest), dtype=bool)
     parts = []
     for first, last in chunks_of_proteins(latents):
-        scaled = scale(stack_rows(latents[first:last], len(highest)), highest)
+        raw = stack_rows(latents[first:last], len(highest))
+        fires_F[raw.indices[raw.data > 0]] = True
+        scaled = scale(raw, highest)
         parts.append(_per_protein(scaled, lengths[first:last], first, level))
     each = pl.concat(parts) if parts else _per_protein(csr_array((0, 1)), lengths, 0, level)
     by_latent = each.group_by("latent").agg(
@@ -82,13 +85,13 @@ def activation_patterns(
         (pl.col("regular").sum() / (pl.col("n_runs") >= MIN_RUNS).sum()).alias("regular_of_many"),
         pl.col("distance").filter("regular").median().alias("period"),
     )
-    every = pl.DataFrame({"latent": np.arange(len(highest), dtype=np.int64)})
+    every = pl.DataFrame({"latent": np.arange(len(highest), dtype=np.int64), "fires": fires_F})
     frame = every.join(by_latent, on="latent", how="left", maintain_order="left")
     periodic = (pl.col("regular_share") >= 0.5) & (pl.col("regular_of_many") > 0.5)
     pattern = (
-        pl.when(pl.col("n_proteins").is_null())
+        pl.when(~pl.col("fires"))
         .then(pl.lit("dead"))
-        .when(pl.col("n_proteins") < min_proteins)
+        .when(pl.col("n_proteins").fill_null(0) < min_proteins)
         .then(pl.lit("rare"))
         .when(pl.col("coverage") > 0.8)
         .then(pl.lit("whole"))

@@ -66,13 +66,17 @@ def gather_terms(
     Raises
     ------
     InputError
-        If an ontology is given and the tables have no GO terms, or it knows none of them; or if
-        the tables have no term at all.
+        If an ontology is given and a table has no GO terms, or it knows none of them; or if the
+        tables have no term at all.
     """
-    if ontology is not None and not any(listed_go(table).height for table in tables):
-        raise InputError(
-            "the table has no GO terms for the ontology to place", where=ontology_name or None
-        )
+    for number, table in enumerate(tables, start=1):
+        if ontology is not None and listed_go(table).is_empty():
+            which = "the table" if len(tables) == 1 else f"table {number} of {len(tables)}"
+            raise InputError(
+                f"{which} has no GO terms for the ontology to place",
+                where=ontology_name or None,
+                hint="export Gene Ontology IDs, or leave the ontology out",
+            )
     table, notes = list_terms(tables, ontology, ontology_name=ontology_name)
     if not table.height:
         raise InputError(

@@ -52,6 +52,10 @@ class Description(_Answer):
     """Claude's own."""
 
 
+LONGEST = {"title": 120, "claim": 600, "description": 2_000, "activation_rule": 1_500}
+"""Characters of each text of a description beyond which it is far longer than asked for."""
+
+
 class ProteinActivation(_Answer):
     """The activation predicted for one protein."""
 

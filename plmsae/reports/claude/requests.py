@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from plmsae.reports.claude.answers import AnswerError, Description, Predictions
+from plmsae.reports.claude.answers import LONGEST, AnswerError, Description, Predictions
 from plmsae.reports.claude.prompts import load_prompt
 from plmsae.reports.claude.settings import LlmSettings
 from plmsae.reports.evidence import FeatureEvidence
@@ -30,15 +30,9 @@ Given = Literal["metadata", "sequences"]
 
 _MOST = 20  # terms and labels of a protein that are sent
 _LONGEST = 2_000  # residues of a sequence that are sent
-QUOTED = {
-    "title": 120,
-    "claim": 600,
-    "description": 2_000,
-    "activation_rule": 1_500,
-    "known_concept": 200,
-}
-"""Bytes of each text of a description that are quoted to the predictor, more than it may have: what
-a prediction can cost is so known before there is a description."""
+QUOTED = {**LONGEST, "known_concept": 200}
+"""Bytes of each text of a description that are quoted to the predictor: what a prediction can cost
+is so known before there is a description."""
 
 
 @dataclass(frozen=True, kw_only=True)

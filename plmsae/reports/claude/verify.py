@@ -6,7 +6,7 @@ import re
 
 from plmsae.proteins.alphabet import AMINO_ACIDS
 from plmsae.proteins.uniprot import ACCESSION
-from plmsae.reports.claude.answers import Description
+from plmsae.reports.claude.answers import LONGEST, Description
 from plmsae.reports.evidence import FeatureEvidence
 
 _LETTERS = AMINO_ACIDS + "X"
@@ -18,7 +18,6 @@ _THREE = {
 
 _RESIDUE = re.compile(rf"\b(?:([{_LETTERS}])|({'|'.join(_THREE)})[- ]?)([1-9][0-9]{{0,4}})\b")
 _QUOTED = re.compile(r"`([^`]+)`")
-_LIMITS = {"title": 120, "claim": 600, "description": 2000, "activation_rule": 1500}
 
 
 def unsupported(answer: Description, evidence: FeatureEvidence) -> tuple[str, ...]:
@@ -44,12 +43,12 @@ def unsupported(answer: Description, evidence: FeatureEvidence) -> tuple[str, ..
     accessions |= {accession for level in evidence.levels for accession in level.accessions}
     accessions |= {protein.accession for protein in evidence.silent}
     shown = shown_residues(evidence)
-    texts = {field: str(getattr(answer, field)) for field in _LIMITS}
+    texts = {field: str(getattr(answer, field)) for field in LONGEST}
     text = " ".join([*texts.values(), *(citation.shows for citation in answer.citations)])
 
     reasons = [
         f"{field} is far longer than asked for"
-        for field, limit in _LIMITS.items()
+        for field, limit in LONGEST.items()
         if len(texts[field]) > limit
     ]
     if not answer.citations:

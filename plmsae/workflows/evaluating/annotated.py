@@ -16,7 +16,7 @@ from plmsae.core.sketch import sketch_of
 from plmsae.proteins.records import Protein
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run
-from plmsae.workflows.evaluating.protein_split import split_table, split_tables
+from plmsae.workflows.evaluating.protein_split import choose_sides, divide
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
@@ -111,21 +111,22 @@ def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:
         )
     with progress.task("reading and splitting annotated proteins") as task:
         table, labels = _read(request.concepts, request, progress)
+        tables = [table]
         if request.report_on is not None:
             other, other_labels = _read(request.report_on, request, progress)
-            divided = split_tables(table, other, request)
+            tables.append(other)
             labels = labels.vstack(other_labels)
-        else:
-            divided = split_table(table, request)
-            labels = labels.filter(labels["accession"].is_in(divided.table["accession"].implode()))
+        sides = choose_sides(tables, request)
+        labels = labels.filter(labels["accession"].is_in(sides.table["accession"].implode()))
         labels = _common(labels, request)
         check_common(
             labels,
-            divided.table["accession"].to_list(),
-            divided.table["sequence"].str.len_bytes().to_list(),
-            divided.names,
+            sides.table["accession"].to_list(),
+            sides.table["sequence"].str.len_bytes().to_list(),
+            sides.names,
             min_instances=request.min_instances,
         )
+        divided = divide(sides, request)
         task.update(1, 1)
     return Annotated(
         accessions=divided.table["accession"].to_list(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from plmsae.proteins.reading import read_proteins
 from plmsae.proteins.records import Rejected
 from plmsae.proteins.stream import need_file
 from plmsae.workflows.evaluating.annotated import Annotated
-from plmsae.workflows.evaluating.protein_split import split_table, split_tables
+from plmsae.workflows.evaluating.protein_split import choose_sides, divide
 from plmsae.workflows.shared.inputs import ProteinSet
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
@@ -85,22 +86,24 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
         ontology = read_obo(request.ontology) if request.ontology is not None else None
         sources = [request.concepts] + ([request.report_on] if request.report_on else [])
         tables = [_read(source, request) for source in sources]
-        if len(tables) == 2:
-            divided = split_tables(tables[0], tables[1], request)
-        else:
-            divided = split_table(tables[0], request)
-        # A split by organism leaves out proteins of no named one: they are no background either.
-        kept = divided.table["accession"]
-        tables = [table.filter(table["accession"].is_in(kept.implode())) for table in tables]
         name = printable(Path(request.ontology).name) if request.ontology is not None else ""
+        # Tables that say nothing of whole proteins are refused before homologues are searched for.
         terms = gather_terms(tables, ontology, ontology_name=name)
-        accessions, split = kept.to_list(), divided.names
+        sides = choose_sides(tables, request)
+        kept = sides.table["accession"]
+        if kept.len() < sum(table.height for table in tables):
+            # A split by organism leaves out proteins of no named one: they are no background.
+            tables = [table.filter(table["accession"].is_in(kept.implode())) for table in tables]
+            terms = gather_terms(tables, ontology, ontology_name=name)
+        accessions, split = kept.to_list(), sides.names
         least = request.min_instances
-        layout = lay_out(terms.table, accessions, split, divided.clusters, min_proteins=least)
+        layout = lay_out(terms.table, accessions, split, sides.clusters, min_proteins=least)
+        labels = term_labels(terms.table, accessions, split, min_instances=least)
+        divided = divide(sides, request)
         data = Annotated(
             accessions=accessions,
             sequences=divided.table["sequence"].to_list(),
-            labels=term_labels(terms.table, accessions, split, min_instances=least),
+            labels=labels,
             split=split,
             clusters=divided.clusters,
             how=divided.how,
@@ -111,7 +114,7 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
     return AnnotatedProteins(
         data=data,
         terms=terms,
-        layout=layout,
+        layout=dataclasses.replace(layout, cluster_P=divided.clusters),
         ontology=ontology,
         ontology_name=name,
         rejected=rejected,

@@ -109,11 +109,8 @@ def run(
         metrics["n_concepts_callable"] = float(len(callable_concepts))
         new = write_evaluated(
             request, bundle, data, calling,
-            metrics={
-                **bundle.meta.metrics,
-                # By depth, only the SAE's own: the baselines' are in the run.
-                **{k: v for k, v in metrics.items() if "_share_at_depth_" not in k},
-            },
+            # By depth, only the SAE's own: the baselines' are in the run.
+            metrics={k: v for k, v in metrics.items() if "_share_at_depth_" not in k},
             features=_features(evaluation, tables["best"]),
             concepts=_concepts(calling.concepts, tables["terms"], annotated),
             extra={

@@ -60,7 +60,9 @@ class EvaluateOutcome:
 
     def table(self) -> list[tuple[str, str]]:
         """Return what to see first: what, and how much or where."""
-        best = ", ".join(str(row["concept"]) for row in self.top_concepts[:5])
+        # A class whose calls its members make would stand beside them as if it were another thing.
+        own = [r["concept"] for r in self.top_concepts if r.get("implied_at") is None]
+        best = ", ".join(own[:5])
         return [
             ("model", self.model or "not registered"),
             ("split", self.how),
@@ -144,6 +146,8 @@ def _f1(row: dict[str, Any]) -> str:
 def _calls(row: dict[str, Any]) -> str:
     if row["call_precision"] is None:
         return "no calls"
+    if row.get("implied_at") is not None:
+        return "its members make its calls"
     low, high = row["call_precision_low"], row["call_precision_high"]
     by = "probe" if row["call_latent"] is None else f"latent {row['call_latent']}"
     return f"calls by {by}: precision {row['call_precision']:.2f} [{low:.2f}, {high:.2f}]"

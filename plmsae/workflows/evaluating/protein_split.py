@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from plmsae.concepts.evaluation import SPLITS
 from plmsae.core.errors import InputError, TooFewClustersError, printable
 from plmsae.workflows.shared.requests import EvaluateRequest
 
@@ -19,7 +21,25 @@ if TYPE_CHECKING:
 
     from plmsae.proteins.leak import Leak
 
+_COLUMNS = ("accession", "sequence", "cluster")
 _SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """Which proteins choose and which report, before homologues on both sides are searched for.
+
+    That search may take minutes, so whatever can be refused is refused in between.
+    """
+
+    table: pl.DataFrame
+    """``accession``, ``sequence``, ``cluster``; one row per protein."""
+    names: NDArray[np.str_]
+    """``select`` or ``report``."""
+    clusters: NDArray[np.int64] | None
+    """What the sides are made of; None where they are organisms or tables."""
+    how: str
+    """The split, in words, as far as it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,69 +59,76 @@ class Divided:
     """The homologous pairs that it parts."""
 
 
-def split_table(table: pl.DataFrame, request: EvaluateRequest) -> Divided:
-    """Split one table as `request.split` says.
+def choose_sides(tables: Sequence[pl.DataFrame], request: EvaluateRequest) -> Sides:
+    """Split one table as `request.split` says, or choose on the first and report on the second.
 
     Parameters
     ----------
-    table : polars.DataFrame
-        ``accession``, ``sequence``, ``cluster``; to split by organism also ``organism`` or
-        ``organism_id``.
+    tables : sequence of polars.DataFrame
+        One or two, with ``accession``, ``sequence``, ``cluster``; to split by organism also
+        ``organism`` or ``organism_id``.
     request : EvaluateRequest
         `split`, `identity`, `select_share`, `seed`.
 
     Raises
     ------
     InputError
-        If there are too few clusters or organisms for two splits.
+        If there are too few clusters or organisms for two splits, or an accession is in both
+        tables.
     """
-    from plmsae.proteins.leak import measure_leak
-    from plmsae.proteins.search import resolve_method
-    from plmsae.proteins.splits import (
-        IDENTITY,
-        cluster_table,
-        describe_clusters,
-        names_clusters,
-        split,
-    )
+    from plmsae.proteins.splits import cluster_table, describe_clusters, split
 
+    if len(tables) == 2:
+        shared = set(tables[0]["accession"]) & set(tables[1]["accession"])
+        if shared:
+            raise InputError(
+                f"{len(shared)} accessions are in both tables",
+                where=request.report_on,
+                value=min(shared),
+            )
+        told = [printable(Path(path).name) for path in (request.concepts, str(request.report_on))]
+        return _two_sides(tables, told)
+    (table,) = tables
     if request.split == "organism":
         return _by_organism(table, request)
     clusters = cluster_table(table, identity=request.identity)
-    numbers = split(clusters, _shares(request), request.seed)
-    by_table = request.identity is None and names_clusters(table)
-    return Divided(
-        table=table.select("accession", "sequence"),
-        names=np.array(["select", "report"])[numbers],
+    return Sides(
+        table=table.select(_COLUMNS),
+        names=np.array(SPLITS)[split(clusters, _shares(request), request.seed)],
         clusters=clusters,
-        leak=measure_leak(
-            table["sequence"].to_list(),
-            numbers,
-            made_by=None if by_table else resolve_method("auto"),
-            promised=(IDENTITY if request.identity is None else request.identity) <= IDENTITY,
-            seed=request.seed,
-        ),
         how=f"{describe_clusters(table, identity=request.identity)}, none in both splits",
     )
 
 
-def split_tables(table: pl.DataFrame, other: pl.DataFrame, request: EvaluateRequest) -> Divided:
-    """Choose on one table and report on the other.
+def divide(sides: Sides, request: EvaluateRequest) -> Divided:
+    """Cluster each side where they are not made of clusters, and measure the leak."""
+    from plmsae.proteins.leak import measure_leak
+    from plmsae.proteins.search import resolve_method
+    from plmsae.proteins.splits import IDENTITY, cluster_table, describe_clusters, names_clusters
 
-    Raises
-    ------
-    InputError
-        If an accession is in both.
-    """
-    shared = set(table["accession"]) & set(other["accession"])
-    if shared:
-        raise InputError(
-            f"{len(shared)} accessions are in both tables",
-            where=request.report_on,
-            value=min(shared),
-        )
-    names = [printable(Path(path).name) for path in (request.concepts, str(request.report_on))]
-    return _two_sides(table, other, request, names[0], names[1])
+    table, clusters, how = sides.table, sides.clusters, sides.how
+    by_search = promised = False
+    if clusters is None:
+        # Homologues of either split count once there: in intervals, in bounds, and in the folds of
+        # select. That they are in both is what was asked for.
+        clusters = np.empty(table.height, np.int64)
+        for name in SPLITS:
+            of_side = cluster_table(table.filter(sides.names == name), identity=request.identity)
+            clusters[sides.names == name] = of_side + (table.height if name == "report" else 0)
+        report = table.filter(sides.names == "report")
+        how += f"; intervals by {describe_clusters(report, identity=request.identity)}"
+    else:
+        by_search = request.identity is not None or not names_clusters(table)
+        promised = (IDENTITY if request.identity is None else request.identity) <= IDENTITY
+    leak = measure_leak(
+        table["sequence"].to_list(),
+        sides.names,
+        made_by=resolve_method("auto") if by_search else None,
+        promised=promised,
+        seed=request.seed,
+    )
+    kept = table.select("accession", "sequence")
+    return Divided(table=kept, names=sides.names, clusters=clusters, how=how, leak=leak)
 
 
 def species_of(table: pl.DataFrame) -> pl.Series:
@@ -137,7 +164,7 @@ def species_of(table: pl.DataFrame) -> pl.Series:
     return joined.select(pl.coalesce("species", "of_number", number).alias("species"))["species"]
 
 
-def _by_organism(table: pl.DataFrame, request: EvaluateRequest) -> Divided:
+def _by_organism(table: pl.DataFrame, request: EvaluateRequest) -> Sides:
     from plmsae.proteins.splits import split
 
     species = species_of(table)
@@ -161,12 +188,11 @@ def _by_organism(table: pl.DataFrame, request: EvaluateRequest) -> Divided:
             value=str(request.select_share),
         ) from error
     told = [_in_words(kinds, sizes, np.unique(member[numbers == side])) for side in (0, 1)]
-    select, report = (table.filter(numbers == side) for side in (0, 1))
-    divided = _two_sides(select, report, request, told[0], told[1])
+    sides = _two_sides([table.filter(numbers == side) for side in (0, 1)], told)
     if not n_unnamed:
-        return divided
-    how = f"{divided.how}; {n_unnamed} proteins of no named organism left out"
-    return dataclasses.replace(divided, how=how)
+        return sides
+    how = f"{sides.how}; {n_unnamed} proteins of no named organism left out"
+    return dataclasses.replace(sides, how=how)
 
 
 def _in_words(
@@ -178,26 +204,14 @@ def _in_words(
     return text + (f" and {len(largest) - _SHOWN} more" if len(largest) > _SHOWN else "")
 
 
-def _two_sides(
-    select: pl.DataFrame, report: pl.DataFrame, request: EvaluateRequest, chosen: str, told: str
-) -> Divided:
-    from plmsae.proteins.leak import measure_leak
-    from plmsae.proteins.splits import cluster_table, describe_clusters
+def _two_sides(tables: Sequence[pl.DataFrame], told: Sequence[str]) -> Sides:
+    import polars as pl
 
-    # Homologues of either split count once there: in intervals, in bounds, and in the folds of
-    # select. That they are in both is what was asked for.
-    clusters = [cluster_table(table, identity=request.identity) for table in (select, report)]
-    clusters[1] += select.height
-    columns = ["accession", "sequence"]
-    how = f"chosen on {chosen}, reported on {told}, homologues may be in both; intervals by "
-    both = select.select(columns).vstack(report.select(columns))
-    names = np.repeat(["select", "report"], [select.height, report.height])
-    return Divided(
-        table=both,
-        names=names,
-        clusters=np.concatenate(clusters),
-        leak=measure_leak(both["sequence"].to_list(), names, made_by=None, promised=False),
-        how=how + describe_clusters(report, identity=request.identity),
+    return Sides(
+        table=pl.concat([table.select(_COLUMNS) for table in tables]),
+        names=np.repeat(SPLITS, [table.height for table in tables]),
+        clusters=None,
+        how=f"chosen on {told[0]}, reported on {told[1]}, homologues may be in both",
     )
 
 

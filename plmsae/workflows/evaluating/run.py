@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmsae.bundle.meta import EVAL_LABELS
-from plmsae.bundle.metric_names import charted
+from plmsae.bundle.metric_names import charted, of_training
 from plmsae.bundle.reading import MODEL_FILE, Bundle
 from plmsae.bundle.writing import write_bundle
 from plmsae.core.atomic import write_parquet
@@ -98,14 +98,17 @@ def write_evaluated(
     concepts: pl.DataFrame,
     extra: Mapping[str, str | None] | None = None,
 ) -> Bundle:
-    """Write the bundle with these metrics, and in its `extra` the split and what else is given."""
+    """Write the bundle with these metrics, and in its `extra` the split and what else is given.
+
+    Of the metrics that the model has, those of its training stay.
+    """
     return write_bundle(
         request.out / "bundle",
         sae_folder=bundle.sae_folder,
         meta=dataclasses.replace(
             bundle.meta,
             eval_data=data.report_data(request),
-            metrics=dict(metrics),
+            metrics={**of_training(bundle.meta.metrics), **metrics},
             min_precision=request.min_precision,
             extra={
                 **bundle.meta.extra,

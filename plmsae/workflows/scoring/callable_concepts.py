@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError
 
@@ -34,7 +36,6 @@ def refuse_if_none_callable(
         command that measures them.
     """
     from plmsae.concepts.calling.calibration import called, highest_bar, meets
-    from plmsae.concepts.labels.names import named
 
     bound = bundle.meta.min_precision if min_precision is None else min_precision
     concepts = bundle.concepts
@@ -58,18 +59,82 @@ def refuse_if_none_callable(
         )
     best = bars.sort("bar", "concept", descending=[True, False])
     lower = round_down(best["bar"][0])
-    count = int(called(concepts, lower).sum())
-    best_named = ", ".join(
-        f"{named(row)} {round_down(row['bar']):g}"
-        for row in best.head(_SHOWN).iter_rows(named=True)
-    )
+    would = bars.filter(called(bars, lower)).to_dicts()
+    count = len(would) - len(beside_members(would, "bar"))
     raise InputError(
         f"none of the {concepts.height:,} concepts of this model can be called at "
         f"--min-precision {bound:g}",
         where=model,
         hint=f"--min-precision {lower:g} would call {count:,} of them; the most precise, each with "
-        f"the highest bound it meets: {best_named}",
+        f"the highest bound it meets: {most_precise(best.to_dicts(), 'bar')}",
     )
+
+
+def beside_members(rows: Iterable[Mapping[str, Any]], bar: str) -> dict[str, str]:
+    """Return the classes whose calls a member makes, each with that member.
+
+    ``Transmembrane`` beside ``Transmembrane: Helical`` with the very same bound: to a reader the
+    two are one, and of the same calls those of the class are left out (`scoring.hierarchy`).
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        With ``concept``.
+    bar : str
+        Key of the bound.
+    """
+    listed = list(rows)
+    bar_of = {row["concept"]: row[bar] for row in listed}
+    found: dict[str, str] = {}
+    for row in listed:
+        parent, separator, _ = row["concept"].partition(": ")
+        if separator and bar_of.get(parent) == row[bar]:
+            found.setdefault(parent, row["concept"])
+    return found
+
+
+def most_precise(rows: Iterable[Mapping[str, Any]], bar: str) -> str:
+    """Name the first concepts with the bounds they meet, a class together with its member.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        The most precise first; ``concept``, and the ``name`` of an id.
+    bar : str
+        Key of the bound.
+    """
+    from plmsae.concepts.labels.names import named
+
+    listed = list(rows)
+    member_of = beside_members(listed, bar)
+    classes = {member: parent for parent, member in member_of.items()}
+    shown = [
+        named(row)
+        + (f" (and so {classes[row['concept']]})" if row["concept"] in classes else "")
+        + f" {round_down(row[bar]):g}"
+        for row in listed
+        if row["concept"] not in member_of
+    ]
+    return ", ".join(shown[:_SHOWN])
+
+
+def calls_freed(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many withheld calls would be made if these concepts were called.
+
+    A call of a class is left out where a member is called, so of a class and its members those of
+    the members count, or those of the class where they are more.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        ``concept`` and ``n_withheld``.
+    """
+    own: dict[str, int] = defaultdict(int)
+    members: dict[str, int] = defaultdict(int)
+    for row in rows:
+        parent, separator, _ = row["concept"].partition(": ")
+        (members if separator else own)[parent] += row["n_withheld"]
+    return sum(max(own[name], members[name]) for name in own | members)
 
 
 def round_down(bound: float) -> float:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from plmsae.core.errors import InputError
 from plmsae.core.object_store import is_remote
-from plmsae.proteins.stream import is_stream
+from plmsae.proteins.stream import is_stream, source_name
 from plmsae.tracking.runs import Run
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from plmsae.scoring.spool import Spool
     from plmsae.workflows.shared.requests import FillRequest, ScoreRequest
 
@@ -55,16 +57,14 @@ def refuse_working_folder(out: str | Path) -> None:
 
 
 @contextmanager
-def parsed_input(
-    source: str, request: ScoreRequest | FillRequest, progress: Progress
-) -> Iterator[str | Spool]:
+def parsed_input(source: str, request: ScoreRequest, progress: Progress) -> Iterator[str | Spool]:
     """Parse a file, before a run is opened for it.
 
     Parameters
     ----------
     source : str
         The input; a pipe cannot be looked through before it is scored.
-    request : ScoreRequest or FillRequest
+    request : ScoreRequest
         Says whether to stop at the first record that cannot be used.
     progress : Progress
         Where to show it.
@@ -91,6 +91,35 @@ def parsed_input(
             refuse_if_none(source, spool)
             task.update(1, 1)
         yield spool
+
+
+@contextmanager
+def parsed_table(request: FillRequest, progress: Progress) -> Iterator[tuple[Spool, pl.DataFrame]]:
+    """Parse the table of a request once, before a run is opened for it.
+
+    Yields
+    ------
+    Spool
+        Its records.
+    polars.DataFrame
+        Its rows, as `read_table` gives them.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged, or none of its records can be used.
+    """
+    from plmsae.scoring.parts import PART_RESIDUES
+    from plmsae.scoring.spool import spooled_table
+
+    with ExitStack() as stack:
+        with progress.task("reading input") as task:
+            spool, table = stack.enter_context(
+                spooled_table(request.table, PART_RESIDUES, strict=request.strict)
+            )
+            refuse_if_none(request.table, spool)
+            task.update(1, 1)
+        yield spool, table
 
 
 def check_input(
@@ -144,5 +173,5 @@ def refuse_if_none(source: str, spool: Spool) -> None:
         raise InputError(
             f"no record can be used, of {spool.survey.n_read:,}; the first: {first['reason']} "
             f"({first['where']})",
-            where=source,
+            where=source_name(source),
         )

@@ -59,6 +59,14 @@ def test_a_latent_of_few_proteins_is_rare():
     assert frame["pattern"][0] == "rare"
 
 
+def test_only_a_latent_that_never_fires_is_dead():
+    arrays = [csr_array(np.array([[1.0, 0.1, 0.2, 0.0]], dtype=np.float32))] * 6
+    # The second stays below the level, the third never fired where its scale was taken.
+    frame = activation_patterns(arrays, [1.0, 1.0, 0.0, 1.0])
+    assert frame["pattern"].to_list() == ["whole", "rare", "rare", "dead"]
+    assert frame["n_proteins"].to_list() == [6, 0, 0, 0]
+
+
 def test_a_weak_activation_does_not_count():
     arrays = [csr_array(np.array([[1.0], [0.1], [0.1]], dtype=np.float32))] * 6
     assert activation_patterns(arrays, [1.0])["pattern"].to_list() == ["point"]

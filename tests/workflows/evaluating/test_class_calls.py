@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -12,6 +14,7 @@ from plmsae.concepts.calling.calibration import called
 from plmsae.concepts.calling.callers import Callers
 from plmsae.concepts.labels.residue_labels import build_residue_labels
 from plmsae.workflows.evaluating.class_calls import REASON, measure_left_over
+from plmsae.workflows.evaluating.outcome import EvaluateOutcome, _calls
 
 N, LENGTH = 60, 50
 
@@ -83,3 +86,19 @@ def test_a_class_of_which_no_call_is_left_is_implied_and_not_counted(report: Spl
     # Of a higher precision the member would no longer be sure, and the class is called instead.
     surer = again.with_columns(call_precision_low=pl.Series([0.97, 0.9]))
     assert called(surer, 0.95).to_list() == [True, False]
+
+
+def test_a_class_whose_calls_its_members_make_is_told_as_on_the_card():
+    row = {"call_precision": 0.86, "call_precision_low": 0.7, "call_precision_high": 0.9}
+    row |= {"call_latent": 843}
+    assert _calls({**row, "implied_at": None}).startswith("calls by latent 843: precision 0.86")
+    assert _calls({**row, "implied_at": 0.7}) == "its members make its calls"
+    top = [
+        {"concept": "Transmembrane", "implied_at": 0.7},
+        {"concept": "Transmembrane: Helical", "implied_at": None},
+    ]
+    outcome = EvaluateOutcome(
+        bundle=Path("b"), model=None, how="", summary={}, baselines=[], top_concepts=top,
+        callable_concepts=[], promoted=False,
+    )  # fmt: skip
+    assert dict(outcome.table())["best concepts"] == "Transmembrane: Helical"

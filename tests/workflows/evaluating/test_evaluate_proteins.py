@@ -262,6 +262,39 @@ def test_wrong_inputs_are_one_line_and_leave_nothing_behind(world, monkeypatch, 
     assert not (world / "never").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "table 2 of 2 has no GO terms for the ontology"),
+        ({"ontology": None}, "no term is known of the kinds that those to choose on have: ec, "),
+        ({"ontology": None, "report_on": None, "concepts": "bare.tsv"}, "says nothing of a prot"),
+        ({"report_on": "few.tsv"}, "no term is carried by 10"),
+    ],
+)
+def test_tables_without_terms_are_refused_before_homologues_are_searched_for(
+    world, monkeypatch, changes, message
+):
+    monkeypatch.chdir(world)
+    lines = [line.split("\t") for line in Path("P.tsv").read_text().splitlines()]
+    kept = [lines[0].index(name) for name in ("Entry", "Sequence")]
+    Path("bare.tsv").write_text("".join("\t".join(r[i] for i in kept) + "\n" for r in lines))
+    rows = [["R" + r[i] if i == 0 else r[i] for i in kept] for r in lines[1:]]
+    Path("other.tsv").write_text(
+        "".join("\t".join(r) + "\n" for r in [["Entry", "Sequence"], *rows])
+    )
+    write_world(world, n=3, name="few", seed=2)
+
+    def search(*_, **__):
+        raise AssertionError("homologues were searched for")
+
+    for name in ("splits.search", "leak.search", "leak.search_exhaustively"):
+        monkeypatch.setattr(f"plmsae.proteins.{name}", search)
+    settings = {"report_on": "other.tsv", **changes}
+    with pytest.raises(InputError, match=message) as caught:
+        read_annotated_proteins(request_of(world, **settings), Silent())
+    assert "\n" not in str(caught.value)
+
+
 def lacking_terms(world):
     """Write the world's table with the GO terms and families of every fifth protein taken out."""
     rows = [line.split("\t") for line in (world / "P.tsv").read_text().splitlines()]

@@ -11,11 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmsae.core.errors import InputError
-from plmsae.workflows.evaluating.protein_split import (
-    species_of,
-    split_table,
-    split_tables,
-)
+from plmsae.workflows.evaluating.protein_split import choose_sides, divide, species_of
 from plmsae.workflows.shared.requests import EvaluateRequest
 
 YEAST = "Saccharomyces cerevisiae (strain ATCC 204508 / S288c) (Baker's yeast)"
@@ -33,6 +29,14 @@ SCHEMA = {
 
 def request(**changes):
     return EvaluateRequest(model="m", concepts="a.tsv", **changes)
+
+
+def split_table(table, asked):
+    return divide(choose_sides([table], asked), asked)
+
+
+def split_tables(table, other, asked):
+    return divide(choose_sides([table, other], asked), asked)
 
 
 def table_of(organisms, *, ids=None, clusters=None):

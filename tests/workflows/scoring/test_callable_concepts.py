@@ -46,6 +46,21 @@ def test_the_bound_that_would_call_some_is_named_with_the_surest_concepts():
     assert "Domain: B 0.45, Domain: C 0.43, Domain: A 0.43" in found
 
 
+def test_a_class_is_named_with_its_member_once():
+    model = bundle([0.67, 0.67, 0.61, 0.5], [None] * 4)
+    names = ["Transmembrane", "Transmembrane: Helical", "Signal peptide", "Domain: A"]
+    model.concepts = model.concepts.with_columns(concept=pl.Series(names))
+    found = refusal(model)
+    assert "--min-precision 0.67 would call 1 of them" in found
+    assert found.endswith(
+        "it meets: Transmembrane: Helical (and so Transmembrane) 0.67, Signal peptide 0.61, "
+        "Domain: A 0.5"
+    )
+    # A class that is less precise than its member is another thing.
+    model.concepts = model.concepts.with_columns(call_precision_low=pl.Series([0.6, 0.67, 0.1, 0]))
+    assert "Transmembrane: Helical 0.67, Transmembrane 0.6, Signal" in refusal(model)
+
+
 def test_the_bound_named_is_met_when_it_is_given():
     model = bundle([0.9, 0.2], [0.8, None])
     assert "--min-precision 0.79 would call 1 of them" in refusal(model)
