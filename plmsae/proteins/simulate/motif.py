@@ -107,24 +107,3 @@ def span(
         numbered=numbered,
         context=context,
     )
-
-
-def point(column: str, key: str, place: int, note: str) -> Mark:
-    """Return the mark of one place."""
-    return span(column, key, note, place, place)
-
-
-def active(place: int, note: str = "") -> Mark:
-    """Return the mark of a residue of the active site."""
-    return point("Active site", "ACT_SITE", place, note)
-
-
-def binding(ligand: str, first: int, last: int | None = None) -> Mark:
-    """Return the mark of what binds a ligand: one place, or a stretch."""
-    return Mark(
-        column="Binding site",
-        key="BINDING",
-        first=first,
-        last=first if last is None else last,
-        qualifiers=(("ligand", ligand),),
-    )
