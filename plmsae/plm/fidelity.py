@@ -79,9 +79,6 @@ def fidelity(
     *,
     masked: bool = True,
     mean_D: Tensor | None = None,
-    share: float = 0.15,
-    seed: int = 0,
-    token_budget: int = 8192,
 ) -> Fidelity:
     """Measure what replacing layer L costs the PLM's predictions.
 
@@ -109,9 +106,6 @@ def fidelity(
         [(layer, replace)],
         masked=masked,
         means={} if mean_D is None else {layer: mean_D},
-        share=share,
-        seed=seed,
-        token_budget=token_budget,
     )[0]
 
 

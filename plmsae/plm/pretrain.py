@@ -41,7 +41,7 @@ _SCHEDULE = (
 OnMetrics = Callable[[int, dict[str, float]], None]
 
 
-def new_model(config: PretrainConfig, max_residues: int = 1022) -> Any:
+def new_model(config: PretrainConfig) -> Any:
     """Return a freshly initialised ``EsmForMaskedLM`` of the configured shape.
 
     Without token dropout a mask has an embedding of its own, and inputs without masks are seen as
@@ -60,7 +60,7 @@ def new_model(config: PretrainConfig, max_residues: int = 1022) -> Any:
             num_hidden_layers=config.n_layers,
             num_attention_heads=config.n_heads,
             intermediate_size=4 * config.d_model,
-            max_position_embeddings=max_residues + 4,
+            max_position_embeddings=1026,  # 1022 residues
             position_embedding_type="rotary",
             emb_layer_norm_before=False,
             token_dropout=config.token_dropout,

@@ -253,8 +253,7 @@ def log_version_metrics(
     metrics: Mapping[str, float],
     *,
     run_id: str,
-    tags: Mapping[str, str] | None = None,
-    tracking_uri: str | None = None,
+    tags: Mapping[str, str],
 ) -> None:
     """Attach metrics measured by a run to a registered version: to its model, and as its tags.
 
@@ -267,21 +266,19 @@ def log_version_metrics(
         By name.
     run_id : str
         The run that measured them.
-    tags : mapping, optional
+    tags : mapping
         What else the version should say, such as what they were measured on.
-    tracking_uri : str, optional
-        See `store.tracking_uri`.
     """
     if not uri.startswith("models:/"):
         return
-    store = client(tracking_uri)
+    store = client()
     found = find_version(store, parse_reference(uri))
     with mlflow_errors(store.tracking_uri):
         for name, value in sorted(metrics.items()):
             store.log_metric(run_id, name, value, model_id=found.model_id)
         if found.ref is not None:
             numbers = {name: f"{value:.6g}" for name, value in sorted(metrics.items())}
-            for name, text in {**numbers, **(tags or {})}.items():
+            for name, text in {**numbers, **tags}.items():
                 ref = found.ref
                 store.set_model_version_tag(ref.name, ref.version, name, text[:MAX_TAG])
 

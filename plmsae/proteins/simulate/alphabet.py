@@ -37,7 +37,6 @@ _FACTORS: dict[str, tuple[tuple[str, float], ...]] = {
     "inside": (("KR", 3.5), ("SQNGHTP", 1.2), ("DE", 0.35), ("ILVMFWYC", 0.3)),
     "outside": (("NSTDEGQP", 1.8), ("KR", 0.35), ("ILVMFWC", 0.3)),
 }
-CLASSES = tuple(_FACTORS)
 
 
 @cache
@@ -47,7 +46,7 @@ def class_profile(name: str) -> Float:
     Parameters
     ----------
     name : str
-        One of `CLASSES`, for example ``helix_core`` or ``disordered``.
+        Such as ``helix_core`` or ``disordered``.
     """
     weights = BACKGROUND.copy()
     for letters, factor in _FACTORS[name]:

@@ -54,7 +54,7 @@ class Motif:
     before, after : str
         PROSITE patterns of the surroundings; may be empty.
     wild : str
-        Kind of site (`alphabet.CLASSES`) at places where the pattern accepts anything.
+        Kind of site (`alphabet.class_profile`) at places where the pattern accepts anything.
     rate : float
         How fast its places change within the pattern: sites crawl, biased stretches run.
     repeat : tuple of int

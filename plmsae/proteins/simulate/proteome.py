@@ -88,14 +88,6 @@ def simulate(config: SimulateConfig) -> SimulatedProteome:
     )  # fmt: skip
 
 
-def simulate_sequences(config: SimulateConfig) -> Iterator[tuple[str, str]]:
-    """Yield (accession, sequence) of the proteins of `simulate`, one family in memory at a time."""
-    for index in range(config.n_families):
-        family = build_family(config, PROTEOME, index)
-        for member, sequence in enumerate(family.sequences):
-            yield accession_of(index, member), sequence
-
-
 def family_stream(seed: int, config: SimulateConfig | None = None) -> Iterator[list[str]]:
     """Yield the sequences of one family after another, without end: food for pretraining.
 
