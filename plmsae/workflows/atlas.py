@@ -20,7 +20,8 @@ from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.input_gate import beside
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import ProteinSet, check_proteins, is_table, read_protein_set
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.outcome import Outcome
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import AtlasRequest, request_params
 from plmsae.workflows.shared.swissprot_sample import SAMPLE
 
@@ -37,7 +38,7 @@ _N_TERMS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtlasOutcome:
+class AtlasOutcome(Outcome):
     """What the site holds."""
 
     site: Path
@@ -49,11 +50,6 @@ class AtlasOutcome:
     n_proteins: int
     n_compared: int = 0
     n_structures: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        own = dataclasses.asdict(self)
-        return {**own, "site": str(self.site), "single": str(self.single)}
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -133,7 +129,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)
         latents = _encode(encoder, proteins, bundle.name, progress)
-        with progress.task("collecting evidence on every latent") as task:
+        with step(progress, "collecting evidence on every latent"):
             evidence = build_evidence(
                 bundle.features,
                 bundle.concepts,
@@ -144,19 +140,17 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
                 latents_to_report=bundle.features.height,
                 metadata=protein_metadata(proteins.proteins, table),
             )
-            task.update(1, 1)
         reports = {
             report.evidence.latent: dataclasses.replace(
                 report, **written.get(report.evidence.latent, {})
             )
             for report in describe_all(evidence, client=None)
         }
-        with progress.task("relating latents") as task:
+        with step(progress, "relating latents"):
             terms = None if table is None else _terms(table, ontology)
             pages, places_F2 = _latent_pages(
                 bundle, encoder, latents, reports, accessions, terms, request.seed
             )
-            task.update(1, 1)
         protein_pages = _protein_pages(request, bundle, uri, proteins, latents, labels)
         ours = _side(bundle, uri, encoder, latents)
         compared = []
@@ -178,7 +172,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
             chunk_sizes={"latents": LATENTS_PER_CHUNK, "proteins": PROTEINS_PER_CHUNK},
         )
         counts = {"n_latents": len(reports), "n_proteins": len(accessions)}
-        with progress.task("writing the site") as task:
+        with step(progress, "writing the site"):
             paths = write_site(
                 request.out,
                 index=index,
@@ -193,7 +187,6 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
                     **counts,
                 },
             )
-            task.update(1, 1)
         tracked.log_artifact(paths["single"], "atlas")
         tracked.log_metrics(0, {name: float(value) for name, value in counts.items()})
         text = f"{counts['n_latents']:,} features on {counts['n_proteins']:,} proteins"

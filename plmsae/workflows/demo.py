@@ -26,7 +26,7 @@ from plmsae.tracking.summary import NOTE, log_summary
 from plmsae.workflows import evaluate, fill, report, score, train
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome
 from plmsae.workflows.shared.device import check_device
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import (
     DemoRequest,
     EvaluateRequest,
@@ -213,11 +213,10 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
             tags={NOTE: _ABOUT},
         ) as tracked,
     ):
-        with progress.task("dividing the sample of Swiss-Prot") as task:
+        with step(progress, "dividing the sample of Swiss-Prot"):
             tables = write_sample_tables(
                 out / "proteins", max_proteins=request.max_proteins, seed=request.seed
             )
-            task.update(1, 1)
         trained = train.run(
             TrainRequest(
                 proteins=str(tables.train),

@@ -37,7 +37,7 @@ from plmsae.workflows.evaluating.run import (
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.model_gate import check_models, model_row
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import EvaluateRequest
 from plmsae.workflows.shared.threads import on_threads
 
@@ -95,7 +95,7 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         latents, states = encode_with_states(
             encoder, data.sequences, progress, keep=keep, parts=parts
         )
-        with progress.task("associating latents with concepts") as task:
+        with step(progress, "associating latents with concepts"):
             evaluation = evaluate_residue(
                 latents,
                 data.accessions,
@@ -111,7 +111,6 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
                 clusters=data.clusters,
                 sequences=data.sequences,
             )
-            task.update(1, 1)
         names = evaluation.concepts["concept"]
         transferred = transfer(request, data, names, states, progress)
         found, best = compare(

@@ -34,7 +34,8 @@ from plmsae.workflows.scoring.running import (
 )
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate, quality_rows
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.outcome import Outcome
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import FillRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
@@ -51,7 +52,7 @@ _ABOUT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class FillOutcome:
+class FillOutcome(Outcome):
     """What was proposed."""
 
     folder: Path
@@ -83,26 +84,7 @@ class FillOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {
-            "folder": str(self.folder),
-            "model": self.model_uri,
-            "n_calls": self.n_calls,
-            "n_known": self.n_known,
-            "n_withheld": self.n_withheld,
-            "n_implied": self.n_implied,
-            "n_proposed": self.n_proposed,
-            "min_precision": self.min_precision,
-            "missing_share": self.missing_share,
-            "abstained": self.abstained,
-            "truth": self.truth,
-            "by_concept": self.by_concept,
-            "backtest": self.backtest,
-            "backtest_homology": self.backtest_homology,
-            "n_with_homologue": self.n_with_homologue,
-            "n_by_concept": self.n_by_concept,
-            "quality": self.quality,
-            "proposals": str(self.folder / "proposals.tsv"),
-        }
+        return {**super().to_json(), "proposals": str(self.folder / "proposals.tsv")}
 
     def table(self) -> list[tuple[str, str]]:
         """Return what to see first: what, and how much or where."""
@@ -313,7 +295,7 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
         if request.backtest:
             from plmsae.workflows.scoring.backtest import run_backtest
 
-            with progress.task("back-testing") as task:
+            with step(progress, "back-testing"):
                 tested, homology = run_backtest(
                     result,
                     bundle,
@@ -322,7 +304,6 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                     min_precision=request.min_precision,
                     seed=request.seed,
                 )
-                task.update(1, 1)
         tracked.log_metrics(0, {"n_proposed": result.n_proposed, "n_known": result.n_known})
         tracked.log_artifact(request.out / "proposals.tsv")
         if request.validate:

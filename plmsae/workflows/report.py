@@ -24,7 +24,7 @@ from plmsae.workflows.shared.inputs import (
     is_table,
     read_protein_set,
 )
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import ReportRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
 
@@ -236,10 +236,9 @@ def _evidence(
     accessions = [p.accession for p in proteins.proteins]
     device: Any = request.device
     encoder = with_store(load_encoder(bundle, device=device), request.encoded)
-    with progress.task(f"encoding {len(accessions)} proteins") as task:
+    with step(progress, f"encoding {len(accessions)} proteins"):
         latents = encoder.encode(proteins.sequences)
-        task.update(1, 1)
-    with progress.task("collecting evidence") as task:
+    with step(progress, "collecting evidence"):
         homology = Homology.of_hits(
             cluster(proteins.sequences).tolist(), search(proteins.sequences)
         )
@@ -254,7 +253,6 @@ def _evidence(
             metadata=protein_metadata(proteins.proteins, table),
             homology=homology,
         )
-        task.update(1, 1)
     families = dict(zip(accessions, homology.clusters, strict=True))
     return found, families
 

@@ -36,6 +36,7 @@ from plmsae.workflows.scoring.running import (
 )
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate, quality_rows
+from plmsae.workflows.shared.outcome import Outcome
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import ScoreRequest, request_params
@@ -49,7 +50,7 @@ _ABOUT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOutcome:
+class ScoreOutcome(Outcome):
     """What was annotated, and where it lies."""
 
     folder: Path | str
@@ -70,20 +71,7 @@ class ScoreOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {
-            "folder": str(self.folder),
-            "model": self.model_uri,
-            "n_read": self.n_read,
-            "n_scored": self.n_scored,
-            "n_rejected": self.n_rejected,
-            "n_residues": self.n_residues,
-            "n_annotations": self.n_annotations,
-            "n_by_concept": dict(self.n_by_concept),
-            "abstained": dict(self.abstained),
-            "quality": dict(self.quality),
-            "manifest": f"{self.folder}/manifest.json",
-            "exported": str(self.exported) if self.exported else None,
-        }
+        return {**super().to_json(), "manifest": f"{self.folder}/manifest.json"}
 
     def table(self) -> list[tuple[str, str]]:
         """Return what to see first: what, and how much or where."""

@@ -12,7 +12,7 @@ from plmsae.core.object_store import is_remote
 from plmsae.proteins.stream import is_stream
 from plmsae.tracking.runs import Run
 from plmsae.workflows.shared.inputs import gate
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 
 if TYPE_CHECKING:
     from plmsae.scoring.spool import Spool
@@ -86,10 +86,9 @@ def parsed_input(
     from plmsae.scoring.spool import spooled
 
     with ExitStack() as stack:
-        with progress.task("reading input") as task:
+        with step(progress, "reading input"):
             spool = stack.enter_context(spooled(source, PART_RESIDUES, strict=request.strict))
             refuse_if_none(source, spool)
-            task.update(1, 1)
         yield spool
 
 
@@ -127,11 +126,10 @@ def check_input(
     """
     if isinstance(parsed, str) or not request.validate:
         return {}
-    with progress.task("checking input") as task:
+    with step(progress, "checking input"):
         page = quality_folder(request.out, "input")
         context = {"rejected": parsed.rejected}
         report = gate("proteins", parsed.proteins, page, context, tracked, name=source)
-        task.update(1, 1)
     return {report.kind: report.verdicts()}
 
 
