@@ -92,13 +92,9 @@ def _there(out: Path) -> AtlasOutcome:
 
 
 def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
-    from plmsae.atlas.compare import comparison
     from plmsae.atlas.index import index_of
     from plmsae.atlas.site import LATENTS_PER_CHUNK, PROTEINS_PER_CHUNK, check_folder, write_site
     from plmsae.proteins.ontology import read_obo
-    from plmsae.reports.collecting import build_evidence
-    from plmsae.reports.describe import describe_all
-    from plmsae.reports.metadata import protein_metadata
     from plmsae.scoring.encoding import load_encoder
 
     if request.model is None:
@@ -129,23 +125,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)
         latents = _encode(encoder, proteins, bundle.name, progress)
-        with step(progress, "collecting evidence on every latent"):
-            evidence = build_evidence(
-                bundle.features,
-                bundle.concepts,
-                latents,
-                accessions,
-                proteins.sequences,
-                labels,
-                latents_to_report=bundle.features.height,
-                metadata=protein_metadata(proteins.proteins, table),
-            )
-        reports = {
-            report.evidence.latent: dataclasses.replace(
-                report, **written.get(report.evidence.latent, {})
-            )
-            for report in describe_all(evidence, client=None)
-        }
+        reports = _reports(bundle, latents, proteins, table, labels, written, progress)
         with step(progress, "relating latents"):
             terms = None if table is None else _terms(table, ontology)
             pages, places_F2 = _latent_pages(
@@ -153,11 +133,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
             )
         protein_pages = _protein_pages(request, bundle, uri, proteins, latents, labels)
         ours = _side(bundle, uri, encoder, latents)
-        compared = []
-        for other, other_uri in others:
-            theirs = load_encoder(other, device=device)
-            other_latents = _encode(theirs, proteins, other.name, progress)
-            compared.append(comparison(ours, _side(other, other_uri, theirs, other_latents)))
+        compared = _compared(ours, others, device, proteins, progress)
         structures = _structures(request, proteins, reports)
         index = index_of(
             model=_about(bundle, uri),
@@ -199,6 +175,57 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
         n_compared=len(compared),
         n_structures=len(structures),
     )
+
+
+def _reports(
+    bundle: Bundle,
+    latents: Sequence[csr_array],
+    proteins: ProteinSet,
+    table: pl.DataFrame | None,
+    labels: pl.DataFrame | None,
+    written: Mapping[int, dict[str, Any]],
+    progress: Progress,
+) -> dict[int, FeatureReport]:
+    """Describe every latent by its evidence, or in the words already written of it."""
+    from plmsae.reports.collecting import build_evidence
+    from plmsae.reports.describe import describe_all
+    from plmsae.reports.metadata import protein_metadata
+
+    with step(progress, "collecting evidence on every latent"):
+        evidence = build_evidence(
+            bundle.features,
+            bundle.concepts,
+            latents,
+            [protein.accession for protein in proteins.proteins],
+            proteins.sequences,
+            labels,
+            latents_to_report=bundle.features.height,
+            metadata=protein_metadata(proteins.proteins, table),
+        )
+    return {
+        report.evidence.latent: dataclasses.replace(
+            report, **written.get(report.evidence.latent, {})
+        )
+        for report in describe_all(evidence, client=None)
+    }
+
+
+def _compared(
+    ours: Any,
+    others: list[tuple[Bundle, str]],
+    device: Any,
+    proteins: ProteinSet,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    from plmsae.atlas.compare import comparison
+    from plmsae.scoring.encoding import load_encoder
+
+    compared = []
+    for other, other_uri in others:
+        theirs = load_encoder(other, device=device)
+        other_latents = _encode(theirs, proteins, other.name, progress)
+        compared.append(comparison(ours, _side(other, other_uri, theirs, other_latents)))
+    return compared
 
 
 def _structures(
