@@ -107,7 +107,6 @@ def with_page(page: str, label: str, content: str) -> str:
     ----------
     page : str
         As `version_page` made it, or as a user changed it.
-    label : str
     content : str
         Markdown.
     """

@@ -29,10 +29,8 @@ def unexplained_by_layer(
 
     Parameters
     ----------
-    student : Plm
     objective : Distillation
         Has the teacher, the pairs of layers and the maps between widths.
-    sequences : sequence of str
     masked_share : float
         Share of the standard residues that both see as a mask.
     token_budget : int

@@ -148,12 +148,10 @@ class PackedStream:
 
     Parameters
     ----------
-    corpus : Corpus
     tokens_per_batch : int
         A multiple of `row`.
     row : int
         Tokens in a row: the longest segment, special tokens included.
-    seed : int
     share_per_epoch : float
         The part of the corpus that makes an epoch, in draws. The smaller, the closer draws are to
         the weights: what weighs little is left out of most epochs.

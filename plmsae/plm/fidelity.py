@@ -86,8 +86,6 @@ def fidelity(
     ----------
     plm : Plm
         Opened with ``head=True``.
-    sequences : sequence of str
-    layer : int
     replace : callable
         Takes residue activations (n, D) float32 and returns their replacement.
     masked : bool
@@ -155,7 +153,6 @@ class KeptReferences:
     ----------
     plm : Plm
         Opened with ``head=True``.
-    sequences : sequence of str
     layers : collection of int
         Those that will be replaced.
 

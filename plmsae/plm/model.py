@@ -91,7 +91,6 @@ class Plm:
         ----------
         sequences : sequence of str
             Upper-case residues, none empty.
-        layers : sequence of int
         token_budget : int, optional
             Tokens in a batch; 4,096 on a CPU and 65,536 elsewhere if not given.
 

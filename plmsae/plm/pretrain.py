@@ -124,7 +124,6 @@ def make_optimizers(
     Parameters
     ----------
     model : EsmForMaskedLM
-    config : PretrainConfig
     more : sequence of Parameter
         Of the objective; by AdamW.
     """
@@ -163,8 +162,6 @@ class Pretrainer:
 
     Parameters
     ----------
-    config : PretrainConfig
-    corpus : Corpus
     folder : Path
         Continued if it holds a checkpoint of the same config (the number of steps and the learning
         rates may differ) and the same corpus.

@@ -128,7 +128,6 @@ def count_detected(
     select, report : tuple
         Indices of the proteins of a split, and the labels of exactly these, in this order. Both
         have the same concepts.
-    n_latents : int
     samples : Samples, optional
         How often each protein of either split is drawn in each of B samples. In every sample pairs
         and thresholds are chosen again on its select proteins.

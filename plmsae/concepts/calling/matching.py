@@ -97,7 +97,6 @@ def match_calls(calls: pl.DataFrame, labels: ResidueLabels) -> Matches:
     calls : polars.DataFrame
         As `calls.call_spans` gives them for the proteins of `labels`; calls of one concept do not
         overlap each other.
-    labels : ResidueLabels
     """
     concept = ids_of(calls["concept"], labels.concepts)
     base = labels.offsets_P1[calls["protein"].to_numpy()]

@@ -76,7 +76,6 @@ def sample(profile: Float, rng: np.random.Generator) -> Ints:
     ----------
     profile : ndarray, shape (L, 20)
         A distribution a row.
-    rng : numpy.random.Generator
 
     Returns
     -------

@@ -58,10 +58,8 @@ def build_family(config: SimulateConfig, world: int, index: int) -> Family:
 
     Parameters
     ----------
-    config : SimulateConfig
     world : int
         `families.PROTEOME` or `families.STREAM`.
-    index : int
     """
     rng = np.random.default_rng([world, config.seed, index])
     ancestor = build_ancestor(config, world, index, rng)

@@ -32,10 +32,6 @@ _SPLIT, _HIDE = 11, 12  # second words of the seeds of what concerns the whole p
 def simulate(config: SimulateConfig) -> SimulatedProteome:
     """Simulate a proteome.
 
-    Parameters
-    ----------
-    config : SimulateConfig
-
     Returns
     -------
     SimulatedProteome

@@ -159,7 +159,6 @@ def scaffold(length: int, rng: np.random.Generator, *, strands: float = 0.5) -> 
     ----------
     length : int
         Residues; the last element is cut to fit.
-    rng : numpy.random.Generator
     strands : float
         Chance that an element is a strand and not a helix.
     """

@@ -65,8 +65,6 @@ def compare(
 
     Parameters
     ----------
-    request : EvaluateRequest
-    data : Annotated
     evaluation : Evaluation
         Whose concepts to look for; what it found is the first row.
     latents, states : sequence
@@ -76,7 +74,6 @@ def compare(
         What made them.
     transferred : Transferred
         Labels of the nearest labelled proteins, two more baselines.
-    progress : Progress
     """
     import polars as pl
 

@@ -80,7 +80,6 @@ def transfer(
         The concepts whose labels are transferred.
     states : sequence of ndarray
         Activations (length, D) of each protein; empty: no nearest embedding.
-    progress : Progress
     unit : str
         ``protein`` where labels are of whole proteins.
     """

@@ -35,7 +35,6 @@ def random_encoder(
     ----------
     request : EvaluateRequest
         `random_vectors` and `seed`.
-    data : Annotated
     encoder : Encoder
         The real PLM and SAE.
     l0 : float
@@ -111,8 +110,6 @@ def random_latents(
     random : Encoder
         What :func:`random_encoder` returns: the same in every run, so that parts which a run that
         was stopped has left are found by the next.
-    data : Annotated
-    progress : Progress
 
     Yields
     ------

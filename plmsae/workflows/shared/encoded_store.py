@@ -66,7 +66,6 @@ def write_latents(
         Exists; put in its place by the caller.
     model : str
         What `model_fingerprint` returns.
-    sequences : sequence of str
     latents : sequence of csr_array
         One a sequence, of any number of rows.
     """
@@ -130,7 +129,6 @@ class StoredEncoder:
 
     Parameters
     ----------
-    encoder : Encoder
     root : Path
         Of the store; it need not exist yet. What is damaged, or of another model, is left alone.
     """

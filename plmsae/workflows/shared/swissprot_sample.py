@@ -66,7 +66,6 @@ def write_sample_tables(folder: Path, *, max_proteins: int | None, seed: int) ->
 
     Parameters
     ----------
-    folder : Path
     max_proteins : int, optional
         Take a random part of the sample.
     seed : int

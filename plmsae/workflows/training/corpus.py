@@ -46,10 +46,8 @@ def training_corpus(
 
     Parameters
     ----------
-    folder : Path
     proteins : sequence of str
         Files.
-    progress : Progress
     weigh : callable
         Gives the sampling weights of sequences, shape (P,), where `clusters` is None.
     run : Run

@@ -26,8 +26,6 @@ def distil_card(
 
     Parameters
     ----------
-    config : PretrainConfig
-    losses : DistilConfig
     data : dict
         ``data`` (fingerprints), ``clusters``, ``teacher``, ``teacher_revision``.
     licence : str

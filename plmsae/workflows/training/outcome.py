@@ -147,8 +147,6 @@ def write_unevaluated_bundle(
     ----------
     folder : Path
         Also gets the SAE alone, as ``sae``.
-    sae : Sae
-    features : polars.DataFrame
     metrics : mapping of str to float
         Those that are not finite are left out.
     **facts

@@ -21,7 +21,6 @@ def pretrain_card(
 
     Parameters
     ----------
-    config : PretrainConfig
     data : dict
         ``data`` (fingerprints), ``clusters`` (SHA-256 of their table, or None),
         ``simulated_share``, ``simulated_seed``, ``init`` (the revision of the weights it started
