@@ -34,9 +34,7 @@ class WorkflowCommand:
     about: str
     """First line: what the list of commands shows."""
     more: str = ""
-    """A paragraph."""
     examples: tuple[str, ...]
-    """Command lines that work."""
     shapes: dict[str, Shape] = field(default_factory=dict)
     """Fields that need one."""
     tracked: bool = True

@@ -35,9 +35,7 @@ class ExpectationTally:
     """The counts of one expectation, added up over batches."""
 
     expectation: Expectation
-    """What was checked."""
     n_rows: int = 0
-    """Rows seen."""
     n_missing: int = 0
     """Rows left out because they have no value there."""
     n_unexpected: int = 0

@@ -53,7 +53,6 @@ class GateResult:
     """What became of one gate."""
 
     gate: Gate
-    """The condition."""
     passed: bool
     """Whether it is met; a gate that does not apply counts as met."""
     expected: str

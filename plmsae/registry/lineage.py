@@ -84,7 +84,6 @@ class LineageRun:
     code: dict[str, str]
     """``plmsae`` (its version) and ``commit``, where known."""
     data: tuple[UsedData, ...]
-    """Its input data."""
     models: tuple[str, ...]
     """The versions (or logged models) that it used."""
     parent_run: str | None

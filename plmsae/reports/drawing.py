@@ -44,9 +44,7 @@ class Letter:
     """One letter of a logo column, in pixels from the top left of the logo."""
 
     letter: str
-    """One-letter code."""
     kind: str
-    """Chemical class."""
     x: float
     """Left edge."""
     y: float

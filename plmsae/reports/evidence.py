@@ -23,7 +23,6 @@ class ProteinMetadata:
     """What a table says of a protein beside its labels; written by others, not to be trusted."""
 
     name: str = ""
-    """Its name."""
     organism: str = ""
     """Scientific name."""
     terms: tuple[str, ...] = ()
@@ -35,7 +34,6 @@ class ConceptScore:
     """How well a feature detects one concept, on proteins it was not chosen on."""
 
     concept: str
-    """Name of the concept."""
     f1: float
     """Harmonic mean of precision (by residue) and recall (by instance)."""
     f1_select: float
@@ -69,7 +67,6 @@ class ProteinExample:
     """One protein on which the feature fires, around the place where it fires most."""
 
     accession: str
-    """Its accession."""
     description: str
     """Its name, from whoever supplied the proteins; not to be trusted."""
     organism: str
@@ -107,7 +104,6 @@ class SilentProtein:
     """A protein on which the feature does not fire."""
 
     accession: str
-    """Its accession."""
     description: str
     """Its name; not to be trusted."""
     organism: str
@@ -125,7 +121,6 @@ class Companion:
     """Another feature that fires on the same residues."""
 
     latent: int
-    """Its index."""
     concept: str | None
     """The concept it detects best, if any."""
     overlap: float
@@ -143,7 +138,6 @@ class Level:
     high: float
     """Upper bound, excluded; included in the last level, or the strongest would be lost."""
     n_proteins: int
-    """How many."""
     accessions: tuple[str, ...]
     """A few of them, the strongest first."""
 
@@ -153,7 +147,6 @@ class ResidueShare:
     """How often an amino acid stands at the peak."""
 
     residue: str
-    """One-letter code."""
     share: float
     """Share of the peaks."""
     fold: float
@@ -171,7 +164,6 @@ class FeatureEvidence:
     max_activation: float
     """Its maximum there; all levels are shares of it."""
     n_proteins: int
-    """Proteins looked at here."""
     n_active: int
     """Those in which it is active (at least 0.15 of its maximum)."""
     concepts: tuple[ConceptScore, ...]

@@ -27,7 +27,6 @@ class PairActivations:
 
     labels: ResidueLabels
     concept_Q: Int64
-    """Concept id of each pair."""
     pair_E: Int64
     """Pair of each entry; ascending."""
     row_E: Int64

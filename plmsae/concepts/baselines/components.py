@@ -51,7 +51,6 @@ class Moments:
     """Mean and covariance of activations."""
 
     n: int
-    """Rows seen."""
     mean_D: Float64
     covariance_DD: Float64
     """Divided by n."""

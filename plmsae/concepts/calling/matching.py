@@ -81,7 +81,6 @@ class Matches:
     end_error_K: Float64
     """Residues between the ends of a right call and its instance; NaN for wrong calls."""
     concept_K: Int64
-    """Concept id of each call."""
 
     def missed_C(self, labels: ResidueLabels) -> Int64:
         """Return how many instances of each concept of `labels` no call found, shape=(C,)."""

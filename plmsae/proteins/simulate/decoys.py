@@ -97,7 +97,6 @@ _ALL = (
 )  # fmt: skip
 
 DECOYS: dict[str, Decoy] = {decoy.name: decoy for decoy in _ALL}
-"""Every decoy by its name."""
 
 
 def decoy_segment(decoy: Decoy, rng: np.random.Generator) -> Segment:

@@ -24,4 +24,3 @@ def _motif(name: str, entry: dict[str, Any]) -> Motif:
 _ENTRIES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 MOTIFS: dict[str, Motif] = {name: _motif(name, entry) for name, entry in _ENTRIES.items()}
-"""Every motif by its name."""

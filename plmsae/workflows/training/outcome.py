@@ -45,7 +45,6 @@ class TrainOutcome:
     k: int | None
     """Active latents asked for."""
     bundle: Path
-    """Its bundle folder."""
     model: str | None
     """``NAME/version`` if it was registered."""
     metrics: dict[str, float]
