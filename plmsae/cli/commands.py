@@ -105,10 +105,7 @@ COMMANDS = (
             "plmsae train corpus.fasta.gz --layers 2..4 --d-sae 4096 --k 32,64,128 "
             "--cache activations",
         ),
-        shapes={
-            "proteins": _PROTEINS,
-            "plm_revision": _PLM_REVISION,
-        },
+        shapes={"proteins": _PROTEINS, "plm_revision": _PLM_REVISION},
     ),
     WorkflowCommand(
         name="import",
@@ -143,9 +140,7 @@ COMMANDS = (
             f"plmsae evaluate bacteria.tsv.gz --model {MODEL}@challenger --split organism",
             f"plmsae evaluate --model {MODEL}@challenger --concepts pfam.tsv --proteins all.fasta",
         ),
-        shapes={
-            "concepts": Shape(argument="CONCEPTS"),
-        },
+        shapes={"concepts": Shape(argument="CONCEPTS")},
     ),
     WorkflowCommand(
         name="score",
@@ -193,9 +188,7 @@ COMMANDS = (
             "plmsae fill uniprot.tsv.gz -m plmsae.plmsae-mini.L5.protein -o terms "
             "--ontology go-basic.obo",
         ),
-        shapes={
-            "table": Shape(argument="TABLE"),
-        },
+        shapes={"table": Shape(argument="TABLE")},
     ),
     WorkflowCommand(
         name="validate",
@@ -203,9 +196,7 @@ COMMANDS = (
         about="Check proteins, labels or results against reviewed suites.",
         more="Exits with 3 if a critical expectation fails.",
         examples=("plmsae validate uniprot.tsv.gz", "plmsae validate annotated --out checks"),
-        shapes={
-            "path": Shape(argument="PATH"),
-        },
+        shapes={"path": Shape(argument="PATH")},
     ),
     WorkflowCommand(
         name="report",
@@ -217,9 +208,7 @@ COMMANDS = (
             f"plmsae report swissprot_yeast.tsv.gz --model {MODEL}",
             f"plmsae report yeast.tsv.gz -m {MODEL} --latents 12,40..45 --no-llm",
         ),
-        shapes={
-            "proteins": _PROTEINS,
-        },
+        shapes={"proteins": _PROTEINS},
     ),
     WorkflowCommand(
         name="steer",

@@ -162,8 +162,7 @@ def promote(
 @_command
 def lineage(
     ref: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="NAME@alias or NAME/3; NAME alone: its champion."),
+        str, typer.Argument(metavar="MODEL", help="NAME@alias or NAME/3; NAME alone: its champion.")
     ],
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
@@ -183,8 +182,7 @@ def lineage(
 @_command
 def export(
     folder: Annotated[
-        str,
-        typer.Argument(metavar="DIR", help="A folder made by plmsae score, also at s3://."),
+        str, typer.Argument(metavar="DIR", help="A folder made by plmsae score, also at s3://.")
     ],
     out: Annotated[
         str,

@@ -39,11 +39,7 @@ class Perplexity(NamedTuple):
 
 
 def choose_proteins(
-    sequences: Sequence[str],
-    *,
-    count: int = 400,
-    longest: int = 500,
-    seed: int = 0,
+    sequences: Sequence[str], *, count: int = 400, longest: int = 500, seed: int = 0
 ) -> list[str]:
     """Draw `count` proteins of 50 to `longest` residues, the same for the same seed."""
     fitting = [s for s in sequences if 50 <= len(s) <= longest]

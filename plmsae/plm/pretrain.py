@@ -109,11 +109,7 @@ def mask_batch(
     ids[chosen[fate < 0.8]] = vocabulary.mask_id
     replaced = chosen[(fate >= 0.8) & (fate < 0.9)]
     ids[replaced] = rng.choice(vocabulary.standard, size=len(replaced))
-    return (
-        torch.from_numpy(ids),
-        torch.from_numpy(chosen),
-        torch.from_numpy(batch.ids[chosen]),
-    )
+    return (torch.from_numpy(ids), torch.from_numpy(chosen), torch.from_numpy(batch.ids[chosen]))
 
 
 def make_optimizers(
@@ -192,10 +188,7 @@ class Pretrainer:
         )
         self.dtype = torch.bfloat16 if wants_bf16 else torch.float32
         self.stream = PackedStream(
-            corpus,
-            tokens_per_batch=config.tokens_per_step,
-            row=config.row,
-            seed=config.seed,
+            corpus, tokens_per_batch=config.tokens_per_step, row=config.row, seed=config.seed
         )
         self.model = (new_model(config) if init is None else start_from(init, config)).to(
             self.device

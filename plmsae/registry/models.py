@@ -249,11 +249,7 @@ def resolve_exactly(ref: str | Path, *, tracking_uri: str | None = None) -> tupl
 
 
 def log_version_metrics(
-    uri: str,
-    metrics: Mapping[str, float],
-    *,
-    run_id: str,
-    tags: Mapping[str, str],
+    uri: str, metrics: Mapping[str, float], *, run_id: str, tags: Mapping[str, str]
 ) -> None:
     """Attach metrics measured by a run to a registered version: to its model, and as its tags.
 

@@ -221,11 +221,7 @@ def check_version(
     failed = {kind: verdict for kind, verdict in verdicts.items() if has_failed(verdict)}
     counted = {QUALITY_FAILED: float(len(failed))} if verdicts else {}
     results = check_gates(
-        gates,
-        {**metrics, **counted},
-        champion,
-        no_champion=no_champion,
-        incomparable=incomparable,
+        gates, {**metrics, **counted}, champion, no_champion=no_champion, incomparable=incomparable
     )
     said = "; ".join(f"{kind}: {verdict}" for kind, verdict in (failed or verdicts).items())
     return tuple(

@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plmsae.core.errors import FormatError, InputError
-from plmsae.sae.cache_files import (
-    DTYPES,
-    TENSOR_NAME,
-    Shard,
-    layer_path,
-    read_info,
-    read_shards,
-)
+from plmsae.sae.cache_files import DTYPES, TENSOR_NAME, Shard, layer_path, read_info, read_shards
 from plmsae.sae.permutation import Permutation
 
 _HEADER_LIMIT = 1 << 16

@@ -241,9 +241,7 @@ def encode_part(
         latents=tuple(latents[i] for i in kept),
         rejected=tuple(
             Rejected(
-                accession=proteins[i].accession,
-                where=proteins[i].where,
-                reason=_reason(refused[i]),
+                accession=proteins[i].accession, where=proteins[i].where, reason=_reason(refused[i])
             )
             for i in sorted(refused)
         ),

@@ -63,9 +63,7 @@ def check_against_truth(
             pl.col("precision_low").cast(pl.Float64).mean().alias("promised_low"),
         ]
     by_proposal = made.group_by("concept").agg(
-        pl.len().cast(pl.Int64).alias("proposed"),
-        pl.col("correct").sum().cast(pl.Int64),
-        *promised,
+        pl.len().cast(pl.Int64).alias("proposed"), pl.col("correct").sum().cast(pl.Int64), *promised
     )
     return (
         by_label.join(by_proposal, on="concept", how="full", coalesce=True)
@@ -109,10 +107,7 @@ def _precision(made: pl.DataFrame, clusters: Mapping[str, int] | None) -> pl.Dat
     if clusters is not None:
         cluster_K = np.array([clusters[a] for a in made["accession"]], dtype=np.int64)
     measured = call_precision(
-        made["correct"].to_numpy(),
-        ids_of(made["concept"], concepts),
-        len(concepts),
-        cluster_K,
+        made["correct"].to_numpy(), ids_of(made["concept"], concepts), len(concepts), cluster_K
     )
     return measured.select(
         pl.Series("concept", concepts, dtype=pl.String),

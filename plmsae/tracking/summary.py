@@ -52,10 +52,7 @@ def log_summary(
 
 
 def _page(
-    title: str,
-    about: str,
-    table: Sequence[tuple[str, str]],
-    lists: Mapping[str, Sequence[str]],
+    title: str, about: str, table: Sequence[tuple[str, str]], lists: Mapping[str, Sequence[str]]
 ) -> str:
     rows = "".join(
         f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in table

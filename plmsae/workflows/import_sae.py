@@ -221,11 +221,7 @@ def _measure(
         If the PLM cannot be opened or the SAE does not fit its layer.
     """
     from plmsae.workflows.shared.swissprot_sample import sample_proteins
-    from plmsae.workflows.training.measurement import (
-        LatentStatistics,
-        Measured,
-        reconstructions,
-    )
+    from plmsae.workflows.training.measurement import LatentStatistics, Measured, reconstructions
 
     features = _features_of_file(sae, origin)
     if request.proteins is None and not request.check_fit:
@@ -315,12 +311,7 @@ def _open_plm(request: ImportRequest, *, head: bool, max_layer: int | None) -> P
 def _check_layer(request: ImportRequest, plm: Plm, sae: Sae) -> None:
     """Raise `InputError` if the SAE fits another layer, or none; name the one that fits best."""
     from plmsae.workflows.shared.swissprot_sample import sample_proteins
-    from plmsae.workflows.training.layer_fit import (
-        explained_by_layer,
-        fits,
-        misfit,
-        neighbours,
-    )
+    from plmsae.workflows.training.layer_fit import explained_by_layer, fits, misfit, neighbours
 
     sequences = sample_proteins(FIT_PROTEINS).sequences
     # A transcoder reads below the layer that it gives.

@@ -330,11 +330,7 @@ def _span_hits(
 
 
 def _highest_bin(
-    members: csr_array,
-    fired: csr_array,
-    bins: npt.NDArray[np.int8],
-    n_bins: int,
-    longest: int,
+    members: csr_array, fired: csr_array, bins: npt.NDArray[np.int8], n_bins: int, longest: int
 ) -> csr_array:
     """Return the highest bin of each (instance, latent) that fires: int8 data, shape (I, F).
 

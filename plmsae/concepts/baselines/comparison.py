@@ -324,10 +324,7 @@ def _distinct(above_QB: npt.NDArray[np.bool_], key_Q: Int64) -> Int64:
 
 
 def _chunks(
-    latents_of: Latents,
-    proteins: npt.NDArray[np.int64],
-    labels: ResidueLabels,
-    scale_F: Float32,
+    latents_of: Latents, proteins: npt.NDArray[np.int64], labels: ResidueLabels, scale_F: Float32
 ) -> Iterator[tuple[slice, _SparseChunk | SignedChunk]]:
     """Yield stretches of about `_ROWS` residues: which proteins, and their scaled activations."""
     starts = labels.offsets_P1

@@ -155,10 +155,7 @@ def registered_concepts(
 
 
 def measure_calls(
-    concepts: pl.DataFrame,
-    split: Split,
-    scale_F: npt.ArrayLike,
-    segments: Segments | None = None,
+    concepts: pl.DataFrame, split: Split, scale_F: npt.ArrayLike, segments: Segments | None = None
 ) -> pl.DataFrame:
     """Make the calls of `concepts` on a split; add what they are worth (`measuring.measure`).
 

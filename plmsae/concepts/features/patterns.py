@@ -38,10 +38,7 @@ ACTIVE = 0.15
 
 
 def activation_patterns(
-    latents: Sequence[csr_array],
-    max_activation_F: npt.ArrayLike,
-    *,
-    min_proteins: int = 5,
+    latents: Sequence[csr_array], max_activation_F: npt.ArrayLike, *, min_proteins: int = 5
 ) -> pl.DataFrame:
     """Classify every latent by the shape of its activations.
 

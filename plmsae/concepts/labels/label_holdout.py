@@ -31,10 +31,7 @@ def class_of(concept: pl.Expr) -> pl.Expr:
 
 
 def hide_labels(
-    label_table: pl.DataFrame,
-    share: float,
-    seed: int,
-    clusters: Mapping[str, int] | None = None,
+    label_table: pl.DataFrame, share: float, seed: int, clusters: Mapping[str, int] | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Hide a share of the labels.
 

@@ -246,8 +246,7 @@ def filter_concepts(
 ) -> pl.DataFrame:
     """Keep the labels of concepts that have at least both of the given counts."""
     kept = concept_counts(labels).filter(
-        pl.col("n_residues") >= min_residues,
-        pl.col("n_spans") >= min_spans,
+        pl.col("n_residues") >= min_residues, pl.col("n_spans") >= min_spans
     )
     return labels.join(kept.select("concept"), on="concept", how="semi", maintain_order="left")
 

@@ -10,9 +10,4 @@ from plmsae.proteins.simulate.config import SimulateConfig
 from plmsae.proteins.simulate.proteome import family_stream, simulate
 from plmsae.proteins.simulate.writing import SimulatedProteome
 
-__all__ = [
-    "SimulateConfig",
-    "SimulatedProteome",
-    "family_stream",
-    "simulate",
-]
+__all__ = ["SimulateConfig", "SimulatedProteome", "family_stream", "simulate"]

@@ -228,12 +228,7 @@ def _label(source: str, mark: Mark, start: int, end: int, index: int) -> Label:
 
 
 def pattern_segment(
-    pattern: str,
-    consensus: str,
-    wild: str,
-    rng: np.random.Generator,
-    *,
-    rate: float = _DECOY_RATE,
+    pattern: str, consensus: str, wild: str, rng: np.random.Generator, *, rate: float = _DECOY_RATE
 ) -> Segment:
     """Return a stretch that `pattern` accepts, and that selection will keep so."""
     compiled = compile_pattern(pattern)

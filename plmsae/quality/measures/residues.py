@@ -59,5 +59,5 @@ MEASURES: Mapping[str, Measure] = {
         ("accession", "start", "end", "concept"),
         impossible_share,
         needs=("sequences",),
-    ),
+    )
 }

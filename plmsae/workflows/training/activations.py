@@ -111,11 +111,7 @@ def streamed(
         columns = slice(first, first + plm.d_model)
         return lambda rows: rows[:, columns].contiguous()
 
-    return Activations(
-        batches=PrefetchedBatches(batches),
-        pick=pick,
-        sample=sample,
-    )
+    return Activations(batches=PrefetchedBatches(batches), pick=pick, sample=sample)
 
 
 def _kept(folder: Path, width: int, n_rows: int) -> KeptActivations | None:

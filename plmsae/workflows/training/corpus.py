@@ -137,9 +137,7 @@ def _cluster_weights(
     missing = [accession for accession in accessions if accession not in table]
     if len(missing) == len(accessions):
         raise InputError(
-            "none of the proteins is in this table of clusters",
-            where=clusters,
-            value=accessions[0],
+            "none of the proteins is in this table of clusters", where=clusters, value=accessions[0]
         )
     if missing:
         progress.say(

@@ -134,11 +134,7 @@ def remembered_plm(name: str, revision: str | None) -> dict[str, str]:
 
 
 def write_unevaluated_bundle(
-    folder: Path,
-    sae: Sae,
-    features: pl.DataFrame,
-    metrics: Mapping[str, float],
-    **facts: Any,
+    folder: Path, sae: Sae, features: pl.DataFrame, metrics: Mapping[str, float], **facts: Any
 ) -> Bundle:
     """Write ``folder/bundle`` of an SAE that has no concepts yet.
 
