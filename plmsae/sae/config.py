@@ -42,6 +42,7 @@ class SaeConfig:
     d_in: int
     """Width of the activations that go in."""
     d_sae: int
+    """Number of latents."""
     k: int | None = 32
     """Active latents per vector: exactly for `topk` and `hierarchical`, on average for the others.
     `relu` and `jumprelu` may go without if their sparsity coefficient is given."""
