@@ -125,8 +125,6 @@ def search_exhaustively(
     ----------
     sequences : sequence of str
         Upper-case amino-acid letters.
-    seed : int
-        Of the sample.
     cells : float
         Pairs of residues to score; as many proteins are drawn as that allows.
 
