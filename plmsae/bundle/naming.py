@@ -79,8 +79,6 @@ def model_name(
         As `plm_slug` takes it.
     layer : int
         The layer that is read.
-    unit : str
-        One of `UNITS`.
     target : str
         One of `plmsae.sae.config.TARGETS`: a transcoder's is ``layer`` or ``change``.
     target_layer : int, optional

@@ -125,8 +125,6 @@ class Engine:
 
         Parameters
         ----------
-        expectations : sequence of Expectation
-            What to check.
         batches : iterable of pandas.DataFrame
             One after the other, so that memory holds one at a time.
         identify : sequence of str

@@ -107,8 +107,6 @@ def check_gates(
     ----------
     gates : tuple of Gate
         From `load_gates`.
-    metrics : mapping
-        The candidate's.
     champion : mapping or None
         The present champion's; None if there is none (or it is the candidate).
     no_champion : str

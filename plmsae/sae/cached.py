@@ -65,8 +65,6 @@ class CachedActivations:
     ----------
     folder : Path or str
         A cache written by `CacheWriter`.
-    layer : int
-        Which layer.
     batch_size : int
         Rows a batch.
     seed : int
@@ -205,8 +203,6 @@ class CachedLayers:
     ----------
     folder : Path or str
         A cache written by `CacheWriter`.
-    layers : iterable of int
-        Which layers.
     batch_size, seed, verify, without
         As for `CachedActivations`; a layer's rows are those of that class alone.
     """

@@ -99,8 +99,6 @@ def score(
         How the model is named in every row; give a version, not an alias, so that it stays true.
     encoder : SequenceEncoder or callable, optional
         The PLM and SAE, or a function that loads them; by default the bundle's own are loaded.
-    part_residues : int
-        Residues a part.
     write_features : bool
         Write ``features/``: every latent that fired, at every residue.
     strict : bool

@@ -48,8 +48,6 @@ def score_part(
         Makes the rows.
     encoder : SequenceEncoder
         The PLM and SAE.
-    folder : ScoreFolder
-        Where to write.
     write_features : bool
         Write ``features/`` too.
     strict : bool

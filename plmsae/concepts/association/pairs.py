@@ -166,8 +166,6 @@ def count_by_group(
 
     Parameters
     ----------
-    pairs : PairActivations
-        The pairs.
     threshold_Q : array_like, shape=(Q,)
         Share of the latent's maximum that an activation must be above.
     group_P : array_like of int, optional, shape=(P,)
@@ -209,8 +207,6 @@ def count_by_protein(pairs: PairActivations, thresholds_T: Float32) -> GroupCoun
 
     Parameters
     ----------
-    pairs : PairActivations
-        The pairs.
     thresholds_T : ndarray, dtype=float32, shape=(T,)
         Ascending shares of the latent's maximum that an activation must be above.
     """

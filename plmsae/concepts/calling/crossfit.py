@@ -52,8 +52,6 @@ def crossfit_calls(
         The scale of each latent.
     min_precision : float
         What the annotator is tuned for.
-    seed : int
-        Of the folds.
 
     Returns
     -------

@@ -48,8 +48,6 @@ def accuracy_by_distance(
     ----------
     protein_K : array_like of int, shape=(K,)
         Protein of each call, as an index into those of `labels`.
-    matches : Matches
-        Of the calls with the labels.
     labels : ResidueLabels
         Of the concepts that are called, on the report proteins.
     identity_P : array_like, shape=(P,)

@@ -163,8 +163,6 @@ def measure_calls(
     ----------
     concepts : polars.DataFrame
         One row for each concept of the labels, in their order, as ``call_spans`` takes them.
-    split : Split
-        Where to measure.
     scale_F : array_like, shape=(F,)
         The scale of each latent.
     segments : mapping of str to SegmentModel, optional
