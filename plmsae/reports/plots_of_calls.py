@@ -1,4 +1,4 @@
-"""Figures of what calls promise and what they keep."""
+"""Figures of the precision that calls state and of the precision found."""
 
 from __future__ import annotations
 

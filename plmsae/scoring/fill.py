@@ -20,7 +20,7 @@ from plmsae.core.folders import start_over
 from plmsae.proteins.ontology import Ontology
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.scoring.abstaining import NO_LATENT, UNMEASURED
-from plmsae.scoring.backtest import calls_where_silent
+from plmsae.scoring.backtest import calls_without_label
 from plmsae.scoring.encoding import ModelBundle
 from plmsae.scoring.engine import OnProgress, identity_of, score
 from plmsae.scoring.folder import ScoreFolder
@@ -267,7 +267,7 @@ def _calls_the_table_lacks(
     columns = ("concept", "latents", "accession", "score")
     for concept, latents, accession, value in confirmed.select(columns).iter_rows():
         witnesses.add(concept, latents, accession, value)
-    return calls_where_silent(calls, here)
+    return calls_without_label(calls, here)
 
 
 def _proposals(

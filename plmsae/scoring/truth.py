@@ -32,7 +32,7 @@ def check_against_truth(
     ----------
     proposals : DataFrame
         As `plmsae.scoring.fill.FillResult.proposals` returns them; ``precision`` and
-        ``precision_low`` are what is promised.
+        ``precision_low`` are those stated.
     truth_labels : DataFrame
         All labels: accession, start, end, concept and, if there, kind; without it all are spans.
     known_labels : DataFrame
@@ -88,7 +88,7 @@ def totals(measured: pl.DataFrame) -> dict[str, float]:
     dict of str to float
         ``hidden``, ``recovered``, ``proposed``, ``correct``, ``recall`` (where something was
         hidden), and, where something was proposed, ``precision`` and ``promised_precision``, the
-        mean promise over the proposals.
+        mean stated precision of the proposals.
     """
     sums = {name: float(measured[name].sum()) for name in _COUNTS}
     if sums["hidden"]:

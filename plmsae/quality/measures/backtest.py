@@ -24,7 +24,7 @@ def ratio(numerator: str, denominator: str) -> Callable[[pl.LazyFrame, Context],
 
 
 def overpromised(frame: pl.LazyFrame, context: Context) -> Measured:
-    """Count the concepts whose lowest promise lies above what the back-test allows."""
+    """Count the concepts whose lowest stated precision is above what the back-test allows."""
     promised = frame.group_by("concept").agg(pl.col("precision_low").min().alias("low"))
     tried = (
         context.scan("backtest").group_by("concept").agg(pl.col("n_proposed", "n_correct").sum())

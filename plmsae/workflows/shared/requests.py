@@ -404,7 +404,8 @@ class FillRequest(Request):
     proposals follows from it."""
     missing_shares: str | None = None
     """A table (concept, missing_share; tab-separated) for concepts, or whole classes (Domain, GO),
-    of which another share is missing; 0 where nothing is. Too large a share promises too much."""
+    of which another share is missing; 0 where nothing is. Too large a share gives too high a
+    precision."""
     backtest: bool = False
     """Also hide a share of the known labels, at random and by whole homology cluster, and measure
     what comes back, beside what the best hit of a homology search brings back."""
