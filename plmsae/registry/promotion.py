@@ -1,7 +1,7 @@
 """Promotion: which version is champion, decided by reviewed gates and written down.
 
 MLflow moves an alias without a trace, so every move is kept as a tag of the registered model, one
-tag a move. It is written before the alias moves, marked as not done, and again without the mark
+tag per move. It is written before the alias moves, marked as not done, and again without the mark
 after that: of a promotion that was interrupted the alias tells what became of it.
 """
 
@@ -279,7 +279,7 @@ def _entry(
     }
     if len(json.dumps({**entry, _DONE: False})) > MAX_TAG:
         entry["gates"] = [gate for gate in entry["gates"] if not gate["passed"]][:10]
-    # One tag a move, keyed by its time: two people promoting at once lose neither entry.
+    # One tag per move, keyed by its time: two people promoting at once lose neither entry.
     return f"{_TAG}{now.strftime('%Y%m%dT%H%M%S.%fZ')}", entry
 
 

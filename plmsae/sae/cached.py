@@ -66,7 +66,7 @@ class CachedActivations:
     folder : Path or str
         A cache written by `CacheWriter`.
     batch_size : int
-        Rows a batch.
+        Rows per batch.
     seed : int
         Seed of the shuffling.
     verify : bool

@@ -134,7 +134,7 @@ def share_of(train_config: TrainConfig, place: Place) -> TrainConfig:
             f"batch_size ({train_config.batch_size}) must be a multiple of the number of "
             f"processes ({place.world})"
         )
-    # Steps are fixed first: fewer rows a process must not become more steps.
+    # Steps are fixed first: fewer rows per process must not become more steps.
     return replace(
         train_config,
         steps=train_config.total_steps,

@@ -6,7 +6,7 @@ chosen on the other folds, whichever makes the better calls wins: first by wheth
 reaches what is asked for, then by F1 of spans, and the probe must win by a margin, because one
 latent is easier to explain than thirty. A winning probe's final rule is then tuned like a latent's
 (`calling.threshold_tuning`), on the folds its weights have not seen, and everything is measured
-once on ``report``, which has no say in any of it.
+once on ``report``, on which nothing is chosen.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def accuracy_by_distance(
     Returns
     -------
     polars.DataFrame
-        One row a bin that has proteins, the farthest first: ``bin`` (`BINS`), ``n_proteins``,
+        One row per bin that has proteins, the farthest first: ``bin`` (`BINS`), ``n_proteins``,
         ``n_calls``, ``n_right``, ``precision`` with its 95 % interval ``precision_low``,
         ``precision_high`` (`calibration.call_precision`, with families if there are clusters),
         ``n_instances``, ``n_found``, ``recall``; null where there is nothing to divide by.

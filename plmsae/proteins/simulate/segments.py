@@ -60,7 +60,7 @@ class Planted:
 
 @dataclass(kw_only=True)
 class Segment:
-    """Columns of a family; every array has one row a column.
+    """Columns of a family; every array has one row per column.
 
     Columns that are not `present` hold no residue in the ancestor: room for insertions.
     """
@@ -173,7 +173,7 @@ def scaffold(length: int, rng: np.random.Generator, *, strands: float = 0.5) -> 
             elements.append(("STRAND", start, start + size))
         else:
             size, face = int(rng.integers(9, 18)), int(rng.integers(7))
-            # 3.6 residues a turn: places a, d, e of the heptad face the core.
+            # 3.6 residues per turn: places a, d, e of the heptad face the core.
             kinds += [
                 "helix_core" if (i + face) % 7 in (0, 3, 4) else "helix_surface"
                 for i in range(size)

@@ -173,7 +173,7 @@ class StoredEncoder:
             self._add(dict(missing), [made[key] for key, _ in missing])
 
     def encode(self, sequences: Sequence[str]) -> list[csr_array]:
-        """Return what `Encoder.encode` does, one array a sequence, in input order."""
+        """Return what `Encoder.encode` does, one array per sequence, in input order."""
         return [rows for _, rows in sorted(self.stream(sequences), key=itemgetter(0))]
 
     def _read(self, keys: set[str]) -> dict[str, csr_array]:

@@ -28,7 +28,7 @@ def pretrain_card(
     steps : int
         Optimiser steps done.
     curve : list of (int, float)
-        Step and training loss (nats a masked residue).
+        Step and training loss (nats per masked residue).
     perplexity : dict
         By held-out file.
     """
