@@ -74,8 +74,6 @@ def version_page(
 
     Parameters
     ----------
-    bundle : Bundle
-        As `model_card` takes it.
     reference : str
         ``NAME/3``.
     verdicts : sequence of Verdict, optional

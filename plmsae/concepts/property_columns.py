@@ -85,8 +85,6 @@ def more_of_concepts(
         With a column ``concept``; columns that it has already are left as they are.
     latents : sequence of csr_array, shape=(length, F)
         Of the report proteins.
-    labels : ResidueLabels
-        Theirs.
 
     Returns
     -------

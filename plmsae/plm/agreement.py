@@ -33,8 +33,6 @@ def unexplained_by_layer(
         Has the teacher, the pairs of layers and the maps between widths.
     masked_share : float
         Share of the standard residues that both see as a mask.
-    token_budget : int
-        Tokens in a batch.
 
     Returns
     -------

@@ -126,8 +126,6 @@ def split(
         Cluster of each protein.
     fractions : mapping of str to float, or sequence of float
         Share of proteins wanted in each split; positive, together 1.
-    seed : int
-        Another seed gives another split.
 
     Returns
     -------

@@ -34,8 +34,6 @@ def log_used_version(run: Run, uri: str) -> None:
 
     Parameters
     ----------
-    run : Run
-        Must be going on.
     uri : str
         As `plmsae.registry.models.resolve_exactly` gives it.
     """

@@ -258,10 +258,6 @@ def log_version_metrics(
     uri : str
         ``models:/NAME/VERSION``, as `resolve_exactly` gives it. For anything else, such as a
         folder, nothing is done.
-    metrics : mapping
-        By name.
-    run_id : str
-        The run that measured them.
     tags : mapping
         What else the version should say, such as what they were measured on.
     """

@@ -334,8 +334,6 @@ def promotion_log(name: str, *, tracking_uri: str | None = None) -> pl.DataFrame
 
     Parameters
     ----------
-    name : str
-        A registered name.
     tracking_uri : str, optional
         See `store.tracking_uri`.
 

@@ -25,8 +25,6 @@ def quality_verdicts(
     ----------
     runs : iterable of str or None
         Those that made the version; of one that the store lost nothing is known.
-    tags : mapping
-        Of the version.
 
     Returns
     -------

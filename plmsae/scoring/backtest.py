@@ -56,8 +56,6 @@ def backtest(
         proposals is computed for, because that is what is missing.
     min_precision : float
         What the lower end of the stated precision must reach, as in `plmsae.scoring.fill.fill`.
-    seed : int
-        Of the choice.
 
     Returns
     -------

@@ -189,8 +189,6 @@ def encode_part(
 
     Parameters
     ----------
-    encoder : SequenceEncoder
-        The PLM and SAE.
     proteins : sequence of Protein
         One part, in input order.
     unit : {"residue", "protein"}

@@ -90,8 +90,6 @@ def score(
     source : str, Path or Spool
         FASTA or UniProt TSV, plain or compressed; a pipe, or ``-``. Or such an input as it
         was parsed already; `part_residues` and `strict` are then those it was parsed with.
-    bundle : ModelBundle
-        The registered model.
     out : str or Path
         Output folder, here or at ``s3://BUCKET/PREFIX``. An unfinished or finished run of the
         same input and model in it is resumed.

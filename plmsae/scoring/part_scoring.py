@@ -46,8 +46,6 @@ def score_part(
         The records.
     annotator : Annotator
         Makes the rows.
-    encoder : SequenceEncoder
-        The PLM and SAE.
     write_features : bool
         Write ``features/`` too.
     strict : bool

@@ -34,8 +34,6 @@ def log_summary(
 
     Parameters
     ----------
-    run : Run
-        Must be going on.
     title : str
         What was run.
     about : str

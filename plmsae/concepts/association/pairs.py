@@ -87,8 +87,6 @@ def gather_pairs(
     ----------
     latents : sequence of csr_array, shape=(length, F)
         Raw activations, one array per protein, in the order of the labels.
-    labels : ResidueLabels
-        Their labels.
     concept_Q, latent_Q : array_like of int, shape=(Q,)
         The pairs.
     max_activation_F : array_like, shape=(F,)

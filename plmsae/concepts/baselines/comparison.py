@@ -121,8 +121,6 @@ def count_detected(
 
     Parameters
     ----------
-    method : str
-        Its name in the table.
     latents_of : callable or SignedUnits
         Gives the (length, n_latents) latents of a protein by its index.
     select, report : tuple

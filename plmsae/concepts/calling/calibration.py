@@ -81,8 +81,6 @@ def call_precision(
         Whether each call is right.
     concept_K : ndarray of int, shape=(K,)
         Concept id of each call.
-    n_concepts : int
-        C.
     cluster_K : ndarray of int, optional, shape=(K,)
         Homology cluster of the protein of each call. Without it calls count as independent.
 

@@ -109,8 +109,6 @@ def choose_callers(
         Of :func:`inner_folds`, one per select protein.
     min_precision : float
         What calls are held to.
-    seed : int
-        Of the samples.
     """
     scale_F: Float32 = np.asarray(max_activation_F, dtype=np.float32)
     folds = {name: take(select, np.flatnonzero(fold_P == name)) for name in FOLDS}

@@ -195,8 +195,6 @@ def confirm_terms(active_PF: csr_array, layout: SplitTerms, *, fdr: float = FDR)
     ----------
     active_PF : csr_array of int32 ones, shape=(P, F)
         Which proteins activate which unit (`enrichment.active_proteins`).
-    layout : SplitTerms
-        Of the same proteins.
     fdr : float
         The level of both corrections.
     """

@@ -30,8 +30,6 @@ def bundle(
 
     Parameters
     ----------
-    start : Segment
-        The first residue.
     last_inside : bool
         Whether what follows the last helix lies in the cytoplasm.
 

@@ -70,8 +70,6 @@ def compare(
     latents, states : sequence
         For each protein the latents (length, F) and the activations (length, D); see
         :func:`plmsae.workflows.evaluating.activation_store.encode_with_states`.
-    encoder : Encoder
-        What made them.
     transferred : Transferred
         Labels of the nearest labelled proteins, two more baselines.
     """

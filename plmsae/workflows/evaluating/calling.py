@@ -124,8 +124,6 @@ def choose_calling(
     ----------
     request : EvaluateRequest
         `probes`, `min_precision` and `seed` are read.
-    data : Annotated
-        The proteins.
     evaluation : Evaluation
         With an annotator.
     latents, states : sequence

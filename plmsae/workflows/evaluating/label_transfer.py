@@ -74,8 +74,6 @@ def transfer(
     ----------
     request : EvaluateRequest
         `baselines` is read.
-    data : Annotated
-        The proteins.
     concepts : polars.Series of str
         The concepts whose labels are transferred.
     states : sequence of ndarray

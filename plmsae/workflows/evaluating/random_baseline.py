@@ -35,8 +35,6 @@ def random_encoder(
     ----------
     request : EvaluateRequest
         `random_vectors` and `seed`.
-    encoder : Encoder
-        The real PLM and SAE.
     l0 : float
         Active latents per residue of the real SAE, for an SAE that fixes no number itself.
 

@@ -51,8 +51,6 @@ def evaluation_run(
 
     Parameters
     ----------
-    bundle : Bundle
-        Of the model to evaluate.
     uri : str
         The same model as the registry names it.
 

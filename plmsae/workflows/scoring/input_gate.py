@@ -66,8 +66,6 @@ def parsed_input(
         The input; a pipe cannot be looked through before it is scored.
     request : ScoreRequest or FillRequest
         Says whether to stop at the first record that cannot be used.
-    progress : Progress
-        Where to show it.
 
     Yields
     ------
@@ -109,10 +107,6 @@ def check_input(
         The input, as the page names it.
     request : ScoreRequest or FillRequest
         Says whether to check at all, and the folder of the run, beside which the page goes.
-    tracked : Run
-        The MLflow run.
-    progress : Progress
-        Where to show it.
 
     Returns
     -------
