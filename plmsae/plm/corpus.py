@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from plmsae.core.atomic import atomic_folder, write_json
 from plmsae.core.errors import InputError
 from plmsae.plm.packing import pack_rows
 from plmsae.plm.vocabulary import esm2_vocabulary
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -130,11 +130,6 @@ def byte_chunks(source: Source) -> Iterator[bytes]:
         raise FormatError("the input is empty once decompressed", where=name)
 
 
-def read_bytes(source: Source) -> bytes:
-    """Return the whole decompressed content of `source`; for tables that fit in memory."""
-    return b"".join(byte_chunks(source))
-
-
 def unix_text(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield `chunks` with every line end as LF, and without byte order marks.
 

@@ -8,7 +8,6 @@ with markers (kept, after their checksums are compared) and everything else (mad
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,8 +31,6 @@ from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.part_scoring import EncoderSource, PartScorer
 from plmsae.scoring.parts import PART_RESIDUES, InputTally, Part, Survey, cut
 from plmsae.scoring.spool import Spool, spooled
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

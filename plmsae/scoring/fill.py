@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -34,8 +33,6 @@ from plmsae.scoring.relatives import Relatives, homology_support
 from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame
 from plmsae.scoring.similar import Witnesses
 from plmsae.scoring.spool import Spool
-
-_log = logging.getLogger(__name__)
 
 _OWN = re.compile(
     r"proposals(\.tsv)?|abstained\.parquet|manifest\.json|truth\.tsv|backtest(_homology)?\.tsv"

@@ -56,16 +56,11 @@ def class_profile(name: str) -> Float:
     return weights
 
 
-def encode(sequence: str) -> Ints:
-    """Return the index in `ALPHABET` of every letter of `sequence`; shape (len,)."""
-    return np.array([INDEX[letter] for letter in sequence], dtype=np.int8)
-
-
 _LETTERS = np.frombuffer(ALPHABET.encode("ascii"), dtype=np.uint8)
 
 
 def decode(residues: Ints) -> str:
-    """Return the letters of an array of indices; the inverse of `encode`."""
+    """Return the letters of an array of indices in `ALPHABET`."""
     return _LETTERS[residues].tobytes().decode("ascii")
 
 
