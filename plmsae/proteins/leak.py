@@ -34,7 +34,7 @@ class Leak:
     """Those of which one protein is on either side."""
     judge: str
     """The search that found them, in words."""
-    by_homology: bool = True
+    promised: bool = True
     """Whether the split is meant to keep homologues together; a split by organism is not."""
 
     @property
@@ -66,7 +66,7 @@ class Leak:
         if self.share is not None and self.interval is not None:
             low, high = self.interval
             found |= {"homology_leak": self.share, "homology_leak_high": high}
-            if self.by_homology:
+            if self.promised:
                 found["homology_leak_low"] = low
         return found
 
@@ -86,7 +86,7 @@ def measure_leak(
     sides: NDArray[np.generic],
     *,
     made_by: Searcher | None,
-    by_homology: bool = True,
+    promised: bool = True,
     seed: int = 0,
 ) -> Leak:
     """Count the homologous pairs of which one protein is on either side of a split.
@@ -99,7 +99,7 @@ def measure_leak(
         The side of each protein.
     made_by : {"mmseqs", "diamond", "kmer"} or None
         The search that made the clusters; None if they come from elsewhere.
-    by_homology : bool
+    promised : bool
         Whether the split is meant to keep homologues together.
     seed : int
         Of the sample, where there is one.
@@ -113,12 +113,7 @@ def measure_leak(
         judge = f"{describe_method('kmer')} search of all against all"
     pairs = hits.take((hits.identity >= IDENTITY) & (hits.coverage >= COVERAGE))
     across = sides[pairs.query] != sides[pairs.target]
-    return Leak(
-        n_pairs=len(pairs),
-        n_across=int(across.sum()),
-        judge=judge,
-        by_homology=by_homology,
-    )
+    return Leak(n_pairs=len(pairs), n_across=int(across.sum()), judge=judge, promised=promised)
 
 
 def search_exhaustively(
@@ -130,6 +125,8 @@ def search_exhaustively(
     ----------
     sequences : sequence of str
         Upper-case amino-acid letters.
+    seed : int
+        Of the sample.
     cells : float
         Pairs of residues to score; as many proteins are drawn as that allows.
 

@@ -115,7 +115,7 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-def read_table(path: Source) -> pl.DataFrame:
+def read_table(path: Source, *, strict: bool = False) -> pl.DataFrame:
     """Read a UniProt TSV export (plain, gzip or zstd).
 
     Parameters
@@ -123,8 +123,9 @@ def read_table(path: Source) -> pl.DataFrame:
     path : str or Path
         The table, or ``"-"``. It needs the columns Entry and Sequence; every other is optional, in
         any order. Letter case of headers does not matter.
-        A row whose sequence is empty or holds an illegal character, or whose accession occurred
-        before, is left out with a warning.
+    strict : bool
+        Raise for a row whose sequence is empty or holds an illegal character, or whose accession
+        occurred before. By default such rows are left out with a warning.
 
     Returns
     -------
@@ -157,7 +158,7 @@ def read_table(path: Source) -> pl.DataFrame:
             hint="choose TSV under Download on the UniProt website",
         )
     reader = TableReader(name, chunks)
-    judge = RecordValidator(path, strict=False, alphabet=Alphabet())
+    judge = RecordValidator(path, strict=strict, alphabet=Alphabet())
     plan = _Plan(reader.headers)
     frames: list[pl.DataFrame] = []
     batch: list[tuple[Any, ...]] = []

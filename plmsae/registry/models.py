@@ -249,7 +249,12 @@ def resolve_exactly(ref: str | Path, *, tracking_uri: str | None = None) -> tupl
 
 
 def log_version_metrics(
-    uri: str, metrics: Mapping[str, float], *, run_id: str, tags: Mapping[str, str]
+    uri: str,
+    metrics: Mapping[str, float],
+    *,
+    run_id: str,
+    tags: Mapping[str, str] | None = None,
+    tracking_uri: str | None = None,
 ) -> None:
     """Attach metrics measured by a run to a registered version: to its model, and as its tags.
 
@@ -258,19 +263,25 @@ def log_version_metrics(
     uri : str
         ``models:/NAME/VERSION``, as `resolve_exactly` gives it. For anything else, such as a
         folder, nothing is done.
-    tags : mapping
+    metrics : mapping
+        By name.
+    run_id : str
+        The run that measured them.
+    tags : mapping, optional
         What else the version should say, such as what they were measured on.
+    tracking_uri : str, optional
+        See `store.tracking_uri`.
     """
     if not uri.startswith("models:/"):
         return
-    store = client()
+    store = client(tracking_uri)
     found = find_version(store, parse_reference(uri))
     with mlflow_errors(store.tracking_uri):
         for name, value in sorted(metrics.items()):
             store.log_metric(run_id, name, value, model_id=found.model_id)
         if found.ref is not None:
             numbers = {name: f"{value:.6g}" for name, value in sorted(metrics.items())}
-            for name, text in {**numbers, **tags}.items():
+            for name, text in {**numbers, **(tags or {})}.items():
                 ref = found.ref
                 store.set_model_version_tag(ref.name, ref.version, name, text[:MAX_TAG])
 

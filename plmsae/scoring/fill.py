@@ -156,6 +156,8 @@ def fill(
     ----------
     table_path : str or Path
         A UniProt TSV export; a file, because it is read twice.
+    bundle : ModelBundle
+        The registered model.
     out : str or Path
         Output folder. The score run in ``scores/`` resumes; proposals are always made again.
     model_uri, encoder, part_residues, strict, progress, resume, settings

@@ -127,9 +127,13 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             tracked.log_artifact(path, "report")
         tracked.log_artifact(request.out / "features", "report/features")
         metrics = report_metrics(reports)
+        tracked.log_metrics(0, metrics)
+        named = {name: n for name, n in metrics.items() if "median" in name or "_n_" in name}
         digest = proteins.fingerprint.sha256[:12]
         words = f"{used} (sha256 {digest}); concepts were chosen on: {chosen_on.words}"
-        _log_metrics(tracked, uri, metrics, words)
+        about_them = {"report_proteins": words}
+        tracked.set_tags(about_them)
+        log_version_metrics(uri, named, run_id=tracked.run_id, tags=about_them)
         link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
     return ReportOutcome(
         pages=pages,
@@ -169,15 +173,6 @@ def _reports(
             max_usd=request.max_usd,
             on_outcome=count,
         )
-
-
-def _log_metrics(run: Run, uri: str, metrics: dict[str, float], proteins: str) -> None:
-    """Log what was measured to the run, and the headline to the version."""
-    run.log_metrics(0, metrics)
-    named = {name: n for name, n in metrics.items() if "median" in name or "_n_" in name}
-    tags = {"report_proteins": proteins}
-    run.set_tags(tags)
-    log_version_metrics(uri, named, run_id=run.run_id, tags=tags)
 
 
 def _kept(request: ReportRequest) -> str:

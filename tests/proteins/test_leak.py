@@ -57,7 +57,7 @@ def test_what_promotion_tests_is_there_only_where_homologues_are_kept_apart():
     metrics = leak.metrics()
     assert metrics["homology_leak"] == 0.04
     assert metrics["homology_leak_low"] == pytest.approx(0.0204, abs=1e-4)  # Wilson
-    asked = Leak(n_pairs=200, n_across=8, judge="x", by_homology=False).metrics()
+    asked = Leak(n_pairs=200, n_across=8, judge="x", promised=False).metrics()
     assert "homology_leak_low" not in asked
     assert asked["homologous_pairs_across"] == 8
     none = Leak(n_pairs=0, n_across=0, judge="x")

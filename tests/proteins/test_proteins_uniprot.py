@@ -89,12 +89,14 @@ def test_a_table_that_cannot_be_trusted_is_refused(tmp_path, lines, line, what):
     assert "t.tsv" in str(caught.value)
 
 
-def test_bad_sequences_are_left_out_with_a_warning(tmp_path, caplog):
+def test_bad_sequences_are_left_out_with_a_warning_and_stop_under_strict(tmp_path, caplog):
     path = table(tmp_path, "Entry\tSequence", "P1\tMK", "P2\tM-", "P1\tKK", "P3\t", "P4\tML")
     frame = read_table(path)
     assert frame["accession"].to_list() == ["P1", "P4"]
     assert "3 of 5 rows are left out" in caplog.text
     assert "t.tsv, record 2, line 3" in caplog.text
+    with pytest.raises(InputError, match=r"record 2 \(P2\), line 3: illegal character"):
+        read_table(path, strict=True)
 
 
 def test_a_header_that_is_one_of_ours_does_not_clash(tmp_path):
@@ -107,7 +109,7 @@ def test_a_header_that_is_one_of_ours_does_not_clash(tmp_path):
     ("name", "rows"), [("swissprot_yeast.tsv.gz", 6721), ("swissprot_bsubtilis.tsv.gz", 4191)]
 )
 def test_every_cell_of_the_real_tables_is_parsed(real_data, name, rows):
-    frame = read_table(real_data / name)
+    frame = read_table(real_data / name, strict=True)
     assert frame.height == rows
     assert (frame["sequence"].str.len_chars().cast(pl.Int32) == frame["length"]).all()
     columns = [column for column in FEATURE_COLUMNS if column in frame.columns]

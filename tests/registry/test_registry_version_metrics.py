@@ -15,8 +15,8 @@ def test_metrics_of_a_later_run_are_attached_to_the_version(
 ) -> None:
     ref = register(make_bundle())
     with start_run(experiment="x") as run:
-        log_version_metrics(ref.uri, {"report_median_r": 0.72}, run_id=run.run_id, tags={})
-        log_version_metrics("some/folder", {"report_median_r": 0.1}, run_id=run.run_id, tags={})
+        log_version_metrics(ref.uri, {"report_median_r": 0.72}, run_id=run.run_id)
+        log_version_metrics("some/folder", {"report_median_r": 0.1}, run_id=run.run_id)
     store = client(store_uri)
     assert store.get_model_version(ref.name, ref.version).tags["report_median_r"] == "0.72"
     metrics = store.get_logged_model(ref.model_id).metrics

@@ -30,6 +30,7 @@ import polars as pl
 from scipy.sparse import csr_array
 
 from plmsae.concepts.latents import chunks_of_proteins, scale, stack_rows
+from plmsae.core.errors import InputError
 
 MIN_RUNS = 4
 
@@ -38,7 +39,11 @@ ACTIVE = 0.15
 
 
 def activation_patterns(
-    latents: Sequence[csr_array], max_activation_F: npt.ArrayLike, *, min_proteins: int = 5
+    latents: Sequence[csr_array],
+    max_activation_F: npt.ArrayLike,
+    *,
+    level: float = ACTIVE,
+    min_proteins: int = 5,
 ) -> pl.DataFrame:
     """Classify every latent by the shape of its activations.
 
@@ -48,6 +53,8 @@ def activation_patterns(
         Raw activations, one array per protein.
     max_activation_F : array_like, shape=(F,)
         The scale of each latent.
+    level : float
+        Share of the latent's maximum above which a residue is active.
     min_proteins : int
         Fewer proteins than this are too few to tell.
 
@@ -57,13 +64,15 @@ def activation_patterns(
         F rows: ``latent``, ``pattern``, ``n_proteins``, ``median_run`` (residues), ``coverage``
         (mean share of the protein), ``period`` (residues, for periodic latents).
     """
+    if not 0 <= level < 1:
+        raise InputError("the level is a share of the latent's maximum", value=str(level))
     highest = np.asarray(max_activation_F, dtype=np.float32)
     lengths = np.array([array.shape[0] for array in latents])
     parts = []
     for first, last in chunks_of_proteins(latents):
         scaled = scale(stack_rows(latents[first:last], len(highest)), highest)
-        parts.append(_per_protein(scaled, lengths[first:last], first))
-    each = pl.concat(parts) if parts else _per_protein(csr_array((0, 1)), lengths, 0)
+        parts.append(_per_protein(scaled, lengths[first:last], first, level))
+    each = pl.concat(parts) if parts else _per_protein(csr_array((0, 1)), lengths, 0, level)
     by_latent = each.group_by("latent").agg(
         pl.len().alias("n_proteins"),
         pl.col("longest").median().alias("median_run"),
@@ -103,9 +112,11 @@ def activation_patterns(
     )
 
 
-def _per_protein(scaled: csr_array, lengths: npt.NDArray[np.int64], first: int) -> pl.DataFrame:
+def _per_protein(
+    scaled: csr_array, lengths: npt.NDArray[np.int64], first: int, level: float
+) -> pl.DataFrame:
     """Return the runs of every latent in every protein, summed up."""
-    columns = csr_array(scaled > np.float32(ACTIVE)).tocsc()
+    columns = csr_array(scaled > np.float32(level)).tocsc()
     latent = np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
     row = columns.indices.astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])

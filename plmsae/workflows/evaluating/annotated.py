@@ -18,7 +18,7 @@ from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.protein_split import split_table, split_tables
 from plmsae.workflows.shared.inputs import read_protein_set
-from plmsae.workflows.shared.progress import Progress, step
+from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:
             where="--report-on",
             hint="put both tables' labels and proteins into one, or give two UniProt tables",
         )
-    with step(progress, "reading and splitting annotated proteins"):
+    with progress.task("reading and splitting annotated proteins") as task:
         table, labels = _read(request.concepts, request, progress)
         if request.report_on is not None:
             other, other_labels = _read(request.report_on, request, progress)
@@ -126,6 +126,7 @@ def read_annotated(request: EvaluateRequest, progress: Progress) -> Annotated:
             divided.names,
             min_instances=request.min_instances,
         )
+        task.update(1, 1)
     return Annotated(
         accessions=divided.table["accession"].to_list(),
         sequences=divided.table["sequence"].to_list(),

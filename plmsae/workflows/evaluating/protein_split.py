@@ -78,7 +78,7 @@ def split_table(table: pl.DataFrame, request: EvaluateRequest) -> Divided:
             table["sequence"].to_list(),
             numbers,
             made_by=None if by_table else resolve_method("auto"),
-            by_homology=(IDENTITY if request.identity is None else request.identity) <= IDENTITY,
+            promised=(IDENTITY if request.identity is None else request.identity) <= IDENTITY,
             seed=request.seed,
         ),
         how=f"{describe_clusters(table, identity=request.identity)}, none in both splits",
@@ -196,7 +196,7 @@ def _two_sides(
         table=both,
         names=names,
         clusters=np.concatenate(clusters),
-        leak=measure_leak(both["sequence"].to_list(), names, made_by=None, by_homology=False),
+        leak=measure_leak(both["sequence"].to_list(), names, made_by=None, promised=False),
         how=how + describe_clusters(report, identity=request.identity),
     )
 
