@@ -331,6 +331,8 @@ def load_plm(
     device : {"auto", "cpu", "cuda", "mps"}
     precision : {"auto", "fp32", "bf16", "fp16"}
         Of the matrix products; ``auto`` is bf16 where that is faster, see `choose_dtypes`.
+    revision : str, optional
+        Hub revision.
     max_layer : int, optional
         Drop the blocks above this layer; they are never computed.
     head : bool
