@@ -17,6 +17,7 @@ from plmsae.proteins.simulate import (
     family_stream,
     simulate,
 )
+from plmsae.proteins.simulate.alphabet import decode
 from plmsae.proteins.simulate.families import PROTEOME
 from plmsae.proteins.simulate.labels import FEATURE_COLUMNS, decoys_of, features_of
 from plmsae.proteins.simulate.members import build_family
@@ -134,7 +135,9 @@ def test_motifs_that_are_kept_match_their_pattern_and_lost_ones_do_not(families)
                 continue
             regex = MOTIFS[item.name].regex
             for member in range(len(family.sequences)):
-                text = family.stretch(member, item.start, item.end)
+                columns = slice(item.start, item.end + 1)
+                here = family.present[member, columns]
+                text = decode(family.residues[member, columns][here])
                 if family.kept[member, number]:
                     assert regex.fullmatch(text)
                     kept += 1
