@@ -102,10 +102,7 @@ class Model:
         return self.encoder.encode([protein.sequence for protein in proteins])
 
     def annotate(
-        self,
-        sequences: Sequence[str] | Mapping[str, str],
-        *,
-        min_precision: float | None = None,
+        self, sequences: Sequence[str] | Mapping[str, str], *, min_precision: float | None = None
     ) -> pl.DataFrame:
         """Return the concepts that the model calls in each sequence.
 

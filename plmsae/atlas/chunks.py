@@ -20,11 +20,6 @@ def pack(value: Any) -> str:
     return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode()
 
 
-def unpack(text: str) -> Any:
-    """Return what `pack` packed."""
-    return json.loads(gzip.decompress(base64.b64decode(text)))
-
-
 def chunk_script(key: str, packed: str) -> str:
     """Return the script that registers a packed chunk under `key`."""
     return f"atlas({json.dumps(key)},{json.dumps(packed)});\n"

@@ -24,7 +24,6 @@ class Side:
     same_space: tuple[str, int]
     """PLM and width; decoder directions of two models can be compared where both agree."""
     directions_FD: npt.NDArray[np.float32]
-    """Decoder directions."""
     active_NF: csr_array
     """Scaled activations on the proteins of the atlas."""
     features: pl.DataFrame

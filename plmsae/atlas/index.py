@@ -33,18 +33,10 @@ def index_of(
         ``name``, ``uri``, ``plm``, ``layer``, ``arch``, ``k`` and its headline metrics.
     source : str
         Name of the file of proteins.
-    features, concepts : polars.DataFrame
-        Of the bundle.
-    reports : mapping
-        Report of each latent that is shown.
     places_F2 : ndarray, shape=(F, 2)
         On the map, in [0, 1]; NaN where a latent has no place.
-    proteins : sequence
-        Their page data.
     structures : sequence of int
         Proteins that have a structure.
-    compared : sequence
-        Their comparisons.
     chunk_sizes : mapping
         Latents and proteins in a chunk.
     """

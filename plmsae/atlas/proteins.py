@@ -34,8 +34,6 @@ def protein_page(
 
     Parameters
     ----------
-    accession, description, sequence : str
-        Of the protein.
     latents : csr_array, shape=(length, F)
         Its sparse activations.
     max_activation_F : ndarray, shape=(F,)

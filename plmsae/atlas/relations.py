@@ -35,8 +35,6 @@ def map_of(directions_FD: npt.ArrayLike, alive_F: npt.NDArray[np.bool_], *, seed
         Decoder directions.
     alive_F : array of bool, shape=(F,)
         Only these are placed.
-    seed : int
-        Of the embedding.
 
     Returns
     -------

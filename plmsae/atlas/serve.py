@@ -31,8 +31,6 @@ class AtlasServer(ThreadingHTTPServer):
 
     Parameters
     ----------
-    folder : Path
-        The site.
     score : callable
         Reads one sequence; called by one thread at a time.
     port : int

@@ -64,14 +64,10 @@ def write_site(
 
     Parameters
     ----------
-    out : Path
-        Folder to write.
     index : mapping
         What the first page needs.
     latents : sequence, shape=(F,)
         Page data of each latent; None for one that is not shown.
-    proteins : sequence
-        Page data of each protein.
     compared : sequence
         One comparison for each other model.
     structures : mapping, optional

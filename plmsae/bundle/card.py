@@ -74,8 +74,6 @@ def version_page(
 
     Parameters
     ----------
-    bundle : Bundle
-        As `model_card` takes it.
     reference : str
         ``NAME/3``.
     verdicts : sequence of Verdict, optional
@@ -107,7 +105,6 @@ def with_page(page: str, label: str, content: str) -> str:
     ----------
     page : str
         As `version_page` made it, or as a user changed it.
-    label : str
     content : str
         Markdown.
     """

@@ -60,11 +60,9 @@ class BundleMeta:
     d_in: int
     """Width of the activations."""
     d_sae: int
-    """Number of latents."""
     k: int | None = None
     """Active latents per residue, where the architecture fixes it."""
     train_data: DataFingerprint | None = None
-    """What it was trained on."""
     eval_data: DataFingerprint | None = None
     """What its concepts were measured on (never what they were chosen on)."""
     metrics: Mapping[str, float] = field(default_factory=dict)

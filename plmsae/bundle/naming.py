@@ -75,12 +75,6 @@ def model_name(
 
     Parameters
     ----------
-    plm : str
-        As `plm_slug` takes it.
-    layer : int
-        The layer that is read.
-    unit : str
-        One of `UNITS`.
     target : str
         One of `plmsae.sae.config.TARGETS`: a transcoder's is ``layer`` or ``change``.
     target_layer : int, optional

@@ -42,7 +42,6 @@ class Bundle:
     """A bundle that was read and checked. Its tables are read when they are first asked for."""
 
     path: Path
-    """The folder."""
     meta: BundleMeta
     """What ``model.json`` says."""
     digest: str

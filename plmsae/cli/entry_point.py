@@ -25,8 +25,6 @@ def run_entry_point(name: str, pairs: Sequence[str] | None = None) -> NoReturn:
 
     Parameters
     ----------
-    name : str
-        Of the command.
     pairs : sequence of str, optional
         ``--parameter value`` again and again; by default the arguments of the process.
     """

@@ -102,11 +102,7 @@ def _entry_point(spec: WorkflowCommand) -> str:
     for option in spec.options:
         names.append(option.name)
         lines += _parameter(
-            option.name,
-            _type(option),
-            _default(option),
-            _about(option),
-            required=option.required,
+            option.name, _type(option), _default(option), _about(option), required=option.required
         )
     lines.append("    command: >-")
     command = f"python pipelines/{spec.name}.py " + " ".join(f"--{n} {{{n}}}" for n in names)

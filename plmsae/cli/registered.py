@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -35,6 +36,20 @@ TrackingUri = Annotated[
 ]
 
 
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Let a command report its errors in one line, exit with their code and know its store."""
+
+    @functools.wraps(function)
+    def run(**given: Any) -> None:
+        common = Common(
+            quiet=given["quiet"], debug=given["debug"], tracking_uri=given.get("tracking_uri")
+        )
+        raise typer.Exit(guarded(common, lambda: function(**given)))
+
+    return run
+
+
+@_command
 def models(
     refs: Annotated[
         list[str] | None,
@@ -54,24 +69,20 @@ def models(
     debug: Debug = False,
 ) -> None:
     """List and compare registered models."""
+    from plmsae.cli import tables
+    from plmsae.registry.models import list_models
 
-    def command() -> None:
-        from plmsae.cli import tables
-        from plmsae.registry import models
+    if history is not None:
+        from plmsae.registry.promotion import promotion_log
 
-        if history is not None:
-            from plmsae.registry.promotion import promotion_log
-
-            tables.print_history(promotion_log(history), as_json=as_json)
-        elif compare:
-            _side_by_side(refs or [], "--compare", as_json=as_json, all_metrics=all_metrics)
-        else:
-            found = models.list_models()
-            tables.print_models(found, parts=refs or [], as_json=as_json, quiet=quiet)
-
-    _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
+        tables.print_history(promotion_log(history), as_json=as_json)
+    elif compare:
+        _side_by_side(refs or [], "--compare", as_json=as_json, all_metrics=all_metrics)
+    else:
+        tables.print_models(list_models(), parts=refs or [], as_json=as_json, quiet=quiet)
 
 
+@_command
 def compare(
     refs: Annotated[
         list[str],
@@ -84,11 +95,7 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Put layers and PLMs side by side, by what was measured."""
-
-    def command() -> None:
-        _side_by_side(refs, "compare", as_json=as_json, all_metrics=all_metrics)
-
-    _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
+    _side_by_side(refs, "compare", as_json=as_json, all_metrics=all_metrics)
 
 
 def _side_by_side(refs: list[str], where: str, *, as_json: bool, all_metrics: bool) -> None:
@@ -100,6 +107,7 @@ def _side_by_side(refs: list[str], where: str, *, as_json: bool, all_metrics: bo
     tables.print_compared(models.compare(refs), as_json=as_json, all_metrics=all_metrics)
 
 
+@_command
 def promote(
     ref: Annotated[
         str,
@@ -118,49 +126,43 @@ def promote(
     debug: Debug = False,
 ) -> None:
     """Make a registered version the champion, if it meets the gates."""
+    from plmsae.cli import tables
+    from plmsae.registry import promotion
 
-    def command() -> None:
-        from plmsae.cli import tables
-        from plmsae.registry import promotion
+    def show(comparison: ModelComparison | None, gates: tuple[GateResult, ...]) -> None:
+        if not as_json and not quiet:
+            if comparison is not None:
+                tables.print_comparison(comparison)
+            tables.print_gates(gates)
 
-        def show(comparison: ModelComparison | None, gates: tuple[GateResult, ...]) -> None:
-            if not as_json and not quiet:
-                if comparison is not None:
-                    tables.print_comparison(comparison)
-                tables.print_gates(gates)
-
-        try:
-            result = promotion.promote(ref, force=force, reason=reason, on_checked=show)
-        except promotion.GatesNotMetError as error:
-            if as_json:
-                tables.print_promotion(
-                    ref, error.gates, promoted=False, comparison=error.comparison
-                )
-            raise
+    try:
+        result = promotion.promote(ref, force=force, reason=reason, on_checked=show)
+    except promotion.GatesNotMetError as error:
         if as_json:
-            tables.print_promotion(
-                str(result.ref),
-                result.gates,
-                promoted=result.promoted,
-                forced=result.forced,
-                previous=result.previous,
-                comparison=result.comparison,
-            )
-            return
-        if not result.promoted:
-            typer.echo(f"{result.ref} is champion already")
-            return
-        before = f"; before it was version {result.previous}" if result.previous else ""
-        forced = " (forced, though gates are not met)" if result.forced else ""
-        typer.echo(f"{result.ref} is champion now{forced}{before}")
+            tables.print_promotion(ref, error.gates, promoted=False, comparison=error.comparison)
+        raise
+    if as_json:
+        tables.print_promotion(
+            str(result.ref),
+            result.gates,
+            promoted=result.promoted,
+            forced=result.forced,
+            previous=result.previous,
+            comparison=result.comparison,
+        )
+        return
+    if not result.promoted:
+        typer.echo(f"{result.ref} is champion already")
+        return
+    before = f"; before it was version {result.previous}" if result.previous else ""
+    forced = " (forced, though gates are not met)" if result.forced else ""
+    typer.echo(f"{result.ref} is champion now{forced}{before}")
 
-    _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
 
-
+@_command
 def lineage(
     ref: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="NAME@alias or NAME/3; NAME alone: its champion."),
+        str, typer.Argument(metavar="MODEL", help="NAME@alias or NAME/3; NAME alone: its champion.")
     ],
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
@@ -168,23 +170,19 @@ def lineage(
     debug: Debug = False,
 ) -> None:
     """Print where a version comes from: runs, data, promotions."""
+    from plmsae.registry.lineage import lineage as find
 
-    def command() -> None:
-        from plmsae.registry.lineage import lineage as find
-
-        found = find(ref)
-        if as_json:
-            typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=2))
-        else:
-            typer.echo("\n".join(found.lines()))
-
-    _finish(Common(quiet=quiet, debug=debug, tracking_uri=tracking_uri), command)
+    found = find(ref)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=2))
+    else:
+        typer.echo("\n".join(found.lines()))
 
 
+@_command
 def export(
     folder: Annotated[
-        str,
-        typer.Argument(metavar="DIR", help="A folder made by plmsae score, also at s3://."),
+        str, typer.Argument(metavar="DIR", help="A folder made by plmsae score, also at s3://.")
     ],
     out: Annotated[
         str,
@@ -199,23 +197,15 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write annotations as GFF3, TSV, UniProt's table or JSON lines."""
+    from plmsae.scoring.export import export as write
+    from plmsae.scoring.exporter import format_of
 
-    def command() -> None:
-        from plmsae.scoring.export import export as write
-        from plmsae.scoring.exporter import format_of
-
-        if as_json and out == "-":
-            raise InputError("both would go to standard output", where="--json with --out -")
-        chosen = format or format_of(out)
-        written = write(folder, chosen, out)
-        if as_json:
-            value = {"folder": folder, "exported": out, "format": chosen}
-            typer.echo(json.dumps(value | {"n_annotations": written}, ensure_ascii=False, indent=2))
-        elif out != "-" and not quiet:
-            fail(f"{written} annotations in {out}", kind="done")
-
-    _finish(Common(quiet=quiet, debug=debug), command)
-
-
-def _finish(common: Common, command: Callable[[], None]) -> None:
-    raise typer.Exit(guarded(common, command))
+    if as_json and out == "-":
+        raise InputError("both would go to standard output", where="--json with --out -")
+    chosen = format or format_of(out)
+    written = write(folder, chosen, out)
+    if as_json:
+        value = {"folder": folder, "exported": out, "format": chosen}
+        typer.echo(json.dumps(value | {"n_annotations": written}, ensure_ascii=False, indent=2))
+    elif out != "-" and not quiet:
+        fail(f"{written} annotations in {out}", kind="done")

@@ -202,13 +202,6 @@ TABLES: dict[str, tuple[Column, ...]] = {
 }
 
 
-def names(columns: tuple[Column, ...], *, first: str = "", last: str = "") -> list[str]:
-    """Return the names of columns in order, from `first` to `last` where these are given."""
-    every = [column.name for column in columns]
-    low = every.index(first) if first else 0
-    return every[low : every.index(last) + 1 if last else len(every)]
-
-
 def needed(columns: tuple[Column, ...]) -> list[str]:
     """Return the names of the columns that every bundle has."""
     return [column.name for column in columns if column.needed]

@@ -319,8 +319,7 @@ def check_common(
     lengths: Sequence[int],
     split: npt.ArrayLike,
     *,
-    min_instances: int = 10,
-    min_report: int = 5,
+    min_instances: int,
 ) -> None:
     """Refuse labels that :func:`evaluate_residue` would refuse, before any latent is there.
 
@@ -331,7 +330,7 @@ def check_common(
     """
     select_P, report_P = _proteins_of(np.asarray(split), None)
     laid = build_residue_labels(labels, accessions, lengths)
-    _common_enough(laid, select_P, report_P, (min_instances, min_report))
+    _common_enough(laid, select_P, report_P, (min_instances, Settings.min_report))
 
 
 def _proteins_of(

@@ -33,7 +33,6 @@ def more_of_features(
 
     Parameters
     ----------
-    evaluation : Evaluation
     latents : sequence of csr_array, shape=(length, F)
         Of the report proteins.
     clusters : array_like of int, optional
@@ -84,11 +83,8 @@ def more_of_concepts(
     ----------
     concepts : polars.DataFrame
         With a column ``concept``; columns that it has already are left as they are.
-    evaluation : Evaluation
     latents : sequence of csr_array, shape=(length, F)
         Of the report proteins.
-    labels : ResidueLabels
-        Theirs.
 
     Returns
     -------

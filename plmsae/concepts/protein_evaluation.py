@@ -31,11 +31,7 @@ MIN_REPORT = 5
 
 
 def term_labels(
-    terms: pl.DataFrame,
-    accessions: Sequence[str],
-    split: npt.ArrayLike,
-    *,
-    min_instances: int = 10,
+    terms: pl.DataFrame, accessions: Sequence[str], split: npt.ArrayLike, *, min_instances: int = 10
 ) -> pl.DataFrame:
     """Return terms as a label table over proteins of one residue, those too common left out.
 

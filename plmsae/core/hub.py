@@ -28,7 +28,6 @@ def hub_unreachable(repository: str, revision: str | None = None) -> str | None:
     repository : str
         A hub id (``owner/model``). Any answer about it will do: that there is no such repository
         is for the library to say.
-    revision : str, optional
     """
     from huggingface_hub import constants, get_session
 
@@ -56,11 +55,6 @@ def hub_unreachable(repository: str, revision: str | None = None) -> str | None:
 
 def hub_options(repository: str, revision: str | None) -> dict[str, Any]:
     """Return the options with which the library opens a model from the hub.
-
-    Parameters
-    ----------
-    repository : str
-    revision : str or None
 
     Returns
     -------

@@ -16,8 +16,6 @@ def read_json(
 
     Parameters
     ----------
-    path : Path
-        The file.
     max_bytes : int, optional
         Refuse a larger file before it is read.
     allow_nan : bool

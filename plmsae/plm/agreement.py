@@ -19,7 +19,6 @@ def unexplained_by_layer(
     sequences: Sequence[str],
     *,
     masked_share: float = 0.0,
-    seed: int = 0,
     token_budget: int = 8192,
 ) -> list[float]:
     """Return the fraction of variance unexplained (FVU) of each compared layer of the teacher.
@@ -30,16 +29,10 @@ def unexplained_by_layer(
 
     Parameters
     ----------
-    student : Plm
     objective : Distillation
         Has the teacher, the pairs of layers and the maps between widths.
-    sequences : sequence of str
     masked_share : float
         Share of the standard residues that both see as a mask.
-    seed : int
-        Of the masks.
-    token_budget : int
-        Tokens in a batch.
 
     Returns
     -------
@@ -47,7 +40,7 @@ def unexplained_by_layer(
         Layer 0 (the embedding) first.
     """
     teacher, stride = objective.teacher, objective.stride
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     layers = range(student.n_layers + 1)
     errors = np.zeros(len(layers))
     squares = np.zeros(len(layers))

@@ -82,10 +82,6 @@ def convert_checkpoint(unpacked: Path, folder: Path, entry: CatalogueEntry) -> N
 def clean_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str], list[str]]:
     """Return what is stored of a state dict.
 
-    Parameters
-    ----------
-    state : dict of str to Tensor
-
     Returns
     -------
     kept : dict of str to Tensor

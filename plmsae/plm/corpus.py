@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from plmsae.core.atomic import atomic_folder, write_json
 from plmsae.core.errors import InputError
 from plmsae.plm.packing import pack_rows
 from plmsae.plm.vocabulary import esm2_vocabulary
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,12 +145,10 @@ class PackedStream:
 
     Parameters
     ----------
-    corpus : Corpus
     tokens_per_batch : int
         A multiple of `row`.
     row : int
         Tokens in a row: the longest segment, special tokens included.
-    seed : int
     share_per_epoch : float
         The part of the corpus that makes an epoch, in draws. The smaller, the closer draws are to
         the weights: what weighs little is left out of most epochs.

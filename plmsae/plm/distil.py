@@ -29,7 +29,6 @@ class Distillation(Objective):
     ----------
     teacher : Plm
         Opened with its head, if it has one.
-    config : DistilConfig
     n_layers, d_model : int
         Of the student. Its layer l learns the teacher's layer l · (teacher's layers) / n_layers.
     dtype : torch.dtype

@@ -79,9 +79,6 @@ def fidelity(
     *,
     masked: bool = True,
     mean_D: Tensor | None = None,
-    share: float = 0.15,
-    seed: int = 0,
-    token_budget: int = 8192,
 ) -> Fidelity:
     """Measure what replacing layer L costs the PLM's predictions.
 
@@ -89,8 +86,6 @@ def fidelity(
     ----------
     plm : Plm
         Opened with ``head=True``.
-    sequences : sequence of str
-    layer : int
     replace : callable
         Takes residue activations (n, D) float32 and returns their replacement.
     masked : bool
@@ -109,9 +104,6 @@ def fidelity(
         [(layer, replace)],
         masked=masked,
         means={} if mean_D is None else {layer: mean_D},
-        share=share,
-        seed=seed,
-        token_budget=token_budget,
     )[0]
 
 
@@ -161,7 +153,6 @@ class KeptReferences:
     ----------
     plm : Plm
         Opened with ``head=True``.
-    sequences : sequence of str
     layers : collection of int
         Those that will be replaced.
 

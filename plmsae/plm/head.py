@@ -93,7 +93,6 @@ def fit_head(
         With all its blocks.
     sequences : sequence of str
         Those of 50 to 500 residues are used.
-    seed : int
     on_progress : callable
         Called with the parts done, all parts, and a few words.
 

@@ -20,12 +20,10 @@ def states_at(
 
     Parameters
     ----------
-    plm : Plm
     ids_N : Tensor, dtype=int64, shape (N,)
         Tokens of packed sequences, as `Plm.pack` gives them; some may be masked.
     lengths : sequence of int
         Tokens of each sequence.
-    layer : int
 
     Returns
     -------
@@ -62,8 +60,6 @@ def logits_from(plm: Plm, x_ND: Tensor, layout: PackedLayout, layer: int, where:
         Opened with ``head=True``.
     x_ND : Tensor, shape (N, D)
         Layer L, changed or not.
-    layout : PackedLayout
-    layer : int
     where : Tensor, shape (M,), int64 or (N,), bool
         The tokens to predict.
 

@@ -91,7 +91,6 @@ class Plm:
         ----------
         sequences : sequence of str
             Upper-case residues, none empty.
-        layers : sequence of int
         token_budget : int, optional
             Tokens in a batch; 4,096 on a CPU and 65,536 elsewhere if not given.
 
@@ -234,14 +233,8 @@ class Plm:
             raise InputError(f"{self.id} was opened without its language-modelling head")
 
 
-def wrap_model(masked_lm: Any, vocabulary: Vocabulary, *, dtype: torch.dtype | None = None) -> Plm:
-    """Return an ``EsmForMaskedLM`` that is in memory already as a `Plm`.
-
-    Parameters
-    ----------
-    dtype : torch.dtype, optional
-        Of the matrix products; that of the parameters if not given.
-    """
+def wrap_model(masked_lm: Any, vocabulary: Vocabulary) -> Plm:
+    """Return an ``EsmForMaskedLM`` that is in memory already as a `Plm`."""
     config = masked_lm.config
     family = family_of(config, "the model")
     parameter = next(masked_lm.parameters())
@@ -252,7 +245,7 @@ def wrap_model(masked_lm: Any, vocabulary: Vocabulary, *, dtype: torch.dtype | N
         d_model=config.hidden_size,
         max_residues=family.max_residues(config, vocabulary),
         device=parameter.device,
-        dtype=dtype or parameter.dtype,
+        dtype=parameter.dtype,
         family=family,
         vocabulary=vocabulary,
         model=masked_lm.esm,

@@ -109,7 +109,7 @@ class MaskedTokens(Objective):
         row: int | None,
         step: int,
     ) -> Tensor:
-        """Return nats a chosen residue."""
+        """Return nats per chosen residue."""
         del row, step
         x_ND = family.embed(model.esm, batch.ids, layout)
         for _, state in family.run_blocks(model.esm, x_ND, layout, 0, len(model.esm.encoder.layer)):

@@ -49,28 +49,6 @@ class PackedLayout:
     causal: bool = False
 
 
-def make_layout(
-    lengths: Sequence[int],
-    device: torch.device,
-    *,
-    dtype: torch.dtype = torch.float32,
-    row: int | None = None,
-    rotary: tuple[Tensor, Tensor] | None = None,
-) -> PackedLayout:
-    """Prepare a `PackedLayout`.
-
-    Parameters
-    ----------
-    row : int, optional
-        Give it if no segment crosses a multiple of `row`: attention then runs on rows of constant
-        length under a mask.
-    rotary : tuple of Tensor, optional
-        What `rotary_tables` returns.
-    """
-    mask = None if row is None else row_mask(lengths, row, dtype, device)
-    return PackedLayout(tuple(lengths), dtype, rotary, mask)
-
-
 def rotary_tables(
     lengths: Sequence[int],
     frequencies: Tensor,

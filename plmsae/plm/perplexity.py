@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from plmsae.plm.model import Plm
 
+_SHARE = 0.15  # Of the standard residues, that are masked.
+_TOKENS = 8192  # Of one batch.
+
 #: Token ids of one sequence, and the positions in it that are masked.
 _Masked = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -36,38 +39,23 @@ class Perplexity(NamedTuple):
 
 
 def choose_proteins(
-    sequences: Sequence[str],
-    *,
-    count: int = 400,
-    shortest: int = 50,
-    longest: int = 500,
-    seed: int = 0,
+    sequences: Sequence[str], *, count: int = 400, longest: int = 500, seed: int = 0
 ) -> list[str]:
-    """Draw `count` proteins of `shortest` to `longest` residues, the same for the same seed."""
-    fitting = [s for s in sequences if shortest <= len(s) <= longest]
+    """Draw `count` proteins of 50 to `longest` residues, the same for the same seed."""
+    fitting = [s for s in sequences if 50 <= len(s) <= longest]
     order = np.random.default_rng(seed).permutation(len(fitting))[:count]
     return [fitting[i] for i in order]
 
 
-def masked_perplexity(
-    plm: Plm,
-    sequences: Sequence[str],
-    *,
-    share: float = 0.15,
-    seed: int = 0,
-    token_budget: int = 8192,
-) -> Perplexity:
-    """Mask `share` of the standard residues of each protein (all as ``<mask>``) and predict them.
+def masked_perplexity(plm: Plm, sequences: Sequence[str], *, seed: int = 0) -> Perplexity:
+    """Mask 15 % of the standard residues of each protein (all as ``<mask>``) and predict them.
 
     Parameters
     ----------
     plm : Plm
         Opened with its head.
-    sequences : sequence of str
-    share : float
-        Share of positions to predict; at least one in each protein.
     seed : int
-        Positions depend on it and on the sequences only.
+        Positions depend on it and on the sequences only; at least one in each protein.
 
     Raises
     ------
@@ -79,9 +67,7 @@ def masked_perplexity(
 
     plm.check_head()
     total, count = 0.0, 0
-    for x_MD, target_M in masked_states(
-        plm, sequences, share=share, seed=seed, token_budget=token_budget
-    ):
+    for x_MD, target_M in masked_states(plm, sequences, seed=seed):
         with torch.inference_mode():
             logits = plm.logits(x_MD)
             total += float(functional.cross_entropy(logits.double(), target_M, reduction="sum"))
@@ -90,12 +76,7 @@ def masked_perplexity(
 
 
 def masked_states(
-    plm: Plm,
-    sequences: Sequence[str],
-    *,
-    share: float = 0.15,
-    seed: int = 0,
-    token_budget: int = 8192,
+    plm: Plm, sequences: Sequence[str], *, seed: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Mask residues as `masked_perplexity` does, and yield the last layer at them, batch by batch.
 
@@ -117,13 +98,13 @@ def masked_states(
     for sequence in sequences:
         ids = vocabulary.encode(sequence)
         standard = np.flatnonzero(np.isin(ids, vocabulary.standard))
-        chosen = rng.permutation(standard)[: max(1, round(share * len(standard)))]
+        chosen = rng.permutation(standard)[: max(1, round(_SHARE * len(standard)))]
         segments.append((ids, np.sort(chosen)))
     segments.sort(key=lambda pair: len(pair[0]))
     while segments:
         batch: list[_Masked] = []
         tokens = 0
-        while segments and (not batch or tokens + len(segments[-1][0]) <= token_budget):
+        while segments and (not batch or tokens + len(segments[-1][0]) <= _TOKENS):
             batch.append(segments.pop())
             tokens += len(batch[-1][0])
         yield _states_at_masks(plm, batch)

@@ -41,7 +41,7 @@ _SCHEDULE = (
 OnMetrics = Callable[[int, dict[str, float]], None]
 
 
-def new_model(config: PretrainConfig, max_residues: int = 1022) -> Any:
+def new_model(config: PretrainConfig) -> Any:
     """Return a freshly initialised ``EsmForMaskedLM`` of the configured shape.
 
     Without token dropout a mask has an embedding of its own, and inputs without masks are seen as
@@ -60,7 +60,7 @@ def new_model(config: PretrainConfig, max_residues: int = 1022) -> Any:
             num_hidden_layers=config.n_layers,
             num_attention_heads=config.n_heads,
             intermediate_size=4 * config.d_model,
-            max_position_embeddings=max_residues + 4,
+            max_position_embeddings=1026,  # 1022 residues
             position_embedding_type="rotary",
             emb_layer_norm_before=False,
             token_dropout=config.token_dropout,
@@ -109,11 +109,7 @@ def mask_batch(
     ids[chosen[fate < 0.8]] = vocabulary.mask_id
     replaced = chosen[(fate >= 0.8) & (fate < 0.9)]
     ids[replaced] = rng.choice(vocabulary.standard, size=len(replaced))
-    return (
-        torch.from_numpy(ids),
-        torch.from_numpy(chosen),
-        torch.from_numpy(batch.ids[chosen]),
-    )
+    return (torch.from_numpy(ids), torch.from_numpy(chosen), torch.from_numpy(batch.ids[chosen]))
 
 
 def make_optimizers(
@@ -124,7 +120,6 @@ def make_optimizers(
     Parameters
     ----------
     model : EsmForMaskedLM
-    config : PretrainConfig
     more : sequence of Parameter
         Of the objective; by AdamW.
     """
@@ -163,8 +158,6 @@ class Pretrainer:
 
     Parameters
     ----------
-    config : PretrainConfig
-    corpus : Corpus
     folder : Path
         Continued if it holds a checkpoint of the same config (the number of steps and the learning
         rates may differ) and the same corpus.
@@ -195,10 +188,7 @@ class Pretrainer:
         )
         self.dtype = torch.bfloat16 if wants_bf16 else torch.float32
         self.stream = PackedStream(
-            corpus,
-            tokens_per_batch=config.tokens_per_step,
-            row=config.row,
-            seed=config.seed,
+            corpus, tokens_per_batch=config.tokens_per_step, row=config.row, seed=config.seed
         )
         self.model = (new_model(config) if init is None else start_from(init, config)).to(
             self.device

@@ -61,11 +61,6 @@ def cluster_weights(
     without any weighs `alone`; members of a cluster weigh 1, and less once it has more than `large`
     of them, so that a cluster never weighs more than `large`.
 
-    Parameters
-    ----------
-    clusters : sequence of str
-        The cluster of each protein.
-
     Returns
     -------
     ndarray, shape=(n_proteins,)

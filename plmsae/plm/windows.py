@@ -51,7 +51,7 @@ def cut_windows(protein: int, length: int, max_residues: int) -> list[Window]:
 
 
 def batches(lengths: Sequence[int], max_residues: int, token_budget: int) -> Iterator[list[Window]]:
-    """Yield batches of windows of at most `token_budget` tokens (two special tokens a window).
+    """Yield batches of windows of at most `token_budget` tokens (two special tokens per window).
 
     Windows are sorted by length, longest first, so that a budget that does not fit the memory fails
     at once. A window larger than the budget makes a batch of its own.

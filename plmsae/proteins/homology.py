@@ -31,8 +31,6 @@ def search_built_in(
     queries, targets : sequence of str
         Upper-case amino-acid letters. Without targets the queries are searched in themselves, each
         pair once.
-    evalue : float
-        Greatest E-value of a hit.
 
     Notes
     -----
@@ -64,14 +62,10 @@ def align_pairs(
     ----------
     sequences : sequence of str
         Upper-case amino-acid letters.
-    query : int
-        Index of the one.
     partners : ndarray of int64, shape (n_partners,)
         Indices of the others.
     database : int
         Residues that were searched.
-    evalue : float
-        Greatest E-value.
 
     Returns
     -------

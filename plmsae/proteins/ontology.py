@@ -65,8 +65,6 @@ class Ontology:
     ----------
     terms : iterable of Term
         Parents that are not among them are left out with a warning (slims are cut that way).
-    where : str
-        Names the source in messages.
     version : str
         The ``data-version`` of the file.
 

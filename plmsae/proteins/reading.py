@@ -215,8 +215,6 @@ class RecordValidator:
         What the records come from; named in every message.
     strict : bool
         Raise instead of rejecting.
-    alphabet : Alphabet
-        The legal letters.
     """
 
     def __init__(self, source: Source, *, strict: bool, alphabet: Alphabet) -> None:

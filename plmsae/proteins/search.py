@@ -62,8 +62,6 @@ def search(
     method : {"auto", "mmseqs", "diamond", "kmer"}
         MMseqs2; DIAMOND; the built-in search (`plmsae.proteins.homology`); or the first that there
         is.
-    evalue : float
-        Greatest E-value of a hit.
 
     Raises
     ------

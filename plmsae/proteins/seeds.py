@@ -93,8 +93,6 @@ def candidate_pairs(packed: PackedProteins, queries: int | None = None) -> tuple
 
     Parameters
     ----------
-    packed : PackedProteins
-        The proteins.
     queries : int, optional
         Keep only pairs of one of the first `queries` proteins with one of the rest.
 

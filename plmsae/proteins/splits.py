@@ -105,16 +105,14 @@ def names_clusters(table: pl.DataFrame) -> bool:
     return table.height > 0 and table["cluster"].null_count() == 0
 
 
-def describe_clusters(
-    table: pl.DataFrame, *, method: Method = "auto", identity: float | None = None
-) -> str:
+def describe_clusters(table: pl.DataFrame, *, identity: float | None = None) -> str:
     """Say in words how `cluster_table` clusters a table: by whose clusters, at which identity."""
     if identity is None and names_clusters(table):
         kinds = {str(name).split("_")[0] for name in table["cluster"]}
         whose = kinds.pop() if len(kinds) == 1 else "the"
         return f"{whose if whose.startswith('UniRef') else 'the'} clusters of the table"
     cut = IDENTITY if identity is None else identity
-    return f"{describe_method(method)} clusters at {cut:.0%} identity"
+    return f"{describe_method('auto')} clusters at {cut:.0%} identity"
 
 
 def split(
@@ -128,8 +126,6 @@ def split(
         Cluster of each protein.
     fractions : mapping of str to float, or sequence of float
         Share of proteins wanted in each split; positive, together 1.
-    seed : int
-        Another seed gives another split.
 
     Returns
     -------

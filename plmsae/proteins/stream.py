@@ -21,6 +21,7 @@ Source = str | os.PathLike[str]
 """A path, ``s3://BUCKET/KEY``, or ``"-"`` for standard input."""
 
 CHUNK = 1 << 20
+_LONGEST_LINE = 1 << 26
 _ZSTD_INPUT = 1 << 12
 
 _GZIP = b"\x1f\x8b"
@@ -129,11 +130,6 @@ def byte_chunks(source: Source) -> Iterator[bytes]:
         raise FormatError("the input is empty once decompressed", where=name)
 
 
-def read_bytes(source: Source) -> bytes:
-    """Return the whole decompressed content of `source`; for tables that fit in memory."""
-    return b"".join(byte_chunks(source))
-
-
 def unix_text(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield `chunks` with every line end as LF, and without byte order marks.
 
@@ -165,13 +161,13 @@ def _tidy_text(data: bytes, line_start: bool) -> bytes:
     return data
 
 
-def text_lines(name: str, chunks: Iterable[bytes], *, longest: int = 1 << 26) -> Iterator[str]:
+def text_lines(name: str, chunks: Iterable[bytes]) -> Iterator[str]:
     """Yield the lines of UTF-8 `chunks` without their line ends, as `unix_text` takes them.
 
     Raises
     ------
     InputError
-        If a line is not UTF-8, or longer than `longest` bytes.
+        If a line is not UTF-8, or longer than 64 MiB.
     """
     number, rest = 0, b""
     for chunk in unix_text(chunks):
@@ -180,8 +176,10 @@ def text_lines(name: str, chunks: Iterable[bytes], *, longest: int = 1 << 26) ->
         for line in lines:
             number += 1
             yield _decode_line(name, line, number)
-        if len(rest) > longest:
-            raise FormatError(f"a line of over {longest:,} bytes", where=name, line=number + 1)
+        if len(rest) > _LONGEST_LINE:
+            raise FormatError(
+                f"a line of over {_LONGEST_LINE:,} bytes", where=name, line=number + 1
+            )
     if rest:
         yield _decode_line(name, rest, number + 1)
 

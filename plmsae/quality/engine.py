@@ -35,9 +35,7 @@ class ExpectationTally:
     """The counts of one expectation, added up over batches."""
 
     expectation: Expectation
-    """What was checked."""
     n_rows: int = 0
-    """Rows seen."""
     n_missing: int = 0
     """Rows left out because they have no value there."""
     n_unexpected: int = 0
@@ -127,8 +125,6 @@ class Engine:
 
         Parameters
         ----------
-        expectations : sequence of Expectation
-            What to check.
         batches : iterable of pandas.DataFrame
             One after the other, so that memory holds one at a time.
         identify : sequence of str

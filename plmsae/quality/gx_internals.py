@@ -66,8 +66,6 @@ def put_result(context: Any, suite_name: str, result: Any) -> None:
 
     Parameters
     ----------
-    context : EphemeralDataContext
-        Where to keep it.
     suite_name : str
         The suite it is of.
     result : ExpectationSuiteValidationResult

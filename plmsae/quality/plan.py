@@ -35,8 +35,6 @@ def make_plan(suite: Suite, present: Sequence[str], context: Context) -> Plan:
 
     Parameters
     ----------
-    suite : Suite
-        The suite.
     present : sequence of str
         Columns the table has, of those the suite names.
     context : Context

@@ -9,7 +9,7 @@ is then put like on any other column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,42 +28,33 @@ ColumnType = Literal["string", "integer", "number"]
 
 _ONE = ("column",)
 _TWO = ("column_A", "column_B")
+_NONE: Set[str] = frozenset()
 
 # type -> (arguments that name columns, other arguments that must be there, further ones allowed)
-_TYPES: Mapping[str, tuple[tuple[str, ...], frozenset[str], frozenset[str]]] = {
-    "expect_column_values_to_not_be_null": (_ONE, frozenset(), frozenset({"mostly"})),
-    "expect_column_values_to_be_null": (_ONE, frozenset(), frozenset({"mostly"})),
+_TYPES: Mapping[str, tuple[tuple[str, ...], Set[str], Set[str]]] = {
+    "expect_column_values_to_not_be_null": (_ONE, _NONE, {"mostly"}),
+    "expect_column_values_to_be_null": (_ONE, _NONE, {"mostly"}),
     "expect_column_values_to_be_between": (
         _ONE,
-        frozenset(),
-        frozenset({"min_value", "max_value", "strict_min", "strict_max", "mostly"}),
+        _NONE,
+        {"min_value", "max_value", "strict_min", "strict_max", "mostly"},
     ),
-    "expect_column_values_to_be_in_set": (_ONE, frozenset({"value_set"}), frozenset({"mostly"})),
-    "expect_column_values_to_not_be_in_set": (
-        _ONE,
-        frozenset({"value_set"}),
-        frozenset({"mostly"}),
-    ),
-    "expect_column_values_to_match_regex": (_ONE, frozenset({"regex"}), frozenset({"mostly"})),
-    "expect_column_values_to_not_match_regex": (_ONE, frozenset({"regex"}), frozenset({"mostly"})),
+    "expect_column_values_to_be_in_set": (_ONE, {"value_set"}, {"mostly"}),
+    "expect_column_values_to_not_be_in_set": (_ONE, {"value_set"}, {"mostly"}),
+    "expect_column_values_to_match_regex": (_ONE, {"regex"}, {"mostly"}),
+    "expect_column_values_to_not_match_regex": (_ONE, {"regex"}, {"mostly"}),
     "expect_column_value_lengths_to_be_between": (
         _ONE,
-        frozenset(),
-        frozenset({"min_value", "max_value", "mostly"}),
+        _NONE,
+        {"min_value", "max_value", "mostly"},
     ),
     "expect_column_pair_values_a_to_be_greater_than_b": (
         _TWO,
-        frozenset(),
-        frozenset({"or_equal", "ignore_row_if", "mostly"}),
+        _NONE,
+        {"or_equal", "ignore_row_if", "mostly"},
     ),
-    "expect_column_pair_values_to_be_equal": (
-        _TWO,
-        frozenset(),
-        frozenset({"ignore_row_if", "mostly"}),
-    ),
+    "expect_column_pair_values_to_be_equal": (_TWO, _NONE, {"ignore_row_if", "mostly"}),
 }
-
-EXPECTATION_TYPES = tuple(_TYPES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +64,7 @@ class Expectation:
     name: str
     """Unique within the suite; what logs, metrics and reports call it."""
     type: str
-    """The Great Expectations type in snake case, one of `EXPECTATION_TYPES`."""
+    """The Great Expectations type in snake case."""
     kwargs: Mapping[str, Any]
     """Its arguments, as Great Expectations takes them."""
     severity: Severity

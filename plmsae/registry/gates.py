@@ -53,7 +53,6 @@ class GateResult:
     """What became of one gate."""
 
     gate: Gate
-    """The condition."""
     passed: bool
     """Whether it is met; a gate that does not apply counts as met."""
     expected: str
@@ -108,8 +107,6 @@ def check_gates(
     ----------
     gates : tuple of Gate
         From `load_gates`.
-    metrics : mapping
-        The candidate's.
     champion : mapping or None
         The present champion's; None if there is none (or it is the candidate).
     no_champion : str

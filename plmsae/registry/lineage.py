@@ -34,8 +34,6 @@ def log_used_version(run: Run, uri: str) -> None:
 
     Parameters
     ----------
-    run : Run
-        Must be going on.
     uri : str
         As `plmsae.registry.models.resolve_exactly` gives it.
     """
@@ -84,7 +82,6 @@ class LineageRun:
     code: dict[str, str]
     """``plmsae`` (its version) and ``commit``, where known."""
     data: tuple[UsedData, ...]
-    """Its input data."""
     models: tuple[str, ...]
     """The versions (or logged models) that it used."""
     parent_run: str | None

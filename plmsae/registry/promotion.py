@@ -1,7 +1,7 @@
 """Promotion: which version is champion, decided by reviewed gates and written down.
 
 MLflow moves an alias without a trace, so every move is kept as a tag of the registered model, one
-tag a move. It is written before the alias moves, marked as not done, and again without the mark
+tag per move. It is written before the alias moves, marked as not done, and again without the mark
 after that: of a promotion that was interrupted the alias tells what became of it.
 """
 
@@ -31,6 +31,8 @@ from plmsae.tracking.store import client, mlflow_errors
 if TYPE_CHECKING:
     import polars as pl
     from mlflow import MlflowClient
+
+    from plmsae.bundle.reading import Bundle
 
 _LOG = logging.getLogger(__name__)
 
@@ -137,71 +139,65 @@ def promote(
         raise InputError(f"longer than {MAX_REASON} characters", where="--reason")
     gates = load_gates(gates_file)
     store = client(tracking_uri)
-    wanted = parse_reference(ref)
-    if wanted.model_id is not None:
-        raise InputError("only a registered version can be promoted", value=ref)
-    if "@" not in ref and wanted.version is None:
-        wanted = Reference(name=wanted.name, alias="challenger")
-    candidate = find_version(store, wanted)
-    if candidate.ref is None:
-        raise InputError("only a registered version can be promoted", value=ref)
-    # The metrics come from the checked bundle, not from tags that anyone can edit.
-    bundle = fetch_model(store, candidate.model_id, expected_digest=candidate.digest)
-    if bundle.name != candidate.ref.name:
-        raise InputError(f"the model inside is {bundle.name}", where=str(candidate.ref))
+    version, candidate, bundle = _candidate(store, ref)
     with mlflow_errors(store.tracking_uri):
-        _settle(store, candidate.ref.name)
-        verdicts = _verdicts(store, candidate, bundle.meta)
-    previous, champion = _champion(store, candidate.ref)
-    if previous == candidate.ref.version:
-        results = check_version(
-            gates, bundle.meta.metrics, verdicts, no_champion="it is the champion itself"
-        )
-        if on_checked is not None:
-            on_checked(None, results)
-        return PromotionResult(
-            ref=candidate.ref,
-            previous=previous,
-            gates=results,
-            promoted=False,
-            forced=False,
-            comparison=None,
-        )
+        _settle(store, candidate.name)
+        verdicts = _verdicts(store, version, bundle.meta)
+    previous, champion = _champion(store, candidate)
+    stands = previous == candidate.version
     comparison = None
     if champion is not None:
         # The headline first, then whatever else a gate asks for.
         names = dict.fromkeys((*HEADLINE_METRICS, *(gate.metric for gate in gates)))
         comparison = compare_versions(
-            (f"{candidate.ref.name}/{previous}", champion),
-            (str(candidate.ref), bundle.meta),
-            tuple(names),
+            (f"{candidate.name}/{previous}", champion), (str(candidate), bundle.meta), tuple(names)
         )
     results = check_version(
         gates,
         bundle.meta.metrics,
         verdicts,
         champion=None if champion is None else champion.metrics,
+        no_champion="it is the champion itself" if stands else "no champion yet",
         incomparable=None if comparison is None or comparison.same_data else comparison.data,
     )
     if on_checked is not None:
         on_checked(comparison, results)
-    failed = [result for result in results if not result.passed]
+    failed = not stands and any(not result.passed for result in results)
     if failed and not force:
         raise GatesNotMetError(results, comparison)
-    key, entry = _entry(candidate.ref, previous, results, forced=bool(failed), reason=reason)
-    with mlflow_errors(store.tracking_uri):
-        _write_down(store, candidate.ref.name, key, {**entry, _DONE: False})
-        store.set_registered_model_alias(candidate.ref.name, DEFAULT_ALIAS, candidate.ref.version)
-        _write_down(store, candidate.ref.name, key, entry)
-    _LOG.info("%s is champion now (was %s)", candidate.ref, previous or "none")
+    if not stands:
+        key, entry = _entry(candidate, previous, results, forced=failed, reason=reason)
+        with mlflow_errors(store.tracking_uri):
+            _write_down(store, candidate.name, key, {**entry, _DONE: False})
+            store.set_registered_model_alias(candidate.name, DEFAULT_ALIAS, candidate.version)
+            _write_down(store, candidate.name, key, entry)
+        _LOG.info("%s is champion now (was %s)", candidate, previous or "none")
     return PromotionResult(
-        ref=candidate.ref,
+        ref=candidate,
         previous=previous,
         gates=results,
-        promoted=True,
-        forced=bool(failed),
+        promoted=not stands,
+        forced=failed,
         comparison=comparison,
     )
+
+
+def _candidate(store: MlflowClient, ref: str) -> tuple[FoundVersion, ModelRef, Bundle]:
+    """Return the registered version that `ref` names, and its bundle, checked.
+
+    The metrics come from there, not from tags that anyone can edit.
+    """
+    wanted = parse_reference(ref)
+    if wanted.model_id is None:
+        if "@" not in ref and wanted.version is None:
+            wanted = Reference(name=wanted.name, alias="challenger")
+        candidate = find_version(store, wanted)
+        if candidate.ref is not None:
+            bundle = fetch_model(store, candidate.model_id, expected_digest=candidate.digest)
+            if bundle.name != candidate.ref.name:
+                raise InputError(f"the model inside is {bundle.name}", where=str(candidate.ref))
+            return candidate, candidate.ref, bundle
+    raise InputError("only a registered version can be promoted", value=ref)
 
 
 def check_version(
@@ -225,11 +221,7 @@ def check_version(
     failed = {kind: verdict for kind, verdict in verdicts.items() if has_failed(verdict)}
     counted = {QUALITY_FAILED: float(len(failed))} if verdicts else {}
     results = check_gates(
-        gates,
-        {**metrics, **counted},
-        champion,
-        no_champion=no_champion,
-        incomparable=incomparable,
+        gates, {**metrics, **counted}, champion, no_champion=no_champion, incomparable=incomparable
     )
     said = "; ".join(f"{kind}: {verdict}" for kind, verdict in (failed or verdicts).items())
     return tuple(
@@ -287,7 +279,7 @@ def _entry(
     }
     if len(json.dumps({**entry, _DONE: False})) > MAX_TAG:
         entry["gates"] = [gate for gate in entry["gates"] if not gate["passed"]][:10]
-    # One tag a move, keyed by its time: two people promoting at once lose neither entry.
+    # One tag per move, keyed by its time: two people promoting at once lose neither entry.
     return f"{_TAG}{now.strftime('%Y%m%dT%H%M%S.%fZ')}", entry
 
 
@@ -342,8 +334,6 @@ def promotion_log(name: str, *, tracking_uri: str | None = None) -> pl.DataFrame
 
     Parameters
     ----------
-    name : str
-        A registered name.
     tracking_uri : str, optional
         See `store.tracking_uri`.
 

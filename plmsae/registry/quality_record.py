@@ -23,11 +23,8 @@ def quality_verdicts(
 
     Parameters
     ----------
-    store : MlflowClient
     runs : iterable of str or None
         Those that made the version; of one that the store lost nothing is known.
-    tags : mapping
-        Of the version.
 
     Returns
     -------

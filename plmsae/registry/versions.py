@@ -61,7 +61,6 @@ class FoundVersion:
     digest: str | None
     """The SHA-256 of ``model.json`` that was recorded when it was registered."""
     tags: Mapping[str, str]
-    """The version's tags."""
     run_id: str | None = None
     """The run that made it, if it is known."""
 

@@ -70,8 +70,6 @@ def canvas_of_axes(
         A ``.png`` file.
     width, height : float
         Of the whole figure, in inches.
-    columns : int
-        Number of axes.
     """
     with canvas(path, size=(width, height)) as figure:
         axes = [bare_axes(figure, 1, columns, 1)]

@@ -31,10 +31,6 @@ def compare(meta: BundleMeta, data: DataFingerprint, sequences: Sequence[str]) -
     meta : BundleMeta
         Of the model. A sketch of the proteins (`plmsae.core.sketch`), which evaluations keep today,
         tells by sequence; without one only names of files can be compared.
-    data : DataFingerprint
-        The proteins of the report.
-    sequences : sequence of str
-        Theirs.
     """
     split = meta.extra.get("split")
     if meta.eval_data is None or not isinstance(split, str):

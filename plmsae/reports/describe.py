@@ -63,8 +63,6 @@ def describe_all(
 
     Parameters
     ----------
-    evidence : sequence of FeatureEvidence
-        What is known about each.
     client : anthropic.Anthropic, "auto" or None
         ``"auto"`` asks Claude if ``ANTHROPIC_API_KEY`` is set; None never does.
     settings : LlmSettings, optional

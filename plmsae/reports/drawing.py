@@ -11,12 +11,7 @@ from plmsae.reports.evidence import FLANK, FeatureEvidence, ProteinExample
 LOGO_WIDTH, LOGO_HEIGHT = 20, 96
 """Pixels of a column of the logo at the size it is drawn."""
 
-_CLASSES = {
-    "hydrophobic": "AVLIMFWC",
-    "polar": "STNQYGPH",
-    "positive": "KR",
-    "negative": "DE",
-}
+_CLASSES = {"hydrophobic": "AVLIMFWC", "polar": "STNQYGPH", "positive": "KR", "negative": "DE"}
 _CLASS_OF = {letter: name for name, letters in _CLASSES.items() for letter in letters}
 
 
@@ -44,9 +39,7 @@ class Letter:
     """One letter of a logo column, in pixels from the top left of the logo."""
 
     letter: str
-    """One-letter code."""
     kind: str
-    """Chemical class."""
     x: float
     """Left edge."""
     y: float

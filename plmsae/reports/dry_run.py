@@ -32,7 +32,6 @@ class DryRun:
     """What a report would send, and what that can cost."""
 
     model: str
-    """The Claude model."""
     describing: Estimate
     """Of the descriptions."""
     testing: Estimate

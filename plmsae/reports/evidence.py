@@ -23,7 +23,6 @@ class ProteinMetadata:
     """What a table says of a protein beside its labels; written by others, not to be trusted."""
 
     name: str = ""
-    """Its name."""
     organism: str = ""
     """Scientific name."""
     terms: tuple[str, ...] = ()
@@ -35,7 +34,6 @@ class ConceptScore:
     """How well a feature detects one concept, on proteins it was not chosen on."""
 
     concept: str
-    """Name of the concept."""
     f1: float
     """Harmonic mean of precision (by residue) and recall (by instance)."""
     f1_select: float
@@ -66,7 +64,6 @@ class ProteinExample:
     """One protein on which the feature fires, around the place where it fires most."""
 
     accession: str
-    """Its accession."""
     description: str
     """Its name, from whoever supplied the proteins; not to be trusted."""
     organism: str
@@ -104,7 +101,6 @@ class SilentProtein:
     """A protein on which the feature does not fire."""
 
     accession: str
-    """Its accession."""
     description: str
     """Its name; not to be trusted."""
     organism: str
@@ -122,7 +118,6 @@ class Companion:
     """Another feature that fires on the same residues."""
 
     latent: int
-    """Its index."""
     concept: str | None
     """The concept it detects best, with F1 above 0.5 on both sets of proteins; None without one."""
     overlap: float
@@ -140,7 +135,6 @@ class Level:
     high: float
     """Upper bound, excluded; included in the last level, or the strongest would be lost."""
     n_proteins: int
-    """How many."""
     accessions: tuple[str, ...]
     """A few of them, the strongest first."""
 
@@ -150,7 +144,6 @@ class ResidueShare:
     """How often an amino acid stands at the peak."""
 
     residue: str
-    """One-letter code."""
     share: float
     """Share of the peaks."""
     fold: float
@@ -168,7 +161,6 @@ class FeatureEvidence:
     max_activation: float
     """Its maximum there; all levels are shares of it."""
     n_proteins: int
-    """Proteins looked at here."""
     n_active: int
     """Those in which it is active (at least 0.15 of its maximum)."""
     concepts: tuple[ConceptScore, ...]

@@ -16,7 +16,6 @@ def evidence_table(reports: Sequence[FeatureReport], families: Mapping[str, int]
 
     Parameters
     ----------
-    reports : sequence of FeatureReport
     families : mapping of str to int
         Homology cluster of each protein, by accession.
 

@@ -1,4 +1,4 @@
-"""Figures of what calls promise and what they keep."""
+"""Figures of the precision that calls state and of the precision found."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def plot_reliability(curve: pl.DataFrame, path: Path) -> Path:
     Parameters
     ----------
     curve : polars.DataFrame
-        One row a bin: ``bin_low``, ``bin_high``, ``n``, ``mean_probability``, ``frequency``, and
+        One row per bin: ``bin_low``, ``bin_high``, ``n``, ``mean_probability``, ``frequency``, and
         ``low``, ``high``, the ends of the interval of the frequency.
     """
     x, y = curve["mean_probability"].to_numpy(), curve["frequency"].to_numpy()

@@ -19,7 +19,6 @@ def plot_dose_response(doses: pl.DataFrame, path: Path, *, title: str) -> Path:
     doses : polars.DataFrame
         As `plmsae.steering.dose_response` gives it. The target's probability is drawn if it is
         there, else the KL divergence.
-    title : str
     """
     group = ["masked", "steered", "n_residues"]
     need_rows(doses, "doses", "value", "kind", "number", "kl", *group)

@@ -77,20 +77,18 @@ def plot_share_by(table: pl.DataFrame, axis: str, path: Path, *, title: str, lab
     return save_figure(figure, path)
 
 
-def plot_top_terms(terms: pl.DataFrame, path: Path, *, most: int = 20) -> Path:
-    """Draw the terms to which most latents are tied, coloured by namespace.
+def plot_top_terms(terms: pl.DataFrame, path: Path) -> Path:
+    """Draw the 20 terms to which most latents are tied, coloured by namespace.
 
     Parameters
     ----------
     terms : polars.DataFrame
         ``concept``, ``name`` (may be null), ``namespace``, ``n_latents``.
-    most : int
-        Bars at most.
     """
     need_columns(terms, "concept", "name", "namespace", "n_latents")
     from matplotlib.ticker import MaxNLocator
 
-    top = terms.sort("n_latents", "concept", descending=[True, False]).head(most)
+    top = terms.sort("n_latents", "concept", descending=[True, False]).head(20)
     styles = [_SPACES.get(space, _OTHER) for space in top["namespace"]]
     names = [
         _label(name, concept) for concept, name in zip(top["concept"], top["name"], strict=True)
@@ -103,21 +101,19 @@ def plot_top_terms(terms: pl.DataFrame, path: Path, *, most: int = 20) -> Path:
     return save_figure(figure, path)
 
 
-def plot_classes(classes: pl.DataFrame, path: Path, *, most: int = 25) -> Path:
-    """Draw the share of latents by broad process, family or enzyme class.
+def plot_classes(classes: pl.DataFrame, path: Path) -> Path:
+    """Draw the share of latents by broad process, family or enzyme class; 25 bars at most.
 
     Parameters
     ----------
     classes : polars.DataFrame
         Rows of one kind: ``concept``, ``name``, ``metabolic``, ``share`` of live latents in [0, 1].
-    most : int
-        Bars at most.
     """
     need_columns(classes, "kind", "concept", "name", "metabolic", "share")
     kinds = classes["kind"].unique().to_list()
     if len(kinds) != 1:
         raise InputError("the classes to draw must be of one kind", value=", ".join(kinds))
-    top = classes.sort("share", "concept", descending=[True, False]).head(most)
+    top = classes.sort("share", "concept", descending=[True, False]).head(25)
     names = [
         _label(name, concept) for concept, name in zip(top["concept"], top["name"], strict=True)
     ]

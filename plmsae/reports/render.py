@@ -11,10 +11,7 @@ from plmsae.reports.report import FeatureReport
 
 
 def render_reports(
-    reports: Sequence[FeatureReport],
-    out_dir: Path,
-    *,
-    about: Mapping[str, str] | None = None,
+    reports: Sequence[FeatureReport], out_dir: Path, *, about: Mapping[str, str] | None = None
 ) -> dict[str, Path]:
     """Write the reports into a folder: pages of all features, and ``features/`` with one of each.
 

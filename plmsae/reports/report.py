@@ -28,7 +28,6 @@ class FeatureReport:
     claim: str
     """One sentence: what it detects."""
     description: str
-    """A paragraph."""
     activation_rule: str
     """In which proteins and at which residues it fires; empty without a language model."""
     citations: tuple[Citation, ...]

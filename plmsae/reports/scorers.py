@@ -14,12 +14,7 @@ from typing import Any
 
 from plmsae.concepts.features.patterns import ACTIVE
 from plmsae.reports.report import FeatureReport
-from plmsae.reports.testing.scores import (
-    Prediction,
-    detection_accuracy,
-    pearson_r,
-    ranked_right,
-)
+from plmsae.reports.testing.scores import Prediction, detection_accuracy, pearson_r, ranked_right
 
 
 def evaluation_rows(reports: Sequence[FeatureReport]) -> list[dict[str, Any]]:

@@ -37,7 +37,6 @@ class CacheInfo(NamedTuple):
     """What ``cache.json`` says."""
 
     layers: tuple[int, ...]
-    """The layers held."""
     d: int
     """Width of a row."""
     dtype: CacheDtype

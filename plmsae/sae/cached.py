@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plmsae.core.errors import FormatError, InputError
-from plmsae.sae.cache_files import (
-    DTYPES,
-    TENSOR_NAME,
-    Shard,
-    layer_path,
-    read_info,
-    read_shards,
-)
+from plmsae.sae.cache_files import DTYPES, TENSOR_NAME, Shard, layer_path, read_info, read_shards
 from plmsae.sae.permutation import Permutation
 
 _HEADER_LIMIT = 1 << 16
@@ -72,10 +65,8 @@ class CachedActivations:
     ----------
     folder : Path or str
         A cache written by `CacheWriter`.
-    layer : int
-        Which layer.
     batch_size : int
-        Rows a batch.
+        Rows per batch.
     seed : int
         Seed of the shuffling.
     verify : bool
@@ -212,8 +203,6 @@ class CachedLayers:
     ----------
     folder : Path or str
         A cache written by `CacheWriter`.
-    layers : iterable of int
-        Which layers.
     batch_size, seed, verify, without
         As for `CachedActivations`; a layer's rows are those of that class alone.
     """

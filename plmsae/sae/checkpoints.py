@@ -41,10 +41,7 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(
-    root: Path,
-    checkpoint: Checkpoint,
-    config: SaeConfig,
-    train_config: TrainConfig,
+    root: Path, checkpoint: Checkpoint, config: SaeConfig, train_config: TrainConfig
 ) -> Path:
     """Write a checkpoint and remove older ones; return its folder."""
     target = root / f"step-{checkpoint.scalars['step']:09d}"

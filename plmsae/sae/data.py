@@ -65,8 +65,6 @@ class ShuffledBatches:
     stream : iterable of Tensor, or a function that returns one
         Each item is (n, D), of any n, for example one protein. It is iterated over once an epoch
         and must give the same each time.
-    batch_size : int
-        Rows a batch.
     buffer_rows : int
         Rows in the buffer; raised to `batch_size` if it is smaller.
     seed : int

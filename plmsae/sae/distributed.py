@@ -9,7 +9,6 @@ rows; a latent counts as fired if it fired anywhere. What an architecture choose
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,8 +26,6 @@ from plmsae.sae.config import TrainConfig
 from plmsae.sae.data import BatchSource, as_source
 from plmsae.sae.scaling import Scaling
 from plmsae.sae.step import StepResult
-
-logger = logging.getLogger(__name__)
 
 # What one process does while the others wait (a cache, say) may take long; whether one has died is
 # for torchrun to notice.
@@ -134,7 +131,7 @@ def share_of(train_config: TrainConfig, place: Place) -> TrainConfig:
             f"batch_size ({train_config.batch_size}) must be a multiple of the number of "
             f"processes ({place.world})"
         )
-    # Steps are fixed first: fewer rows a process must not become more steps.
+    # Steps are fixed first: fewer rows per process must not become more steps.
     return replace(
         train_config,
         steps=train_config.total_steps,

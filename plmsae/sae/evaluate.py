@@ -43,12 +43,7 @@ def evaluate_sae(sae: Sae, chunks: Iterable[Batch]) -> dict[str, float]:
 
 
 class ReconstructionSums:
-    """What `evaluate_sae` adds up, for callers that get the chunks of several SAEs at once.
-
-    Parameters
-    ----------
-    sae : Sae
-    """
+    """What `evaluate_sae` adds up, for callers that get the chunks of several SAEs at once."""
 
     def __init__(self, sae: Sae) -> None:
         self._sae = sae

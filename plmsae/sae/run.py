@@ -130,8 +130,7 @@ class TrainingRun:
         fvu = float(error / variance)
         if fvu > _DIVERGED_FVU:
             raise TrainingDivergedError(
-                f"training diverged: FVU is {fvu:.3g} at step {self.steps}",
-                hint=_lower(lr),
+                f"training diverged: FVU is {fvu:.3g} at step {self.steps}", hint=_lower(lr)
             )
         return fvu
 

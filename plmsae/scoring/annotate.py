@@ -39,12 +39,7 @@ class Annotator:
     """
 
     def __init__(
-        self,
-        bundle: ModelBundle,
-        *,
-        model_uri: str,
-        min_precision: float,
-        unmeasured: bool = False,
+        self, bundle: ModelBundle, *, model_uri: str, min_precision: float, unmeasured: bool = False
     ) -> None:
         features, concepts = bundle.features, bundle.concepts
         if not unmeasured:

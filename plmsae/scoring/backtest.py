@@ -52,12 +52,10 @@ def backtest(
     clusters : mapping of str to int
         Homology cluster of every protein of the table.
     hide_share : float
-        Share of the labels to hide, in (0, 1); also the missing share for which precision is
-        promised here, because that is what is missing.
+        Share of the labels to hide, in (0, 1); also the missing share that the precision of
+        proposals is computed for, because that is what is missing.
     min_precision : float
-        What the lower end of the promise must reach, as in `plmsae.scoring.fill.fill`.
-    seed : int
-        Of the choice.
+        What the lower end of the stated precision must reach, as in `plmsae.scoring.fill.fill`.
 
     Returns
     -------
@@ -69,7 +67,7 @@ def backtest(
     found = []
     for hiding, rows, kept in _hide_each_way(labels, concepts, clusters, hide_share, seed):
         silent = [
-            calls_where_silent(folder.read("annotations", index), kept)
+            calls_without_label(folder.read("annotations", index), kept)
             for index in range(folder.manifest().n_parts)
         ]
         calls = pl.concat([empty_frame(ANNOTATIONS), *silent])
@@ -116,7 +114,7 @@ def backtest_homology(
     for hiding, rows, kept in _hide_each_way(labels, concepts, clusters, hide_share, seed):
         known = kept.join(ours, on="concept", how="semi")
         carried = relatives.carried(known, n=1, whole=whole)
-        proposals = calls_where_silent(carried, kept).unique(_PLACE, maintain_order=True)
+        proposals = calls_without_label(carried, kept).unique(_PLACE, maintain_order=True)
         proposals = keep_most_specific(proposals)
         bin_of = bins_of(relatives.nearest(known))
         for name in (ALL, *BINS):
@@ -170,7 +168,7 @@ def _hide_each_way(
         yield hiding, rows, pl.concat([kept, others])
 
 
-def calls_where_silent(calls: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+def calls_without_label(calls: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """Return the calls on which `labels` has none of the concept, its class, or a member of it."""
     here = labels.join(calls.select("accession").unique(), on="accession", how="semi")
     return calls.filter(~overlaps(calls, here, relation="related"))

@@ -189,8 +189,6 @@ def encode_part(
 
     Parameters
     ----------
-    encoder : SequenceEncoder
-        The PLM and SAE.
     proteins : sequence of Protein
         One part, in input order.
     unit : {"residue", "protein"}
@@ -241,9 +239,7 @@ def encode_part(
         latents=tuple(latents[i] for i in kept),
         rejected=tuple(
             Rejected(
-                accession=proteins[i].accession,
-                where=proteins[i].where,
-                reason=_reason(refused[i]),
+                accession=proteins[i].accession, where=proteins[i].where, reason=_reason(refused[i])
             )
             for i in sorted(refused)
         ),

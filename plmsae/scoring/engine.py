@@ -8,7 +8,6 @@ with markers (kept, after their checksums are compared) and everything else (mad
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,8 +31,6 @@ from plmsae.scoring.manifest import Manifest, RunIdentity
 from plmsae.scoring.part_scoring import EncoderSource, PartScorer
 from plmsae.scoring.parts import PART_RESIDUES, InputTally, Part, Survey, cut
 from plmsae.scoring.spool import Spool, spooled
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +87,6 @@ def score(
     source : str, Path or Spool
         FASTA or UniProt TSV, plain or compressed; a pipe, or ``-``. Or such an input as it
         was parsed already; `part_residues` and `strict` are then those it was parsed with.
-    bundle : ModelBundle
-        The registered model.
     out : str or Path
         Output folder, here or at ``s3://BUCKET/PREFIX``. An unfinished or finished run of the
         same input and model in it is resumed.
@@ -99,8 +94,6 @@ def score(
         How the model is named in every row; give a version, not an alias, so that it stays true.
     encoder : SequenceEncoder or callable, optional
         The PLM and SAE, or a function that loads them; by default the bundle's own are loaded.
-    part_residues : int
-        Residues a part.
     write_features : bool
         Write ``features/``: every latent that fired, at every residue.
     strict : bool

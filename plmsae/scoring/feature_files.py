@@ -69,7 +69,6 @@ def read_latents(folder: ScoreFolder, latents: Sequence[int]) -> pa.Table:
     ----------
     folder : ScoreFolder
         A complete one, with features.
-    latents : sequence of int
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from plmsae.core.folders import start_over
 from plmsae.proteins.ontology import Ontology
 from plmsae.proteins.stream import source_name
 from plmsae.scoring.abstaining import NO_LATENT, UNMEASURED
-from plmsae.scoring.backtest import calls_where_silent
+from plmsae.scoring.backtest import calls_without_label
 from plmsae.scoring.encoding import ModelBundle
 from plmsae.scoring.engine import OnProgress, identity_of, score
 from plmsae.scoring.folder import ScoreFolder
@@ -35,8 +34,6 @@ from plmsae.scoring.relatives import Relatives, homology_support
 from plmsae.scoring.schema import ABSTAINED, ANNOTATIONS, PROPOSALS, empty_frame
 from plmsae.scoring.similar import Witnesses
 from plmsae.scoring.spool import Spool, spooled_table
-
-_log = logging.getLogger(__name__)
 
 _OWN = re.compile(
     r"proposals(\.tsv)?|abstained\.parquet|manifest\.json|truth\.tsv|backtest(_homology)?\.tsv"
@@ -214,26 +211,18 @@ def fill(
         _calls_the_table_lacks(folder.read("annotations", index), labels, witnesses)
         for index in range(manifest.n_parts)
     ]
-    new = pl.concat([empty_frame(ANNOTATIONS), *lacking])
-    new = proposal_precision(new, bundle.concepts, missing_share, missing_shares)
+    shares = (missing_share, missing_shares)
+    new = proposal_precision(
+        pl.concat([empty_frame(ANNOTATIONS), *lacking]), bundle.concepts, *shares
+    )
     trusted = is_trusted(min_precision)
-    specific = keep_most_specific(new.filter(trusted))
+    specific, withheld = keep_most_specific(new.filter(trusted)), new.filter(~trusted)
     proposals = _proposals(specific, sequences, witnesses, names_of_ids(bundle.concepts))
-    asked = proposals["accession"].unique().sort().to_list()
-    relatives = Relatives(table, of=asked)
+    relatives = Relatives(table, of=proposals["accession"].unique().sort().to_list())
     support = homology_support(proposals, relatives, labels, whole=bundle.meta.unit == "protein")
     proposals = pl.concat([proposals, support], how="horizontal").select(PROPOSALS.names)
-    withheld = new.filter(~trusted)
-    # What an earlier run was asked for says nothing of the proposals of this one.
-    (out / "manifest.json").unlink(missing_ok=True)
-    facts = made_by(model_uri, bundle.digest)
-    write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS, facts)
-    _write_tsv(out / "proposals.tsv", proposals)
-    silent = proposal_precision(
-        _measured(bundle.concepts), bundle.concepts, missing_share, missing_shares
-    )
-    abstained = _abstained(silent, withheld, min_precision)
-    write_table(out / "abstained.parquet", abstained, ABSTAINED, facts)
+    without_table = proposal_precision(_measured(bundle.concepts), bundle.concepts, *shares)
+    abstained = _abstained(without_table, withheld, min_precision)
     asked_for = {
         "model_uri": model_uri,
         "min_precision": min_precision,
@@ -241,7 +230,7 @@ def fill(
         "missing_shares": dict(missing_shares or {}),
         "n_proposed": proposals.height,
     }
-    write_json(out / "manifest.json", asked_for)
+    _write(out, made_by(model_uri, bundle.digest), proposals, abstained, asked_for)
     return FillResult(
         path=out,
         manifest=manifest,
@@ -257,6 +246,22 @@ def fill(
     )
 
 
+def _write(
+    out: Path,
+    facts: Mapping[str, str],
+    proposals: pl.DataFrame,
+    abstained: pl.DataFrame,
+    asked_for: Mapping[str, object],
+) -> None:
+    """Write the tables, then the manifest."""
+    # What an earlier run was asked for says nothing of the proposals of this one.
+    (out / "manifest.json").unlink(missing_ok=True)
+    write_table(out / "proposals" / "part-00000.parquet", proposals, PROPOSALS, facts)
+    _write_tsv(out / "proposals.tsv", proposals)
+    write_table(out / "abstained.parquet", abstained, ABSTAINED, facts)
+    write_json(out / "manifest.json", asked_for)
+
+
 def _calls_the_table_lacks(
     calls: pl.DataFrame, labels: pl.DataFrame, witnesses: Witnesses
 ) -> pl.DataFrame:
@@ -266,7 +271,7 @@ def _calls_the_table_lacks(
     columns = ("concept", "latents", "accession", "score")
     for concept, latents, accession, value in confirmed.select(columns).iter_rows():
         witnesses.add(concept, latents, accession, value)
-    return calls_where_silent(calls, here)
+    return calls_without_label(calls, here)
 
 
 def _proposals(

@@ -153,8 +153,6 @@ class ScoreFolder:
 
         Parameters
         ----------
-        identity : RunIdentity
-            What is to be run.
         sha256 : sequence of str, optional
             Fingerprints of the parts of its input, where they are known.
 

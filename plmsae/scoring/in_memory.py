@@ -66,10 +66,6 @@ def annotate_proteins(
 
     Parameters
     ----------
-    bundle : ModelBundle
-    encoder : SequenceEncoder
-        Its PLM and SAE.
-    proteins : sequence of Protein
     min_precision : float, optional
         Leave out annotations whose ``precision_low`` is less or was never measured; 0 keeps all
         that were measured; by default the bundle's own bound.

@@ -62,11 +62,7 @@ def known_labels(
     labels = labels.join(table.select("accession", end="length"), on="accession")
     return (
         labels.select(
-            "accession",
-            pl.lit(1).alias("start"),
-            "end",
-            "concept",
-            pl.lit("span").alias("kind"),
+            "accession", pl.lit(1).alias("start"), "end", "concept", pl.lit("span").alias("kind")
         )
         .cast(LABEL_SCHEMA)
         .sort("accession", "start", "end", "concept")

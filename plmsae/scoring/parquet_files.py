@@ -1,7 +1,7 @@
 """The one way in which scoring writes Parquet.
 
 The bytes of a file follow from its rows and its model: fixed writer options, no timestamps. That is
-what lets a resumed run promise the same bytes as one that was never stopped.
+why a resumed run writes the same bytes as one that was never stopped.
 """
 
 from __future__ import annotations

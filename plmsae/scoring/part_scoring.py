@@ -46,10 +46,6 @@ def score_part(
         The records.
     annotator : Annotator
         Makes the rows.
-    encoder : SequenceEncoder
-        The PLM and SAE.
-    folder : ScoreFolder
-        Where to write.
     write_features : bool
         Write ``features/`` too.
     strict : bool

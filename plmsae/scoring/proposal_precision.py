@@ -1,4 +1,4 @@
-"""What a proposal promises: the precision of its concept's calls where the table has no label."""
+"""The precision of proposals: that of their concept's calls where the table has no label."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from plmsae.concepts.calling.calibration import highest_bar
-from plmsae.concepts.labels.missing_labels import share_by_concept, silent_precision
+from plmsae.concepts.labels.missing_labels import share_by_concept, unlabelled_precision
 
 _KEY = ("concept", "precision", "precision_low")
 
@@ -21,8 +21,8 @@ def proposal_precision(
     """Replace the precision of calls in general by that of calls where the table has no label.
 
     Needed are the precision of calls and its interval, which every bundle has, and the share of
-    calls that touch a label; without that, no wrong call is taken to touch one, which promises
-    less.
+    calls that touch a label; without that, no wrong call is taken to touch one, and the
+    precision is lower.
 
     Parameters
     ----------
@@ -57,10 +57,10 @@ def proposal_precision(
     ends = ("precision", "precision_low", "precision_high", "bar")
     share = share_by_concept(missing_share, missing_shares)
     own = pl.col("probability").cast(pl.Float64)
-    single = [silent_precision(own, share, touching).cast(pl.Float32).alias("probability")]
+    single = [unlabelled_precision(own, share, touching).cast(pl.Float32).alias("probability")]
     return joined.with_columns(
         pl.col("precision").alias("call_precision"),
-        *(silent_precision(pl.col(name), share, touching).alias(name) for name in ends),
+        *(unlabelled_precision(pl.col(name), share, touching).alias(name) for name in ends),
         *(single if "probability" in calls.columns else []),
     ).drop("touching")
 
@@ -75,6 +75,6 @@ def _wrong_that_touch(concepts: pl.DataFrame) -> pl.Expr:
 
 
 def is_trusted(min_precision: float) -> pl.Expr:
-    """Return whether a promise was measured and its ``bar`` is high enough; never null."""
+    """Return whether the precision was measured and its ``bar`` is high enough; never null."""
     measured = pl.col("precision").is_not_null() & pl.col("precision_low").is_not_null()
     return measured & (pl.col("bar") >= min_precision).fill_null(False)

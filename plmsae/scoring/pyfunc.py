@@ -40,8 +40,6 @@ class PyfuncModel:
 
     Parameters
     ----------
-    bundle : ModelBundle
-        The registered model.
     encoder : SequenceEncoder, optional
         Instead of the bundle's own PLM and SAE.
     """

@@ -42,11 +42,7 @@ class Relatives:
     """
 
     def __init__(
-        self,
-        proteins: pl.DataFrame,
-        *,
-        of: Sequence[str] | None = None,
-        method: Method = "auto",
+        self, proteins: pl.DataFrame, *, of: Sequence[str] | None = None, method: Method = "auto"
     ) -> None:
         everyone = proteins["accession"].to_list()
         self._sequences = dict(proteins.select("accession", "sequence").iter_rows())

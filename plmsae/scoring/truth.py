@@ -32,7 +32,7 @@ def check_against_truth(
     ----------
     proposals : DataFrame
         As `plmsae.scoring.fill.FillResult.proposals` returns them; ``precision`` and
-        ``precision_low`` are what is promised.
+        ``precision_low`` are those stated.
     truth_labels : DataFrame
         All labels: accession, start, end, concept and, if there, kind; without it all are spans.
     known_labels : DataFrame
@@ -63,9 +63,7 @@ def check_against_truth(
             pl.col("precision_low").cast(pl.Float64).mean().alias("promised_low"),
         ]
     by_proposal = made.group_by("concept").agg(
-        pl.len().cast(pl.Int64).alias("proposed"),
-        pl.col("correct").sum().cast(pl.Int64),
-        *promised,
+        pl.len().cast(pl.Int64).alias("proposed"), pl.col("correct").sum().cast(pl.Int64), *promised
     )
     return (
         by_label.join(by_proposal, on="concept", how="full", coalesce=True)
@@ -90,7 +88,7 @@ def totals(measured: pl.DataFrame) -> dict[str, float]:
     dict of str to float
         ``hidden``, ``recovered``, ``proposed``, ``correct``, ``recall`` (where something was
         hidden), and, where something was proposed, ``precision`` and ``promised_precision``, the
-        mean promise over the proposals.
+        mean stated precision of the proposals.
     """
     sums = {name: float(measured[name].sum()) for name in _COUNTS}
     if sums["hidden"]:
@@ -109,10 +107,7 @@ def _precision(made: pl.DataFrame, clusters: Mapping[str, int] | None) -> pl.Dat
     if clusters is not None:
         cluster_K = np.array([clusters[a] for a in made["accession"]], dtype=np.int64)
     measured = call_precision(
-        made["correct"].to_numpy(),
-        ids_of(made["concept"], concepts),
-        len(concepts),
-        cluster_K,
+        made["correct"].to_numpy(), ids_of(made["concept"], concepts), len(concepts), cluster_K
     )
     return measured.select(
         pl.Series("concept", concepts, dtype=pl.String),

@@ -32,10 +32,8 @@ def ablate(
 
     Parameters
     ----------
-    encoder : Encoder
     features : polars.DataFrame
         The bundle's ``features.parquet``.
-    prompt : Prompt
     latents : sequence of int
         These; if empty, those of all active latents without which the predictions of the residues
         of the sequence change most (the largest KL divergence at any residue).
@@ -43,7 +41,6 @@ def ablate(
         How many of them.
     n_controls : int
         Matched latents, and random directions, for each.
-    seed : int
     on_progress : callable
         Called with the latents done and all latents.
 

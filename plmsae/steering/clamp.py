@@ -42,10 +42,8 @@ def clamp(sae: Sae, x_MD: Tensor, latent: int, value: float | Tensor) -> Tensor:
 
     Parameters
     ----------
-    sae : Sae
     x_MD : Tensor, dtype=float32, shape (M, D)
         Raw residue activations.
-    latent : int
     value : float or Tensor, shape (M,)
         Raw activation, not a share of the latent's maximum.
 

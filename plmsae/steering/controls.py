@@ -70,14 +70,12 @@ def make_controls(
 
     Parameters
     ----------
-    sae : Sae
     features : polars.DataFrame
         The bundle's ``features.parquet``: ``latent``, ``density``, ``dead``.
     latent : int
         The feature's.
     n : int
         Of each kind; latents may be fewer where the SAE has fewer.
-    seed : int
     """
     rng = np.random.default_rng([seed, latent])
     norm_F = torch.linalg.vector_norm(sae.W_dec_FD.detach().float(), dim=1).cpu().numpy()
@@ -109,7 +107,6 @@ def redirected(change_LD: Tensor, own_D: Tensor, controls: Sequence[Control]) ->
         What setting the feature adds at each residue: a multiple of its decoder row.
     own_D : Tensor, shape (D,)
         The direction of that row, of length 1.
-    controls : sequence of Control
     """
     signed_length_L1 = (change_LD @ own_D).unsqueeze(1)
     return [signed_length_L1 * control.unit_D for control in controls]

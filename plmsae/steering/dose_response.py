@@ -45,8 +45,6 @@ def dose_response(
 
     Parameters
     ----------
-    feature : Feature
-    prompt : Prompt
     positions : sequence of int
         1-based residues at which the latent is set.
     doses : sequence of float

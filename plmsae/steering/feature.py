@@ -94,13 +94,10 @@ def open_feature(
 
     Parameters
     ----------
-    encoder : Encoder
     features : polars.DataFrame
         The bundle's ``features.parquet``.
-    latent : int
     n_controls : int
         Of each kind.
-    seed : int
 
     Raises
     ------

@@ -30,7 +30,6 @@ def generate(
 
     Parameters
     ----------
-    feature : Feature
     prompt : Prompt
         With at least one masked residue.
     value : float

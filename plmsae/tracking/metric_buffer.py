@@ -32,11 +32,7 @@ class MetricBuffer:
     """
 
     def __init__(
-        self,
-        write: Callable[[Sequence[Point]], None],
-        unsent: Unsent,
-        *,
-        every_s: float = 2.0,
+        self, write: Callable[[Sequence[Point]], None], unsent: Unsent, *, every_s: float = 2.0
     ) -> None:
         self._write = write
         self._every_s = every_s

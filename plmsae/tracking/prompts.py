@@ -16,12 +16,8 @@ def register_prompt(run: Run, name: str, text: str, *, version: int, sha256: str
         ``….sha256``.
     name : str
         Of the prompt in the registry.
-    text : str
-        The prompt.
     version : int
         That its file states.
-    sha256 : str
-        Of the text.
 
     Returns
     -------

@@ -24,8 +24,6 @@ def log_data(run: Run, data: DataFingerprint, context: Context) -> None:
 
     Parameters
     ----------
-    run : Run
-        Must be going on.
     data : DataFingerprint
         Its file name becomes the name and the source of MLflow's data set, the start of its
         SHA-256 the digest; the whole of it and the counts are the profile.

@@ -34,8 +34,6 @@ def log_summary(
 
     Parameters
     ----------
-    run : Run
-        Must be going on.
     title : str
         What was run.
     about : str
@@ -52,10 +50,7 @@ def log_summary(
 
 
 def _page(
-    title: str,
-    about: str,
-    table: Sequence[tuple[str, str]],
-    lists: Mapping[str, Sequence[str]],
+    title: str, about: str, table: Sequence[tuple[str, str]], lists: Mapping[str, Sequence[str]]
 ) -> str:
     rows = "".join(
         f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in table

@@ -27,8 +27,6 @@ def trace_call(
 
     Parameters
     ----------
-    run : Run
-        Must be going on.
     name : str
         What was asked.
     inputs, outputs, attributes : mapping

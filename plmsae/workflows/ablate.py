@@ -49,11 +49,7 @@ class AblateOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {
-            "model": self.model_uri,
-            "latents": self.by_latent(),
-            "folder": str(self.folder),
-        }
+        return {"model": self.model_uri, "latents": self.by_latent(), "folder": str(self.folder)}
 
     def lines(self) -> list[str]:
         """Return it in words."""

@@ -20,7 +20,8 @@ from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.input_gate import beside
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import ProteinSet, check_proteins, is_table, read_protein_set
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.outcome import Outcome
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import AtlasRequest, request_params
 from plmsae.workflows.shared.swissprot_sample import SAMPLE
 
@@ -37,7 +38,7 @@ _N_TERMS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtlasOutcome:
+class AtlasOutcome(Outcome):
     """What the site holds."""
 
     site: Path
@@ -49,11 +50,6 @@ class AtlasOutcome:
     n_proteins: int
     n_compared: int = 0
     n_structures: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        own = dataclasses.asdict(self)
-        return {**own, "site": str(self.site), "single": str(self.single)}
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -96,13 +92,9 @@ def _there(out: Path) -> AtlasOutcome:
 
 
 def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
-    from plmsae.atlas.compare import comparison
     from plmsae.atlas.index import index_of
     from plmsae.atlas.site import LATENTS_PER_CHUNK, PROTEINS_PER_CHUNK, check_folder, write_site
     from plmsae.proteins.ontology import read_obo
-    from plmsae.reports.collecting import build_evidence
-    from plmsae.reports.describe import describe_all
-    from plmsae.reports.metadata import protein_metadata
     from plmsae.scoring.encoding import load_encoder
 
     if request.model is None:
@@ -133,37 +125,15 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
         device: Any = request.device
         encoder = load_encoder(bundle, device=device)
         latents = _encode(encoder, proteins, bundle.name, progress)
-        with progress.task("collecting evidence on every latent") as task:
-            evidence = build_evidence(
-                bundle.features,
-                bundle.concepts,
-                latents,
-                accessions,
-                proteins.sequences,
-                labels,
-                latents_to_report=bundle.features.height,
-                metadata=protein_metadata(proteins.proteins, table),
-            )
-            task.update(1, 1)
-        reports = {
-            report.evidence.latent: dataclasses.replace(
-                report, **written.get(report.evidence.latent, {})
-            )
-            for report in describe_all(evidence, client=None)
-        }
-        with progress.task("relating latents") as task:
+        reports = _reports(bundle, latents, proteins, table, labels, written, progress)
+        with step(progress, "relating latents"):
             terms = None if table is None else _terms(table, ontology)
             pages, places_F2 = _latent_pages(
                 bundle, encoder, latents, reports, accessions, terms, request.seed
             )
-            task.update(1, 1)
         protein_pages = _protein_pages(request, bundle, uri, proteins, latents, labels)
         ours = _side(bundle, uri, encoder, latents)
-        compared = []
-        for other, other_uri in others:
-            theirs = load_encoder(other, device=device)
-            other_latents = _encode(theirs, proteins, other.name, progress)
-            compared.append(comparison(ours, _side(other, other_uri, theirs, other_latents)))
+        compared = _compared(ours, others, device, proteins, progress)
         structures = _structures(request, proteins, reports)
         index = index_of(
             model=_about(bundle, uri),
@@ -178,7 +148,7 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
             chunk_sizes={"latents": LATENTS_PER_CHUNK, "proteins": PROTEINS_PER_CHUNK},
         )
         counts = {"n_latents": len(reports), "n_proteins": len(accessions)}
-        with progress.task("writing the site") as task:
+        with step(progress, "writing the site"):
             paths = write_site(
                 request.out,
                 index=index,
@@ -193,7 +163,6 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
                     **counts,
                 },
             )
-            task.update(1, 1)
         tracked.log_artifact(paths["single"], "atlas")
         tracked.log_metrics(0, {name: float(value) for name, value in counts.items()})
         text = f"{counts['n_latents']:,} features on {counts['n_proteins']:,} proteins"
@@ -206,6 +175,57 @@ def _build(request: AtlasRequest, progress: Progress) -> AtlasOutcome:
         n_compared=len(compared),
         n_structures=len(structures),
     )
+
+
+def _reports(
+    bundle: Bundle,
+    latents: Sequence[csr_array],
+    proteins: ProteinSet,
+    table: pl.DataFrame | None,
+    labels: pl.DataFrame | None,
+    written: Mapping[int, dict[str, Any]],
+    progress: Progress,
+) -> dict[int, FeatureReport]:
+    """Describe every latent by its evidence, or in the words already written of it."""
+    from plmsae.reports.collecting import build_evidence
+    from plmsae.reports.describe import describe_all
+    from plmsae.reports.metadata import protein_metadata
+
+    with step(progress, "collecting evidence on every latent"):
+        evidence = build_evidence(
+            bundle.features,
+            bundle.concepts,
+            latents,
+            [protein.accession for protein in proteins.proteins],
+            proteins.sequences,
+            labels,
+            latents_to_report=bundle.features.height,
+            metadata=protein_metadata(proteins.proteins, table),
+        )
+    return {
+        report.evidence.latent: dataclasses.replace(
+            report, **written.get(report.evidence.latent, {})
+        )
+        for report in describe_all(evidence, client=None)
+    }
+
+
+def _compared(
+    ours: Any,
+    others: list[tuple[Bundle, str]],
+    device: Any,
+    proteins: ProteinSet,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    from plmsae.atlas.compare import comparison
+    from plmsae.scoring.encoding import load_encoder
+
+    compared = []
+    for other, other_uri in others:
+        theirs = load_encoder(other, device=device)
+        other_latents = _encode(theirs, proteins, other.name, progress)
+        compared.append(comparison(ours, _side(other, other_uri, theirs, other_latents)))
+    return compared
 
 
 def _structures(

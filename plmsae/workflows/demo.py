@@ -26,7 +26,7 @@ from plmsae.tracking.summary import NOTE, log_summary
 from plmsae.workflows import evaluate, fill, report, score, train
 from plmsae.workflows.evaluating.outcome import EvaluateOutcome
 from plmsae.workflows.shared.device import check_device
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import (
     DemoRequest,
     EvaluateRequest,
@@ -213,39 +213,11 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
             tags={NOTE: _ABOUT},
         ) as tracked,
     ):
-        with progress.task("dividing the sample of Swiss-Prot") as task:
+        with step(progress, "dividing the sample of Swiss-Prot"):
             tables = write_sample_tables(
                 out / "proteins", max_proteins=request.max_proteins, seed=request.seed
             )
-            task.update(1, 1)
-        trained = train.run(
-            TrainRequest(
-                proteins=str(tables.train),
-                plm=request.plm,
-                layers=(request.layer,),
-                overrides={"n_vectors": request.n_vectors, "d_sae": request.d_sae},
-                out=out / "train",
-                register=False,
-                device=request.device,
-                seed=request.seed,
-            ),
-            progress,
-        )[0]
-        evaluated = evaluate.run(
-            EvaluateRequest(
-                model=str(trained.bundle),
-                concepts=str(tables.choose),
-                report_on=str(tables.report),
-                out=out / "evaluate",
-                min_precision=request.min_precision,
-                random_vectors=request.random_vectors,
-                fidelity_proteins=48,  # measured on 128 while training
-                keep_encoded=True,
-                device=request.device,
-                seed=request.seed,
-            ),
-            progress,
-        )
+        trained, evaluated = _make(request, tables, progress)
         model = f"{evaluated.model}"
         # Proteins that come again do not run the PLM again.
         encoded = out / "evaluate" / "encoded"
@@ -253,44 +225,7 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
         for folder in ("scores", "fill"):
             shutil.rmtree(out / folder, ignore_errors=True)
         gates = _promote(model, progress)
-        scored = score.run(
-            ScoreRequest(
-                proteins=str(tables.held_back),
-                model=model,
-                out=str(out / "scores"),
-                format="gff3",
-                encoded=encoded,
-                device=request.device,
-            ),
-            progress,
-        )
-        filled = fill.run(
-            FillRequest(
-                table=str(tables.held_back),
-                model=model,
-                out=out / "fill",
-                backtest=True,
-                hide_share=request.hide_share,
-                missing_share=request.hide_share,
-                min_precision=request.fill_precision,
-                encoded=encoded,
-                device=request.device,
-                seed=request.seed,
-            ),
-            progress,
-        )
-        reported = report.run(
-            ReportRequest(
-                model=model,
-                proteins=str(tables.report),
-                out=out / "report",
-                max_proteins=600,
-                encoded=encoded,
-                device=request.device,
-                seed=request.seed,
-            ),
-            progress,
-        )
+        scored, filled, reported = _use(request, tables, model, encoded, progress)
         shutil.rmtree(encoded, ignore_errors=True)
         outcome = DemoOutcome(
             out=out,
@@ -308,6 +243,86 @@ def run(request: DemoRequest, progress: Progress) -> DemoOutcome:
         examples = {"Features, for example": outcome.examples()}
         log_summary(tracked, "plmsae demo", _ABOUT, outcome.table(), examples)
     return outcome
+
+
+def _make(
+    request: DemoRequest, tables: SampleTables, progress: Progress
+) -> tuple[train.TrainOutcome, EvaluateOutcome]:
+    out = request.out
+    trained = train.run(
+        TrainRequest(
+            proteins=str(tables.train),
+            plm=request.plm,
+            layers=(request.layer,),
+            overrides={"n_vectors": request.n_vectors, "d_sae": request.d_sae},
+            out=out / "train",
+            register=False,
+            device=request.device,
+            seed=request.seed,
+        ),
+        progress,
+    )[0]
+    evaluated = evaluate.run(
+        EvaluateRequest(
+            model=str(trained.bundle),
+            concepts=str(tables.choose),
+            report_on=str(tables.report),
+            out=out / "evaluate",
+            min_precision=request.min_precision,
+            random_vectors=request.random_vectors,
+            fidelity_proteins=48,  # measured on 128 while training
+            keep_encoded=True,
+            device=request.device,
+            seed=request.seed,
+        ),
+        progress,
+    )
+    return trained, evaluated
+
+
+def _use(
+    request: DemoRequest, tables: SampleTables, model: str, encoded: Path, progress: Progress
+) -> tuple[score.ScoreOutcome, fill.FillOutcome, report.ReportOutcome]:
+    out = request.out
+    scored = score.run(
+        ScoreRequest(
+            proteins=str(tables.held_back),
+            model=model,
+            out=str(out / "scores"),
+            format="gff3",
+            encoded=encoded,
+            device=request.device,
+        ),
+        progress,
+    )
+    filled = fill.run(
+        FillRequest(
+            table=str(tables.held_back),
+            model=model,
+            out=out / "fill",
+            backtest=True,
+            hide_share=request.hide_share,
+            missing_share=request.hide_share,
+            min_precision=request.fill_precision,
+            encoded=encoded,
+            device=request.device,
+            seed=request.seed,
+        ),
+        progress,
+    )
+    reported = report.run(
+        ReportRequest(
+            model=model,
+            proteins=str(tables.report),
+            out=out / "report",
+            max_proteins=600,
+            encoded=encoded,
+            device=request.device,
+            seed=request.seed,
+        ),
+        progress,
+    )
+    return scored, filled, reported
 
 
 _NOT_MET = (("does not apply", "do not apply"), ("not met", "overruled"))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plmsae.core.stopping import kept_if_stopped, stop_requests
+from plmsae.core.stopping import kept_if_stopped
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.inputs import read_protein_set
 from plmsae.workflows.shared.progress import Progress
@@ -19,6 +17,7 @@ from plmsae.workflows.shared.requests import DistilRequest, request_params
 from plmsae.workflows.training.corpus import training_corpus
 from plmsae.workflows.training.curve import Curve
 from plmsae.workflows.training.distil_card import distil_card
+from plmsae.workflows.training.plm_training import PlmOutcome, train_plm
 
 if TYPE_CHECKING:
     from plmsae.plm.distil import Distillation
@@ -43,20 +42,11 @@ class Agreement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistilOutcome:
+class DistilOutcome(PlmOutcome):
     """A distilled PLM, or a checkpoint on the way to it."""
 
-    folder: Path
-    """The Hugging Face folder."""
-    steps: int
-    finished: bool
-    """False if the run stopped at its time limit; the same command continues it."""
     agreement: Agreement | None
     """None without held-out files."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**dataclasses.asdict(self), "folder": str(self.folder)}
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -67,8 +57,7 @@ class DistilOutcome:
                 lines.append(f"masked perplexity on {name}: {values['student']:.2f}{teacher}")
             shares = ", ".join(f"{1 - u:.1%}" for u in self.agreement.unexplained["clean"])
             lines.append(f"variance of the teacher's layers 0, 1, … explained: {shares}")
-        state = "finished" if self.finished else "stopped at its time limit; run again to continue"
-        return [*lines, f"{self.steps:,} steps, {state}", f"model in {self.folder}"]
+        return [*lines, *super().lines()]
 
 
 def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
@@ -81,34 +70,12 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     QualityError
         If the proteins fail a critical expectation.
     """
-    import torch
-
-    from plmsae.plm.device import choose_device, native_bf16
-    from plmsae.plm.distil import Distillation
+    from plmsae.plm.device import choose_device
     from plmsae.plm.export import export_model
-    from plmsae.plm.model import load_plm
     from plmsae.plm.pretrain import Pretrainer, kept_checkpoint
 
-    device = choose_device(request.device)
-    wanted: Any = request.device
-    teacher = load_plm(
-        request.teacher,
-        device=wanted,
-        precision="fp32",
-        revision=request.teacher_revision,
-        head=True,
-    )
-    dropout = bool(getattr(teacher.model.config, "token_dropout", False))
-    config = dataclasses.replace(request.config, token_dropout=dropout)
-    request = dataclasses.replace(request, config=config)
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and native_bf16(device))
-    objective = Distillation(
-        teacher,
-        request.losses,
-        n_layers=config.n_layers,
-        d_model=config.d_model,
-        dtype=torch.bfloat16 if bf16 else torch.float32,
-    )
+    request, objective = _with_teacher(request)
+    config, teacher = request.config, objective.teacher
     with (
         start_run(
             experiment="plmsae-distil",
@@ -129,8 +96,8 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
         )
         data |= {"teacher": teacher.id, "teacher_revision": teacher.revision}
         tracked.log_params(request_params(request, **data))
-        trainer = Pretrainer(config, corpus, request.out, device=str(device), objective=objective)
-        curve = Curve(request.out / "curve.json", trainer.step)
+        device = str(choose_device(request.device))
+        trainer = Pretrainer(config, corpus, request.out, device=device, objective=objective)
         measured = Curve(request.out / "measured.json", trainer.step)
         compare = _Comparison(request, objective, progress)
 
@@ -141,15 +108,15 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
                 tracked.log_metrics(trainer.step, _flat(found))
                 progress.say(f"step {trainer.step:,}: {_in_short(found)}")
 
-        with progress.task(f"distilling {teacher.id}") as task:
-
-            def on_metrics(step: int, metrics: dict[str, float]) -> None:
-                tracked.log_metrics(step, metrics)
-                curve.add(step, round(metrics["train_loss"], 4))
-                note = f"loss {metrics['train_loss']:.3f}  {metrics['tokens_per_second']:,.0f} /s"
-                task.update(step, config.steps, note)
-
-            _train(trainer, request, on_metrics, measure)
+        curve = train_plm(
+            trainer,
+            request,
+            tracked,
+            progress,
+            f"distilling {teacher.id}",
+            measure=measure,
+            measure_minutes=request.measure_minutes,
+        )
         agreement = compare(trainer, AT_THE_END) if request.held_out else None
         if agreement is not None:
             tracked.log_metrics(trainer.step, _flat(agreement))
@@ -173,28 +140,35 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     )
 
 
-def _train(
-    trainer: Pretrainer,
-    request: DistilRequest,
-    on_metrics: Callable[[int, dict[str, float]], None],
-    measure: Callable[[], None],
-) -> None:
-    """Train to the end, the time limit or a signal, and measure now and then."""
-    end = float("inf")
-    if request.max_minutes is not None:
-        end = time.monotonic() + 60 * request.max_minutes
-    left = request.max_minutes or float("inf")
-    while trainer.step < request.config.steps and left > 0:
-        with stop_requests() as stop:
-            trainer.train(
-                on_metrics=on_metrics,
-                checkpoint_minutes=request.checkpoint_minutes,
-                max_minutes=min(request.measure_minutes, left),
-                stop=stop,
-            )
-        left = (end - time.monotonic()) / 60
-        if trainer.step < request.config.steps and left > 0:
-            measure()
+def _with_teacher(request: DistilRequest) -> tuple[DistilRequest, Distillation]:
+    """Open the teacher; return what it has to teach, and the request with its token dropout."""
+    import torch
+
+    from plmsae.plm.device import choose_device, native_bf16
+    from plmsae.plm.distil import Distillation
+    from plmsae.plm.model import load_plm
+
+    device: Any = request.device
+    teacher = load_plm(
+        request.teacher,
+        device=device,
+        precision="fp32",
+        revision=request.teacher_revision,
+        head=True,
+    )
+    dropout = bool(getattr(teacher.model.config, "token_dropout", False))
+    config = dataclasses.replace(request.config, token_dropout=dropout)
+    bf16 = config.precision == "bf16" or (
+        config.precision == "auto" and native_bf16(choose_device(request.device))
+    )
+    objective = Distillation(
+        teacher,
+        request.losses,
+        n_layers=config.n_layers,
+        d_model=config.d_model,
+        dtype=torch.bfloat16 if bf16 else torch.float32,
+    )
+    return dataclasses.replace(request, config=config), objective
 
 
 class _Comparison:

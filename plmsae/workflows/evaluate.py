@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from plmsae.core.errors import InputError
 from plmsae.registry.models import resolve_exactly
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.activation_store import encode_with_states
-from plmsae.workflows.evaluating.annotated import label_context, read_annotated
+from plmsae.workflows.evaluating.annotated import Annotated, label_context, read_annotated
 from plmsae.workflows.evaluating.baselines import check_baselines, compare, log_comparison
 from plmsae.workflows.evaluating.calling import choose_calling
 from plmsae.workflows.evaluating.feature_properties import with_properties
@@ -37,12 +38,13 @@ from plmsae.workflows.evaluating.run import (
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate
 from plmsae.workflows.shared.model_gate import check_models, model_row
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import EvaluateRequest
 from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
     import polars as pl
+    from scipy.sparse import csr_array
 
     from plmsae.concepts.evaluation import Evaluation
 
@@ -61,7 +63,6 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
     """
     from plmsae.concepts.baselines.headline import headline_metrics, registered_metrics
     from plmsae.concepts.calling.calibration import called
-    from plmsae.concepts.evaluation import Settings, evaluate_residue
     from plmsae.quality.report import warnings_in_words
     from plmsae.scoring.encoding import load_encoder
 
@@ -95,23 +96,8 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         latents, states = encode_with_states(
             encoder, data.sequences, progress, keep=keep, parts=parts
         )
-        with progress.task("associating latents with concepts") as task:
-            evaluation = evaluate_residue(
-                latents,
-                data.accessions,
-                data.labels,
-                data.split,
-                Settings(
-                    min_instances=request.min_instances,
-                    bootstrap=request.bootstrap,
-                    min_precision=request.min_precision,
-                    seed=request.seed,
-                ),
-                lengths=[len(s) for s in data.sequences],
-                clusters=data.clusters,
-                sequences=data.sequences,
-            )
-            task.update(1, 1)
+        with step(progress, "associating latents with concepts"):
+            evaluation = _evaluate(request, data, latents)
         names = evaluation.concepts["concept"]
         transferred = transfer(request, data, names, states, progress)
         found, best = compare(
@@ -164,6 +150,28 @@ def run(request: EvaluateRequest, progress: Progress) -> EvaluateOutcome:
         )
         log_evaluation(tracked, outcome, (checked, models))
     return promoted(outcome, model) if request.promote and model else outcome
+
+
+def _evaluate(
+    request: EvaluateRequest, data: Annotated, latents: Sequence[csr_array]
+) -> Evaluation:
+    from plmsae.concepts.evaluation import Settings, evaluate_residue
+
+    return evaluate_residue(
+        latents,
+        data.accessions,
+        data.labels,
+        data.split,
+        Settings(
+            min_instances=request.min_instances,
+            bootstrap=request.bootstrap,
+            min_precision=request.min_precision,
+            seed=request.seed,
+        ),
+        lengths=[len(s) for s in data.sequences],
+        clusters=data.clusters,
+        sequences=data.sequences,
+    )
 
 
 def _log(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.core.atomic import atomic_path
 from plmsae.core.errors import InputError
 from plmsae.core.resources import READY
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import FeaturesRequest
 
 if TYPE_CHECKING:
@@ -121,9 +121,8 @@ def run(request: FeaturesRequest, progress: Progress) -> FeaturesOutcome:
     folder = ScoreFolder(request.folder)
     manifest = folder.manifest()
     bundle = _model(request.model, manifest)
-    with progress.task("reading features") as task:
+    with step(progress, "reading features"):
         table = read_latents(folder, request.latent)
-        task.update(1, 1)
     residues = pl.DataFrame(pl.from_arrow(table)).filter(
         pl.col("activation") >= request.min_activation
     )

@@ -13,7 +13,7 @@ from plmsae.plm.catalogue import CatalogueEntry, find_plm
 from plmsae.plm.facts import PlmFacts, plm_facts
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import read_protein_set
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import FetchRequest
 
 if TYPE_CHECKING:
@@ -74,9 +74,8 @@ def run(request: FetchRequest, progress: Progress) -> FetchOutcome:
             hint="checkpoints from the hub and those that plmsae trains bring their own",
         )
     check_device(request.device)
-    with progress.task(f"fetching {entry.name}") as task:
+    with step(progress, f"fetching {entry.name}"):
         folder = _fetch(entry, progress)
-        task.update(1, 1)
     head = None if request.fit_head is None else _fit(request, folder, progress)
     return FetchOutcome(
         facts=plm_facts(request.plm, revision=request.plm_revision, network=False),

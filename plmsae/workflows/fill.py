@@ -34,13 +34,19 @@ from plmsae.workflows.scoring.running import (
 )
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate, quality_rows
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.outcome import Outcome
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import FillRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from plmsae.bundle.reading import Bundle
+    from plmsae.quality.report import ValidationReport
+    from plmsae.scoring.fill import FillResult
+    from plmsae.tracking.runs import Run
 
 
 _ABOUT = (
@@ -51,7 +57,7 @@ _ABOUT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class FillOutcome:
+class FillOutcome(Outcome):
     """What was proposed."""
 
     folder: Path
@@ -83,26 +89,7 @@ class FillOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {
-            "folder": str(self.folder),
-            "model": self.model_uri,
-            "n_calls": self.n_calls,
-            "n_known": self.n_known,
-            "n_withheld": self.n_withheld,
-            "n_implied": self.n_implied,
-            "n_proposed": self.n_proposed,
-            "min_precision": self.min_precision,
-            "missing_share": self.missing_share,
-            "abstained": self.abstained,
-            "truth": self.truth,
-            "by_concept": self.by_concept,
-            "backtest": self.backtest,
-            "backtest_homology": self.backtest_homology,
-            "n_with_homologue": self.n_with_homologue,
-            "n_by_concept": self.n_by_concept,
-            "quality": self.quality,
-            "proposals": str(self.folder / "proposals.tsv"),
-        }
+        return {**super().to_json(), "proposals": str(self.folder / "proposals.tsv")}
 
     def table(self) -> list[tuple[str, str]]:
         """Return what to see first: what, and how much or where."""
@@ -225,19 +212,15 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
     QualityError
         If the proteins of the table or the proposals fail a critical expectation.
     """
-    import polars as pl
-
     from plmsae.concepts.labels.missing_labels import read_missing_shares
-    from plmsae.concepts.labels.names import names_of_ids
     from plmsae.proteins.ontology import read_obo
     from plmsae.proteins.uniprot import read_table
     from plmsae.scoring.engine import check_arguments
     from plmsae.scoring.fill import fill, score_identity, start_fill_over
     from plmsae.scoring.folder import ScoreFolder
     from plmsae.scoring.known import check_ontology, known_labels, refuse_without_features
-    from plmsae.scoring.manifest import Manifest
     from plmsae.scoring.parts import PART_RESIDUES
-    from plmsae.scoring.truth import check_against_truth, totals
+    from plmsae.scoring.truth import totals
 
     # Before hours are spent.
     refuse_working_folder(request.out)
@@ -292,84 +275,109 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 parsed=(spool, table),
             )
         log_data(tracked, scored_data(result.manifest), "score")
-        known = result.labels
         measured: pl.DataFrame | None = None
         if request.truth is not None and truth_table is not None:
-            truth_file = Path(request.truth)
-            truth_data = DataFingerprint(
-                source=printable(truth_file.name), sha256=fingerprint_file(truth_file)
-            )
-            log_data(tracked, truth_data, "truth")
             all_labels = known_labels(truth_table, bundle.meta.unit, ontology)
-            measured = check_against_truth(result.proposals(), all_labels, known)
-            with atomic_path(request.out / "truth.tsv") as temporary:
-                measured.write_csv(temporary, separator="\t")
-            tracked.log_artifact(request.out / "truth.tsv")
+            measured = _against_truth(request, Path(request.truth), result, all_labels, tracked)
         tested: pl.DataFrame | None = None
         homology: pl.DataFrame | None = None
         if request.backtest:
             from plmsae.workflows.scoring.backtest import run_backtest
 
-            with progress.task("back-testing") as task:
-                tested, homology = run_backtest(
-                    result,
-                    bundle,
-                    tracked,
-                    hide_share=request.hide_share,
-                    min_precision=request.min_precision,
-                    seed=request.seed,
-                )
-                task.update(1, 1)
+            with step(progress, "back-testing"):
+                tested, homology = run_backtest(request, result, bundle, tracked)
         tracked.log_metrics(0, {"n_proposed": result.n_proposed, "n_known": result.n_known})
         tracked.log_artifact(request.out / "proposals.tsv")
         if request.validate:
-            context = {
-                "proteins": request.out / "scores" / "proteins",
-                "concepts": bundle.concepts,
-                "labels": known,
-                "registered": run_facts(
-                    Manifest.read(request.out / "scores" / "manifest.json"), bundle, uri
-                ),
-                "sequences": table.select("accession", "sequence"),
-                "backtest": _counts(measured, tested, request),
-                "asked": pl.DataFrame({"min_precision": [result.min_precision]}),
-            }
-            report = gate(
-                "proposals",
-                request.out / "proposals",
-                quality_folder(request.out, "output"),
-                context,
-                tracked,
-            )
+            sequences = table.select("accession", "sequence")
+            counts = _counts(measured, tested, request)
+            report = _check_proposals(request, result, bundle, uri, sequences, counts, tracked)
             quality |= {report.kind: report.verdicts()}
         truth = None if measured is None else totals(measured)
         if truth is not None:
             tracked.log_metrics(0, {f"truth_{k}": v for k, v in truth.items()})
-        outcome = FillOutcome(
-            folder=request.out,
-            model_uri=uri,
-            n_calls=result.n_calls,
-            n_known=result.n_known,
-            n_withheld=result.n_withheld,
-            n_implied=result.n_implied,
-            n_proposed=result.n_proposed,
-            min_precision=result.min_precision,
-            missing_share=request.missing_share,
-            abstained=result.abstained()
-            .join(names_of_ids(bundle.concepts), on="concept", how="left", maintain_order="left")
-            .to_dicts(),
-            truth=truth,
-            by_concept=[] if measured is None else measured.to_dicts(),
-            backtest=[] if tested is None else tested.to_dicts(),
-            backtest_homology=[] if homology is None else homology.to_dicts(),
-            n_with_homologue=result.n_with_homologue,
-            n_by_concept=dict(
-                result.proposals().group_by("concept").len().sort("concept").iter_rows()
-            ),
-            quality=quality,
+        outcome = _outcome(
+            request, uri, bundle, result, truth, (measured, tested, homology), quality
         )
         log_summary(tracked, f"Filled with {bundle.name}", _ABOUT, outcome.table())
     return outcome
+
+
+def _against_truth(
+    request: FillRequest, truth: Path, result: FillResult, all_labels: pl.DataFrame, tracked: Run
+) -> pl.DataFrame:
+    """Count what came back of the labels that were hidden, and write ``truth.tsv``."""
+    from plmsae.scoring.truth import check_against_truth
+
+    data = DataFingerprint(source=printable(truth.name), sha256=fingerprint_file(truth))
+    log_data(tracked, data, "truth")
+    measured = check_against_truth(result.proposals(), all_labels, result.labels)
+    with atomic_path(request.out / "truth.tsv") as temporary:
+        measured.write_csv(temporary, separator="\t")
+    tracked.log_artifact(request.out / "truth.tsv")
+    return measured
+
+
+def _check_proposals(
+    request: FillRequest,
+    result: FillResult,
+    bundle: Bundle,
+    uri: str,
+    sequences: pl.DataFrame,
+    counts: pl.DataFrame | None,
+    tracked: Run,
+) -> ValidationReport:
+    import polars as pl
+
+    scores = request.out / "scores"
+    context = {
+        "proteins": scores / "proteins",
+        "concepts": bundle.concepts,
+        "labels": result.labels,
+        "registered": run_facts(result.manifest, bundle, uri),
+        "sequences": sequences,
+        "backtest": counts,
+        "asked": pl.DataFrame({"min_precision": [result.min_precision]}),
+    }
+    page = quality_folder(request.out, "output")
+    return gate("proposals", request.out / "proposals", page, context, tracked)
+
+
+def _outcome(
+    request: FillRequest,
+    uri: str,
+    bundle: Bundle,
+    result: FillResult,
+    truth: dict[str, float] | None,
+    tables: tuple[pl.DataFrame | None, pl.DataFrame | None, pl.DataFrame | None],
+    quality: dict[str, Any],
+) -> FillOutcome:
+    from plmsae.concepts.labels.names import names_of_ids
+
+    names = names_of_ids(bundle.concepts)
+    counts = result.proposals().group_by("concept").len().sort("concept")
+    by_concept, backtest, homology = ([] if t is None else t.to_dicts() for t in tables)
+    return FillOutcome(
+        folder=request.out,
+        model_uri=uri,
+        n_calls=result.n_calls,
+        n_known=result.n_known,
+        n_withheld=result.n_withheld,
+        n_implied=result.n_implied,
+        n_proposed=result.n_proposed,
+        min_precision=result.min_precision,
+        missing_share=request.missing_share,
+        abstained=result.abstained()
+        .join(names, on="concept", how="left", maintain_order="left")
+        .to_dicts(),
+        truth=truth,
+        by_concept=by_concept,
+        backtest=backtest,
+        backtest_homology=homology,
+        n_with_homologue=result.n_with_homologue,
+        n_by_concept=dict(counts.iter_rows()),
+        quality=quality,
+    )
 
 
 def _hides_what_is_missing(request: FillRequest) -> bool:

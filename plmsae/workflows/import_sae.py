@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -23,6 +22,7 @@ from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import quality_rows, read_protein_set
 from plmsae.workflows.shared.model_gate import check_models, model_row
+from plmsae.workflows.shared.outcome import Outcome
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.requests import ImportRequest, request_params
 from plmsae.workflows.training.activations import activation_stream
@@ -47,7 +47,7 @@ _MOST_CHARACTERS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOutcome:
+class ImportOutcome(Outcome):
     """An SAE that was brought in."""
 
     bundle: Path
@@ -61,10 +61,6 @@ class ImportOutcome:
     """What was measured; empty where the PLM was not opened."""
     quality: dict[str, Any]
     """Verdict of the gate on the SAE."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**dataclasses.asdict(self), "bundle": str(self.bundle)}
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -225,11 +221,7 @@ def _measure(
         If the PLM cannot be opened or the SAE does not fit its layer.
     """
     from plmsae.workflows.shared.swissprot_sample import sample_proteins
-    from plmsae.workflows.training.measurement import (
-        LatentStatistics,
-        Measured,
-        reconstructions,
-    )
+    from plmsae.workflows.training.measurement import LatentStatistics, Measured, reconstructions
 
     features = _features_of_file(sae, origin)
     if request.proteins is None and not request.check_fit:
@@ -319,12 +311,7 @@ def _open_plm(request: ImportRequest, *, head: bool, max_layer: int | None) -> P
 def _check_layer(request: ImportRequest, plm: Plm, sae: Sae) -> None:
     """Raise `InputError` if the SAE fits another layer, or none; name the one that fits best."""
     from plmsae.workflows.shared.swissprot_sample import sample_proteins
-    from plmsae.workflows.training.layer_fit import (
-        explained_by_layer,
-        fits,
-        misfit,
-        neighbours,
-    )
+    from plmsae.workflows.training.layer_fit import explained_by_layer, fits, misfit, neighbours
 
     sequences = sample_proteins(FIT_PROTEINS).sequences
     # A transcoder reads below the layer that it gives.

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plmsae.core.errors import printable
-from plmsae.core.stopping import kept_if_stopped, stop_requests
+from plmsae.core.stopping import kept_if_stopped
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import read_protein_set
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import PretrainRequest, request_params
 from plmsae.workflows.training.corpus import training_corpus
-from plmsae.workflows.training.curve import Curve
+from plmsae.workflows.training.plm_training import PlmOutcome, train_plm
 from plmsae.workflows.training.pretrain_card import pretrain_card
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainOutcome:
+class PretrainOutcome(PlmOutcome):
     """A pretrained PLM, or a checkpoint on the way to it."""
 
-    folder: Path
-    """The Hugging Face folder."""
-    steps: int
-    finished: bool
-    """False if the run stopped at its time limit; the same command continues it."""
     perplexity: dict[str, dict[str, float]]
     """By held-out file: ``real``, ``shuffled`` and ``unigram``."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**dataclasses.asdict(self), "folder": str(self.folder)}
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -42,8 +32,7 @@ class PretrainOutcome:
             f"(shuffled {p['shuffled']:.2f}, unigram {p['unigram']:.2f})"
             for name, p in self.perplexity.items()
         ]
-        state = "finished" if self.finished else "stopped at its time limit; run again to continue"
-        return [*lines, f"{self.steps:,} steps, {state}", f"model in {self.folder}"]
+        return [*lines, *super().lines()]
 
 
 def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
@@ -88,22 +77,8 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
         device = choose_device(request.device)
         init = None if request.init is None else Path(request.init)
         trainer = Pretrainer(config, corpus, request.out, device=str(device), init=init)
-        curve = Curve(request.out / "curve.json", trainer.step)
-        with progress.task(f"pretraining {config.n_layers} × {config.d_model}") as task:
-
-            def on_metrics(step: int, metrics: dict[str, float]) -> None:
-                tracked.log_metrics(step, metrics)
-                curve.add(step, round(metrics["train_loss"], 4))
-                note = f"loss {metrics['train_loss']:.3f}  {metrics['tokens_per_second']:,.0f} /s"
-                task.update(step, config.steps, note)
-
-            with stop_requests() as stop:
-                trainer.train(
-                    on_metrics=on_metrics,
-                    checkpoint_minutes=request.checkpoint_minutes,
-                    max_minutes=request.max_minutes,
-                    stop=stop,
-                )
+        title = f"pretraining {config.n_layers} × {config.d_model}"
+        curve = train_plm(trainer, request, tracked, progress, title)
         model = trainer.averaged_model()
         perplexity = _perplexities(model, request, progress)
         for name, values_of in perplexity.items():
@@ -140,12 +115,11 @@ def _perplexities(
         name = printable(Path(source).name).split(".")[0]
         held_out = read_protein_set(source, progress=progress).sequences
         chosen = choose_proteins(held_out)
-        with progress.task(f"perplexity on {name}") as task:
+        with step(progress, f"perplexity on {name}"):
             table[name] = {
                 "real": masked_perplexity(plm, chosen).perplexity,
                 "shuffled": masked_perplexity(plm, shuffled(chosen)).perplexity,
                 # As in the trials before: the composition of the whole held-out file itself.
                 "unigram": unigram_perplexity(held_out, chosen),
             }
-            task.update(1, 1)
     return table

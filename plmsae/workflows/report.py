@@ -24,7 +24,7 @@ from plmsae.workflows.shared.inputs import (
     is_table,
     read_protein_set,
 )
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import ReportRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from plmsae.bundle.reading import Bundle
     from plmsae.quality.report import ValidationReport
     from plmsae.reports.claude.asking import Outcome
+    from plmsae.reports.claude.settings import LlmSettings
     from plmsae.reports.evidence import FeatureEvidence
+    from plmsae.reports.report import FeatureReport
 
 __all__ = ["ReportOutcome", "run"]
 
@@ -54,7 +56,6 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     from plmsae.concepts.labels.label_table import labels_from_uniprot
     from plmsae.reports.chosen_on import compare
     from plmsae.reports.claude.settings import has_key, llm_settings, make_client
-    from plmsae.reports.describe import describe_all
     from plmsae.reports.dry_run import dry_run
     from plmsae.reports.evidence_table import evidence_table
     from plmsae.reports.page import authors
@@ -72,7 +73,6 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             hint="plmsae score makes the calls of a protein-level one",
         )
     features = _features(request, bundle, uri)
-    cache = request.out / "cache"
     proteins = read_protein_set(
         request.proteins, max_proteins=request.max_proteins, seed=request.seed, progress=progress
     )
@@ -87,7 +87,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         planned = dry_run(
             evidence,
             settings=settings,
-            cache_dir=cache,
+            cache_dir=request.out / "cache",
             batch=request.batch,
             client=None if request.no_llm else make_client(settings),
         )
@@ -108,24 +108,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         evidence, families = collected(tracked)
         if asks:
             _log_prompts(tracked)
-        with progress.task("writing and testing reports") as task:
-            done = 0
-
-            def count(outcome: Outcome) -> None:
-                nonlocal done
-                done += 1
-                task.update(done, None)
-                _trace(tracked, outcome)
-
-            reports = describe_all(
-                evidence,
-                client="auto" if asks else None,
-                settings=settings,
-                cache_dir=cache,
-                batch=request.batch,
-                max_usd=request.max_usd,
-                on_outcome=count,
-            )
+        reports = _reports(request, evidence, settings, tracked, progress, asks=asks)
         evidence_rows = evidence_table(reports, families)
         page = request.out / "quality-evidence"
         checked = gate("evidence", evidence_rows, page, {}, tracked, name=bundle.name)
@@ -159,6 +142,37 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         metrics=metrics,
         warning=chosen_on.warning,
     )
+
+
+def _reports(
+    request: ReportRequest,
+    evidence: list[FeatureEvidence],
+    settings: LlmSettings,
+    tracked: Run,
+    progress: Progress,
+    *,
+    asks: bool,
+) -> list[FeatureReport]:
+    from plmsae.reports.describe import describe_all
+
+    with progress.task("writing and testing reports") as task:
+        done = 0
+
+        def count(outcome: Outcome) -> None:
+            nonlocal done
+            done += 1
+            task.update(done, None)
+            _trace(tracked, outcome)
+
+        return describe_all(
+            evidence,
+            client="auto" if asks else None,
+            settings=settings,
+            cache_dir=request.out / "cache",
+            batch=request.batch,
+            max_usd=request.max_usd,
+            on_outcome=count,
+        )
 
 
 def _kept(request: ReportRequest) -> str:
@@ -236,10 +250,9 @@ def _evidence(
     accessions = [p.accession for p in proteins.proteins]
     device: Any = request.device
     encoder = with_store(load_encoder(bundle, device=device), request.encoded)
-    with progress.task(f"encoding {len(accessions)} proteins") as task:
+    with step(progress, f"encoding {len(accessions)} proteins"):
         latents = encoder.encode(proteins.sequences)
-        task.update(1, 1)
-    with progress.task("collecting evidence") as task:
+    with step(progress, "collecting evidence"):
         homology = Homology.of_hits(
             cluster(proteins.sequences).tolist(), search(proteins.sequences)
         )
@@ -254,7 +267,6 @@ def _evidence(
             metadata=protein_metadata(proteins.proteins, table),
             homology=homology,
         )
-        task.update(1, 1)
     families = dict(zip(accessions, homology.clusters, strict=True))
     return found, families
 

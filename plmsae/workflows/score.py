@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plmsae.core.object_store import is_remote
 from plmsae.proteins.stream import source_name
@@ -36,10 +36,18 @@ from plmsae.workflows.scoring.running import (
 )
 from plmsae.workflows.shared.device import check_device
 from plmsae.workflows.shared.inputs import gate, quality_rows
+from plmsae.workflows.shared.outcome import Outcome
 from plmsae.workflows.shared.progress import Progress
 from plmsae.workflows.shared.ready import introduce
 from plmsae.workflows.shared.requests import ScoreRequest, request_params
 from plmsae.workflows.shared.threads import on_threads
+
+if TYPE_CHECKING:
+    from plmsae.bundle.reading import Bundle
+    from plmsae.scoring.folder import ScoreFolder
+    from plmsae.scoring.manifest import Manifest
+    from plmsae.scoring.spool import Spool
+    from plmsae.tracking.runs import Run
 
 _ABOUT = (
     "Every protein of the input, annotated by a registered model. The tables (annotations, "
@@ -49,7 +57,7 @@ _ABOUT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOutcome:
+class ScoreOutcome(Outcome):
     """What was annotated, and where it lies."""
 
     folder: Path | str
@@ -70,20 +78,7 @@ class ScoreOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {
-            "folder": str(self.folder),
-            "model": self.model_uri,
-            "n_read": self.n_read,
-            "n_scored": self.n_scored,
-            "n_rejected": self.n_rejected,
-            "n_residues": self.n_residues,
-            "n_annotations": self.n_annotations,
-            "n_by_concept": dict(self.n_by_concept),
-            "abstained": dict(self.abstained),
-            "quality": dict(self.quality),
-            "manifest": f"{self.folder}/manifest.json",
-            "exported": str(self.exported) if self.exported else None,
-        }
+        return {**super().to_json(), "manifest": f"{self.folder}/manifest.json"}
 
     def table(self) -> list[tuple[str, str]]:
         """Return what to see first: what, and how much or where."""
@@ -197,26 +192,8 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         tracked.log_metrics(0, counts(manifest))
         tracked.log_text(folder.manifest_text(), "manifest.json")
         if request.validate:
-            with folder.on_disk() as scored:
-                context = {
-                    "proteins": scored / "proteins",
-                    "rejected": scored / "rejected",
-                    "concepts": bundle.concepts,
-                    "registered": run_facts(manifest, bundle, uri),
-                    "sequences": None if isinstance(parsed, str) else parsed.proteins,
-                    "labels": own_labels(request.proteins, bundle, manifest.n_read),
-                }
-                page = quality_folder(request.out, "output")
-                report = gate("annotations", scored / "annotations", page, context, tracked)
-            quality |= {report.kind: report.verdicts()}
-        exported = None
-        if request.format is not None:
-            from plmsae.scoring.export import export
-            from plmsae.scoring.exporter import find_exporter
-
-            suffix = find_exporter(request.format).suffixes[0]
-            exported = beside(request.out, f"annotations{suffix}")
-            export(request.out, request.format, exported)
+            quality |= _check_output(request, parsed, folder, manifest, bundle, uri, tracked)
+        exported = None if request.format is None else _export(request, request.format)
         outcome = ScoreOutcome(
             folder=folder.where if is_remote(request.out) else Path(request.out),
             model_uri=uri,
@@ -232,3 +209,36 @@ def run(request: ScoreRequest, progress: Progress) -> ScoreOutcome:
         )
         log_summary(tracked, f"Scored with {bundle.name}", _ABOUT, outcome.table())
     return outcome
+
+
+def _check_output(
+    request: ScoreRequest,
+    parsed: str | Spool,
+    folder: ScoreFolder,
+    manifest: Manifest,
+    bundle: Bundle,
+    uri: str,
+    tracked: Run,
+) -> dict[str, Any]:
+    """Put the annotations through their gate; return the verdicts by kind of table."""
+    with folder.on_disk() as scored:
+        context = {
+            "proteins": scored / "proteins",
+            "rejected": scored / "rejected",
+            "concepts": bundle.concepts,
+            "registered": run_facts(manifest, bundle, uri),
+            "sequences": None if isinstance(parsed, str) else parsed.proteins,
+            "labels": own_labels(request.proteins, bundle, manifest.n_read),
+        }
+        page = quality_folder(request.out, "output")
+        report = gate("annotations", scored / "annotations", page, context, tracked)
+    return {report.kind: report.verdicts()}
+
+
+def _export(request: ScoreRequest, form: str) -> Path:
+    from plmsae.scoring.export import export
+    from plmsae.scoring.exporter import find_exporter
+
+    path = beside(request.out, f"annotations{find_exporter(form).suffixes[0]}")
+    export(request.out, form, path)
+    return path

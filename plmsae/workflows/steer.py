@@ -89,11 +89,7 @@ def run(request: SteerRequest, progress: Progress) -> SteerOutcome:
     target_index(request.target)
     bundle, uri, encoder = open_steered_model(request.model, request.device)
     feature = open_feature(
-        encoder,
-        bundle.features,
-        request.latent,
-        n_controls=request.n_controls,
-        seed=request.seed,
+        encoder, bundle.features, request.latent, n_controls=request.n_controls, seed=request.seed
     )
     prompt = open_prompt(encoder, request.sequence, request.mask)
     length = len(prompt.sequence)

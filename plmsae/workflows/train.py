@@ -16,11 +16,7 @@ from plmsae.core.stopping import CONTINUES, kept_if_stopped, stop_requests
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import Run, start_run
 from plmsae.workflows.shared.device import check_device
-from plmsae.workflows.shared.inputs import (
-    ProteinSet,
-    check_proteins,
-    read_protein_set,
-)
+from plmsae.workflows.shared.inputs import ProteinSet, check_proteins, read_protein_set
 from plmsae.workflows.shared.model_gate import check_models, model_row
 from plmsae.workflows.shared.progress import Progress, Silent
 from plmsae.workflows.shared.requests import TrainRequest, request_params
@@ -227,13 +223,7 @@ def _train(
     checkpoints = request.out / CHECKPOINTS
     if place.rank == 0 and request.cache is not None:
         fill_cache(
-            request.cache,
-            plm,
-            layers,
-            request.unit,
-            proteins,
-            progress,
-            dtype=request.cache_dtype,
+            request.cache, plm, layers, request.unit, proteins, progress, dtype=request.cache_dtype
         )
     wait_for_all()
     activations = _activations(request, recipe, layers, proteins, plm, used, kept, place)

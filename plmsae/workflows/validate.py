@@ -17,7 +17,7 @@ from plmsae.scoring.folder import ScoreFolder
 from plmsae.tracking.runs import start_run
 from plmsae.workflows.scoring.running import run_facts
 from plmsae.workflows.shared.inputs import FailedGate, gate, has_sequences
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import ValidateRequest, request_params
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
         If a critical expectation is not met.
     """
     kind = request.kind or _kind_of(request.path)
-    with ExitStack() as stack, progress.task(f"checking {kind}") as task:
+    with ExitStack() as stack, step(progress, f"checking {kind}"):
         table, context = _open(kind, request, stack)
         tracked = stack.enter_context(
             start_run(
@@ -70,7 +70,6 @@ def run(request: ValidateRequest, progress: Progress) -> ValidateOutcome:
             if isinstance(error.outcome, FailedGate):
                 error.outcome = ValidateOutcome(report=error.outcome.report)
             raise
-        task.update(1, 1)
     return ValidateOutcome(report=report)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
-from plmsae.atlas.chunks import unpack
+
+def unpack(text: str) -> Any:
+    """Return what `chunks.pack` packed, as the site's script reads it."""
+    return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
 def index_of_site(world: Path) -> Any:

@@ -11,11 +11,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from atlas_pages import PAGES, accession, open_page, sequence_of, url
+from atlas_pages import PAGES, accession, open_page, sequence_of, unpack, url
 from atlas_world import CLAIM, TITLE
 from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, is_wider_than
 
-from plmsae.atlas.chunks import chunk_script, pack, unpack
+from plmsae.atlas.chunks import chunk_script, pack
 from plmsae.atlas.serve import AtlasServer
 
 pytestmark = NEEDS_CHROMIUM

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from atlas_pages import unpack
 from atlas_world import CLAIM, N_PROTEINS, TITLE, WRITTEN
 from scipy.sparse import csr_array
 
-from plmsae.atlas.chunks import chunk_script, pack, unpack
+from plmsae.atlas.chunks import chunk_script, pack
 from plmsae.atlas.proteins import protein_page
 from plmsae.atlas.serve import MAX_BODY, AtlasServer
 from plmsae.atlas.site import LATENTS_PER_CHUNK, PROTEINS_PER_CHUNK, STATIC, check_folder

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from plmsae.plm import model, packed
 from plmsae.plm.model import load_plm
-from plmsae.plm.packed import make_layout, segment_attention
+from plmsae.plm.packed import PackedLayout, segment_attention
 
 LENGTHS = [40, 41, 55, 64, 64, 65, 3]
 
@@ -22,7 +22,7 @@ def test_segments_that_are_filled_up_attend_as_each_alone(
 ) -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(sum(LENGTHS), 4, 16, dtype=torch.bfloat16) for _ in range(3))
-    layout = make_layout(LENGTHS, torch.device("cpu"), dtype=torch.bfloat16)
+    layout = PackedLayout(tuple(LENGTHS), torch.bfloat16)
     layout = dataclasses.replace(layout, causal=causal)
     shapes: list[Any] = []
     original = functional.scaled_dot_product_attention

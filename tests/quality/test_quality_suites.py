@@ -13,7 +13,7 @@ from plmsae.quality.derived import DERIVED
 from plmsae.quality.engine import Engine
 from plmsae.quality.measures import MEASURES
 from plmsae.quality.plan import make_plan
-from plmsae.quality.suites import EXPECTATION_TYPES, KINDS, load_suite
+from plmsae.quality.suites import _TYPES, KINDS, load_suite
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,7 +141,7 @@ def test_an_expectation_on_nothing_is_refused(
 
 
 def test_the_allowed_types_are_those_whose_counts_add_up() -> None:
-    for name in EXPECTATION_TYPES:
+    for name in _TYPES:
         assert "unique" not in name
         assert "_mean_" not in name
         assert "median" not in name

@@ -84,13 +84,13 @@ def test_whole_families_are_hidden(filled: FillResult) -> None:
 
 
 def test_a_visible_label_is_never_proposed(filled: FillResult) -> None:
-    from plmsae.scoring.backtest import calls_where_silent
+    from plmsae.scoring.backtest import calls_without_label
 
     kept, _ = hide_labels(filled.labels, 0.5, 2)
     folder = ScoreFolder(filled.path / "scores")
     parts = range(folder.manifest().n_parts)
     assert len(parts) > 2
-    calls = pl.concat([calls_where_silent(folder.read("annotations", i), kept) for i in parts])
+    calls = pl.concat([calls_without_label(folder.read("annotations", i), kept) for i in parts])
     assert calls.height
     assert not overlaps(calls, kept, relation="related").any()
 

@@ -56,10 +56,8 @@ def draw_proteins(
     return _draw(len(names), draws, seed)[member].astype(np.float32)
 
 
-def bias_corrected_interval(
-    estimate: float, draws_B: npt.ArrayLike, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return the bias-corrected percentile interval of a number (Efron 1987, §3).
+def bias_corrected_interval(estimate: float, draws_B: npt.ArrayLike) -> tuple[float, float]:
+    """Return the bias-corrected 95 % percentile interval of a number (Efron 1987, §3).
 
     A count of what passes a level is biased under resampling: rare concepts become rarer, and what
     lies just below the level passes in half of the samples. The correction shifts the percentiles
@@ -71,8 +69,6 @@ def bias_corrected_interval(
         From the proteins as they are.
     draws_B : array_like, shape=(B,)
         The same number on each sample.
-    confidence : float
-        Two-sided level in (0, 1).
 
     Returns
     -------
@@ -86,7 +82,7 @@ def bias_corrected_interval(
     below = (np.count_nonzero(draws < estimate) + np.count_nonzero(draws <= estimate)) / 2
     # Half a sample from either end, so that the correction stays finite.
     z0 = ndtri(np.clip(below / len(draws), 0.5 / len(draws), 1 - 0.5 / len(draws)))
-    z = ndtri((1 + confidence) / 2)
+    z = ndtri(0.975)
     low, high = np.quantile(draws, ndtr([2 * z0 - z, 2 * z0 + z]))
     return min(float(low), estimate), max(float(high), estimate)
 
@@ -96,11 +92,10 @@ def _draw(n_groups: int, draws: int, seed: int | Sequence[int]) -> npt.NDArray[n
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=draws).T
 
 
-def percentile_interval(value_QB: Float64, confidence: float = 0.95) -> tuple[Float64, Float64]:
-    """Return the ends of the percentile interval of each row; NaN where no sample has a value."""
+def percentile_interval(value_QB: Float64) -> tuple[Float64, Float64]:
+    """Return the 95 % percentile interval of each row; NaN where no sample has a value."""
     low, high = np.full(len(value_QB), np.nan), np.full(len(value_QB), np.nan)
-    tail = (1 - confidence) / 2
     known = ~np.isnan(value_QB).all(axis=1) if value_QB.shape[1] else np.zeros(len(low), dtype=bool)
     if known.any():
-        low[known], high[known] = np.nanquantile(value_QB[known], [tail, 1 - tail], axis=1)
+        low[known], high[known] = np.nanquantile(value_QB[known], [0.025, 0.975], axis=1)
     return low, high

@@ -43,8 +43,6 @@ def f1_always_on(labels: ResidueLabels, concept_Q: Int64, weight_PB: npt.ArrayLi
 
     Parameters
     ----------
-    labels : ResidueLabels
-        Of the proteins to measure on.
     concept_Q : ndarray of int, shape=(Q,)
         Concept ids.
     weight_PB : array_like, shape=(P, B)

@@ -60,8 +60,6 @@ class Counts:
     ----------
     labels : ResidueLabels
         Any labels with the concepts to count; only the names and kinds are taken.
-    n_latents : int
-        F.
     thresholds : sequence of float
         T ascending shares of a latent's maximum.
 
@@ -258,8 +256,6 @@ def associate(
     ----------
     latents : sequence of csr_array, shape=(length, F)
         One array of raw activations a protein, in the order of the labels.
-    labels : ResidueLabels
-        Their labels.
     max_activation_F : array_like, shape=(F,)
         The scale of each latent, from a reference set
         (:func:`plmsae.concepts.latents.max_activations`).
@@ -330,11 +326,7 @@ def _span_hits(
 
 
 def _highest_bin(
-    members: csr_array,
-    fired: csr_array,
-    bins: npt.NDArray[np.int8],
-    n_bins: int,
-    longest: int,
+    members: csr_array, fired: csr_array, bins: npt.NDArray[np.int8], n_bins: int, longest: int
 ) -> csr_array:
     """Return the highest bin of each (instance, latent) that fires: int8 data, shape (I, F).
 

@@ -27,7 +27,6 @@ class PairActivations:
 
     labels: ResidueLabels
     concept_Q: Int64
-    """Concept id of each pair."""
     pair_E: Int64
     """Pair of each entry; ascending."""
     row_E: Int64
@@ -88,8 +87,6 @@ def gather_pairs(
     ----------
     latents : sequence of csr_array, shape=(length, F)
         Raw activations, one array per protein, in the order of the labels.
-    labels : ResidueLabels
-        Their labels.
     concept_Q, latent_Q : array_like of int, shape=(Q,)
         The pairs.
     max_activation_F : array_like, shape=(F,)
@@ -167,8 +164,6 @@ def count_by_group(
 
     Parameters
     ----------
-    pairs : PairActivations
-        The pairs.
     threshold_Q : array_like, shape=(Q,)
         Share of the latent's maximum that an activation must be above.
     group_P : array_like of int, optional, shape=(P,)
@@ -210,8 +205,6 @@ def count_by_protein(pairs: PairActivations, thresholds_T: Float32) -> GroupCoun
 
     Parameters
     ----------
-    pairs : PairActivations
-        The pairs.
     thresholds_T : ndarray, dtype=float32, shape=(T,)
         Ascending shares of the latent's maximum that an activation must be above.
     """

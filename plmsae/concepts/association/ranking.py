@@ -88,10 +88,7 @@ class Steps:
 
 
 def sort_steps(
-    group_E: Int64,
-    value_E: npt.NDArray[np.float32],
-    inside_E: npt.NDArray[np.bool_],
-    n_groups: int,
+    group_E: Int64, value_E: npt.NDArray[np.float32], inside_E: npt.NDArray[np.bool_], n_groups: int
 ) -> Steps:
     """Sort the activations of many groups at once and sum up along each."""
     order = np.lexsort((-value_E, group_E))
@@ -139,9 +136,7 @@ def average_precision(
     """Return the average precision of each group; NaN where nothing is labelled."""
     n_groups = len(positive_G)
     precise = np.bincount(
-        steps.group,
-        weights=steps.rise_inside * steps.inside / steps.total,
-        minlength=n_groups,
+        steps.group, weights=steps.rise_inside * steps.inside / steps.total, minlength=n_groups
     ).astype(np.float64)
     inside = np.bincount(steps.group, weights=steps.rise_inside, minlength=n_groups)
     precise = precise + (positive_G - inside) * positive_G / np.maximum(total_G, 1)

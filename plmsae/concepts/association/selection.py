@@ -107,10 +107,7 @@ def top_latents(counts: Counts, n_top: int) -> Int64:
 
 
 def score_pairs(
-    counts: Counts,
-    concept_Q: npt.ArrayLike,
-    latent_Q: npt.ArrayLike,
-    threshold_Q: npt.ArrayLike,
+    counts: Counts, concept_Q: npt.ArrayLike, latent_Q: npt.ArrayLike, threshold_Q: npt.ArrayLike
 ) -> PairScores:
     """Score given pairs at given thresholds (indices) on the split of `counts`."""
     concept = np.asarray(concept_Q, dtype=np.int64)

@@ -121,14 +121,11 @@ def count_detected(
 
     Parameters
     ----------
-    method : str
-        Its name in the table.
     latents_of : callable or SignedUnits
         Gives the (length, n_latents) latents of a protein by its index.
     select, report : tuple
         Indices of the proteins of a split, and the labels of exactly these, in this order. Both
         have the same concepts.
-    n_latents : int
     samples : Samples, optional
         How often each protein of either split is drawn in each of B samples. In every sample pairs
         and thresholds are chosen again on its select proteins.
@@ -325,10 +322,7 @@ def _distinct(above_QB: npt.NDArray[np.bool_], key_Q: Int64) -> Int64:
 
 
 def _chunks(
-    latents_of: Latents,
-    proteins: npt.NDArray[np.int64],
-    labels: ResidueLabels,
-    scale_F: Float32,
+    latents_of: Latents, proteins: npt.NDArray[np.int64], labels: ResidueLabels, scale_F: Float32
 ) -> Iterator[tuple[slice, _SparseChunk | SignedChunk]]:
     """Yield stretches of about `_ROWS` residues: which proteins, and their scaled activations."""
     starts = labels.offsets_P1

@@ -51,7 +51,6 @@ class Moments:
     """Mean and covariance of activations."""
 
     n: int
-    """Rows seen."""
     mean_D: Float64
     covariance_DD: Float64
     """Divided by n."""
@@ -120,8 +119,6 @@ def independent_components(
         Of a large set.
     sample_ND : ndarray, shape=(N, D)
         Some ten thousand rows of it.
-    seed : int
-        Of the start.
     max_iterations : int
         Rounds, at most; fewer where D is so large that a round takes long.
     """

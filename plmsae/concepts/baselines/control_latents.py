@@ -82,10 +82,6 @@ def shuffle_labels(
 
     Parameters
     ----------
-    labels : ResidueLabels
-        The true labels.
-    seed : int
-        Of the random numbers.
     group_P : array_like, optional, shape=(P,)
         The split of each protein; an instance stays in its split, so that every concept keeps its
         counts on both.

@@ -27,15 +27,13 @@ HEADLINE_SCHEMA = {
 }
 
 
-def headline_table(found: Sequence[Detection], *, confidence: float = 0.95) -> pl.DataFrame:
+def headline_table(found: Sequence[Detection]) -> pl.DataFrame:
     """Put what the methods find side by side.
 
     Parameters
     ----------
     found : sequence of Detection
         The SAE first; all on the same samples of the same report proteins.
-    confidence : float
-        Two-sided level of the intervals, in (0, 1).
 
     Returns
     -------
@@ -44,9 +42,9 @@ def headline_table(found: Sequence[Detection], *, confidence: float = 0.95) -> p
         ``n_concepts`` (F1 > 0.5 on both splits), ``n_features_beyond_chance`` and
         ``n_concepts_beyond_chance`` (of these, what also beats the detector that always fires;
         `plmsae.concepts.association.chance`), ``ahead_features`` and ``ahead_concepts`` (how
-        many more the first method has, null for itself), ``note``. Each number has its interval in
-        ``…_low`` and ``…_high``, null without samples; those of ``ahead_…`` are of differences on
-        the same samples.
+        many more the first method has, null for itself), ``note``. Each number has its 95 %
+        interval in ``…_low`` and ``…_high``, null without samples; those of ``ahead_…`` are of
+        differences on the same samples.
     """
     if not found:
         return pl.DataFrame(schema=HEADLINE_SCHEMA)
@@ -59,13 +57,13 @@ def headline_table(found: Sequence[Detection], *, confidence: float = 0.95) -> p
             raise InputError("the methods were resampled differently", record=row.method)
         record: dict[str, object] = {"method": row.method, "n_latents": row.n_latents}
         for name, count in row.counts().items():
-            record |= _with_interval(name, count, row.counts_B[name], confidence)
+            record |= _with_interval(name, count, row.counts_B[name])
         if row is not first:
             for what in ("features", "concepts"):
                 name = f"n_{what}"
                 ahead = first.counts()[name] - row.counts()[name]
                 ahead_B = first.counts_B[name] - row.counts_B[name]
-                record |= _with_interval(f"ahead_{what}", ahead, ahead_B, confidence)
+                record |= _with_interval(f"ahead_{what}", ahead, ahead_B)
         rows.append({**record, "note": row.note})
     return pl.DataFrame(rows, schema=HEADLINE_SCHEMA)
 
@@ -158,10 +156,8 @@ def _shown(row: dict[str, float | None], name: str) -> str:
     return f"{row[name]}{interval}"
 
 
-def _with_interval(
-    name: str, value: int, value_B: Int64, confidence: float
-) -> dict[str, float | None]:
-    low, high = bias_corrected_interval(value, value_B, confidence)
+def _with_interval(name: str, value: int, value_B: Int64) -> dict[str, float | None]:
+    low, high = bias_corrected_interval(value, value_B)
     known = not np.isnan(low)
     return {
         name: value,

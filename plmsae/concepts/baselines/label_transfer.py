@@ -38,8 +38,6 @@ def transfer_labels(
         Sequences; the proteins of `labels` are the references.
     neighbours : Neighbours
         Which query takes its labels from which reference.
-    labels : ResidueLabels
-        The labels of the references.
     whole : bool
         Labels are of whole proteins, each of which is one row of `labels`: nothing is aligned.
 

@@ -37,8 +37,6 @@ def compare_probes(
     only: Sequence[int],
     *,
     max_concepts: int = MAX_CONCEPTS,
-    max_latents: int = 32,
-    max_candidates: int = 64,
     seed: int = 0,
 ) -> pl.DataFrame:
     """Rank latents, probes and raw probes on the same proteins.
@@ -93,8 +91,8 @@ def compare_probes(
     ):
         sides = {n: replace(cut[n], latents=latents[n]) for n in _ROWS}
         probes = fit_probes(
-            sides["fit"], sides["tune"], None, scale, max_latents=max_latents,
-            max_candidates=max_candidates, max_rows=2_000, seed=seed, only=ids,
+            sides["fit"], sides["tune"], None, scale, max_candidates=64, max_rows=2_000,
+            seed=seed, only=ids,
         )  # fmt: skip
         frame = frame.with_columns(
             *_judge_probes(name, probes, ids, sides["tune"], sides["report"], scale),

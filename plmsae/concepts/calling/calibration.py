@@ -29,17 +29,13 @@ from plmsae.core.errors import InputError
 Float64 = npt.NDArray[np.float64]
 
 
-def wilson_interval(
-    successes: npt.ArrayLike, trials: npt.ArrayLike, confidence: float = 0.95
-) -> tuple[Float64, Float64]:
-    """Return Wilson's score interval of a proportion (Wilson, JASA 22, 1927).
+def wilson_interval(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Float64, Float64]:
+    """Return Wilson's 95 % score interval of a proportion (Wilson, JASA 22, 1927).
 
     Parameters
     ----------
     successes, trials : array_like
         Counts; may be fractional (effective) counts.
-    confidence : float
-        Two-sided level in (0, 1).
 
     Returns
     -------
@@ -47,7 +43,7 @@ def wilson_interval(
         NaN where there is no trial.
     """
     k, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z = NormalDist().inv_cdf(0.975)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = k / n
         centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -76,9 +72,8 @@ def call_precision(
     concept_K: Int64,
     n_concepts: int,
     cluster_K: Int64 | None = None,
-    confidence: float = 0.95,
 ) -> pl.DataFrame:
-    """Return the share of right calls of each concept, with its interval.
+    """Return the share of right calls of each concept, with its 95 % interval.
 
     Parameters
     ----------
@@ -86,12 +81,8 @@ def call_precision(
         Whether each call is right.
     concept_K : ndarray of int, shape=(K,)
         Concept id of each call.
-    n_concepts : int
-        C.
     cluster_K : ndarray of int, optional, shape=(K,)
         Homology cluster of the protein of each call. Without it calls count as independent.
-    confidence : float
-        Level of the interval.
 
     Returns
     -------
@@ -103,12 +94,12 @@ def call_precision(
     n_right = np.bincount(concept_K, weights=right_K, minlength=n_concepts)
     precision = np.divide(n_right, n_calls, out=np.full(n_concepts, np.nan), where=n_calls > 0)
     if cluster_K is None:
-        low, high = wilson_interval(n_right, n_calls, confidence)
+        low, high = wilson_interval(n_right, n_calls)
     else:
         size = effective_calls(concept_K, cluster_K, n_concepts)
         # A product p·n of whole p must stay whole, or the ends 0 and 1 would be missed.
         successes = np.where(n_right == n_calls, size, np.nan_to_num(precision) * size)
-        low, high = wilson_interval(successes, size, confidence)
+        low, high = wilson_interval(successes, size)
     return pl.DataFrame(
         {
             "call_precision": precision,

@@ -94,8 +94,6 @@ def fit_calibrator(
     method : {"auto", "platt", "isotonic"}
         ``auto`` fits both on all folds but one, and takes the one that loses less on the fold left
         out, summed over folds; Platt if they tie.
-    folds, seed : int
-        Of the choice.
 
     Raises
     ------

@@ -47,10 +47,6 @@ def fit_calibrators(
 
     Parameters
     ----------
-    concepts : polars.DataFrame
-        Who calls what, as it is registered.
-    probes : dict of str to Probe
-        Of the concepts that a probe calls.
     held_out : Split
         Proteins of the select split that taught no weights, with clusters.
     max_activation_F : array_like, shape=(F,)

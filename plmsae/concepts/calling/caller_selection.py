@@ -6,7 +6,7 @@ chosen on the other folds, whichever makes the better calls wins: first by wheth
 reaches what is asked for, then by F1 of spans, and the probe must win by a margin, because one
 latent is easier to explain than thirty. A winning probe's final rule is then tuned like a latent's
 (`calling.threshold_tuning`), on the folds its weights have not seen, and everything is measured
-once on ``report``, which has no say in any of it.
+once on ``report``, on which nothing is chosen.
 """
 
 from __future__ import annotations
@@ -91,8 +91,6 @@ def choose_callers(
     fold_P: npt.NDArray[np.str_],
     *,
     min_precision: float,
-    max_latents: int = 32,
-    max_candidates: int = 128,
     seed: int = 0,
 ) -> Choice:
     """Fit probes and choose between them and the best latents.
@@ -111,17 +109,12 @@ def choose_callers(
         Of :func:`inner_folds`, one per select protein.
     min_precision : float
         What calls are held to.
-    max_latents, max_candidates : int
-        Latents a probe may use, and those it may choose among, by how much they stand out.
-    seed : int
-        Of the samples.
     """
     scale_F: Float32 = np.asarray(max_activation_F, dtype=np.float32)
     folds = {name: take(select, np.flatnonzero(fold_P == name)) for name in FOLDS}
     fitted = fit_probes(
-        folds["fit"], folds["tune"], folds["held"].labels, scale_F,
-        max_latents=max_latents, max_candidates=max_candidates, seed=seed,
-    )  # fmt: skip
+        folds["fit"], folds["tune"], folds["held"].labels, scale_F, max_candidates=128, seed=seed
+    )
     names = select.labels.concepts
     chosen = annotator.frame.with_columns(pl.lit(BY_LATENT).alias("caller"))
     if not fitted:
@@ -210,7 +203,6 @@ def fit_probes(
     held: ResidueLabels | None,
     scale_F: Float32,
     *,
-    max_latents: int,
     max_candidates: int,
     seed: int,
     max_rows: int = 6_000,
@@ -218,6 +210,7 @@ def fit_probes(
 ) -> dict[int, Probe]:
     """Fit a probe for each concept common enough; by concept id.
 
+    A probe chooses among the `max_candidates` latents that stand out most.
     `held` are the labels of the fold to compare on, where a concept must be common enough too;
     `only` are the concepts to try, by default those with most instances.
     """
@@ -241,7 +234,7 @@ def fit_probes(
         probe = fit_probe(
             rows[0], _truth(masks[0], at), rows[1], _truth(masks[1], at),
             candidates[at][candidates[at] >= 0],
-            max_latents=max_latents, max_rows=max_rows, seed=seed,
+            max_rows=max_rows, seed=seed,
         )  # fmt: skip
         if probe is not None:
             found[concept] = probe

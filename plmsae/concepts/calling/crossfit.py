@@ -1,7 +1,7 @@
-"""Calls of single latents on families that had no say in which latent calls.
+"""Calls of single latents on families on which the calling latent was not chosen.
 
 A latent that is the best of hundreds on a few dozen labelled proteins looks better there than it
-is, and a calibrator fitted to its calls on these proteins promises too much. So the select proteins
+is, and a calibrator fitted to its calls on these proteins is too optimistic. So the select proteins
 are cut into folds by homology cluster; for each fold, latent and rule are chosen on the others as
 they are for the model, and call it. What is calibrated in this way is the choice, not one pair:
 the calls of the folds may be of different latents, each by its own scale (cross-validated
@@ -52,8 +52,6 @@ def crossfit_calls(
         The scale of each latent.
     min_precision : float
         What the annotator is tuned for.
-    seed : int
-        Of the folds.
 
     Returns
     -------

@@ -48,8 +48,6 @@ def accuracy_by_distance(
     ----------
     protein_K : array_like of int, shape=(K,)
         Protein of each call, as an index into those of `labels`.
-    matches : Matches
-        Of the calls with the labels.
     labels : ResidueLabels
         Of the concepts that are called, on the report proteins.
     identity_P : array_like, shape=(P,)
@@ -60,7 +58,7 @@ def accuracy_by_distance(
     Returns
     -------
     polars.DataFrame
-        One row a bin that has proteins, the farthest first: ``bin`` (`BINS`), ``n_proteins``,
+        One row per bin that has proteins, the farthest first: ``bin`` (`BINS`), ``n_proteins``,
         ``n_calls``, ``n_right``, ``precision`` with its 95 % interval ``precision_low``,
         ``precision_high`` (`calibration.call_precision`, with families if there are clusters),
         ``n_instances``, ``n_found``, ``recall``; null where there is nothing to divide by.

@@ -81,7 +81,6 @@ class Matches:
     end_error_K: Float64
     """Residues between the ends of a right call and its instance; NaN for wrong calls."""
     concept_K: Int64
-    """Concept id of each call."""
 
     def missed_C(self, labels: ResidueLabels) -> Int64:
         """Return how many instances of each concept of `labels` no call found, shape=(C,)."""
@@ -97,7 +96,6 @@ def match_calls(calls: pl.DataFrame, labels: ResidueLabels) -> Matches:
     calls : polars.DataFrame
         As `calls.call_spans` gives them for the proteins of `labels`; calls of one concept do not
         overlap each other.
-    labels : ResidueLabels
     """
     concept = ids_of(calls["concept"], labels.concepts)
     base = labels.offsets_P1[calls["protein"].to_numpy()]

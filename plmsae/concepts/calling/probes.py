@@ -96,8 +96,6 @@ def probe_activations(
     ----------
     latents : csr_array, shape=(N, F)
         Raw activations.
-    probes : sequence of Probe
-        Q of them.
     max_activation_F : array_like, shape=(F,)
         The scale of each latent.
 
@@ -202,8 +200,6 @@ def fit_probe(
         Rows of `fit` that are used at most: positives up to half, then the two strata of others.
     ratios : sequence of float
         Penalties, as divisors of the smallest one that lets nothing in; ascending.
-    seed : int
-        Of the sample.
 
     Returns
     -------

@@ -155,10 +155,7 @@ def registered_concepts(
 
 
 def measure_calls(
-    concepts: pl.DataFrame,
-    split: Split,
-    scale_F: npt.ArrayLike,
-    segments: Segments | None = None,
+    concepts: pl.DataFrame, split: Split, scale_F: npt.ArrayLike, segments: Segments | None = None
 ) -> pl.DataFrame:
     """Make the calls of `concepts` on a split; add what they are worth (`measuring.measure`).
 
@@ -166,8 +163,6 @@ def measure_calls(
     ----------
     concepts : polars.DataFrame
         One row for each concept of the labels, in their order, as ``call_spans`` takes them.
-    split : Split
-        Where to measure.
     scale_F : array_like, shape=(F,)
         The scale of each latent.
     segments : mapping of str to SegmentModel, optional

@@ -108,8 +108,6 @@ def over_represented(active_PF: csr_array, table: TermTable, *, max_p: float = 1
     ----------
     active_PF : csr_array of int32 ones, shape=(P, F)
         Which proteins activate which unit; the proteins of `table`.
-    table : TermTable
-        The terms.
     max_p : float
         Pairs above this p-value are left out. A q-value is never below its p-value, so those up to
         `max_p` come out of a correction over all tests as if every pair were here.

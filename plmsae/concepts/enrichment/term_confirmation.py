@@ -181,9 +181,7 @@ def lay_out(
     )
 
 
-def choose_level(
-    latents_PF: csr_array, layout: SplitTerms, levels: Sequence[float] = LEVELS
-) -> tuple[float, Float32]:
+def choose_level(latents_PF: csr_array, layout: SplitTerms) -> tuple[float, Float32]:
     """Return the level at which most latents are tied to a term, and the scale of each latent.
 
     One level for all latents, from the select proteins alone; of equals the lowest. A latent's
@@ -195,7 +193,7 @@ def choose_level(
         pairs, _ = _choose(active_proteins(latents_PF, scale_F, level), layout, FDR)
         return pairs["latent"].n_unique()
 
-    return max(levels, key=tied), scale_F
+    return max(LEVELS, key=tied), scale_F
 
 
 def confirm_terms(active_PF: csr_array, layout: SplitTerms, *, fdr: float = FDR) -> Confirmation:
@@ -205,8 +203,6 @@ def confirm_terms(active_PF: csr_array, layout: SplitTerms, *, fdr: float = FDR)
     ----------
     active_PF : csr_array of int32 ones, shape=(P, F)
         Which proteins activate which unit (`enrichment.active_proteins`).
-    layout : SplitTerms
-        Of the same proteins.
     fdr : float
         The level of both corrections.
     """

@@ -61,8 +61,6 @@ def share_by_depth(
 
     Parameters
     ----------
-    method : str
-        Its name in the table.
     tested, tied
         What the method found.
     terms : polars.DataFrame

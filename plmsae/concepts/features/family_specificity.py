@@ -32,11 +32,7 @@ def pool_maximum(latents: Sequence[csr_array]) -> csr_array:
 
 
 def family_specificity(
-    latents_PF: csr_array,
-    clusters: npt.ArrayLike,
-    *,
-    level: float = 0.15,
-    min_members: int = 3,
+    latents_PF: csr_array, clusters: npt.ArrayLike, *, level: float = 0.15, min_members: int = 3
 ) -> pl.DataFrame:
     """Find the homology cluster that each latent matches best.
 

@@ -23,7 +23,7 @@ def concept_splitting(
     Parameters
     ----------
     pairs : PairActivations
-        Several pairs a concept, such as `selection.confirmed_pairs`, over the
+        Several pairs per concept, such as `selection.confirmed_pairs`, over the
         proteins to measure on.
     latent_Q : array_like of int, shape=(Q,)
         The latents of the pairs.

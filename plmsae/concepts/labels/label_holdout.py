@@ -7,7 +7,7 @@ GO terms are one class and EC numbers another, as terms imply each other: of a p
 terms are hidden or none. So no descendant that is still listed gives a hidden term away, and no
 ancestor stays that was only there because of it. Hiding each term with its descendants would leave
 as little behind, but deep terms would be hidden oftener than broad ones, and the share that is
-hidden of each concept is what the back-test's promise rests on.
+hidden of each concept is what the back-test takes as missing.
 """
 
 from __future__ import annotations
@@ -31,10 +31,7 @@ def class_of(concept: pl.Expr) -> pl.Expr:
 
 
 def hide_labels(
-    label_table: pl.DataFrame,
-    share: float,
-    seed: int,
-    clusters: Mapping[str, int] | None = None,
+    label_table: pl.DataFrame, share: float, seed: int, clusters: Mapping[str, int] | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Hide a share of the labels.
 

@@ -242,13 +242,11 @@ def concept_counts(labels: pl.DataFrame) -> pl.DataFrame:
 
 
 def filter_concepts(
-    labels: pl.DataFrame, *, min_residues: int = 0, min_spans: int = 0, min_proteins: int = 0
+    labels: pl.DataFrame, *, min_residues: int = 0, min_spans: int = 0
 ) -> pl.DataFrame:
-    """Keep the labels of concepts that have at least all of the given counts."""
+    """Keep the labels of concepts that have at least both of the given counts."""
     kept = concept_counts(labels).filter(
-        pl.col("n_residues") >= min_residues,
-        pl.col("n_spans") >= min_spans,
-        pl.col("n_proteins") >= min_proteins,
+        pl.col("n_residues") >= min_residues, pl.col("n_spans") >= min_spans
     )
     return labels.join(kept.select("concept"), on="concept", how="semi", maintain_order="left")
 

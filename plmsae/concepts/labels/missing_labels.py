@@ -1,4 +1,4 @@
-"""How often a call is right where the table says nothing: what a proposal may promise.
+"""How often a call is right where the table has no label: the precision of a proposal.
 
 The precision of calls is measured over all calls, most of which confirm what the table has. A
 proposal is made only where the table has no label, and there every false call stays while most true
@@ -16,7 +16,7 @@ same coverage of the outcome.
 
 Labels of one kind are missing oftener than those of another: a table may have every helix that a
 structure shows and half of the binding sites. So m may be given concept by concept
-(:func:`read_missing_shares`); one share for all promises too much for the kinds that are nearly
+(:func:`read_missing_shares`); one share for all overstates the precision of kinds that are nearly
 complete. It cannot be learnt from the table itself: fewer calls confirmed than expected may mean
 labels that are missing, or a proteome that has fewer of the things.
 
@@ -44,7 +44,7 @@ MISSING_SHARE = 0.1
 Shares = TypeVar("Shares", float, pl.Expr)
 
 
-def silent_precision(
+def unlabelled_precision(
     precision: Shares, missing_share: Shares | float, touching: Shares | float = 0.0
 ) -> Shares:
     """Return the precision of calls where the table has no label, from that of all calls.

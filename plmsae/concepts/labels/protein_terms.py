@@ -21,17 +21,6 @@ from plmsae.proteins.ontology import Ontology
 GO_SPACES = ("biological_process", "cellular_component", "molecular_function", "go")
 """Namespaces of GO terms; ``go`` holds those no ontology has placed."""
 
-DESCRIPTION_SCHEMA = pl.Schema(
-    {
-        "concept": pl.String(),
-        "namespace": pl.String(),
-        "name": pl.String(),
-        "depth": pl.Int32(),
-        "n_proteins": pl.Int64(),
-        "information": pl.Float64(),
-    }
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ProteinTerms:
@@ -40,9 +29,9 @@ class ProteinTerms:
     table: pl.DataFrame
     """``accession``, ``concept``, ``namespace``; each row once."""
     descriptions: pl.DataFrame
-    """One row per term (`DESCRIPTION_SCHEMA`). ``depth``: of a GO term the longest way up to a root
-    of the ontology, of an EC number its levels, else null. ``information``: −log₂ of the share
-    of proteins with it, among those with any term of its namespace."""
+    """One row per term: ``concept``, ``namespace``, ``name``, ``n_proteins``; ``depth``, of a GO
+    term the longest way up to a root of the ontology, of an EC number its levels, else null;
+    ``information``, −log₂ of its share of the proteins with any term of its namespace."""
     notes: tuple[str, ...]
     """What was done to the GO terms, a sentence each."""
 

@@ -167,12 +167,7 @@ class ResidueLabels:
         )
 
     def _replaced(
-        self,
-        accessions: tuple[str, ...],
-        offsets: Int64,
-        concept: Int64,
-        start: Int64,
-        end: Int64,
+        self, accessions: tuple[str, ...], offsets: Int64, concept: Int64, start: Int64, end: Int64
     ) -> ResidueLabels:
         return ResidueLabels(
             concepts=self.concepts,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from plmsae.core.errors import InputError
-from plmsae.plm.packed import PackedLayout, make_layout
+from plmsae.plm.packed import PackedLayout, row_mask
 from plmsae.plm.vocabulary import Vocabulary, read_vocabulary
 
 _FAMILIES: dict[str, Family] = {}
@@ -98,6 +98,8 @@ class Family(ABC):
         The values of ``model_type`` in ``config.json`` that this family opens.
     layers_key, width_key : str
         Names of the number of blocks and of the hidden size in the config.
+    causal : bool
+        Whether a residue sees only those before it.
     headless : str or None
         Why no PLM of this family predicts masked residues; None if those with a head do.
     tokenizer_hint : str
@@ -107,6 +109,7 @@ class Family(ABC):
     model_types: ClassVar[tuple[str, ...]]
     layers_key: ClassVar[str] = "num_hidden_layers"
     width_key: ClassVar[str] = "hidden_size"
+    causal: ClassVar[bool] = False
     headless: ClassVar[str | None] = None
     tokenizer_hint: ClassVar[str] = (
         "copy vocab.txt, tokenizer.json or the SentencePiece model of the original checkpoint "
@@ -215,6 +218,10 @@ class Family(ABC):
         """Return the rotary tables of the checkpoint's own frequencies; None for other PLMs."""
         return None
 
+    def bias(self, body: Any, longest: int, device: torch.device) -> Tensor | None:
+        """Return what is added to the attention scores, (H, longest, longest); None for nothing."""
+        return None
+
     def layout(
         self,
         body: Any,
@@ -224,9 +231,23 @@ class Family(ABC):
         dtype: torch.dtype = torch.float32,
         row: int | None = None,
     ) -> PackedLayout:
-        """Prepare what every block needs to know of how the tokens divide into segments."""
-        rotary = self.rotary(body, lengths, device, dtype)
-        return make_layout(lengths, device, dtype=dtype, row=row, rotary=rotary)
+        """Prepare what every block needs to know of how the tokens divide into segments.
+
+        Give `row` if no segment crosses a multiple of it: attention may then run on rows of
+        constant length under a mask.
+        """
+        bias = self.bias(body, max(lengths), device)
+        mask = None
+        if row is not None and bias is None and not self.causal:
+            mask = row_mask(lengths, row, dtype, device)
+        return PackedLayout(
+            tuple(lengths),
+            dtype,
+            rotary=self.rotary(body, lengths, device, dtype),
+            mask=mask,
+            bias=None if bias is None else bias.to(dtype),
+            causal=self.causal,
+        )
 
     def run_blocks(
         self, body: Any, x_ND: Tensor, layout: PackedLayout, first: int, last: int

@@ -15,13 +15,7 @@ import torch
 from torch import Tensor
 
 from plmsae.plm.families.base import Family, OpenedModel
-from plmsae.plm.packed import (
-    PackedLayout,
-    linear,
-    rotary_tables,
-    rotate,
-    segment_attention,
-)
+from plmsae.plm.packed import PackedLayout, linear, rotary_tables, rotate, segment_attention
 from plmsae.plm.vocabulary import Vocabulary
 
 

@@ -8,7 +8,7 @@ strings of several residues, is refused by its vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +25,7 @@ class Gpt2(Family):
     model_types: ClassVar[tuple[str, ...]] = ("gpt2",)
     layers_key: ClassVar[str] = "n_layer"
     width_key: ClassVar[str] = "n_embd"
+    causal: ClassVar[bool] = True
     headless: ClassVar[str | None] = "a causal PLM predicts the next residue"
 
     def refuse(self, config: Mapping[str, Any], where: str) -> None:
@@ -70,18 +71,6 @@ class Gpt2(Family):
     def keep_blocks(self, body: Any, count: int) -> None:
         """Drop all blocks after the first `count`."""
         body.h = body.h[:count]
-
-    def layout(
-        self,
-        body: Any,
-        lengths: Sequence[int],
-        device: torch.device,
-        *,
-        dtype: torch.dtype = torch.float32,
-        row: int | None = None,
-    ) -> PackedLayout:
-        """Prepare a causal layout; `row` is not used."""
-        return PackedLayout(tuple(lengths), dtype, causal=True)
 
     def embed(self, body: Any, ids_N: Tensor, layout: PackedLayout) -> Tensor:
         """Return the sum of token and position embeddings."""

@@ -11,7 +11,7 @@ is told by a first token that residues follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -70,23 +70,13 @@ class T5Encoder(Family):
         """Drop all blocks after the first `count`."""
         body.block = body.block[:count]
 
-    def layout(
-        self,
-        body: Any,
-        lengths: Sequence[int],
-        device: torch.device,
-        *,
-        dtype: torch.dtype = torch.float32,
-        row: int | None = None,
-    ) -> PackedLayout:
-        """Prepare a layout with the bias (H, longest, longest); `row` is not used."""
+    def bias(self, body: Any, longest: int, device: torch.device) -> Tensor | None:
+        """Return the bias of relative positions, which the first block computes for all."""
         if not len(body.block):  # only layer 0 was kept
-            return PackedLayout(tuple(lengths), dtype)
-        # The library's first block computes it for all of them.
+            return None
         first = body.block[0].layer[0].SelfAttention
-        longest = max(lengths)
         bias: Tensor = first.compute_bias(longest, longest, device=device)
-        return PackedLayout(tuple(lengths), dtype, bias=bias.squeeze(0).to(dtype))
+        return bias.squeeze(0)
 
     def embed(self, body: Any, ids_N: Tensor, layout: PackedLayout) -> Tensor:
         """Return the token embeddings."""

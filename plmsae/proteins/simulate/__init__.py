@@ -7,13 +7,7 @@ families of the same world for pretraining. What the world holds is declared in 
 """
 
 from plmsae.proteins.simulate.config import SimulateConfig
-from plmsae.proteins.simulate.proteome import family_stream, simulate, simulate_sequences
+from plmsae.proteins.simulate.proteome import family_stream, simulate
 from plmsae.proteins.simulate.writing import SimulatedProteome
 
-__all__ = [
-    "SimulateConfig",
-    "SimulatedProteome",
-    "family_stream",
-    "simulate",
-    "simulate_sequences",
-]
+__all__ = ["SimulateConfig", "SimulatedProteome", "family_stream", "simulate"]

@@ -37,7 +37,6 @@ _FACTORS: dict[str, tuple[tuple[str, float], ...]] = {
     "inside": (("KR", 3.5), ("SQNGHTP", 1.2), ("DE", 0.35), ("ILVMFWYC", 0.3)),
     "outside": (("NSTDEGQP", 1.8), ("KR", 0.35), ("ILVMFWC", 0.3)),
 }
-CLASSES = tuple(_FACTORS)
 
 
 @cache
@@ -47,7 +46,7 @@ def class_profile(name: str) -> Float:
     Parameters
     ----------
     name : str
-        One of `CLASSES`, for example ``helix_core`` or ``disordered``.
+        Such as ``helix_core`` or ``disordered``.
     """
     weights = BACKGROUND.copy()
     for letters, factor in _FACTORS[name]:
@@ -57,16 +56,11 @@ def class_profile(name: str) -> Float:
     return weights
 
 
-def encode(sequence: str) -> Ints:
-    """Return the index in `ALPHABET` of every letter of `sequence`; shape (len,)."""
-    return np.array([INDEX[letter] for letter in sequence], dtype=np.int8)
-
-
 _LETTERS = np.frombuffer(ALPHABET.encode("ascii"), dtype=np.uint8)
 
 
 def decode(residues: Ints) -> str:
-    """Return the letters of an array of indices; the inverse of `encode`."""
+    """Return the letters of an array of indices in `ALPHABET`."""
     return _LETTERS[residues].tobytes().decode("ascii")
 
 
@@ -77,7 +71,6 @@ def sample(profile: Float, rng: np.random.Generator) -> Ints:
     ----------
     profile : ndarray, shape (L, 20)
         A distribution a row.
-    rng : numpy.random.Generator
 
     Returns
     -------

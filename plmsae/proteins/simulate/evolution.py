@@ -65,7 +65,6 @@ def yule_tree(members: int, depth: float, rng: np.random.Generator) -> Tree:
         Leaves, at least 1.
     depth : float
         Expected changes a site from root to leaf.
-    rng : numpy.random.Generator
     """
     parent, born, died = [-1], [0.0], [0.0]
     alive, now = [0], 0.0
@@ -129,10 +128,8 @@ def evolve(
     ----------
     ancestor : Segment
         L columns; `rate` and `profile` say how each changes, `slack` where indels may fall.
-    tree : Tree
     indel_rate : float
         Insertions and deletions a slack site for each expected change.
-    rng : numpy.random.Generator
 
     Returns
     -------

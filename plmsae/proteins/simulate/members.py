@@ -47,21 +47,14 @@ class Family:
     kept: NDArray[np.bool_]
     sequences: tuple[str, ...]
 
-    def stretch(self, member: int, start: int, end: int) -> str:
-        """Letters of a member between two columns, 0-based and both included."""
-        columns = slice(start, end + 1)
-        return decode(self.residues[member, columns][self.present[member, columns]])
-
 
 def build_family(config: SimulateConfig, world: int, index: int) -> Family:
     """Return family `index` of a seed; it depends on nothing but its arguments.
 
     Parameters
     ----------
-    config : SimulateConfig
     world : int
         `families.PROTEOME` or `families.STREAM`.
-    index : int
     """
     rng = np.random.default_rng([world, config.seed, index])
     ancestor = build_ancestor(config, world, index, rng)

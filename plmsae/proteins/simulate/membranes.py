@@ -30,12 +30,8 @@ def bundle(
 
     Parameters
     ----------
-    start : Segment
-        The first residue.
-    helices : int
     last_inside : bool
         Whether what follows the last helix lies in the cytoplasm.
-    rng : numpy.random.Generator
 
     Returns
     -------

@@ -54,7 +54,7 @@ class Motif:
     before, after : str
         PROSITE patterns of the surroundings; may be empty.
     wild : str
-        Kind of site (`alphabet.CLASSES`) at places where the pattern accepts anything.
+        Kind of site (`alphabet.class_profile`) at places where the pattern accepts anything.
     rate : float
         How fast its places change within the pattern: sites crawl, biased stretches run.
     repeat : tuple of int
@@ -106,25 +106,4 @@ def span(
         qualifiers=(("note", note),) if note else (),
         numbered=numbered,
         context=context,
-    )
-
-
-def point(column: str, key: str, place: int, note: str) -> Mark:
-    """Return the mark of one place."""
-    return span(column, key, note, place, place)
-
-
-def active(place: int, note: str = "") -> Mark:
-    """Return the mark of a residue of the active site."""
-    return point("Active site", "ACT_SITE", place, note)
-
-
-def binding(ligand: str, first: int, last: int | None = None) -> Mark:
-    """Return the mark of what binds a ligand: one place, or a stretch."""
-    return Mark(
-        column="Binding site",
-        key="BINDING",
-        first=first,
-        last=first if last is None else last,
-        qualifiers=(("ligand", ligand),),
     )

@@ -32,10 +32,6 @@ _SPLIT, _HIDE = 11, 12  # second words of the seeds of what concerns the whole p
 def simulate(config: SimulateConfig) -> SimulatedProteome:
     """Simulate a proteome.
 
-    Parameters
-    ----------
-    config : SimulateConfig
-
     Returns
     -------
     SimulatedProteome
@@ -86,14 +82,6 @@ def simulate(config: SimulateConfig) -> SimulatedProteome:
         ),
         families=_family_table(families, heldout),
     )  # fmt: skip
-
-
-def simulate_sequences(config: SimulateConfig) -> Iterator[tuple[str, str]]:
-    """Yield (accession, sequence) of the proteins of `simulate`, one family in memory at a time."""
-    for index in range(config.n_families):
-        family = build_family(config, PROTEOME, index)
-        for member, sequence in enumerate(family.sequences):
-            yield accession_of(index, member), sequence
 
 
 def family_stream(seed: int, config: SimulateConfig | None = None) -> Iterator[list[str]]:

@@ -60,7 +60,7 @@ class Planted:
 
 @dataclass(kw_only=True)
 class Segment:
-    """Columns of a family; every array has one row a column.
+    """Columns of a family; every array has one row per column.
 
     Columns that are not `present` hold no residue in the ancestor: room for insertions.
     """
@@ -159,7 +159,6 @@ def scaffold(length: int, rng: np.random.Generator, *, strands: float = 0.5) -> 
     ----------
     length : int
         Residues; the last element is cut to fit.
-    rng : numpy.random.Generator
     strands : float
         Chance that an element is a strand and not a helix.
     """
@@ -174,7 +173,7 @@ def scaffold(length: int, rng: np.random.Generator, *, strands: float = 0.5) -> 
             elements.append(("STRAND", start, start + size))
         else:
             size, face = int(rng.integers(9, 18)), int(rng.integers(7))
-            # 3.6 residues a turn: places a, d, e of the heptad face the core.
+            # 3.6 residues per turn: places a, d, e of the heptad face the core.
             kinds += [
                 "helix_core" if (i + face) % 7 in (0, 3, 4) else "helix_surface"
                 for i in range(size)
@@ -229,12 +228,7 @@ def _label(source: str, mark: Mark, start: int, end: int, index: int) -> Label:
 
 
 def pattern_segment(
-    pattern: str,
-    consensus: str,
-    wild: str,
-    rng: np.random.Generator,
-    *,
-    rate: float = _DECOY_RATE,
+    pattern: str, consensus: str, wild: str, rng: np.random.Generator, *, rate: float = _DECOY_RATE
 ) -> Segment:
     """Return a stretch that `pattern` accepts, and that selection will keep so."""
     compiled = compile_pattern(pattern)

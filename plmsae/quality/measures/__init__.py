@@ -17,4 +17,3 @@ _MODULES: Plugins[Mapping[str, Measure]] = Plugins(__name__, "MEASURES")
 MEASURES: Mapping[str, Measure] = {
     name: measure for module in _MODULES.values() for name, measure in module.items()
 }
-"""The measures by name."""

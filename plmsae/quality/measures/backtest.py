@@ -24,7 +24,7 @@ def ratio(numerator: str, denominator: str) -> Callable[[pl.LazyFrame, Context],
 
 
 def overpromised(frame: pl.LazyFrame, context: Context) -> Measured:
-    """Count the concepts whose lowest promise lies above what the back-test allows."""
+    """Count the concepts whose lowest stated precision is above what the back-test allows."""
     promised = frame.group_by("concept").agg(pl.col("precision_low").min().alias("low"))
     tried = (
         context.scan("backtest").group_by("concept").agg(pl.col("n_proposed", "n_correct").sum())
@@ -48,24 +48,24 @@ def _wilson_upper(k: int, n: int) -> float:
 
 MEASURES: Mapping[str, Measure] = {
     "backtest_precision": Measure(
-        what="share of the back-test's proposals that were right",
-        kinds=("proposals",),
-        columns=(),
+        "share of the back-test's proposals that were right",
+        ("proposals",),
+        (),
+        ratio("n_correct", "n_proposed"),
         needs=("backtest",),
-        compute=ratio("n_correct", "n_proposed"),
     ),
     "backtest_recall": Measure(
-        what="share of the labels hidden in the back-test that came back",
-        kinds=("proposals",),
-        columns=(),
+        "share of the labels hidden in the back-test that came back",
+        ("proposals",),
+        (),
+        ratio("n_recovered", "n_hidden"),
         needs=("backtest",),
-        compute=ratio("n_recovered", "n_hidden"),
     ),
     "n_overpromised_concepts": Measure(
-        what="concepts whose promised precision the back-test refutes (95 % Wilson)",
-        kinds=("proposals",),
-        columns=("concept", "precision_low"),
+        "concepts whose promised precision the back-test refutes (95 % Wilson)",
+        ("proposals",),
+        ("concept", "precision_low"),
+        overpromised,
         needs=("backtest",),
-        compute=overpromised,
     ),
 }

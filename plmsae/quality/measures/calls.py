@@ -75,19 +75,19 @@ def worst_share(counts: pl.DataFrame) -> Measured:
 
 MEASURES: Mapping[str, Measure] = {
     "excess_whole_protein": Measure(
-        what="of the span concept where it is highest: share of its rows that cover more than 90 % "
+        "of the span concept where it is highest: share of its rows that cover more than 90 % "
         "of their protein, less the share of its labels that do (lower end of the 95 % interval)",
-        kinds=("annotations", "proposals"),
-        columns=("accession", "start", "end", "concept"),
+        ("annotations", "proposals"),
+        ("accession", "start", "end", "concept"),
+        excess_whole_protein,
         needs=("proteins", "concepts"),
-        compute=excess_whole_protein,
     ),
     "excess_one_residue": Measure(
-        what="of the span concept where it is highest: share of its rows that are one residue "
+        "of the span concept where it is highest: share of its rows that are one residue "
         "long, less the share of its labels that are (lower end of the 95 % interval)",
-        kinds=("annotations", "proposals"),
-        columns=("accession", "start", "end", "concept"),
+        ("annotations", "proposals"),
+        ("accession", "start", "end", "concept"),
+        excess_one_residue,
         needs=("concepts",),
-        compute=excess_one_residue,
     ),
 }

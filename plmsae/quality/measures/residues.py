@@ -53,11 +53,11 @@ def impossible_share(frame: pl.LazyFrame, context: Context) -> Measured:
 
 MEASURES: Mapping[str, Measure] = {
     "impossible_share": Measure(
-        what="of the concept where it is highest, among those that need certain residues or a "
+        "of the concept where it is highest, among those that need certain residues or a "
         "certain place: share of its calls that are elsewhere (lower end of the 95 % interval)",
-        kinds=CALLS,
-        columns=("accession", "start", "end", "concept"),
+        CALLS,
+        ("accession", "start", "end", "concept"),
+        impossible_share,
         needs=("sequences",),
-        compute=impossible_share,
-    ),
+    )
 }

@@ -155,73 +155,51 @@ def concepts_of_two_kinds(frame: pl.LazyFrame, context: Context) -> Measured:
 _SPAN_KEY = ("accession", "start", "end", "concept")
 
 MEASURES: Mapping[str, Measure] = {
-    "n_rows": Measure(what="number of rows", kinds=KINDS, columns=(), compute=rows),
+    "n_rows": Measure("number of rows", KINDS, (), rows),
     "n_repeated_accessions": Measure(
-        what="records that repeat an accession",
-        kinds=PROTEINS,
-        columns=("accession",),
-        compute=repeats("accession"),
+        "records that repeat an accession", PROTEINS, ("accession",), repeats("accession")
     ),
     "n_repeated_latents": Measure(
-        what="rows that repeat a latent",
-        kinds=("evidence",),
-        columns=("latent",),
-        compute=repeats("latent"),
+        "rows that repeat a latent", ("evidence",), ("latent",), repeats("latent")
     ),
     "share_rejected": Measure(
-        what="share of the records that were rejected on reading, the first one aside",
-        kinds=PROTEINS,
-        columns=(),
+        "share of the records that were rejected on reading, the first one aside",
+        PROTEINS,
+        (),
+        share_rejected,
         needs=("rejected",),
-        compute=share_rejected,
     ),
     "n_repeated_spans": Measure(
-        what="rows that repeat protein, span and concept",
-        kinds=SPANS,
-        columns=_SPAN_KEY,
-        compute=repeats(*_SPAN_KEY),
+        "rows that repeat protein, span and concept", SPANS, _SPAN_KEY, repeats(*_SPAN_KEY)
     ),
-    "n_models": Measure(
-        what="number of different models",
-        kinds=CALLS,
-        columns=("model_uri",),
-        compute=distinct("model_uri"),
-    ),
-    "n_concepts": Measure(
-        what="number of different concepts",
-        kinds=SPANS,
-        columns=("concept",),
-        compute=distinct("concept"),
-    ),
+    "n_models": Measure("number of different models", CALLS, ("model_uri",), distinct("model_uri")),
+    "n_concepts": Measure("number of different concepts", SPANS, ("concept",), distinct("concept")),
     "share_of_top_concept": Measure(
-        what="share of the rows that carry the most common concept",
-        kinds=SPANS,
-        columns=("concept",),
-        compute=share_of_most_common("concept"),
+        "share of the rows that carry the most common concept",
+        SPANS,
+        ("concept",),
+        share_of_most_common("concept"),
     ),
     "median_per_protein": Measure(
-        what="median number of rows of a protein that has any",
-        kinds=SPANS,
-        columns=("accession",),
-        compute=per_protein("median"),
+        "median number of rows of a protein that has any",
+        SPANS,
+        ("accession",),
+        per_protein("median"),
     ),
     "max_per_protein": Measure(
-        what="largest number of rows of one protein",
-        kinds=SPANS,
-        columns=("accession",),
-        compute=per_protein("max"),
+        "largest number of rows of one protein", SPANS, ("accession",), per_protein("max")
     ),
     "share_annotated": Measure(
-        what="share of the proteins that have at least one row",
-        kinds=SPANS,
-        columns=("accession",),
+        "share of the proteins that have at least one row",
+        SPANS,
+        ("accession",),
+        share_annotated,
         needs=("proteins",),
-        compute=share_annotated,
     ),
     "n_concepts_of_two_kinds": Measure(
-        what="concepts that are a site in one row and a span in another",
-        kinds=("labels",),
-        columns=("concept", "kind"),
-        compute=concepts_of_two_kinds,
+        "concepts that are a site in one row and a span in another",
+        ("labels",),
+        ("concept", "kind"),
+        concepts_of_two_kinds,
     ),
 }

@@ -98,33 +98,27 @@ def share_like_nucleotides(frame: pl.LazyFrame, context: Context) -> Measured:
 
 MEASURES: Mapping[str, Measure] = {
     "share_repeated_sequences": Measure(
-        what="share of the proteins whose sequence another one has too, beyond the first",
-        kinds=PROTEINS,
-        columns=("accession", "sequence"),
-        compute=share_repeated_sequences,
+        "share of the proteins whose sequence another one has too, beyond the first",
+        PROTEINS,
+        ("accession", "sequence"),
+        share_repeated_sequences,
     ),
     "median_length": Measure(
-        what="median length of a protein (residues)",
-        kinds=PROTEINS,
-        columns=("length",),
-        compute=median_length,
+        "median length of a protein (residues)", PROTEINS, ("length",), median_length
     ),
     "share_unknown_residues": Measure(
-        what="share of residues that are X",
-        kinds=PROTEINS,
-        columns=("sequence",),
-        compute=share_unknown_residues,
+        "share of residues that are X", PROTEINS, ("sequence",), share_unknown_residues
     ),
     "composition_divergence": Measure(
-        what="Kullback-Leibler divergence of the amino-acid frequencies from Swiss-Prot's (bits)",
-        kinds=PROTEINS,
-        columns=("sequence",),
-        compute=composition_divergence,
+        "Kullback-Leibler divergence of the amino-acid frequencies from Swiss-Prot's (bits)",
+        PROTEINS,
+        ("sequence",),
+        composition_divergence,
     ),
     "share_like_nucleotides": Measure(
-        what="share of proteins that look like DNA or RNA",
-        kinds=PROTEINS,
-        columns=("accession", "sequence"),
-        compute=share_like_nucleotides,
+        "share of proteins that look like DNA or RNA",
+        PROTEINS,
+        ("accession", "sequence"),
+        share_like_nucleotides,
     ),
 }

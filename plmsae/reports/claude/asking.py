@@ -32,7 +32,6 @@ class Outcome:
     """What became of one question."""
 
     request: Request
-    """The question."""
     answer: Description | Predictions | None
     """None if there is no usable one."""
     problem: str

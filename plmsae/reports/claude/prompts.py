@@ -22,7 +22,6 @@ class Prompt:
     version: int
     """Raised with every change of the text."""
     text: str
-    """The instructions."""
 
     @property
     def sha256(self) -> str:

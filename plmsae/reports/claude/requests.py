@@ -44,7 +44,6 @@ class Request:
     arguments: dict[str, Any]
     """Those of ``messages.create``; equal questions have equal ones."""
     form: type[Description] | type[Predictions]
-    """The form of the answer."""
     check: Callable[[Any], None] | None = None
     """Raises `AnswerError` if an answer of the right form is not usable."""
 

@@ -21,7 +21,6 @@ class LlmSettings:
     """What ``registry/llm.yaml`` says about one model."""
 
     model: str
-    """Its name."""
     max_tokens: int
     """Longest answer, in tokens."""
     timeout_seconds: float
@@ -49,7 +48,6 @@ class Usage:
     input_tokens: int
     """Tokens read, those of the prompt cache not counted."""
     output_tokens: int
-    """Tokens written."""
     cache_write_tokens: int = 0
     """Tokens written to the prompt cache."""
     cache_read_tokens: int = 0

@@ -52,8 +52,6 @@ class ImportOptions:
 
         Parameters
         ----------
-        path : Path
-            The weights.
         missing : str
             The file beside them that would say it.
 

@@ -14,13 +14,7 @@ from plmsae.sae.choices import ScaleConvention
 from plmsae.sae.config import Arch
 from plmsae.sae.formats import WEIGHTS_NAME, is_ours
 from plmsae.sae.importing.common import ImportedSae, ImportOptions, SaeFormat
-from plmsae.sae.importing.opening import (
-    SAFETENSORS,
-    TORCH,
-    Weights,
-    inside,
-    open_weights,
-)
+from plmsae.sae.importing.opening import SAFETENSORS, TORCH, Weights, inside, open_weights
 from plmsae.sae.model import build_sae, load_sae
 
 FORMATS: Plugins[SaeFormat] = Plugins("plmsae.sae.importing.formats", "FORMAT")

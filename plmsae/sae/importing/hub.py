@@ -47,7 +47,6 @@ def fetch_interplm(plm: str, layer: int) -> tuple[Path, dict[str, str]]:
     ----------
     plm : str
         Short name of the PLM.
-    layer : int
 
     Returns
     -------

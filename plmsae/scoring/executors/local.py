@@ -20,8 +20,6 @@ def run(
     ----------
     parts : iterable of Part
         Those that are to be scored.
-    scorer : PartScorer
-        Scores one.
     on_done : callable
         For progress within a part.
 

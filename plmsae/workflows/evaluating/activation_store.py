@@ -63,8 +63,6 @@ class EncodedParts:
 
         Parameters
         ----------
-        encoder : Encoder
-        sequences : sequence of str
         what : str
             Which arrays are kept.
         progress : Progress
@@ -126,7 +124,6 @@ def encoded_parts(root: Path, *, keep: bool) -> Iterator[EncodedParts]:
 
     Parameters
     ----------
-    root : Path
     keep : bool
         Leave them there at the end, too. They stay in any case if the block fails or is stopped.
 
@@ -183,10 +180,8 @@ def encode_with_states(
     ----------
     encoder : Encoder
         Of unit ``residue``.
-    sequences : list of str
     keep : bool
         Also keep the activations, for the baselines.
-    parts : EncodedParts
     name : str
         Of the task that is shown.
 
@@ -253,8 +248,6 @@ def encode_means(
     ----------
     encoder : Encoder
         Of unit ``protein``.
-    sequences : list of str
-    parts : EncodedParts
 
     Returns
     -------

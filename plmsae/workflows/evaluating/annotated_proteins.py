@@ -18,7 +18,7 @@ from plmsae.proteins.stream import need_file
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.protein_split import choose_sides, divide
 from plmsae.workflows.shared.inputs import ProteinSet
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
             where="--min-residues" if request.min_residues else "--min-spans",
             hint="--min-instances counts their proteins",
         )
-    with progress.task("reading and splitting annotated proteins") as task:
+    with step(progress, "reading and splitting annotated proteins"):
         ontology = read_obo(request.ontology) if request.ontology is not None else None
         sources = [request.concepts] + ([request.report_on] if request.report_on else [])
         tables = [_read(source, request) for source in sources]
@@ -110,7 +110,6 @@ def read_annotated_proteins(request: EvaluateRequest, progress: Progress) -> Ann
             leak=divided.leak,
         )
         rejected = pl.concat([_rejected(source) for source in sources])
-        task.update(1, 1)
     return AnnotatedProteins(
         data=data,
         terms=terms,

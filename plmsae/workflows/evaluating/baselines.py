@@ -65,18 +65,13 @@ def compare(
 
     Parameters
     ----------
-    request : EvaluateRequest
-    data : Annotated
     evaluation : Evaluation
         Whose concepts to look for; what it found is the first row.
     latents, states : sequence
         For each protein the latents (length, F) and the activations (length, D); see
         :func:`plmsae.workflows.evaluating.activation_store.encode_with_states`.
-    encoder : Encoder
-        What made them.
     transferred : Transferred
         Labels of the nearest labelled proteins, two more baselines.
-    progress : Progress
     """
     import polars as pl
 

@@ -19,7 +19,7 @@ from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.class_calls import measure_left_over
 from plmsae.workflows.evaluating.label_transfer import EMBEDDING, HOMOLOGY, Transferred
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
@@ -124,8 +124,6 @@ def choose_calling(
     ----------
     request : EvaluateRequest
         `probes`, `min_precision` and `seed` are read.
-    data : Annotated
-        The proteins.
     evaluation : Evaluation
         With an annotator.
     latents, states : sequence
@@ -161,38 +159,35 @@ def choose_calling(
     annotator, probes = evaluation.annotator.frame, {}
     segments = evaluation.annotator.segments
     if request.probes:
-        with progress.task("fitting probes") as task:
+        with step(progress, "fitting probes"):
             choice = choose_callers(
                 select, report, scale_F, evaluation.concepts, evaluation.annotator, fold_P,
                 min_precision=request.min_precision, seed=request.seed,
             )  # fmt: skip
-            task.update(1, 1)
         annotator, probes, segments = choice.annotator, choice.probes, choice.segments
         tables["callers"] = choice.comparison
         metrics["n_probes_fitted"] = float(choice.comparison.height)
         if len(states) and choice.comparison.height:
-            with progress.task("fitting the same probes on raw activations") as task:
+            with step(progress, "fitting the same probes on raw activations"):
                 rivals = _rivals(select, report, fold_P, at, states, scale_F, evaluation,
                                  choice.comparison, request.seed, unit)  # fmt: skip
-                task.update(1, 1)
             tables["probes"] = rivals
             metrics |= _means(rivals)
     concepts = registered_concepts(evaluation.concepts, annotator, request.min_precision)
     tables["annotator"] = annotator
     metrics["n_concepts_probe"] = float((concepts["caller"] == BY_PROBE).sum())
-    with progress.task("calibrating calls") as task:
+    with step(progress, "calibrating calls"):
         callers = _calibrated(
             request, concepts, Callers(probes=probes, segments=segments), select, fold_P, scale_F
         )
         concepts = measure_left_over(concepts, callers, report, scale_F, request.min_precision)
         judged = judge(concepts, callers, report, scale_F)
-        task.update(1, 1)
     tables["reliability"] = judged.curve
     if math.isfinite(judged.ece):
         metrics["ece"] = judged.ece
     speaking = concepts.filter(called(concepts, request.min_precision))
     if speaking.height or transferred.calls:
-        with progress.task("measuring accuracy by distance") as task:
+        with step(progress, "measuring accuracy by distance"):
             made = {MODEL: make_calls(speaking, callers, report, scale_F)}
             made |= {name: _on_report(own, at) for name, own in transferred.calls.items()}
             # Where the model may call nothing, the others show what there is to call.
@@ -200,7 +195,6 @@ def choose_calling(
             tables["distance"] = _by_distance(
                 made, names, report, transferred.identity_P[at["report"]]
             )
-            task.update(1, 1)
         metrics |= _distance_metrics(tables["distance"])
     return Calling(concepts=concepts, callers=callers, metrics=metrics, tables=tables)
 

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from plmsae.workflows.evaluating.annotated import Annotated
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 from plmsae.workflows.shared.requests import EvaluateRequest
 
 if TYPE_CHECKING:
@@ -74,13 +74,10 @@ def transfer(
     ----------
     request : EvaluateRequest
         `baselines` is read.
-    data : Annotated
-        The proteins.
     concepts : polars.Series of str
         The concepts whose labels are transferred.
     states : sequence of ndarray
         Activations (length, D) of each protein; empty: no nearest embedding.
-    progress : Progress
     unit : str
         ``protein`` where labels are of whole proteins.
     """
@@ -98,7 +95,7 @@ def transfer(
     itself_P = np.full(len(data.sequences), -1)
     itself_P[labelled] = np.arange(len(labelled))
     references = [data.sequences[int(p)] for p in labelled]
-    with progress.task("transferring labels from the nearest labelled proteins") as task:
+    with step(progress, "transferring labels from the nearest labelled proteins"):
         nearest: dict[str, Neighbours] = {
             HOMOLOGY: nearest_by_homology(data.sequences, references, itself_P)
         }
@@ -113,7 +110,6 @@ def transfer(
             for name, found in nearest.items()
             if request.baselines != "none"
         }
-        task.update(1, 1)
     return Transferred(
         identity_P=identity_P,
         concepts=labels.concepts,

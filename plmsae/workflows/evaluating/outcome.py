@@ -15,6 +15,7 @@ from plmsae.workflows.evaluating.calling import calling_lines
 from plmsae.workflows.evaluating.feature_properties import property_lines
 from plmsae.workflows.evaluating.fidelity import Reconstruction
 from plmsae.workflows.shared.inputs import quality_rows
+from plmsae.workflows.shared.outcome import Outcome
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +31,7 @@ _ABOUT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOutcome:
+class EvaluateOutcome(Outcome):
     """What the features mean."""
 
     bundle: Path
@@ -48,15 +49,6 @@ class EvaluateOutcome:
     """How many homologous pairs the split parts, in words."""
     reconstruction: Reconstruction | None = None
     """How faithful the SAE is, where it is of residues."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {
-            **own,
-            "bundle": str(self.bundle),
-            "reconstruction": self.reconstruction and self.reconstruction.to_json(),
-        }
 
     def table(self) -> list[tuple[str, str]]:
         """Return what to see first: what, and how much or where."""

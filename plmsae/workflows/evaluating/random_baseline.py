@@ -35,9 +35,6 @@ def random_encoder(
     ----------
     request : EvaluateRequest
         `random_vectors` and `seed`.
-    data : Annotated
-    encoder : Encoder
-        The real PLM and SAE.
     l0 : float
         Active latents per residue of the real SAE, for an SAE that fixes no number itself.
 
@@ -111,8 +108,6 @@ def random_latents(
     random : Encoder
         What :func:`random_encoder` returns: the same in every run, so that parts which a run that
         was stopped has left are found by the next.
-    data : Annotated
-    progress : Progress
 
     Yields
     ------

@@ -51,12 +51,8 @@ def evaluation_run(
 
     Parameters
     ----------
-    request : EvaluateRequest
-    bundle : Bundle
-        Of the model to evaluate.
     uri : str
         The same model as the registry names it.
-    data : Annotated
 
     Yields
     ------

@@ -12,35 +12,21 @@ if TYPE_CHECKING:
 
     from plmsae.bundle.reading import Bundle
     from plmsae.scoring.fill import FillResult
+    from plmsae.workflows.shared.requests import FillRequest
 
 _WORDS = {"random": "one by one", "cluster": "by family"}
 _SHOWN = 8
 
 
 def run_backtest(
-    result: FillResult,
-    bundle: Bundle,
-    tracked: Run,
-    *,
-    hide_share: float,
-    min_precision: float | None,
-    seed: int,
+    request: FillRequest, result: FillResult, bundle: Bundle, tracked: Run
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Back-test a finished fill; write ``backtest.tsv``, ``.parquet``, ``.png`` and log them.
 
     What the best hit proposes where the same labels are hidden goes to ``backtest_homology.tsv``,
     by identity to the nearest labelled protein.
 
-    Parameters
-    ----------
-    result : FillResult
-        The fill, whose calls are used again.
-    bundle, min_precision
-        As for the fill.
-    tracked : Run
-        Where it is logged.
-    hide_share, seed
-        As for `plmsae.scoring.backtest.backtest`.
+    The calls of the fill, `result`, are used again.
 
     Returns
     -------
@@ -63,9 +49,9 @@ def run_backtest(
         result.labels,
         bundle.concepts,
         clusters,
-        hide_share=hide_share,
-        min_precision=bundle.meta.min_precision if min_precision is None else min_precision,
-        seed=seed,
+        hide_share=request.hide_share,
+        min_precision=result.min_precision,
+        seed=request.seed,
     )
     names = names_of_ids(bundle.concepts)
     measured = measured.join(names, on="concept", how="left", maintain_order="left")
@@ -84,8 +70,8 @@ def run_backtest(
         result.labels,
         bundle.concepts,
         clusters,
-        hide_share=hide_share,
-        seed=seed,
+        hide_share=request.hide_share,
+        seed=request.seed,
         whole=bundle.meta.unit == "protein",
     )
     path = result.path / "backtest_homology.tsv"

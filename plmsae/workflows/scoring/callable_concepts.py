@@ -22,8 +22,6 @@ def refuse_if_none_callable(
 
     Parameters
     ----------
-    bundle : ModelBundle
-        The model.
     min_precision : float or None
         What concepts must meet to be called; None means the model's own bound.
     model : str

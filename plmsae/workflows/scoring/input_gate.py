@@ -12,7 +12,7 @@ from plmsae.core.object_store import is_remote
 from plmsae.proteins.stream import is_stream, source_name
 from plmsae.tracking.runs import Run
 from plmsae.workflows.shared.inputs import gate
-from plmsae.workflows.shared.progress import Progress
+from plmsae.workflows.shared.progress import Progress, step
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,8 +66,6 @@ def parsed_input(source: str, request: ScoreRequest, progress: Progress) -> Iter
         The input; a pipe cannot be looked through before it is scored.
     request : ScoreRequest
         Says whether to stop at the first record that cannot be used.
-    progress : Progress
-        Where to show it.
 
     Yields
     ------
@@ -86,10 +84,9 @@ def parsed_input(source: str, request: ScoreRequest, progress: Progress) -> Iter
     from plmsae.scoring.spool import spooled
 
     with ExitStack() as stack:
-        with progress.task("reading input") as task:
+        with step(progress, "reading input"):
             spool = stack.enter_context(spooled(source, PART_RESIDUES, strict=request.strict))
             refuse_if_none(source, spool)
-            task.update(1, 1)
         yield spool
 
 
@@ -139,10 +136,6 @@ def check_input(
         The input, as the page names it.
     request : ScoreRequest or FillRequest
         Says whether to check at all, and the folder of the run, beside which the page goes.
-    tracked : Run
-        The MLflow run.
-    progress : Progress
-        Where to show it.
 
     Returns
     -------
@@ -156,11 +149,10 @@ def check_input(
     """
     if isinstance(parsed, str) or not request.validate:
         return {}
-    with progress.task("checking input") as task:
+    with step(progress, "checking input"):
         page = quality_folder(request.out, "input")
         context = {"rejected": parsed.rejected}
         report = gate("proteins", parsed.proteins, page, context, tracked, name=source)
-        task.update(1, 1)
     return {report.kind: report.verdicts()}
 
 

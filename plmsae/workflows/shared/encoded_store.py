@@ -66,7 +66,6 @@ def write_latents(
         Exists; put in its place by the caller.
     model : str
         What `model_fingerprint` returns.
-    sequences : sequence of str
     latents : sequence of csr_array
         One a sequence, of any number of rows.
     """
@@ -130,7 +129,6 @@ class StoredEncoder:
 
     Parameters
     ----------
-    encoder : Encoder
     root : Path
         Of the store; it need not exist yet. What is damaged, or of another model, is left alone.
     """
@@ -175,7 +173,7 @@ class StoredEncoder:
             self._add(dict(missing), [made[key] for key, _ in missing])
 
     def encode(self, sequences: Sequence[str]) -> list[csr_array]:
-        """Return what `Encoder.encode` does, one array a sequence, in input order."""
+        """Return what `Encoder.encode` does, one array per sequence, in input order."""
         return [rows for _, rows in sorted(self.stream(sequences), key=itemgetter(0))]
 
     def _read(self, keys: set[str]) -> dict[str, csr_array]:

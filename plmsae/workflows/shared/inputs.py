@@ -87,11 +87,7 @@ class ProteinSet:
 
 
 def read_protein_set(
-    source: str,
-    *,
-    max_proteins: int | None = None,
-    seed: int = 0,
-    progress: Progress,
+    source: str, *, max_proteins: int | None = None, seed: int = 0, progress: Progress
 ) -> ProteinSet:
     """Read a FASTA file or UniProt table; keep a random sample if `max_proteins` is given.
 

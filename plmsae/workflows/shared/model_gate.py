@@ -55,7 +55,6 @@ def model_row(
     ----------
     name : str
         Which it is.
-    sae : Sae
     metrics : mapping of str to float
         What was measured, by the names of the suite; and ``activation_scale``. What is not finite
         becomes null, which the suite tells from what was not measured.

@@ -36,6 +36,14 @@ class Progress(Protocol):
         ...
 
 
+@contextmanager
+def step(progress: Progress, name: str) -> Iterator[None]:
+    """Open a task of which only the end can be told."""
+    with progress.task(name) as task:
+        yield
+        task.update(1, 1)
+
+
 class _SilentTask:
     def update(self, done: float, total: float | None = None, note: str = "") -> None:
         pass

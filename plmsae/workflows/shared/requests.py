@@ -52,6 +52,20 @@ _USUAL_DOCS = {
     "anew; a folder of anything else is refused.",
     "strict": "Stop at the first bad record instead of listing it in rejected.",
     "validate": "Check input and output against the reviewed suites.",
+    "plm_revision": "Branch, tag or commit; by default the catalogue's.",
+    "clusters": "Homology clusters of the proteins, a line ``cluster<TAB>accession`` each, as "
+    "MMseqs2 writes them: relatives are then drawn more often than proteins without any.",
+    "checkpoint_minutes": "Minutes between checkpoints.",
+    "max_minutes": "Stop after this many minutes, with a checkpoint; the same command continues.",
+    "unit": "``residue``, or ``protein`` (mean over residues).",
+    "max_proteins": "Use a random sample of this many.",
+    "register": "Register as ``challenger``.",
+    "encoded": "Folder in which encoded proteins are kept. Those of the same model that are there, "
+    "left by any command, do not run the PLM again; others are added.",
+    "sequence": "One-letter residues of the protein; it must fit one window of the PLM.",
+    "mask": "Residues that the PLM does not see, so that its predictions there are no copies.",
+    "n_controls": "Random latents of the same density and norm, and random directions, to compare "
+    "with.",
 }
 """Docstrings of fields that mean the same in every request."""
 
@@ -132,16 +146,12 @@ class PretrainRequest(Request):
     init: str | None = None
     """Hugging Face folder of the same shape whose weights a new run starts from."""
     clusters: Path | None = None
-    """Homology clusters of the proteins, a line ``cluster<TAB>accession`` each, as MMseqs2 writes
-    them: relatives are then drawn more often than proteins without any."""
     simulated_share: Annotated[float, Range(ge=0, lt=1)] = 0.03
     """Share of simulated families among the residues, in [0, 1)."""
     config: PretrainConfig = field(default=PretrainConfig(), metadata={"fixed": ("clean_share",)})
     """Shape and schedule of the PLM."""
     checkpoint_minutes: NonNegativeFloat = 10.0
-    """Minutes between checkpoints."""
     max_minutes: NonNegativeFloat | None = None
-    """Stop after this many minutes, with a checkpoint; the same command continues."""
     device: str = "auto"
 
 
@@ -164,8 +174,6 @@ class DistilRequest(Request):
     """UniProt tables or FASTA files on which perplexity and states are compared; never trained
     on."""
     clusters: Path | None = None
-    """Homology clusters of the proteins, a line ``cluster<TAB>accession`` each, as MMseqs2 writes
-    them: relatives are then drawn more often than proteins without any."""
     config: PretrainConfig = field(
         default=PretrainConfig(
             d_model=320,
@@ -184,9 +192,7 @@ class DistilRequest(Request):
     measure_minutes: Annotated[float, Range(gt=0)] = 15.0
     """Minutes between measurements on the held-out files."""
     checkpoint_minutes: NonNegativeFloat = 10.0
-    """Minutes between checkpoints."""
     max_minutes: NonNegativeFloat | None = None
-    """Stop after this many minutes, with a checkpoint; the same command continues."""
     device: str = "auto"
 
 
@@ -204,7 +210,6 @@ class TrainRequest(Request):
     k: tuple[PositiveInt, ...] = ()
     """Active latents per residue; an SAE is trained for each, too. By default the recipe's."""
     unit: Unit = "residue"
-    """``residue``, or ``protein`` (mean over residues)."""
     recipe: str | None = None
     """A recipe's name or a YAML file; by default the PLM's own, or ``default``."""
     overrides: dict[str, object] = field(
@@ -212,7 +217,6 @@ class TrainRequest(Request):
     )
     """Values that replace the recipe's: ``d_sae``, ``arch``, ``n_vectors``, ``target``, …"""
     max_proteins: PositiveInt | None = None
-    """Use a random sample of this many."""
     cache: Path | None = None
     """Keep the activations of all layers in this folder and train from there: written once for
     these proteins and this PLM, used again by any training on them."""
@@ -222,7 +226,6 @@ class TrainRequest(Request):
     """Folder for checkpoints and bundles; a run found there is continued."""
     start_over: bool = False
     register: bool = True
-    """Register as ``challenger``."""
     device: str = "auto"
     precision: Precision = "auto"
     threads: PositiveInt | None = None
@@ -247,7 +250,6 @@ class ImportRequest(Request):
     """The same as `folder`; nothing is fetched then."""
     plm_revision: str | None = None
     unit: Unit = "residue"
-    """``residue``, or ``protein`` (mean over residues)."""
     format: str = "auto"
     """Layout of the files; auto finds it from the names of the tensors."""
     k: PositiveInt | None = None
@@ -271,7 +273,6 @@ class ImportRequest(Request):
     out: Path = Path("runs/import")
     """Folder for the bundle."""
     register: bool = True
-    """Register as ``challenger``."""
     device: str = "auto"
     seed: Seed = 0
 
@@ -369,8 +370,6 @@ class ScoreRequest(Request):
     validate: bool = True
     """Check input and annotations against the reviewed suites."""
     encoded: Path | None = None
-    """Folder in which encoded proteins are kept. Those of the same model that are there, left by
-    any command, do not run the PLM again; others are added."""
     device: str = "auto"
     precision: Precision = "auto"
     threads: PositiveInt | None = None
@@ -405,7 +404,8 @@ class FillRequest(Request):
     proposals follows from it."""
     missing_shares: str | None = None
     """A table (concept, missing_share; tab-separated) for concepts, or whole classes (Domain, GO),
-    of which another share is missing; 0 where nothing is. Too large a share promises too much."""
+    of which another share is missing; 0 where nothing is. Too large a share gives too high a
+    precision."""
     backtest: bool = False
     """Also hide a share of the known labels, at random and by whole homology cluster, and measure
     what comes back, beside what the best hit of a homology search brings back."""
@@ -414,8 +414,6 @@ class FillRequest(Request):
     strict: bool = False
     validate: bool = True
     encoded: Path | None = None
-    """Folder in which encoded proteins are kept. Those of the same model that are there, left by
-    any command, do not run the PLM again; others are added."""
     device: str = "auto"
     precision: Precision = "auto"
     threads: PositiveInt | None = None
@@ -488,10 +486,7 @@ class ReportRequest(Request):
     Where a key is set, the API counts the tokens of the questions, for free; --no-llm sends
     nothing at all."""
     max_proteins: PositiveInt | None = 2000
-    """Use a random sample of this many."""
     encoded: Path | None = None
-    """Folder in which encoded proteins are kept. Those of the same model that are there, left by
-    any command, do not run the PLM again; others are added."""
     device: str = "auto"
     threads: PositiveInt | None = None
     seed: Seed = 0
@@ -503,7 +498,6 @@ class SteerRequest(Request):
 
     model: str
     sequence: str
-    """One-letter residues of the protein; it must fit one window of the PLM."""
     latent: NonNegativeInt
     """The latent to set; 0-based, as in the model's features."""
     value: NonNegativeFloat
@@ -512,7 +506,6 @@ class SteerRequest(Request):
     positions: tuple[PositiveInt, ...] = ()
     """Residues at which it is set, such as 30-60; 1-based, both ends included. By default all."""
     mask: tuple[PositiveInt, ...] = ()
-    """Residues that the PLM does not see, so that its predictions there are no copies."""
     target: str | None = None
     """An amino acid whose probability is followed beside the KL divergence."""
     generate: Literal["none"] | FillOrder = "none"
@@ -521,7 +514,6 @@ class SteerRequest(Request):
     temperature: NonNegativeFloat = 0.0
     """0 fills in the most probable amino acid, 1 draws from the prediction."""
     n_controls: PositiveInt = 10
-    """Random latents of the same density and norm, and random directions, to compare with."""
     out: Path = Path("runs/steer")
     device: str = "auto"
     seed: Seed = 0
@@ -533,15 +525,12 @@ class AblateRequest(Request):
 
     model: str
     sequence: str
-    """One-letter residues of the protein; it must fit one window of the PLM."""
     mask: tuple[PositiveInt, ...] = ()
-    """Residues that the PLM does not see, so that its predictions there are no copies."""
     latents: tuple[NonNegativeInt, ...] = ()
     """These and no others; by default those of all active ones that change a prediction most."""
     n_latents: PositiveInt = 20
     """How many of them."""
     n_controls: PositiveInt = 5
-    """Random latents of the same density and norm, and random directions, to compare with."""
     out: Path = Path("runs/ablate")
     device: str = "auto"
     seed: Seed = 0

@@ -43,19 +43,15 @@ class SampleTables:
     n_held_back: int
 
 
-def sample_proteins(n: int, *, longest: int = 400) -> ProteinSet:
+def sample_proteins(n: int) -> ProteinSet:
     """Return `n` proteins from all over the sample, always the same ones.
 
-    Parameters
-    ----------
-    n : int
-    longest : int
-        Residues of the longest that is taken: a PLM's time grows with the length.
+    Of at most 400 residues, since a PLM's time grows with the length.
     """
     sample = pl.read_csv(
         SAMPLE, separator="\t", infer_schema=False, quote_char=None, columns=["Entry", "Sequence"]
     )
-    short = sample.filter(pl.col("Sequence").str.len_bytes() <= longest)
+    short = sample.filter(pl.col("Sequence").str.len_bytes() <= 400)
     rows = short.gather_every(max(1, short.height // n)).head(n)
     return ProteinSet(
         source=SAMPLE.name,
@@ -70,7 +66,6 @@ def write_sample_tables(folder: Path, *, max_proteins: int | None, seed: int) ->
 
     Parameters
     ----------
-    folder : Path
     max_proteins : int, optional
         Take a random part of the sample.
     seed : int

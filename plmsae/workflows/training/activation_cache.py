@@ -48,11 +48,8 @@ def fill_cache(
     ----------
     folder : Path
         Empty, missing, or a cache of the same.
-    plm : Plm
-    layers : sequence of int
     unit : {"residue", "protein"}
         Rows are residues, or means over them.
-    proteins : ProteinSet
     progress : Progress
         Told the disk needed before anything is written.
     dtype : {"float16", "bfloat16", "float32"}, optional
@@ -107,10 +104,8 @@ def wanted_cache(
 
     Parameters
     ----------
-    folder : Path
     d : int
         Width of the PLM.
-    layers : sequence of int
     dtype : str or None
     source : dict
         What the activations are of, or as much of it as is known.

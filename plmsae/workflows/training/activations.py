@@ -65,11 +65,7 @@ def streamed(
 
     Parameters
     ----------
-    plm : Plm
-    layers : sequence of int
     unit : {"residue", "protein"}
-    sequences : list of str
-    batch_size, seed : int
     n_rows : int
         Rows that training takes.
     folder : Path
@@ -115,11 +111,7 @@ def streamed(
         columns = slice(first, first + plm.d_model)
         return lambda rows: rows[:, columns].contiguous()
 
-    return Activations(
-        batches=PrefetchedBatches(batches),
-        pick=pick,
-        sample=sample,
-    )
+    return Activations(batches=PrefetchedBatches(batches), pick=pick, sample=sample)
 
 
 def _kept(folder: Path, width: int, n_rows: int) -> KeptActivations | None:
@@ -149,12 +141,10 @@ def cached(
     ----------
     folder : Path
         Made by `activation_cache.fill_cache`.
-    layers : sequence of int
     n_proteins : int
         In the cache, those held out included.
     held_out : sequence of int
         Their numbers.
-    batch_size, seed : int
     pin_memory : bool
         Whether the batches are for a GPU.
     """

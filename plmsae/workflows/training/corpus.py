@@ -46,10 +46,8 @@ def training_corpus(
 
     Parameters
     ----------
-    folder : Path
     proteins : sequence of str
         Files.
-    progress : Progress
     weigh : callable
         Gives the sampling weights of sequences, shape (P,), where `clusters` is None.
     run : Run
@@ -139,9 +137,7 @@ def _cluster_weights(
     missing = [accession for accession in accessions if accession not in table]
     if len(missing) == len(accessions):
         raise InputError(
-            "none of the proteins is in this table of clusters",
-            where=clusters,
-            value=accessions[0],
+            "none of the proteins is in this table of clusters", where=clusters, value=accessions[0]
         )
     if missing:
         progress.say(

@@ -33,8 +33,9 @@ class Curve:
         write_json(self.path, self.points)
 
 
-def thinned(curve: list[tuple[int, Any]], rows: int = 20) -> list[tuple[int, Any]]:
-    """Keep about `rows` points of a curve, the last among them."""
+def thinned(curve: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Keep about 20 points of a curve, the last among them."""
+    rows = 20
     if len(curve) <= rows:
         return curve
     stride = len(curve) / rows

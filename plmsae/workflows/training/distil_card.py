@@ -26,8 +26,6 @@ def distil_card(
 
     Parameters
     ----------
-    config : PretrainConfig
-    losses : DistilConfig
     data : dict
         ``data`` (fingerprints), ``clusters``, ``teacher``, ``teacher_revision``.
     licence : str
@@ -106,9 +104,7 @@ def _agreement(agreement: dict[str, Any] | None) -> list[str]:
 
 
 def _curve(curve: list[tuple[int, float]], measured: list[tuple[int, dict[str, Any]]]) -> list[str]:
-    lines = [
-        *loss_lines(curve, "training loss"),
-    ]
+    lines = [*loss_lines(curve, "training loss")]
     if measured:
         files = list(measured[-1][1]["perplexity"])
         lines += [

@@ -33,7 +33,6 @@ def explained_by_layer(
     layers: Iterable[int],
     *,
     target: int | None = None,
-    seed: int = 0,
 ) -> dict[int, float]:
     """Return the explained variance of an SAE at each of several layers of its PLM.
 
@@ -52,7 +51,7 @@ def explained_by_layer(
     for first in range(0, len(wanted), _AT_ONCE):
         some = wanted[first : first + _AT_ONCE]
         read = tuple(sorted({*some, *(() if target is None else (target,))}))
-        states = list(activation_stream(plm, read, unit, sequences, seed))
+        states = list(activation_stream(plm, read, unit, sequences, 0))
         for layer in some:
             batches = (as_batch(chunk, layer, target) for chunk in states)
             found[layer] = float(evaluate_sae(sae, batches)["explained_variance"])

@@ -45,11 +45,7 @@ def reconstructions(
 
     Parameters
     ----------
-    plm : Plm
-    measured : sequence of Measured
     unit : {"residue", "protein"}
-    sequences : list of str
-    seed : int
     on_pass : callable, optional
         Called after each pass over the sequences with the number done and that of all.
 

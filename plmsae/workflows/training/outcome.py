@@ -45,7 +45,6 @@ class TrainOutcome:
     k: int | None
     """Active latents asked for."""
     bundle: Path
-    """Its bundle folder."""
     model: str | None
     """``NAME/version`` if it was registered."""
     metrics: dict[str, float]
@@ -135,11 +134,7 @@ def remembered_plm(name: str, revision: str | None) -> dict[str, str]:
 
 
 def write_unevaluated_bundle(
-    folder: Path,
-    sae: Sae,
-    features: pl.DataFrame,
-    metrics: Mapping[str, float],
-    **facts: Any,
+    folder: Path, sae: Sae, features: pl.DataFrame, metrics: Mapping[str, float], **facts: Any
 ) -> Bundle:
     """Write ``folder/bundle`` of an SAE that has no concepts yet.
 
@@ -147,8 +142,6 @@ def write_unevaluated_bundle(
     ----------
     folder : Path
         Also gets the SAE alone, as ``sae``.
-    sae : Sae
-    features : polars.DataFrame
     metrics : mapping of str to float
         Those that are not finite are left out.
     **facts

@@ -130,8 +130,6 @@ def check_continuation(
         As `made_of` returns it, with or without ``proteins``, their fingerprint.
     configs : list of (SaeConfig, TrainConfig)
         Of each SAE.
-    out : Path
-        The output folder.
     """
     from plmsae.sae.checkpoints import check_checkpoint, latest_checkpoint
 

@@ -21,7 +21,6 @@ def pretrain_card(
 
     Parameters
     ----------
-    config : PretrainConfig
     data : dict
         ``data`` (fingerprints), ``clusters`` (SHA-256 of their table, or None),
         ``simulated_share``, ``simulated_seed``, ``init`` (the revision of the weights it started
@@ -29,7 +28,7 @@ def pretrain_card(
     steps : int
         Optimiser steps done.
     curve : list of (int, float)
-        Step and training loss (nats a masked residue).
+        Step and training loss (nats per masked residue).
     perplexity : dict
         By held-out file.
     """

@@ -316,7 +316,7 @@ def test_rare_concepts_are_filtered_by_each_count():
 
     assert kept() == {"long", "x"}
     assert kept(min_residues=3) == {"long"}
-    assert kept(min_spans=2) == kept(min_proteins=2) == {"x"}
+    assert kept(min_spans=2) == {"x"}
     assert kept(min_residues=3, min_spans=2) == set()
 
 

@@ -10,13 +10,13 @@ from plmsae.concepts.calling.calibration import wilson_interval
 from plmsae.concepts.labels.missing_labels import (
     read_missing_shares,
     share_by_concept,
-    silent_precision,
+    unlabelled_precision,
 )
 from plmsae.core.errors import InputError
 
 
 def silent(p, share):
-    return pl.select(silent_precision(pl.lit(float(p)), share)).item()
+    return pl.select(unlabelled_precision(pl.lit(float(p)), share)).item()
 
 
 @given(tp=st.integers(0, 500), fp=st.integers(0, 500), share=st.floats(0.01, 1))
@@ -53,7 +53,7 @@ def test_an_incomplete_table_of_measurement_makes_it_a_lower_bound():
 
 
 def test_what_was_not_measured_stays_unknown_and_ends_stay_ends():
-    frame = pl.DataFrame({"p": [0.0, None, 1.0]}).select(silent_precision(pl.col("p"), 0.1))
+    frame = pl.DataFrame({"p": [0.0, None, 1.0]}).select(unlabelled_precision(pl.col("p"), 0.1))
     assert frame["p"].to_list() == [0.0, None, 1.0]
     assert silent(0.32, 1.0) == pytest.approx(0.32)
 
@@ -74,7 +74,7 @@ def test_a_share_may_be_given_by_concept_and_by_class():
 
 def test_where_nothing_is_missing_no_call_is_right_however_sure():
     frame = pl.DataFrame({"p": [1.0, 0.9, None], "m": [0.0, 0.0, 0.0]})
-    silent_too = frame.select(silent_precision(pl.col("p"), pl.col("m")))
+    silent_too = frame.select(unlabelled_precision(pl.col("p"), pl.col("m")))
     assert silent_too["p"].to_list() == [0.0, 0.0, None]
 
 
@@ -87,7 +87,9 @@ def test_one_share_for_all_promises_too_much_of_a_nearly_complete_kind():
         right = rng.random(100_000) < 0.7
         found.append(right[~right | (rng.random(100_000) < truth[name])].mean())
     one, each = (
-        frame.select(silent_precision(pl.col("p"), share_by_concept(0.3, known)))["p"].to_numpy()
+        frame.select(unlabelled_precision(pl.col("p"), share_by_concept(0.3, known)))[
+            "p"
+        ].to_numpy()
         for known in (None, truth)
     )
     assert one[1] > found[1] + 0.25

@@ -119,7 +119,7 @@ def length_distribution(length_I: npt.ArrayLike) -> tuple[Int64, Float64]:
 def _log_odds(
     value: Float32, inside: npt.NDArray[np.bool_], n_inside: int, n_rows: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Return bins of activation and the log-odds of each, silence first, never falling."""
+    """Return bins of activation and the log-odds of each, no activation first, never falling."""
     if not len(value) or not 0 < n_inside < n_rows:
         return None
     n_outside = n_rows - n_inside

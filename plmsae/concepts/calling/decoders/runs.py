@@ -30,8 +30,6 @@ def find_runs(
 
     Parameters
     ----------
-    activations : Activations
-        Of the latents.
     latent_Q : ndarray of int, shape=(Q,)
         The latent of each pair, as a position in `activations`.
     threshold_Q, seed_Q : array_like of float, shape=(Q,)

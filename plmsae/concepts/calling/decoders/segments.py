@@ -127,10 +127,6 @@ def find_segments(activations: Activations, latent: int, model: SegmentModel) ->
     ----------
     activations : Activations
         Of the concept's latent, among others.
-    latent : int
-        Its position there.
-    model : SegmentModel
-        Of the concept.
 
     Returns
     -------
