@@ -32,7 +32,7 @@ from plmsae.registry.versions import (
     ref_of,
     search_versions,
 )
-from plmsae.tracking.outage import not_waiting
+from plmsae.tracking.outage import is_unanswered, not_waiting
 from plmsae.tracking.store import (
     client,
     experiment_id,
@@ -58,6 +58,7 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 
 METRICS_TAG = "metrics"
+_ATTEMPTS = 5
 
 
 def register(
@@ -103,7 +104,8 @@ def register(
         _ensure_registered(store, checked.meta)
         model_id = _log_model(store, checked, run_id)
         quality = quality_verdicts(store, [run_id], tags or {})
-        created = store.create_model_version(
+        created = _create_version(
+            store,
             name=checked.name,
             source=f"models:/{model_id}",
             run_id=run_id,
@@ -179,6 +181,29 @@ def _log_model(store: MlflowClient, bundle: Bundle, run_id: str | None) -> str:
             store.finalize_logged_model(model_id, "FAILED")
         raise
     return model_id
+
+
+def _create_version(store: MlflowClient, *, name: str, source: str, **what: Any) -> Any:
+    """Create a version once: a request whose answer was lost may have been carried out.
+
+    So MLflow does not send it again by itself. The search before each new attempt also waits for a
+    server that is away.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            with few_retries(0), not_waiting():
+                return store.create_model_version(name=name, source=source, **what)
+        except MlflowException as error:
+            if not is_unanswered(error):
+                raise
+            _LOG.warning("MLflow's server did not say whether it registered %s; looking", name)
+        made = store.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
+        for version in made:
+            if version.source == source:
+                return version
+    return store.create_model_version(name=name, source=source, **what)
 
 
 def _version_tags(bundle: Bundle) -> dict[str, str]:

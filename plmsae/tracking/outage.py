@@ -137,11 +137,16 @@ def is_away(error: Exception) -> bool:
         return error.response is not None and error.response.status_code in (429, 502, 503, 504)
     if not isinstance(error, MlflowException):
         return isinstance(error, NotConnected | Timeout)
-    text = str(error)
-    if "API request to" in text and ("with exception" in text or "with timeout" in text):
-        return "too many 500" not in text  # a server that is there and broken
+    if is_unanswered(error):
+        return "too many 500" not in str(error)  # a server that is there and broken
     # An SQLite file that cannot be read does not come back.
-    return error.error_code == "TEMPORARILY_UNAVAILABLE" and "sqlite" not in text
+    return error.error_code == "TEMPORARILY_UNAVAILABLE" and "sqlite" not in str(error)
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Tell whether a request of MLflow's has no answer: whether it was carried out is not known."""
+    text = str(error)
+    return "API request to" in text and ("with exception" in text or "with timeout" in text)
 
 
 class Unsent:
