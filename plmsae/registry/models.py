@@ -28,6 +28,7 @@ from plmsae.registry.versions import (
     HEADLINE_METRICS,
     MAX_TAG,
     ModelRef,
+    find_registered,
     find_version,
     ref_of,
     search_versions,
@@ -109,7 +110,7 @@ def register(
             name=checked.name,
             source=f"models:/{model_id}",
             run_id=run_id,
-            tags={**_version_tags(checked), **quality_tags(quality), **(tags or {})},
+            tags={**version_tags(checked), **quality_tags(quality), **(tags or {})},
             model_id=model_id,
         )
         ref = ModelRef(name=checked.name, version=str(created.version), model_id=model_id)
@@ -206,7 +207,8 @@ def _create_version(store: MlflowClient, *, name: str, source: str, **what: Any)
     return store.create_model_version(name=name, source=source, **what)
 
 
-def _version_tags(bundle: Bundle) -> dict[str, str]:
+def version_tags(bundle: Bundle) -> dict[str, str]:
+    """Return the tags that a bundle gets when it is registered: what it is, and its numbers."""
     meta = bundle.meta
     identity: tuple[str, ...]
     identity = ("plm", "plm_revision", "layer", "unit", "arch", "d_in", "d_sae", "k", "origin")
@@ -273,6 +275,12 @@ def resolve_exactly(ref: str | Path, *, tracking_uri: str | None = None) -> tupl
     return bundle, version.ref.uri if version.ref else f"models:/{version.model_id}"
 
 
+def recorded_tags(uri: str, *, tracking_uri: str | None = None) -> Mapping[str, str] | None:
+    """Return the tags of a registered version, by its `resolve_exactly` name; None for others."""
+    found = find_registered(client(tracking_uri), uri)
+    return None if found is None or found.ref is None else found.tags
+
+
 def log_version_metrics(
     uri: str,
     metrics: Mapping[str, float],
@@ -286,8 +294,7 @@ def log_version_metrics(
     Parameters
     ----------
     uri : str
-        ``models:/NAME/VERSION``, as `resolve_exactly` gives it. For anything else, such as a
-        folder, nothing is done.
+        As `resolve_exactly` gives it. For what is in no registry nothing is done.
     metrics : mapping
         By name.
     run_id : str
@@ -297,10 +304,10 @@ def log_version_metrics(
     tracking_uri : str, optional
         See `store.tracking_uri`.
     """
-    if not uri.startswith("models:/"):
-        return
     store = client(tracking_uri)
-    found = find_version(store, parse_reference(uri))
+    found = find_registered(store, uri)
+    if found is None:
+        return
     with mlflow_errors(store.tracking_uri):
         for name, value in sorted(metrics.items()):
             store.log_metric(run_id, name, value, model_id=found.model_id)

@@ -13,7 +13,7 @@ from plmsae.core.fingerprint import DataFingerprint, fingerprint_file
 from plmsae.core.stopping import kept_if_stopped
 from plmsae.proteins.stream import need_file, source_name
 from plmsae.registry.lineage import log_used_version
-from plmsae.registry.models import resolve_exactly
+from plmsae.registry.models import recorded_tags, resolve_exactly
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.summary import log_summary
@@ -331,7 +331,9 @@ def run(request: FillRequest, progress: Progress) -> FillOutcome:
                 "concepts": bundle.concepts,
                 "labels": known,
                 "registered": run_facts(
-                    Manifest.read(request.out / "scores" / "manifest.json"), bundle, uri
+                    Manifest.read(request.out / "scores" / "manifest.json"),
+                    uri,
+                    recorded_tags(uri),
                 ),
                 "sequences": table.select("accession", "sequence"),
                 "backtest": _counts(measured, tested, request),
