@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from plmsae.core.errors import UnavailableError, printable
+from plmsae.core.folders import make_folder, remove_empty
 from plmsae.core.resources import cache_folder
 
 if TYPE_CHECKING:
@@ -232,10 +233,9 @@ class Unsent:
                 self._remove_file()
 
     def _remove_file(self) -> None:
-        with suppress(OSError):  # of a folder that holds something else, too
+        with suppress(OSError):
             self.path.unlink(missing_ok=True)
-            for path in self._made:
-                path.rmdir()
+        remove_empty(self._made)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -252,9 +252,7 @@ class Unsent:
 
     def _open(self) -> None:
         try:
-            parents = self.path.parents
-            self._made = [path for path in parents if not path.exists()]
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._made = make_folder(self.path.parent)
             # Unbuffered: what a killed process wrote is in the file.
             self._file = self.path.open("a+b", buffering=0)
             _hold(self._file)
