@@ -283,7 +283,7 @@ def recorded_tags(uri: str, *, tracking_uri: str | None = None) -> Mapping[str, 
 
 def log_version_metrics(
     uri: str,
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, float | None],
     *,
     run_id: str,
     tags: Mapping[str, str] | None = None,
@@ -296,7 +296,8 @@ def log_version_metrics(
     uri : str
         As `resolve_exactly` gives it. For what is in no registry nothing is done.
     metrics : mapping
-        By name.
+        By name. For None, what an earlier run tagged the version with is removed: numbers that were
+        measured together stand together.
     run_id : str
         The run that measured them.
     tags : mapping, optional
@@ -309,13 +310,15 @@ def log_version_metrics(
     if found is None:
         return
     with mlflow_errors(store.tracking_uri):
-        for name, value in sorted(metrics.items()):
+        measured = {name: value for name, value in sorted(metrics.items()) if value is not None}
+        for name, value in measured.items():
             store.log_metric(run_id, name, value, model_id=found.model_id)
-        if found.ref is not None:
-            numbers = {name: f"{value:.6g}" for name, value in sorted(metrics.items())}
+        if (ref := found.ref) is not None:
+            numbers = {name: f"{value:.6g}" for name, value in measured.items()}
             for name, text in {**numbers, **(tags or {})}.items():
-                ref = found.ref
                 store.set_model_version_tag(ref.name, ref.version, name, text[:MAX_TAG])
+            for name in sorted(found.tags.keys() & metrics.keys() - measured.keys()):
+                store.delete_model_version_tag(ref.name, ref.version, name)
 
 
 def list_models(*, tracking_uri: str | None = None) -> pl.DataFrame:

@@ -59,7 +59,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     from plmsae.reports.evidence_table import evidence_table
     from plmsae.reports.page import authors
     from plmsae.reports.render import render_reports
-    from plmsae.reports.report import report_metrics
+    from plmsae.reports.report import VERSION_METRICS, report_metrics
 
     check_device(request.device)
     need_file(request.proteins, why="report reads it twice")
@@ -145,13 +145,14 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         tracked.log_artifact(request.out / "features", "report/features")
         metrics = report_metrics(reports)
         tracked.log_metrics(0, metrics)
-        named = {name: n for name, n in metrics.items() if "median" in name or "_n_" in name}
         digest = proteins.fingerprint.sha256[:12]
         words = f"{used} (sha256 {digest}); concepts were chosen on: {chosen_on.words}"
         about_them = {"report_proteins": words}
         tracked.set_tags(about_them)
-        log_version_metrics(uri, named, run_id=tracked.run_id, tags=about_them)
-        link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
+        if not request.latents:  # numbers of features picked by hand are no measure of the model
+            measured = {name: metrics.get(name) for name in VERSION_METRICS}
+            log_version_metrics(uri, measured, run_id=tracked.run_id, tags=about_them)
+            link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
     return ReportOutcome(
         pages=pages,
         n_features=len(reports),
