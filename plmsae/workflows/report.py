@@ -14,6 +14,7 @@ from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.registry.pages import REPORTS, link_page
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
+from plmsae.tracking.summary import log_summary
 from plmsae.tracking.traces import trace_call
 from plmsae.workflows.reporting.outcome import ReportOutcome
 from plmsae.workflows.shared.device import check_device
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
     from plmsae.reports.evidence import FeatureEvidence
 
 __all__ = ["ReportOutcome", "run"]
+
+
+_ABOUT = (
+    "Descriptions of features, each tested on proteins held back. report/report.html, among the "
+    "artifacts, has all of them."
+)
 
 
 @on_threads
@@ -153,13 +160,16 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
             measured = {name: metrics.get(name) for name in VERSION_METRICS}
             log_version_metrics(uri, measured, run_id=tracked.run_id, tags=about_them)
             link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
-    return ReportOutcome(
-        pages=pages,
-        n_features=len(reports),
-        authors=authors(reports),
-        metrics=metrics,
-        warning=chosen_on.warning,
-    )
+        outcome = ReportOutcome(
+            pages=pages,
+            n_features=len(reports),
+            authors=authors(reports),
+            metrics=metrics,
+            warning=chosen_on.warning,
+        )
+        title = f"Feature reports of {bundle.name}"
+        log_summary(tracked, title, _ABOUT, [*outcome.table(), *about.items()])
+    return outcome
 
 
 def _kept(request: ReportRequest) -> str:

@@ -18,6 +18,7 @@ from test_claude_predictions import honest
 from plmsae.core.fingerprint import DataFingerprint
 from plmsae.registry.models import register
 from plmsae.tracking.store import client
+from plmsae.tracking.summary import NOTE, PAGE
 from plmsae.workflows.report import run
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import ReportRequest
@@ -98,6 +99,8 @@ def test_without_a_key_features_are_tested_by_rule_and_the_version_gets_the_medi
     about = json.loads(page.read_text())["about"]
     assert made.data.tags["quality_evidence"] in about["quality of the evidence"]
     assert about["warnings of the model's gates"] == "none"
+    assert "| tests | 1 verified of 1 tested on proteins held back" in made.data.tags[NOTE]
+    assert PAGE in [file.path for file in store.list_artifacts(made.info.run_id)]
 
 
 def test_features_picked_by_hand_leave_what_a_version_says(
