@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,20 @@ def folder_at(location: str | os.PathLike[str]) -> Folder:
     if is_remote(location):
         return ObjectFolder(os.fspath(location).rstrip("/"))
     return LocalFolder(Path(location))
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it; return the ones that were missing, the innermost first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, up to one that holds something."""
+    with suppress(OSError):
+        for path in folders:
+            path.rmdir()
 
 
 def only_writer(folder: Path) -> AbstractContextManager[None]:
@@ -181,8 +195,7 @@ class LocalFolder:
         """
         if self.root.exists() and not self.root.is_dir():
             raise InputError("is a file, not a folder", where=self.root)
-        made = [path for path in (self.root, *self.root.parents) if not path.exists()]
-        self.root.mkdir(parents=True, exist_ok=True)
+        made = make_folder(self.root)
         try:
             if sys.platform == "win32":  # there nothing keeps two runs apart
                 yield
@@ -198,9 +211,7 @@ class LocalFolder:
                     if made and [child for child, _ in self.children()] == [name]:
                         (self.root / name).unlink()
         finally:
-            with suppress(OSError):  # the first that is not empty
-                for path in made:
-                    path.rmdir()
+            remove_empty(made)
 
     @contextmanager
     def _held(self, path: Path) -> Iterator[IO[str]]:

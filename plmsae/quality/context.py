@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class Context:
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         self._tables: dict[str, Table] = {}
         self._present: dict[str, Sequence[str]] = {}
+        self._shared: dict[Any, tuple[pl.LazyFrame, pl.DataFrame]] = {}
         for key, source in (given or {}).items():
             if key not in _COLUMNS:
                 known = ", ".join(CONTEXT_KEYS)
@@ -143,6 +144,15 @@ class Context:
         if not self.has(["asked"]):
             return 0.5
         return float(self.scan("asked").select(pl.col("min_precision").max()).collect().item())
+
+    def shared(
+        self, make: Callable[[pl.LazyFrame, Context], pl.DataFrame], frame: pl.LazyFrame
+    ) -> pl.DataFrame:
+        """Return what `make` makes of the table that is checked; made once for all measures."""
+        kept = self._shared.get(make)
+        if kept is None or kept[0] is not frame:
+            kept = self._shared[make] = (frame, make(frame, self))
+        return kept[1]
 
     def sequences(self, accessions: pl.Series) -> dict[str, str]:
         """Look up the sequences of some proteins."""

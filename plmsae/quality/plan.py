@@ -67,7 +67,8 @@ def make_plan(suite: Suite, present: Sequence[str], context: Context) -> Plan:
         if lacking:
             skipped[expectation.name] = f"the table has no column {', '.join(lacking)}"
         elif missing:
-            skipped[expectation.name] = f"no {', '.join(missing)} to compare with"
+            absent = ", ".join(_IN_WORDS.get(key, key) for key in missing)
+            skipped[expectation.name] = f"no {absent} to compare with"
         elif numbers:
             on_numbers.append(expectation)
             measure.update(numbers)
@@ -85,6 +86,14 @@ def make_plan(suite: Suite, present: Sequence[str], context: Context) -> Plan:
         derived=tuple(sorted(derive)),
         measures=tuple(sorted(measure)),
     )
+
+
+_IN_WORDS = {
+    "registered": "registered model",
+    "backtest": "back-test",
+    "asked": "precision asked for",
+}
+"""Keys of the context that are no words for what they hold."""
 
 
 def explain(name: str) -> str:

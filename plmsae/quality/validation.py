@@ -95,7 +95,8 @@ def validate(
 
     identify = [column for column in suite.identify if column in plan.columns]
     tallies = engine.check(plan.on_rows, _batches(table, plan, others), identify)
-    numbers = {name: MEASURES[name].compute(table.scan(), others) for name in plan.measures}
+    rows = table.scan()
+    numbers = {name: MEASURES[name].compute(rows, others) for name in plan.measures}
     measured = [e for e in plan.on_numbers if numbers[e.columns[0]].value is not None]
     tallies += engine.check(measured, [_one_row(numbers)])
 
@@ -105,7 +106,7 @@ def validate(
         engine.write_data_docs(tallies, folder, source=table.name)
         strip_external_references(folder)
     by_name = {tally.expectation.name: tally for tally in tallies}
-    n_rows = int(table.scan().select(pl.len()).collect(engine="streaming").item())
+    n_rows = int(rows.select(pl.len()).collect(engine="streaming").item())
     results = tuple(
         _result(e, by_name.get(e.name), plan, numbers, n_rows) for e in suite.expectations
     )

@@ -18,7 +18,7 @@ from plmsae.bundle.naming import parse_reference
 from plmsae.core.errors import InputError
 from plmsae.registry.mlflow_model import fetch_model
 from plmsae.registry.promotion import promotion_log
-from plmsae.registry.versions import find_version
+from plmsae.registry.versions import find_registered, find_version
 from plmsae.tracking.run_inputs import log_used_model
 from plmsae.tracking.runs import Run
 from plmsae.tracking.store import client, mlflow_errors
@@ -37,8 +37,8 @@ def log_used_version(run: Run, uri: str) -> None:
     uri : str
         As `plmsae.registry.models.resolve_exactly` gives it.
     """
-    if uri.startswith("models:/"):
-        found = find_version(client(run.tracking_uri), parse_reference(uri))
+    found = find_registered(client(run.tracking_uri), uri)
+    if found is not None:
         log_used_model(run, found.model_id)
 
 

@@ -28,11 +28,12 @@ from plmsae.registry.versions import (
     HEADLINE_METRICS,
     MAX_TAG,
     ModelRef,
+    find_registered,
     find_version,
     ref_of,
     search_versions,
 )
-from plmsae.tracking.outage import not_waiting
+from plmsae.tracking.outage import is_unanswered, not_waiting
 from plmsae.tracking.store import (
     client,
     experiment_id,
@@ -58,6 +59,7 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 
 METRICS_TAG = "metrics"
+_ATTEMPTS = 5
 
 
 def register(
@@ -103,11 +105,12 @@ def register(
         _ensure_registered(store, checked.meta)
         model_id = _log_model(store, checked, run_id)
         quality = quality_verdicts(store, [run_id], tags or {})
-        created = store.create_model_version(
+        created = _create_version(
+            store,
             name=checked.name,
             source=f"models:/{model_id}",
             run_id=run_id,
-            tags={**_version_tags(checked), **quality_tags(quality), **(tags or {})},
+            tags={**version_tags(checked), **quality_tags(quality), **(tags or {})},
             model_id=model_id,
         )
         ref = ModelRef(name=checked.name, version=str(created.version), model_id=model_id)
@@ -181,7 +184,31 @@ def _log_model(store: MlflowClient, bundle: Bundle, run_id: str | None) -> str:
     return model_id
 
 
-def _version_tags(bundle: Bundle) -> dict[str, str]:
+def _create_version(store: MlflowClient, *, name: str, source: str, **what: Any) -> Any:
+    """Create a version once: a request whose answer was lost may have been carried out.
+
+    So MLflow does not send it again by itself. The search before each new attempt also waits for a
+    server that is away.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            with few_retries(0), not_waiting():
+                return store.create_model_version(name=name, source=source, **what)
+        except MlflowException as error:
+            if not is_unanswered(error):
+                raise
+            _LOG.warning("MLflow's server did not say whether it registered %s; looking", name)
+        made = store.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
+        for version in made:
+            if version.source == source:
+                return version
+    return store.create_model_version(name=name, source=source, **what)
+
+
+def version_tags(bundle: Bundle) -> dict[str, str]:
+    """Return the tags that a bundle gets when it is registered: what it is, and its numbers."""
     meta = bundle.meta
     identity: tuple[str, ...]
     identity = ("plm", "plm_revision", "layer", "unit", "arch", "d_in", "d_sae", "k", "origin")
@@ -248,9 +275,15 @@ def resolve_exactly(ref: str | Path, *, tracking_uri: str | None = None) -> tupl
     return bundle, version.ref.uri if version.ref else f"models:/{version.model_id}"
 
 
+def recorded_tags(uri: str, *, tracking_uri: str | None = None) -> Mapping[str, str] | None:
+    """Return the tags of a registered version, by its `resolve_exactly` name; None for others."""
+    found = find_registered(client(tracking_uri), uri)
+    return None if found is None or found.ref is None else found.tags
+
+
 def log_version_metrics(
     uri: str,
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, float | None],
     *,
     run_id: str,
     tags: Mapping[str, str] | None = None,
@@ -261,10 +294,10 @@ def log_version_metrics(
     Parameters
     ----------
     uri : str
-        ``models:/NAME/VERSION``, as `resolve_exactly` gives it. For anything else, such as a
-        folder, nothing is done.
+        As `resolve_exactly` gives it. For what is in no registry nothing is done.
     metrics : mapping
-        By name.
+        By name. For None, what an earlier run tagged the version with is removed: numbers that were
+        measured together stand together.
     run_id : str
         The run that measured them.
     tags : mapping, optional
@@ -272,18 +305,20 @@ def log_version_metrics(
     tracking_uri : str, optional
         See `store.tracking_uri`.
     """
-    if not uri.startswith("models:/"):
-        return
     store = client(tracking_uri)
-    found = find_version(store, parse_reference(uri))
+    found = find_registered(store, uri)
+    if found is None:
+        return
     with mlflow_errors(store.tracking_uri):
-        for name, value in sorted(metrics.items()):
+        measured = {name: value for name, value in sorted(metrics.items()) if value is not None}
+        for name, value in measured.items():
             store.log_metric(run_id, name, value, model_id=found.model_id)
-        if found.ref is not None:
-            numbers = {name: f"{value:.6g}" for name, value in sorted(metrics.items())}
+        if (ref := found.ref) is not None:
+            numbers = {name: f"{value:.6g}" for name, value in measured.items()}
             for name, text in {**numbers, **(tags or {})}.items():
-                ref = found.ref
                 store.set_model_version_tag(ref.name, ref.version, name, text[:MAX_TAG])
+            for name in sorted(found.tags.keys() & metrics.keys() - measured.keys()):
+                store.delete_model_version_tag(ref.name, ref.version, name)
 
 
 def list_models(*, tracking_uri: str | None = None) -> pl.DataFrame:

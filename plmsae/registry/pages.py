@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from plmsae.bundle.card import Verdict, version_page, with_page
-from plmsae.bundle.naming import parse_reference
 from plmsae.registry.gates import check_gates, load_gates
 from plmsae.registry.quality_record import QUALITY_FAILED, has_failed
-from plmsae.registry.versions import ModelRef, find_version
+from plmsae.registry.versions import ModelRef, find_registered
 from plmsae.tracking.store import client, mlflow_errors
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def link_page(run: Run, uri: str, label: str, text: str, path: str) -> None:
     run : Run
         Must be going on.
     uri : str
-        ``models:/NAME/VERSION``. For anything else, such as a folder, nothing is done.
+        ``models:/NAME/VERSION``. For anything else nothing is done.
     label : str
         `REPORTS` or `ATLAS`; what an earlier run made is linked no more.
     text : str
@@ -137,12 +136,11 @@ def link_page(run: Run, uri: str, label: str, text: str, path: str) -> None:
     path : str
         Of the artifact of the run.
     """
-    if not uri.startswith("models:/"):
-        return
     store = client(run.tracking_uri)
-    ref = find_version(store, parse_reference(uri)).ref
-    if ref is None:
+    found = find_registered(store, uri)
+    if found is None or found.ref is None:
         return
+    ref = found.ref
     address = f"#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/{quote(path)}"
     with mlflow_errors(store.tracking_uri):
         page = store.get_model_version(ref.name, ref.version).description or ""

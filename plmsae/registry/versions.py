@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plmsae.bundle.naming import PREFIX, Reference
+from plmsae.bundle.naming import PREFIX, Reference, parse_reference
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.tracking.store import mlflow_errors, redact
 
@@ -102,6 +102,14 @@ def find_version(store: MlflowClient, wanted: Reference) -> FoundVersion:
         tags=tags,
         run_id=found.run_id or None,
     )
+
+
+def find_registered(store: MlflowClient, uri: str) -> FoundVersion | None:
+    """Look up what a run used, as `plmsae.registry.models.resolve_exactly` names it.
+
+    None for what is in no registry: a folder, or the model that ships.
+    """
+    return find_version(store, parse_reference(uri)) if uri.startswith("models:/") else None
 
 
 def ref_of(version: Any) -> ModelRef:

@@ -18,7 +18,8 @@ class ChosenOn:
     """What is known of the proteins of a report."""
 
     words: str
-    """On what concepts were chosen, and how the report's proteins differ from it."""
+    """On what concepts were chosen, and how the report's proteins differ from it; to be put after
+    "concepts were chosen on"."""
     warning: str
     """In one line; empty where the proteins are other ones."""
 
@@ -75,15 +76,16 @@ _CANNOT_TELL = (
 
 
 def _by_sequence(sketch: str, split: str, sequences: Sequence[str]) -> ChosenOn:
+    where = split.removeprefix("chosen on ")  # `ChosenOn.words` follow these words
     found, looked_up = found_in_sketch(sketch, sequences)
     if not looked_up:
         return ChosenOn(
-            words=f"({split}); the sketch of its proteins tells of none of these",
+            words=f"{where}; the sketch of its proteins tells of none of these",
             warning=_CANNOT_TELL,
         )
-    told = f"of {looked_up:,} of the sequences here, looked up, {found:,} are among those chosen on"
     return ChosenOn(
-        words=f"{split}; {told}",
+        words=f"{where}; of the proteins here, {found:,} of {looked_up:,} looked up are among "
+        "those",
         warning=f"{found / looked_up:.0%} of these proteins (of {looked_up:,} looked up) are among "
         f"those on which the model's concepts were chosen: {_NO_TEST}"
         if found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from plmsae.reports.evidence import FLANK, FeatureEvidence, ProteinExample
 
@@ -66,12 +67,22 @@ def cells(example: ProteinExample) -> list[Cell]:
     ]
 
 
-def logo(columns: Sequence[Mapping[str, float]], n: int) -> list[Letter]:
+class Logo(NamedTuple):
+    """A sequence logo."""
+
+    letters: list[Letter]
+    """Its letters; none where no column has information."""
+    bits: float
+    """Information of its highest column."""
+
+
+def logo(columns: Sequence[Mapping[str, float]], n: int) -> Logo:
     """Lay out a sequence logo.
 
     A column is as high as its information, log2(20) − H bits less the small-sample correction
     19 / (2 n ln 2), and its letters share that height by frequency (Schneider and Stephens, Nucleic
-    Acids Research 1990). Letters under 2 pixels are left out.
+    Acids Research 1990). The highest column fills the picture if it has a bit or more. Letters
+    under 2 pixels are left out.
 
     Parameters
     ----------
@@ -80,14 +91,15 @@ def logo(columns: Sequence[Mapping[str, float]], n: int) -> list[Letter]:
     n : int
         Number of sequences behind them.
     """
+    correction = 19 / (2 * max(n, 1) * math.log(2))
+    entropies = [-sum(p * math.log2(p) for p in shares.values() if p > 0) for shares in columns]
+    bits = [max(0.0, math.log2(20) - entropy - correction) for entropy in entropies]
+    highest = max(bits, default=0.0)
     letters = []
-    most = math.log2(20)
     for i, shares in enumerate(columns):
-        entropy = -sum(p * math.log2(p) for p in shares.values() if p > 0)
-        bits = max(0.0, most - entropy - 19 / (2 * max(n, 1) * math.log(2)))
         y = float(LOGO_HEIGHT)
         for letter, share in sorted(shares.items(), key=lambda item: (item[1], item[0])):
-            height = share * bits / most * LOGO_HEIGHT
+            height = share * bits[i] / max(highest, 1.0) * LOGO_HEIGHT
             if height >= 2:
                 letters.append(
                     Letter(
@@ -100,7 +112,7 @@ def logo(columns: Sequence[Mapping[str, float]], n: int) -> list[Letter]:
                     )
                 )
                 y -= height
-    return letters
+    return Logo(letters, highest)
 
 
 def level_bars(evidence: FeatureEvidence) -> list[float]:

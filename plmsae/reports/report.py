@@ -96,6 +96,13 @@ class FeatureReport:
         }
 
 
+VERSION_METRICS = (
+    *("report_n_features", "report_n_tested", "report_n_detection", "report_n_verified"),
+    *("report_median_r", "report_median_r_rule", "report_median_detection"),
+)
+"""What of `report_metrics` is told of a model's version."""
+
+
 def report_metrics(reports: Sequence[FeatureReport]) -> dict[str, float]:
     """Sum up reports in numbers, for the run and for the model's version.
 

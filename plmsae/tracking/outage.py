@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from plmsae.core.errors import UnavailableError, printable
+from plmsae.core.folders import make_folder, remove_empty
 from plmsae.core.resources import cache_folder
 
 if TYPE_CHECKING:
@@ -137,11 +138,16 @@ def is_away(error: Exception) -> bool:
         return error.response is not None and error.response.status_code in (429, 502, 503, 504)
     if not isinstance(error, MlflowException):
         return isinstance(error, NotConnected | Timeout)
-    text = str(error)
-    if "API request to" in text and ("with exception" in text or "with timeout" in text):
-        return "too many 500" not in text  # a server that is there and broken
+    if is_unanswered(error):
+        return "too many 500" not in str(error)  # a server that is there and broken
     # An SQLite file that cannot be read does not come back.
-    return error.error_code == "TEMPORARILY_UNAVAILABLE" and "sqlite" not in text
+    return error.error_code == "TEMPORARILY_UNAVAILABLE" and "sqlite" not in str(error)
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Tell whether a request of MLflow's has no answer: whether it was carried out is not known."""
+    text = str(error)
+    return "API request to" in text and ("with exception" in text or "with timeout" in text)
 
 
 class Unsent:
@@ -227,10 +233,9 @@ class Unsent:
                 self._remove_file()
 
     def _remove_file(self) -> None:
-        with suppress(OSError):  # of a folder that holds something else, too
+        with suppress(OSError):
             self.path.unlink(missing_ok=True)
-            for path in self._made:
-                path.rmdir()
+        remove_empty(self._made)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -247,9 +252,7 @@ class Unsent:
 
     def _open(self) -> None:
         try:
-            parents = self.path.parents
-            self._made = [path for path in parents if not path.exists()]
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._made = make_folder(self.path.parent)
             # Unbuffered: what a killed process wrote is in the file.
             self._file = self.path.open("a+b", buffering=0)
             _hold(self._file)

@@ -159,16 +159,24 @@ def _check_database(uri: str) -> None:
 
 
 @contextmanager
-def few_retries() -> Iterator[None]:
-    """Fail soon, at the first contact for example: MLflow tries for minutes otherwise."""
+def few_retries(n: int | None = None) -> Iterator[None]:
+    """Fail soon, at the first contact for example: MLflow tries for minutes otherwise.
+
+    Parameters
+    ----------
+    n : int, optional
+        How often MLflow sends a request again; by default what the environment says, or twice.
+    """
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     before = os.environ.get(name)
-    os.environ.setdefault(name, "2")
+    os.environ[name] = str(n) if n is not None else before or "2"
     try:
         yield
     finally:
         if before is None:
             os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
 
 
 @contextmanager

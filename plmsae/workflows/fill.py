@@ -13,7 +13,7 @@ from plmsae.core.fingerprint import DataFingerprint, fingerprint_file
 from plmsae.core.stopping import kept_if_stopped
 from plmsae.proteins.stream import source_name
 from plmsae.registry.lineage import log_used_version
-from plmsae.registry.models import resolve_exactly
+from plmsae.registry.models import recorded_tags, resolve_exactly
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.summary import log_summary
@@ -334,7 +334,7 @@ def _check_proposals(
         "proteins": scores / "proteins",
         "concepts": bundle.concepts,
         "labels": result.labels,
-        "registered": run_facts(result.manifest, bundle, uri),
+        "registered": run_facts(result.manifest, uri, recorded_tags(uri)),
         "sequences": sequences,
         "backtest": counts,
         "asked": pl.DataFrame({"min_precision": [result.min_precision]}),

@@ -14,6 +14,7 @@ from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.registry.pages import REPORTS, link_page
 from plmsae.tracking.prompts import register_prompt
 from plmsae.tracking.runs import Run, start_run
+from plmsae.tracking.summary import log_summary
 from plmsae.tracking.traces import trace_call
 from plmsae.workflows.reporting.outcome import ReportOutcome
 from plmsae.workflows.shared.device import check_device
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
 __all__ = ["ReportOutcome", "run"]
 
 
+_ABOUT = (
+    "Descriptions of features, each tested on proteins held back. report/report.html, among the "
+    "artifacts, has all of them."
+)
+
+
 @on_threads
 def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     """Collect evidence on features, put it into words and test the words.
@@ -60,7 +67,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
     from plmsae.reports.evidence_table import evidence_table
     from plmsae.reports.page import authors
     from plmsae.reports.render import render_reports
-    from plmsae.reports.report import report_metrics
+    from plmsae.reports.report import VERSION_METRICS, report_metrics
 
     check_device(request.device)
     need_file(request.proteins, why="report reads it twice")
@@ -128,20 +135,24 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         tracked.log_artifact(request.out / "features", "report/features")
         metrics = report_metrics(reports)
         tracked.log_metrics(0, metrics)
-        named = {name: n for name, n in metrics.items() if "median" in name or "_n_" in name}
         digest = proteins.fingerprint.sha256[:12]
         words = f"{used} (sha256 {digest}); choice of concepts: {chosen_on.words}"
         about_them = {"report_proteins": words}
         tracked.set_tags(about_them)
-        log_version_metrics(uri, named, run_id=tracked.run_id, tags=about_them)
-        link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
-    return ReportOutcome(
-        pages=pages,
-        n_features=len(reports),
-        authors=authors(reports),
-        metrics=metrics,
-        warning=chosen_on.warning,
-    )
+        if not request.latents:  # numbers of features picked by hand are no measure of the model
+            measured = {name: metrics.get(name) for name in VERSION_METRICS}
+            log_version_metrics(uri, measured, run_id=tracked.run_id, tags=about_them)
+            link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
+        outcome = ReportOutcome(
+            pages=pages,
+            n_features=len(reports),
+            authors=authors(reports),
+            metrics=metrics,
+            warning=chosen_on.warning,
+        )
+        title = f"Feature reports of {bundle.name}"
+        log_summary(tracked, title, _ABOUT, [*outcome.table(), *about.items()])
+    return outcome
 
 
 def _reports(

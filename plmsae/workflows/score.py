@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.core.object_store import is_remote
 from plmsae.proteins.stream import source_name
 from plmsae.registry.lineage import log_used_version
-from plmsae.registry.models import resolve_exactly
+from plmsae.registry.models import recorded_tags, resolve_exactly
 from plmsae.tracking.run_inputs import log_data
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.summary import log_summary
@@ -226,7 +226,7 @@ def _check_output(
             "proteins": scored / "proteins",
             "rejected": scored / "rejected",
             "concepts": bundle.concepts,
-            "registered": run_facts(manifest, bundle, uri),
+            "registered": run_facts(manifest, uri, recorded_tags(uri)),
             "sequences": None if isinstance(parsed, str) else parsed.proteins,
             "labels": own_labels(request.proteins, bundle, manifest.n_read),
         }

@@ -168,7 +168,7 @@ def _registered(model: str | None, manifest: Path | None) -> dict[str, Any]:
     """
     import polars as pl
 
-    from plmsae.registry.models import resolve_exactly
+    from plmsae.registry.models import recorded_tags, resolve_exactly, version_tags
     from plmsae.scoring.manifest import Manifest
 
     used = None if manifest is None else Manifest.read(manifest)
@@ -193,5 +193,5 @@ def _registered(model: str | None, manifest: Path | None) -> dict[str, Any]:
     if used is None:
         facts = pl.DataFrame({"fact": ["model"], "used": [uri], "registered": [uri]})
     else:
-        facts = run_facts(used, bundle, uri)
+        facts = run_facts(used, uri, recorded_tags(uri) or version_tags(bundle))
     return {"concepts": bundle.concepts, "registered": facts}

@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from plmsae.concepts.calling.place_matching import right_calls
+from plmsae.quality.measures import controls
 from plmsae.quality.report import ExpectationResult, ValidationReport
 from plmsae.quality.residue_rules import residue_rules
 from plmsae.quality.validation import validate
@@ -168,6 +170,23 @@ def test_probabilities_that_do_not_hold_on_a_control_set_are_found(tmp_path: Pat
     assert bad.examples == ("promised 0.90, 0.40 right (200 calls)",)
     few = named(check(table.head(50), tmp_path, labels=known), "probabilities_calibrated")
     assert few.success is None
+
+
+def test_calls_are_matched_with_labels_once_for_all_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matched: list[int] = []
+
+    def counting(calls: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
+        matched.append(calls.height)
+        return right_calls(calls, known)
+
+    monkeypatch.setattr(controls, "right_calls", counting)
+    table, known = calibrated(share_right=0.5, probability=0.9)
+    report = check(table, tmp_path, labels=known)
+    assert named(report, "probabilities_calibrated").value == pytest.approx(0.4)
+    assert named(report, "no_overconfident_concept").value is not None
+    assert matched == [table.height]
 
 
 def test_calls_that_spread_otherwise_than_in_the_reference_are_found(tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_what_cannot_be_checked_is_never_called_passed(
         report = check("annotations", annotations(end=[999, 20, 50]), tmp_path)
     assert named(report, "inside_the_protein").success is None
     assert named(report, "inside_the_protein").observed == "no proteins to compare with"
+    assert named(report, "model_as_registered").observed == "no registered model to compare with"
     assert named(report, "concept_known").state == "unchecked"
     assert "inside_the_protein was not checked" in caplog.text
 

@@ -13,13 +13,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 import torch
 from safetensors.torch import save_file
 from tiny_bundle import tiny_concepts, tiny_features, tiny_meta
@@ -88,6 +91,43 @@ def serving(folder: Path, backend: str, *extra: str) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def losing_answers(server: Server) -> Iterator[tuple[str, list[str]]]:
+    """Put a proxy before a server that passes on everything, and loses one answer: of the first
+    version that is created. Yield its address and the paths whose answer was lost."""
+    lost: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def _pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+            answer = requests.request(
+                self.command, server.uri + self.path, headers=headers, data=body, timeout=60
+            )
+            if self.path.endswith("/model-versions/create") and not lost:
+                lost.append(self.path)
+                self.close_connection = True
+                return
+            self.send_response(answer.status_code)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{proxy.server_port}", lost
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
 
 
 def _postgres_program(name: str) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow_servers import Server, scorable_bundle, serving
+from mlflow_servers import Server, losing_answers, scorable_bundle, serving
 
 from plmsae.core.errors import InputError
 from plmsae.registry.models import register
@@ -137,6 +137,25 @@ def test_a_registration_that_the_outage_breaks_off_is_told_as_such(
         server.start()
         with start_run(experiment="e", folder=tmp_path / "out") as run:
             assert register(bundle, run_id=run.run_id).version == "1"
+
+
+@pytest.mark.parametrize("retries", ["0", "3"])
+def test_a_version_whose_answer_was_lost_is_not_registered_twice(
+    tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch, retries: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    bundle = scorable_bundle(tmp_path / "one")
+    with serving(tmp_path / "s", store_uri) as server, losing_answers(server) as (uri, lost):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with start_run(experiment="e") as run:
+            ref = register(bundle, run_id=run.run_id)
+        (path,) = lost
+        assert path.endswith("/model-versions/create")
+        (version,) = MlflowClient(server.uri).search_model_versions(f"name = '{ref.name}'")
+        assert (str(version.version), version.run_id) == ("1", run.run_id)
+        assert (ref.version, ref.model_id) == ("1", version.source.removeprefix("models:/"))
+        assert version.description
 
 
 def test_the_end_alone_is_kept_and_sent(

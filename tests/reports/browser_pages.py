@@ -41,6 +41,17 @@ def quiet_page(browser: Any, **options: Any) -> Iterator[Any]:
     assert problems == [], problems
 
 
+def framed(page: Any, text: str) -> Any:
+    """Show a page as MLflow shows an artifact: from memory, in a frame that may run scripts."""
+    page.set_content("<iframe sandbox='allow-scripts' width=1000 height=450></iframe>")
+    page.evaluate(
+        "t => document.querySelector('iframe').src ="
+        " URL.createObjectURL(new Blob([t], {type: 'text/html'}))",
+        text,
+    )
+    return page.frame_locator("iframe")
+
+
 def barriers(page: Any) -> list[str]:
     """Return what axe-core finds serious or critical on a page, each with its element."""
     if not AXE.is_file():

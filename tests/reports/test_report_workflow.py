@@ -18,6 +18,7 @@ from test_claude_predictions import honest
 from plmsae.core.fingerprint import DataFingerprint
 from plmsae.registry.models import register
 from plmsae.tracking.store import client
+from plmsae.tracking.summary import NOTE, PAGE
 from plmsae.workflows.report import run
 from plmsae.workflows.shared.progress import Silent
 from plmsae.workflows.shared.requests import ReportRequest
@@ -75,7 +76,7 @@ def request_of(
 def test_without_a_key_features_are_tested_by_rule_and_the_version_gets_the_median_r(
     request_of: Callable[..., ReportRequest], store_uri: str
 ) -> None:
-    request = request_of(latents=(0, 1))
+    request = request_of(n_features=2)
     outcome = run(request, Silent())
     assert outcome.authors == {"evidence only": 2}
     assert outcome.metrics["report_n_tested"] == 1  # the other one never fires
@@ -98,6 +99,23 @@ def test_without_a_key_features_are_tested_by_rule_and_the_version_gets_the_medi
     about = json.loads(page.read_text())["about"]
     assert made.data.tags["quality_evidence"] in about["quality of the evidence"]
     assert about["warnings of the model's gates"] == "none"
+    assert "| tests | 1 verified of 1 tested on proteins held back" in made.data.tags[NOTE]
+    assert PAGE in [file.path for file in store.list_artifacts(made.info.run_id)]
+
+
+def test_features_picked_by_hand_leave_what_a_version_says(
+    request_of: Callable[..., ReportRequest], store_uri: str
+) -> None:
+    request = request_of(n_features=2)
+    name, version = request.model.split("/")
+    run(request, Silent())
+    before = client(store_uri).get_model_version(name, version)
+    by_hand = run(dataclasses.replace(request, latents=(0,)), Silent())
+    after = client(store_uri).get_model_version(name, version)
+    assert before.tags["report_n_features"] == "2"
+    assert by_hand.n_features == 1
+    assert after.tags == before.tags
+    assert "[2 features](" in before.description == after.description
 
 
 def test_a_report_on_the_proteins_of_the_choice_warns_and_the_version_says_what_r_is_of(
@@ -108,7 +126,7 @@ def test_a_report_on_the_proteins_of_the_choice_warns_and_the_version_says_what_
     measured_on = DataFingerprint(source="other.tsv", sha256="1" * 64)
     extra = {"split": "chosen on proteins.tsv, reported on other.tsv, homologues may be in both"}
     ref = register(make_bundle(eval_data=measured_on, extra=extra))
-    request = dataclasses.replace(request_of(latents=(0,)), model=str(ref))
+    request = dataclasses.replace(request_of(n_features=1), model=str(ref))
     outcome = run(request, Silent())
     assert "proteins.tsv has the name of the file on which" in outcome.warning
     assert f"warning: {outcome.warning}" in outcome.lines()

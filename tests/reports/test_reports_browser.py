@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, is_wider_than, quiet_page
+from browser_pages import NEEDS_CHROMIUM, THEMES, barriers, framed, is_wider_than, quiet_page
 from test_reports_render import NAMED, some_reports
 
 from plmsae.reports.render import render_reports
@@ -28,13 +28,7 @@ def test_links_of_the_index_work_in_the_frame_that_mlflow_gives_the_page(
     page: Any, tmp_path: Path
 ) -> None:
     text = render_reports(some_reports(), tmp_path, about={"model": "m"})["html"].read_text()
-    page.set_content("<iframe sandbox='allow-scripts' width=1000 height=450></iframe>")
-    page.evaluate(
-        "t => document.querySelector('iframe').src ="
-        " URL.createObjectURL(new Blob([t], {type: 'text/html'}))",
-        text,
-    )
-    frame = page.frame_locator("iframe")
+    frame = framed(page, text)
     frame.locator("#index a").nth(1).click()
     section = frame.locator("#feature-1")
     section.wait_for()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -217,15 +218,20 @@ def test_rendering_twice_gives_the_same_files(tmp_path: Path) -> None:
 
 
 def test_a_logo_column_is_as_high_as_its_information() -> None:
-    (sure,) = drawing.logo([{"K": 1.0}], 10_000)
+    ((sure,), bits) = drawing.logo([{"K": 1.0}], 10_000)
+    assert bits == pytest.approx(math.log2(20), rel=0.01)
     assert sure.scale == pytest.approx(drawing.LOGO_HEIGHT / 7.3, rel=0.01)
     assert sure.kind == "positive"
-    assert drawing.logo([dict.fromkeys("ACDEFGHIKLMNPQRSTVWY", 0.05)], 10_000) == []
-    assert drawing.logo([{"K": 1.0}], 2) == []  # two sequences say nothing
-    low, high = drawing.logo([{"K": 0.75, "R": 0.25}], 10_000)
+    assert drawing.logo([dict.fromkeys("ACDEFGHIKLMNPQRSTVWY", 0.05)], 10_000).letters == []
+    assert drawing.logo([{"K": 1.0}], 2) == ([], 0.0)  # two sequences say nothing
+    (low, high), _ = drawing.logo([{"K": 0.75, "R": 0.25}], 10_000)
     assert (low.letter, high.letter) == ("R", "K")
     assert high.scale == pytest.approx(3 * low.scale, rel=0.01)
     assert low.y > high.y
+    half = dict.fromkeys("AVLIMFWCGT", 0.1)  # one bit, which fills the picture
+    letters, bits = drawing.logo([half], 1_000_000)
+    assert bits == pytest.approx(1.0, rel=0.01)
+    assert 7.3 * sum(letter.scale for letter in letters) == pytest.approx(96, rel=0.01)
 
 
 def test_windows_near_the_start_are_indented_so_that_peaks_line_up() -> None:

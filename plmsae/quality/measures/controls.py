@@ -59,7 +59,7 @@ def calibration_error(frame: pl.LazyFrame, context: Context) -> Measured:
 
     Only calls on proteins that carry labels count: elsewhere nobody knows what is right.
     """
-    calls = _judged(frame, context)
+    calls = context.shared(_judged, frame)
     if calls.height < _FEWEST:
         return Measured(None)
     bins = (
@@ -88,7 +88,7 @@ def worst_overconfidence(frame: pl.LazyFrame, context: Context) -> Measured:
     That is the upper end of the 95 % Wilson interval of their share, among labelled proteins.
     """
     counts = (
-        _judged(frame, context)
+        context.shared(_judged, frame)
         .group_by("concept")
         .agg(n=pl.len(), promised=pl.col("probability").mean(), n_right=pl.col("right").sum())
         .sort("concept")
@@ -199,7 +199,7 @@ def unregistered(frame: pl.LazyFrame, context: Context) -> Measured:
         odd.height + len(strange),
         tuple(
             [
-                f"{fact}: used {used}, registered {registered}"
+                f"{fact}: used {used}, registered {registered or 'nothing'}"
                 for fact, used, registered in odd.select("fact", "used", "registered").iter_rows()
             ]
             + [f"rows of the model {name}" for name in strange]

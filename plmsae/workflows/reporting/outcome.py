@@ -39,18 +39,24 @@ class ReportOutcome:
             **({"dry_run": asdict(self.dry_run)} if self.dry_run else {}),
         }
 
+    def table(self) -> list[tuple[str, str]]:
+        """Return what to see first: who wrote them, and how they fared."""
+        by = ", ".join(f"{count} by {author}" for author, count in self.authors.items())
+        if "report_median_r" not in self.metrics:
+            return [("features", by)]
+        tested = (
+            f"{self.metrics['report_n_verified']:.0f} verified of "
+            f"{self.metrics['report_n_tested']:.0f} tested on proteins held back; median r "
+            f"{self.metrics['report_median_r']:.2f}"
+        )
+        return [("features", by), ("tests", tested)]
+
     def lines(self) -> list[str]:
         """Return it in words."""
         if self.dry_run is not None:
             return self.dry_run.lines(self.n_features)
-        by = ", ".join(f"{count} by {author}" for author, count in self.authors.items())
-        lines = [f"{self.n_features} features reported ({by})"]
-        if "report_median_r" in self.metrics:
-            lines.append(
-                f"{self.metrics['report_n_verified']:.0f} verified of "
-                f"{self.metrics['report_n_tested']:.0f} tested on proteins held back; median r "
-                f"{self.metrics['report_median_r']:.2f}"
-            )
+        (_, reported), *tested = self.table()
+        lines = [f"{self.n_features} features reported ({reported})", *(text for _, text in tested)]
         if self.warning:
             lines.append(f"warning: {self.warning}")
         return [*lines, f"written to {self.pages['html']}"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from plmsae.bundle.reading import Bundle
 from plmsae.core.errors import InputError
 from plmsae.core.fingerprint import DataFingerprint
+from plmsae.registry.versions import DIGEST_TAG
 from plmsae.workflows.shared.progress import Task
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ logger = logging.getLogger(__name__)
 _LABELLED_AT_MOST = 100_000  # all are in memory, beside a PLM
 _SHOWN = 5
 _NAMED = 10
+_FACTS = (
+    ("files of the model", "model_sha256", DIGEST_TAG),
+    ("PLM", "plm", "plm"),
+    ("PLM revision", "plm_revision", "plm_revision"),
+)
+"""What is compared, where a manifest has it, and the version's tag that was written for it."""
 
 
 def encoder_of(bundle: Bundle, request: ScoreRequest | FillRequest) -> Any:
@@ -115,8 +122,18 @@ def own_labels(source: str, bundle: Bundle, n_records: int) -> pl.DataFrame | No
         return None
 
 
-def run_facts(manifest: Manifest, bundle: Bundle, uri: str) -> pl.DataFrame:
+def run_facts(manifest: Manifest, uri: str, recorded: Mapping[str, str] | None) -> pl.DataFrame:
     """Return what a run says of its model beside what is registered, for the quality gates.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the run.
+    uri : str
+        The model, as `plmsae.registry.models.resolve_exactly` names it.
+    recorded : mapping or None
+        Tags of the version, as they were written when it was registered. None for a model that is
+        in no registry: its files were read once, and there is nothing to compare them with.
 
     Returns
     -------
@@ -125,11 +142,9 @@ def run_facts(manifest: Manifest, bundle: Bundle, uri: str) -> pl.DataFrame:
     """
     import polars as pl
 
-    used = manifest.identity
-    facts = [
-        ("model", manifest.model_uri, uri),
-        ("files of the model", str(used["model_sha256"]), bundle.digest),
-        ("PLM", str(used["plm"]), bundle.meta.plm),
-        ("PLM revision", str(used["plm_revision"]), bundle.meta.plm_revision),
-    ]
+    facts: list[tuple[str, str, str | None]] = [("model", manifest.model_uri, uri)]
+    if recorded is not None:
+        facts += [
+            (fact, str(manifest.identity[field]), recorded.get(tag)) for fact, field, tag in _FACTS
+        ]
     return pl.DataFrame(facts, schema=["fact", "used", "registered"], orient="row")

@@ -471,7 +471,7 @@ class ReportRequest(Request):
     n_features: PositiveInt = 20
     """How many features. A quarter are strong ones without a concept at F1 > 0.5."""
     latents: tuple[NonNegativeInt, ...] = ()
-    """These and no others."""
+    """These and no others; the page and the numbers of the version stay as they are."""
     llm: str | None = None
     """Claude model; by default the one of ``registry/llm.yaml``. Used only where a key is set."""
     no_llm: bool = False
