@@ -127,7 +127,8 @@ def _verdict_line(verdicts: Sequence[Verdict]) -> list[str]:
         return []
     of = {met: [v for v in verdicts if v.met is met] for met in (True, False, None)}
     counts = [f"{len(of[True])} met", f"{len(of[False])} not met"]
-    counts += [f"{len(of[None])} not checked"] if of[None] else []
+    if skipped := len(of[None]):
+        counts.append(f"{skipped} {'does' if skipped == 1 else 'do'} not apply")
     named = ": " + ", ".join(escape(verdict.what) for verdict in of[False]) if of[False] else ""
     return [f"**Gates: {', '.join(counts)}**{named}."]
 
@@ -139,7 +140,7 @@ def _verdict_table(verdicts: Sequence[Verdict], reference: str) -> list[str]:
         (
             f"[{escape(v.what)}]({v.page})" if v.page else escape(v.what),
             escape(v.found),
-            {True: "met", False: "**not met**", None: "not checked"}[v.met],
+            {True: "met", False: "**not met**", None: "does not apply"}[v.met],
         )
         for v in sorted(verdicts, key=lambda verdict: verdict.met is not False)
     ]

@@ -453,8 +453,8 @@ def test_the_page_of_a_version_says_which_gates_are_met_the_failed_first(
     ]
     skipped = Verdict(what="ece <= 0.1", found="not measured", met=None)
     page = version_page(bundle, f"{bundle.name}/3", verdicts=[verdicts[0], skipped])
-    assert "**Gates: 1 met, 0 not met, 1 not checked**." in page
-    assert "| not checked |" in page
+    assert "**Gates: 1 met, 0 not met, 1 does not apply**." in page
+    assert "| does not apply |" in page
 
 
 def test_a_line_of_the_page_of_a_version_changes_and_a_users_words_stay(make_bundle: Make) -> None:

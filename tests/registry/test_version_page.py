@@ -42,7 +42,9 @@ def test_the_page_has_the_verdicts_and_where_to_find_what(
 ) -> None:
     ref = evaluated(make_bundle(metrics={**METRICS, "dead_share": 0.5}))
     page = description(ref)
-    assert re.search(r"Gates: \d met, 1 not met, 1 not checked\*\*: dead\\_share &lt;= 0.3\.", page)
+    assert re.search(
+        r"Gates: \d met, 1 not met, 2 do not apply\*\*: dead\\_share &lt;= 0.3\.", page
+    )
     assert "champion" not in page.split("## Gates")[1].split("| gate")[1].split("## ")[0]
     version = client().get_model_version(ref.name, ref.version)
     run = f"#/experiments/1/runs/{version.run_id}"

@@ -18,7 +18,7 @@ from plmsae.core.errors import InputError
 from plmsae.proteins.uniprot import FEATURE_COLUMNS, parse_features
 from plmsae.scoring.engine import score
 from plmsae.scoring.export import export
-from plmsae.scoring.exporters.gff3 import _gff3_escape, _gff3_seqid
+from plmsae.scoring.exporters.gff3 import _gff3_escape, _gff3_seqid, _precision_in_words
 from plmsae.scoring.uniprot_names import SO_TERMS, as_feature, column_of, split_concept
 
 NASTY = concept_rows(
@@ -83,6 +83,21 @@ def test_gff3_says_the_same_as_the_annotations(scored: Path, tmp_path: Path) -> 
     assert found == expected.select(columns).rows()
     assert len(set(ids)) == len(ids)
     assert set(map(unquote, regions)) == set(table(scored, "proteins")["accession"])
+
+
+@pytest.mark.parametrize(
+    ("precision", "low", "told"),
+    [
+        (0.8, 0.68, "precision 0.80 (95 % interval from 0.68) on"),
+        (0.0008, 0.0, "precision below 0.01 (95 % interval from 0.00) on"),
+        (0.5, None, "precision 0.50 on"),
+        (None, None, "precision not measured"),
+    ],
+)
+def test_a_gff3_note_says_the_precision(
+    precision: float | None, low: float | None, told: str
+) -> None:
+    assert told in _precision_in_words({"precision": precision, "precision_low": low})
 
 
 @given(st.text(max_size=30))

@@ -64,10 +64,13 @@ def _gff3_escape(text: str) -> str:
 def _precision_in_words(row: Row) -> str:
     if row["precision"] is None:
         return "predicted; precision not measured"
-    low = (
-        "" if row["precision_low"] is None else f" (95 % interval from {row['precision_low']:.2f})"
-    )
-    return f"predicted; precision {row['precision']:.2f}{low} on held-out proteins"
+    low = row["precision_low"]
+    interval = "" if low is None else f" (95 % interval from {_share(low)})"
+    return f"predicted; precision {_share(row['precision'])}{interval} on held-out proteins"
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.01 or not value else "below 0.01"
 
 
 def _number(value: float | None) -> list[str]:
