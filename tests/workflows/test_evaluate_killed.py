@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cli_process import CliProcess, halting
+from random_kills import kill_twenty_times
 from tiny_training import train_tiny
 
 from plmsae.bundle.reading import read_bundle
@@ -89,3 +90,8 @@ def test_a_stopped_evaluation_encodes_what_is_missing_and_finds_the_same(
     assert not list(place.glob("*/encoded"))
     meta = read_bundle(place / out / "bundle").meta
     assert (meta.plm, meta.extra["plm_folder"]) == ("tiny", str(place / "plms" / "tiny"))
+
+
+@pytest.mark.slow
+def test_wherever_it_is_killed_an_evaluation_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    kill_twenty_times("evaluate", tmp_path)

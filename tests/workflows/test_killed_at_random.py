@@ -1,21 +1,14 @@
-"""Commands, killed at random moments: given again, they leave what an undisturbed run leaves.
-
-The loop is that of the benchmark, which does the same for every command and as often as asked.
-"""
+"""score, fill and train, killed at random moments: given again, they end as if undisturbed."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
-import kills
 import pytest
+from random_kills import kill_twenty_times
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(kills.COMMANDS))
+@pytest.mark.parametrize("name", ["score", "fill", "train"])
 def test_a_killed_run_ends_as_if_nothing_had_happened(name: str, tmp_path: Path) -> None:
-    seed = random.randrange(10**6)
-    kills.write_proteins(tmp_path, 30)
-    row = kills.kill_repeatedly(kills.COMMANDS[name], tmp_path, 20, seed)
-    assert row.failures == [], f"seed {seed}"
+    kill_twenty_times(name, tmp_path)
