@@ -89,6 +89,7 @@ COMMANDS = {
             *("report", "../p.tsv.gz", "--model", "ready", "--n-features", "2", "--no-llm"),
             *("--out", "out"),
         ),
+        left_out=_PAGES,
     ),
 }
 

@@ -57,13 +57,15 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; put it in the place of `target` if the block succeeds.
 
     An existing `target` is moved aside first and deleted last, so that at every moment a complete
-    folder, old or new, is on the disk.
+    folder, old or new, is on the disk. What processes that were killed meanwhile left is deleted
+    with it.
     """
     target = Path(target)
     with _room_for(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         # Not `tempfile.mkdtemp`: what it makes nobody else may read, and so it would stay.
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        unique = f"{os.getpid()}.{secrets.token_hex(4)}"
+        temporary = target.with_name(f".{target.name}.{unique}.tmp")
         temporary.mkdir()
         try:
             yield temporary
@@ -72,6 +74,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 target.rename(old)
             temporary.rename(target)
             shutil.rmtree(old, ignore_errors=True)
+            left_over = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.[0-9a-f]{{8}}\.(tmp|old)")
+            for path in target.parent.iterdir():
+                found = left_over.fullmatch(path.name)
+                if found and not _is_running(int(found[1])):
+                    shutil.rmtree(path, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -63,3 +63,24 @@ def test_a_failed_block_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -
         fail()
     assert (tmp_path / "out" / "a").read_text() == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_begun_by_a_killed_process_goes_with_the_next_one_written(tmp_path: Path) -> None:
+    child = """
+import os, sys
+from pathlib import Path
+from plmsae.core.atomic import atomic_folder
+with atomic_folder(Path(sys.argv[1]) / "bundle") as folder:
+    (folder / "a").write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", child, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".bundle.")
+    kept = {f".bundle.{os.getpid()}.0123abcd.tmp", ".bundle.tmp", ".bundles.1.0123abcd.tmp"}
+    for name in kept:
+        (tmp_path / name).mkdir()
+    with atomic_folder(tmp_path / "bundle") as folder:
+        (folder / "a").write_text("1")
+    assert {path.name for path in tmp_path.iterdir()} == kept | {"bundle"}
