@@ -7,7 +7,8 @@ folder, is killed with SIGKILL at a random moment, is given again, is perhaps ki
 is done; and so on in more folders until it was killed as often as asked. Every file that it leaves
 must equal that of the undisturbed run; what may differ is listed in `COMMANDS`. Inputs are a few
 short proteins of the sample of Swiss-Prot, parts are small so that there are several, and the model
-is the one that ships.
+is the one that ships. Leave the checkout as it is meanwhile: a trained model records its commit, and
+whether files were changed.
 """
 
 from __future__ import annotations
@@ -72,8 +73,7 @@ COMMANDS = {
             *("--no-register", "--out", "out"),
         ),
         # Times, the run's id and the pace; the bundle's files are compared themselves.
-        # model.json differs after some kills, for a reason not yet found; weights are compared.
-        left_out=(*_PAGES, "*/README.md", "*/model.json", "checkpoints/*"),
+        left_out=(*_PAGES, "*/README.md", "checkpoints/*"),
         volatile=("created", "train_run", "pace", "files"),
     ),
     "evaluate": Command(
