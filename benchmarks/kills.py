@@ -7,8 +7,8 @@ folder, is killed with SIGKILL at a random moment, is given again, is perhaps ki
 is done; and so on in more folders until it was killed as often as asked. Every file that it leaves
 must equal that of the undisturbed run; what may differ is listed in `COMMANDS`. Inputs are a few
 short proteins of the sample of Swiss-Prot, parts are small so that there are several, and the model
-is the one that ships. Leave the checkout as it is meanwhile: a trained model records its commit, and
-whether files were changed.
+is the one that ships. Leave the checkout as it is meanwhile: a trained model records its commit,
+and whether files were changed.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     with _room_for(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         # Not `tempfile.mkdtemp`: what it makes nobody else may read, and so it would stay.
-        unique = f"{os.getpid()}.{secrets.token_hex(4)}"
+        unique = f"{os.getpid()}-{secrets.token_hex(4)}"  # no name of `atomic_path`
         temporary = target.with_name(f".{target.name}.{unique}.tmp")
         temporary.mkdir()
         try:
@@ -74,11 +74,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 target.rename(old)
             temporary.rename(target)
             shutil.rmtree(old, ignore_errors=True)
-            left_over = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.[0-9a-f]{{8}}\.(tmp|old)")
-            for path in target.parent.iterdir():
-                found = left_over.fullmatch(path.name)
-                if found and not _is_running(int(found[1])):
-                    shutil.rmtree(path, ignore_errors=True)
+            names = rf"\.{re.escape(target.name)}\.(\d+)-[0-9a-f]{{8}}\.(tmp|old)"
+            for path in _left_over(target.parent, names):
+                shutil.rmtree(path, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -96,13 +94,16 @@ def _room_for(target: Path) -> Iterator[None]:
 
 def remove_temporaries(folder: Path) -> None:
     """Remove the temporary files of `atomic_path` that killed processes left in a folder."""
-    for path in folder.glob(".*.tmp*"):
-        found = _TEMPORARY.fullmatch(path.name)
+    for path in _left_over(folder, r"\..+\.(\d+)\.tmp(?:\.\w+)?"):
+        path.unlink(missing_ok=True)
+
+
+def _left_over(folder: Path, names: str) -> Iterator[Path]:
+    """Yield what has such a name, whose first group is the id of a process that has ended."""
+    for path in folder.glob(".*"):
+        found = re.fullmatch(names, path.name)
         if found and not _is_running(int(found[1])):
-            path.unlink(missing_ok=True)
-
-
-_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(?:\.\w+)?")
+            yield path
 
 
 def _is_running(pid: int) -> bool:

@@ -78,7 +78,7 @@ with atomic_folder(Path(sys.argv[1]) / "bundle") as folder:
     assert done.returncode == -9
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".bundle.")
-    kept = {f".bundle.{os.getpid()}.0123abcd.tmp", ".bundle.tmp", ".bundles.1.0123abcd.tmp"}
+    kept = {f".bundle.{os.getpid()}-0123abcd.tmp", ".bundle.tmp", ".bundles.1-0123abcd.tmp"}
     for name in kept:
         (tmp_path / name).mkdir()
     with atomic_folder(tmp_path / "bundle") as folder:
