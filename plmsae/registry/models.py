@@ -32,6 +32,7 @@ from plmsae.registry.versions import (
     find_version,
     ref_of,
     search_versions,
+    set_alias,
 )
 from plmsae.tracking.outage import is_unanswered, not_waiting
 from plmsae.tracking.store import (
@@ -120,7 +121,7 @@ def register(
         link = json.dumps([{"name": ref.name, "version": created.version}])
         store.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
         for alias in aliases:
-            store.set_registered_model_alias(ref.name, alias, ref.version)
+            set_alias(store, ref, alias)
     _LOG.info("registered %s (%s)", ref, redact(store.tracking_uri))
     return ref
 

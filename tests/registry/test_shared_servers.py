@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tiny import save_tiny
 from plmsae.core.errors import InputError
 from plmsae.registry.models import list_models, register, resolve
 from plmsae.registry.promotion import promote
+from plmsae.registry.versions import set_alias
 from plmsae.tracking.outage import WAIT, ServerAwayError
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import client
@@ -95,6 +98,27 @@ with start_run(experiment="both", run_name=sys.argv[1]) as run:
     for _ in range(3):
         register(Path(sys.argv[2]), run_id=run.run_id)
 """
+
+
+def test_an_alias_that_several_set_at_once_is_set(
+    tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = scorable_bundle(tmp_path / "one").path
+    aliases = [f"alias-{number}" for number in range(20)]
+    together = threading.Barrier(4)
+    with serving(tmp_path / "s", store_uri) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        ref = register(bundle)
+
+        def write(_: int) -> None:
+            store = client()
+            for alias in aliases:
+                together.wait(timeout=60)
+                set_alias(store, ref, alias)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, range(4)))
+        assert set(list_models()["aliases"][0]) == {"challenger", *aliases}
 
 
 def test_two_writers_at_once_lose_nothing_and_share_no_version(
