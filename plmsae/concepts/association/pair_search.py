@@ -101,10 +101,10 @@ def search_pairs(
 
 
 def _better(before: pl.DataFrame | None, now: pl.DataFrame) -> pl.DataFrame:
-    """Return of each latent the row with the higher F1 on select, of equals the one before."""
+    """Return of each latent the row with the higher F1 on select, of equals the later one."""
     if before is None:
         return now
-    wins = now["f1_select"].fill_null(0) > before["f1_select"].fill_null(0)
+    wins = now["f1_select"].fill_null(-1) >= before["f1_select"].fill_null(0)
     order = pl.concat([before.filter(~wins), now.filter(wins)])
     return order.sort("latent")
 

@@ -22,7 +22,11 @@ _BLOCK = 2_000_000  # (concept, latent, threshold) triples worked on at a time
 
 @dataclass(frozen=True, kw_only=True)
 class BestPairs:
-    """The best partner of every concept and of every latent, by F1. Ties go to the lowest index."""
+    """The best partner of every concept and of every latent, by F1.
+
+    Of equal latents a concept gets the first, of equal concepts a latent the last: a class
+    (``Transmembrane``) stands before its members, and the member says more.
+    """
 
     latent_C: Int64
     """Best latent of each concept; -1 where none finds a single labelled residue."""
@@ -76,9 +80,9 @@ def select_pairs(counts: Counts) -> BestPairs:
         best = f1_cf.argmax(axis=1)
         f1_C[block], threshold_C[block] = f1_cf[here, best], threshold_cf[here, best]
         latent_C[block] = np.where(f1_C[block] > 0, best, -1)
-        best = f1_cf.argmax(axis=0)
+        best = f1_cf.shape[0] - 1 - f1_cf[::-1].argmax(axis=0)
         columns = np.arange(n_latents)
-        better = f1_cf[best, columns] > f1_F
+        better = f1_cf[best, columns] >= np.maximum(f1_F, np.finfo(np.float64).tiny)
         f1_F[better] = f1_cf[best, columns][better]
         concept_F[better] = block.start + best[better]
         threshold_F[better] = threshold_cf[best, columns][better]

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from conftest_concepts import label_table, make_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,6 +45,7 @@ def test_the_best_pairs_are_those_of_an_exhaustive_search(seed, block):
         assert np.isclose(f1[c, best.latent_C[c], best.threshold_C[c]], best.f1_C[c])
     for f in np.flatnonzero(best.concept_F >= 0):
         assert np.isclose(f1[best.concept_F[f], f, best.threshold_F[f]], best.f1_F[f])
+    assert np.all((best.concept_F < 0) == (best.f1_F == 0))
     assert np.all((best.latent_C < 0) == (best.f1_C == 0))
     assert {(c, f) for c, f in promising.tolist()} == set(
         zip(*np.nonzero(f1.max(axis=2) > 0.5), strict=True)
@@ -67,6 +69,20 @@ def test_the_threshold_is_not_chosen_again_on_the_report_split():
     assert scores.precision_Q[0] == 0.5
     assert scores.recall_Q[0] == 1.0
     assert select_pairs(report).f1_C[0] == 1.0
+
+
+@pytest.mark.parametrize("block", [1, 10**6])
+def test_a_latent_that_finds_a_class_and_its_only_member_alike_is_named_by_the_member(
+    block, monkeypatch
+):
+    monkeypatch.setattr(selection, "_BLOCK", block)
+    rows = [("A", 1, 2, name, "span") for name in ("Transmembrane", "Transmembrane: Helical")]
+    table = label_table([*rows, ("A", 3, 4, "Zinc finger", "span")])
+    labels = build_residue_labels(table, ["A"], [4])
+    latent = csr_array(np.array([[0.9, 0.9, 0, 0]], dtype=np.float32).T)
+    best = select_pairs(associate([latent], labels, [1.0]))
+    assert labels.concepts[best.concept_F[0]] == "Transmembrane: Helical"
+    assert best.f1_F[0] == 1.0
 
 
 def test_a_latent_silent_on_the_report_split_has_no_precision_and_an_f1_of_zero():
