@@ -224,7 +224,9 @@ def _scores(
         )
         for concept, score in scores.items()
     ]
-    return tuple(sorted(counted, key=lambda score: (not score.detected, -score.f1, score.concept)))
+    # Of equal ones a member ("Repeat: TPR") stands before its class ("Repeat").
+    counted.sort(key=lambda score: score.concept, reverse=True)
+    return tuple(sorted(counted, key=lambda score: (not score.detected, -score.f1)))
 
 
 def _score(row: Mapping[str, Any], threshold: float, precision: float | None) -> ConceptScore:
