@@ -77,6 +77,8 @@ _EXPLAINED: dict[str, dict[str, str]] = {
     },
     "calls": {
         "n_concepts_callable": "concepts that are called: precise enough, not implied by members",
+        "n_concepts_by_distance": "concepts over which precision by identity to labelled proteins "
+        "is counted: those called, or all where none is",
         "n_concepts_precise_90": "concepts whose precision interval begins at 0.9 or more",
         "n_concepts_probe": "concepts called by a probe over several features",
         "n_probes_fitted": "concepts for which a probe was tried",

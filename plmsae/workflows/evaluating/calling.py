@@ -95,12 +95,21 @@ def calling_lines(metrics: dict[str, float]) -> list[str]:
                 for b in bins
             )
             lines.append(
-                f"precision of {whose} by identity to the nearest labelled protein chosen on: "
-                f"{shown}"
+                f"precision of {whose}, {_over(metrics)}, by identity to the nearest labelled "
+                f"protein chosen on: {shown}"
             )
     if "ece" in metrics:
         lines.append(f"calibration error of calls on held-out proteins (ECE) {metrics['ece']:.3f}")
     return lines
+
+
+def _over(metrics: dict[str, float]) -> str:
+    """Say of which concepts the accuracy by distance is."""
+    n = int(metrics["n_concepts_by_distance"])
+    some = "concept" if n == 1 else f"{n} concepts"
+    if "model_calls_precision" in metrics:
+        return f"over the {some} called"
+    return f"over the {some} evaluated, because none is called"
 
 
 def _ap_and_f1(metrics: dict[str, float], name: str) -> str:
@@ -195,6 +204,7 @@ def choose_calling(
             tables["distance"] = _by_distance(
                 made, names, report, transferred.identity_P[at["report"]]
             )
+        metrics |= {"n_concepts_by_distance": float(len(names))}
         metrics |= _distance_metrics(tables["distance"])
     return Calling(concepts=concepts, callers=callers, metrics=metrics, tables=tables)
 

@@ -99,10 +99,20 @@ def test_probes_are_chosen_compared_calibrated_and_logged(
     assert "evaluation/distance.parquet" in logged
     text = "\n".join(calling.lines())
     assert "1 concepts are called by one" in text
-    assert "precision of calls by identity to the nearest labelled protein" in text
-    assert "precision of labels of the nearest mean embedding by identity" in text
+    over = "over the concept called, by identity to the nearest labelled protein"
+    assert f"precision of calls, {over}" in text
+    assert f"precision of labels of the nearest mean embedding, {over}" in text
     assert "no homologue" in text
     assert "ECE" in text
+
+
+def test_where_nothing_is_called_labels_of_neighbours_are_judged_over_all_concepts(
+    world: dict[str, Any],
+) -> None:
+    calling = run(world, replace(REQUEST, min_precision=1.0))
+    text = "\n".join(calling.lines())
+    assert "precision of calls" not in text
+    assert "nearest mean embedding, over the concept evaluated, because none is called, by" in text
 
 
 def test_without_probes_latents_call_and_are_calibrated(world: dict[str, Any]) -> None:
