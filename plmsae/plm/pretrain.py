@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from plmsae.plm.families import family_of
 from plmsae.plm.objective import Batch, MaskedTokens, Objective
 from plmsae.plm.pretrain_config import PretrainConfig
 from plmsae.plm.vocabulary import esm2_vocabulary
+
+if TYPE_CHECKING:
+    from plmsae.plm.model import Plm
 
 logger = logging.getLogger(__name__)
 
@@ -71,28 +74,32 @@ def new_model(config: PretrainConfig) -> Any:
     )
 
 
-def start_from(folder: Path, config: PretrainConfig) -> Any:
-    """Return a model with the weights of a Hugging Face folder, checked against `config`."""
-    from transformers import EsmForMaskedLM
+def start_from(plm: Plm, config: PretrainConfig) -> Any:
+    """Return the ``EsmForMaskedLM`` of a PLM that was opened with its head, to be trained on.
 
-    from plmsae.plm.model import quiet_transformers
-
-    quiet_transformers()
-    try:
-        model: Any = EsmForMaskedLM.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"no model to start from: {reason}", where=folder) from error
-    shape = (model.config.num_hidden_layers, model.config.hidden_size)
-    if shape != (config.n_layers, config.d_model):
+    Raises
+    ------
+    InputError
+        If it has no head, is no ESM-2, or has another shape than `config`.
+    """
+    if plm.masked_lm is None:
+        raise InputError("the model to start from has no language-modelling head", where=plm.id)
+    theirs = plm.masked_lm.config
+    rotary = getattr(theirs, "position_embedding_type", None) == "rotary"
+    if not rotary or plm.vocabulary.fingerprint != esm2_vocabulary().fingerprint:
         raise InputError(
-            f"the model to start from has {shape[0]} layers of width {shape[1]}, the settings say "
-            f"{config.n_layers} of {config.d_model}",
-            where=folder,
+            "the model to start from has not the architecture and vocabulary of ESM-2", where=plm.id
         )
-    return model
+    shape = (plm.n_layers, plm.d_model, theirs.num_attention_heads, theirs.token_dropout)
+    wanted = (config.n_layers, config.d_model, config.n_heads, config.token_dropout)
+    if shape != wanted:
+        told = "{} layers of width {} with {} heads and token dropout {}"
+        raise InputError(
+            f"the model to start from has {told.format(*shape)}, the settings say "
+            f"{told.format(*wanted)}",
+            where=plm.id,
+        )
+    return plm.masked_lm.requires_grad_(requires_grad=True)
 
 
 def mask_batch(
@@ -163,8 +170,8 @@ class Pretrainer:
         rates may differ) and the same corpus.
     device : str
         ``cpu``, ``cuda`` or ``mps``.
-    init : Path, optional
-        A Hugging Face folder of the same shape whose weights a new run starts from.
+    init : Plm, optional
+        Opened in fp32 with its head: what a new run starts from (see `start_from`).
     objective : Objective, optional
         What is minimised; by default the cross-entropy of masked residues.
     """
@@ -176,7 +183,7 @@ class Pretrainer:
         folder: Path,
         *,
         device: str = "cpu",
-        init: Path | None = None,
+        init: Plm | None = None,
         objective: Objective | None = None,
     ) -> None:
         self.config = config

@@ -72,10 +72,12 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
     """
     from plmsae.plm.device import choose_device
     from plmsae.plm.export import export_model
+    from plmsae.plm.model import load_plm
     from plmsae.plm.pretrain import Pretrainer, kept_checkpoint
 
     request, objective = _with_teacher(request)
     config, teacher = request.config, objective.teacher
+    init = None if request.init is None else load_plm(request.init, device="cpu", head=True)
     with (
         start_run(
             experiment="plmsae-distil",
@@ -92,12 +94,15 @@ def run(request: DistilRequest, progress: Progress) -> DistilOutcome:
             run=tracked,
             weigh=lambda sequences: np.ones(len(sequences)),
             clusters=request.clusters,
+            more=None if init is None else {"init": init.revision},
             seed=config.seed,
         )
         data |= {"teacher": teacher.id, "teacher_revision": teacher.revision}
         tracked.log_params(request_params(request, **data))
         device = str(choose_device(request.device))
-        trainer = Pretrainer(config, corpus, request.out, device=device, objective=objective)
+        trainer = Pretrainer(
+            config, corpus, request.out, device=device, init=init, objective=objective
+        )
         measured = Curve(request.out / "measured.json", trainer.step)
         compare = _Comparison(request, objective, progress)
 

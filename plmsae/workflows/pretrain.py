@@ -47,12 +47,13 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
     """
     from plmsae.plm.device import choose_device
     from plmsae.plm.export import export_model
+    from plmsae.plm.model import load_plm
     from plmsae.plm.pretrain import Pretrainer, kept_checkpoint
-    from plmsae.plm.revision import folder_revision
     from plmsae.plm.sampling import density_weights
 
     check_device(request.device)
     config = request.config
+    init = None if request.init is None else load_plm(request.init, device="cpu", head=True)
     with (
         start_run(
             experiment="plmsae-pretrain",
@@ -70,12 +71,11 @@ def run(request: PretrainRequest, progress: Progress) -> PretrainOutcome:
             weigh=density_weights,
             clusters=request.clusters,
             simulated_share=request.simulated_share,
-            more={"init": None if request.init is None else folder_revision(Path(request.init))},
+            more={"init": None if init is None else init.revision},
             seed=config.seed,
         )
         tracked.log_params(request_params(request, **data))
         device = choose_device(request.device)
-        init = None if request.init is None else Path(request.init)
         trainer = Pretrainer(config, corpus, request.out, device=str(device), init=init)
         title = f"pretraining {config.n_layers} × {config.d_model}"
         curve = train_plm(trainer, request, tracked, progress, title)

@@ -349,17 +349,29 @@ def test_a_corpus_reopens_as_it_was(tmp_path, corpus):
 
 def test_a_run_can_start_from_another_models_weights(tmp_path, corpus):
     from plmsae.plm.export import export_model
+    from plmsae.plm.model import load_plm
 
     first = Pretrainer(CONFIG, corpus, tmp_path / "first")
     first.train()
     folder = export_model(first.averaged_model(), tmp_path / "model", card="")
-    second = Pretrainer(CONFIG, corpus, tmp_path / "second", init=folder)
+    start = load_plm(str(folder), device="cpu", head=True)
+    second = Pretrainer(CONFIG, corpus, tmp_path / "second", init=start)
     for name, tensor in first.average.items():
         if "contact_head" not in name:
             torch.testing.assert_close(second.average[name], tensor, rtol=1e-3, atol=1e-4)
-    wider = dataclasses.replace(CONFIG, d_model=32)
-    with pytest.raises(InputError, match="width 16"):
-        Pretrainer(wider, corpus, tmp_path / "third", init=folder)
+    second.train()
+    moved = [not torch.equal(second.average[name], first.average[name]) for name in first.average]
+    assert sum(moved) > len(moved) / 2
+    for changed, told in (
+        ({"d_model": 32}, "width 16"),
+        ({"token_dropout": True}, "dropout False"),
+    ):
+        other = dataclasses.replace(CONFIG, **changed)
+        with pytest.raises(InputError, match=told):
+            Pretrainer(other, corpus, tmp_path / "third", init=start)
+    headless = dataclasses.replace(start, masked_lm=None)
+    with pytest.raises(InputError, match="no language-modelling head"):
+        Pretrainer(CONFIG, corpus, tmp_path / "third", init=headless)
 
 
 def test_an_exported_model_opens_like_any_other(tmp_path, corpus):

@@ -70,6 +70,20 @@ def test_a_student_is_written_with_a_card_that_says_whose_it_is(files):
     json.dumps(outcome.to_json())
 
 
+def test_a_run_starts_from_a_student_that_was_distilled_before(files):
+    before = distil.run(request(files), Silent())
+    later = distil.run(
+        request(files, out=files / "later", init=str(before.folder), steps=1, forced_steps=0),
+        Silent(),
+    )
+    state, start = (
+        load_plm(str(o.folder), device="cpu").model.state_dict() for o in (later, before)
+    )
+    off = max(float((state[name] - start[name]).abs().max()) for name in start)
+    assert 0 < off < 0.2  # one step away, and not another random beginning
+    assert "From the weights `sha256:" in (later.folder / "README.md").read_text()
+
+
 def test_the_written_student_is_the_librarys_own_model(files):
     """Logits of transformers' EsmForMaskedLM, padded, masks and token dropout included."""
     from transformers import EsmForMaskedLM

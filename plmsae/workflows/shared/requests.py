@@ -144,7 +144,8 @@ class PretrainRequest(Request):
     held_out: tuple[str, ...] = ()
     """UniProt tables or FASTA files on which perplexity is measured; never trained on."""
     init: str | None = None
-    """Hugging Face folder of the same shape whose weights a new run starts from."""
+    """PLM of the same shape whose weights a new run starts from: catalogue name, hub id or
+    folder."""
     clusters: Path | None = None
     simulated_share: Annotated[float, Range(ge=0, lt=1)] = 0.03
     """Share of simulated families among the residues, in [0, 1)."""
@@ -170,6 +171,9 @@ class DistilRequest(Request):
     """Branch, tag or commit of the teacher; by default the catalogue's."""
     teacher_licence: str = "not stated"
     """Licence of the teacher's weights, for the model card."""
+    init: str | None = None
+    """PLM of the student's shape whose weights a new run starts from, in place of random ones:
+    catalogue name, hub id or folder."""
     held_out: tuple[str, ...] = ()
     """UniProt tables or FASTA files on which perplexity and states are compared; never trained
     on."""

@@ -27,7 +27,8 @@ def distil_card(
     Parameters
     ----------
     data : dict
-        ``data`` (fingerprints), ``clusters``, ``teacher``, ``teacher_revision``.
+        ``data`` (fingerprints), ``clusters``, ``teacher``, ``teacher_revision``, perhaps ``init``
+        (the revision of the weights it started from).
     licence : str
         Of the teacher's weights.
     steps : int
@@ -44,7 +45,7 @@ def distil_card(
         f"# A protein language model distilled from {data['teacher']} by plmsae",
         "",
         f"ESM-2 architecture and vocabulary, {config.n_layers} blocks, width {config.d_model}, "
-        f"{config.n_heads} heads. From random weights it learned, on {tokens:.1f} million tokens "
+        f"{config.n_heads} heads. {_start(data)} it learned, on {tokens:.1f} million tokens "
         f"({steps:,} steps, seed {config.seed}), to have the states of every layer of its teacher, "
         "and its predictions of masked residues.",
         "",
@@ -70,6 +71,10 @@ def distil_card(
         *_curve(curve, measured),
     ]
     return "\n".join(lines)
+
+
+def _start(data: dict[str, Any]) -> str:
+    return f"From the weights `{data['init']}`" if data.get("init") else "From random weights"
 
 
 def _agreement(agreement: dict[str, Any] | None) -> list[str]:
