@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from plmsae.core.plugins import Plugins
+from plmsae.core.words import counted
 from plmsae.reports.evidence import LABEL, ProteinExample, SilentProtein
 from plmsae.reports.report import EVIDENCE_ONLY, FeatureReport
 from plmsae.reports.testing.scores import PredictionTest
@@ -35,7 +36,7 @@ def authors(reports: Sequence[FeatureReport]) -> dict[str, int]:
 
 def authors_in_words(reports: Sequence[FeatureReport]) -> str:
     """Say how many features are described, and by whom."""
-    total = f"{len(reports)} feature{'' if len(reports) == 1 else 's'}"
+    total = counted(len(reports), "feature")
     counts = authors(reports)
     described = [
         "described from the evidence alone" if author == EVIDENCE_ONLY else f"described by {author}"
@@ -128,7 +129,7 @@ def _detection(test: PredictionTest) -> str:
 
 
 def _relatives(test: PredictionTest) -> str:
-    of = f"{test.n_relatives} relative{'' if test.n_relatives == 1 else 's'}"
+    of = counted(test.n_relatives, "relative")
     return f"not tested: {of}" if test.relatives is None else f"{test.relatives:.2f}: {of}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from plmsae.core.words import counted
 from plmsae.reports.claude.answers import Citation
 from plmsae.reports.evidence import ConceptScore, FeatureEvidence, ProteinExample
 
@@ -29,7 +30,7 @@ def summary_of(evidence: FeatureEvidence) -> str:
         return "It is not active on any of the proteins looked at."
     if not evidence.concepts:
         return (
-            f"It is active on {_count(evidence.n_active, 'protein')} of {evidence.n_proteins:,} "
+            f"It is active on {counted(evidence.n_active, 'protein')} of {evidence.n_proteins:,} "
             "and detects none of the known concepts."
         )
     best = evidence.concepts[0]
@@ -39,7 +40,7 @@ def summary_of(evidence: FeatureEvidence) -> str:
     where = "on proteins it was not chosen on"
     if best.n_instances is not None:
         where = (
-            f"on {_count(best.n_instances, 'labelled instance')} in proteins it was not chosen on"
+            f"on {counted(best.n_instances, 'labelled instance')} in proteins it was not chosen on"
         )
     what = "detects" if best.detected else "detects no known concept; the nearest is"
     chosen = "" if best.detected else f"; F1 {best.f1_select:.2f} on those it was chosen on"
@@ -100,7 +101,7 @@ def _why_none_is_cited(evidence: FeatureEvidence) -> str:
         labelled = "is labelled" if best.n_labelled == 1 else "are labelled"
         why = (
             f"on no label shown it is above the threshold of {best.threshold:.2f} "
-            f"({_count(best.n_labelled, 'protein')} of {evidence.n_proteins:,} {labelled} with it)"
+            f"({counted(best.n_labelled, 'protein')} of {evidence.n_proteins:,} {labelled} with it)"
         )
     return f"No example of {best.concept} is cited, because {why}."
 
@@ -110,13 +111,13 @@ def description_of(evidence: FeatureEvidence) -> str:
     if not evidence.n_active:
         return "Nothing more can be said of it."
     sentences = [
-        f"It is active on {_count(evidence.n_active, 'protein')} of {evidence.n_proteins:,}, "
+        f"It is active on {counted(evidence.n_active, 'protein')} of {evidence.n_proteins:,}, "
         f"{_pattern(evidence)}."
     ]
     liked = [r for r in evidence.residues if r.share >= 0.1][:3]
     if liked:
         shares = ", ".join(f"{r.residue} ({r.share:.0%}, {r.fold:.1f}× usual)" for r in liked)
-        over = _count(evidence.n_peaks, "strong peak")
+        over = counted(evidence.n_peaks, "strong peak")
         sentences.append(f"Over its {over} the most common residues are {shares}.")
     strongest = evidence.examples[0]
     where = f"residue {strongest.peak} of {strongest.accession}"
@@ -139,7 +140,3 @@ def _pattern(evidence: FeatureEvidence) -> str:
         "periodic": f"in runs of about {run} at regular distances",
         "whole protein": f"over most of the protein ({evidence.coverage:.0%} of it)",
     }.get(evidence.pattern, f"in runs of about {run}")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

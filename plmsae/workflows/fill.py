@@ -11,6 +11,7 @@ from plmsae.core.atomic import atomic_path
 from plmsae.core.errors import printable
 from plmsae.core.fingerprint import DataFingerprint, fingerprint_file
 from plmsae.core.stopping import kept_if_stopped
+from plmsae.core.words import counted
 from plmsae.proteins.stream import source_name
 from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import recorded_tags, resolve_exactly
@@ -119,8 +120,8 @@ class FillOutcome(Outcome):
     def lines(self) -> list[str]:
         """Return it in words."""
         lines = [
-            f"{self.n_proposed:,} labels proposed; of {self.n_calls:,} calls {self.n_known:,} were "
-            f"known and {self.n_withheld:,} are of concepts that abstain",
+            f"{counted(self.n_proposed, 'label')} proposed; of {counted(self.n_calls, 'call')} "
+            f"{self.n_known:,} were known and {self.n_withheld:,} are of concepts that abstain",
         ]
         if self.n_proposed:
             lines.append(
@@ -136,7 +137,7 @@ class FillOutcome(Outcome):
             lines.append(f"each of them with its reason: {self.folder / 'abstained.parquet'}")
         if self.truth:
             lines.append(
-                f"truth: {self.truth['hidden']:,.0f} labels hidden, "
+                f"truth: {counted(self.truth['hidden'], 'label')} hidden, "
                 f"{self.truth['recovered']:,.0f} recovered; {self.truth['correct']:,.0f} of "
                 f"{self.truth['proposed']:,.0f} proposals correct"
             )
@@ -197,7 +198,7 @@ def abstained_lines(
 def _concepts(rows: list[dict[str, Any]]) -> str:
     withheld = sum(row["n_withheld"] for row in rows)
     verb = "concept abstains" if len(rows) == 1 else "concepts abstain"
-    calls = f" ({withheld:,} calls withheld)" if withheld else ""
+    calls = f" ({counted(withheld, 'call')} withheld)" if withheld else ""
     return f"{len(rows)} {verb}{calls}"
 
 

@@ -9,6 +9,7 @@ from plmsae.bundle.meta import QUALITY_WARNINGS
 from plmsae.core.errors import InputError, NotFoundError
 from plmsae.core.folders import only_writer
 from plmsae.core.stopping import CONTINUES, kept_if_stopped
+from plmsae.core.words import counted
 from plmsae.proteins.stream import need_file
 from plmsae.registry.models import log_version_metrics, resolve_exactly
 from plmsae.registry.pages import REPORTS, link_page
@@ -142,7 +143,7 @@ def run(request: ReportRequest, progress: Progress) -> ReportOutcome:
         if not request.latents:  # numbers of features picked by hand are no measure of the model
             measured = {name: metrics.get(name) for name in VERSION_METRICS}
             log_version_metrics(uri, measured, run_id=tracked.run_id, tags=about_them)
-            link_page(tracked, uri, REPORTS, f"{len(reports)} features", "report/report.html")
+            link_page(tracked, uri, REPORTS, counted(len(reports), "feature"), "report/report.html")
         outcome = ReportOutcome(
             pages=pages,
             n_features=len(reports),

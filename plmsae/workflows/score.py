@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from plmsae.core.object_store import is_remote
+from plmsae.core.words import counted
 from plmsae.proteins.stream import source_name
 from plmsae.registry.lineage import log_used_version
 from plmsae.registry.models import recorded_tags, resolve_exactly
@@ -100,8 +101,8 @@ class ScoreOutcome(Outcome):
     def lines(self) -> list[str]:
         """Return it in words."""
         lines = [
-            f"{self.n_scored:,} proteins scored ({self.n_residues:,} residues), "
-            f"{self.n_annotations:,} annotations by {self.model_uri}",
+            f"{counted(self.n_scored, 'protein')} scored ({counted(self.n_residues, 'residue')}), "
+            f"{counted(self.n_annotations, 'annotation')} by {self.model_uri}",
             f"written to {self.folder}",
         ]
         if not self.n_annotations and self.n_by_concept:
@@ -115,7 +116,7 @@ class ScoreOutcome(Outcome):
             )
         if self.n_rejected:
             where = f"{self.folder}/rejected"
-            records = "1 record" if self.n_rejected == 1 else f"{self.n_rejected:,} records"
+            records = counted(self.n_rejected, "record")
             lines.insert(1, f"{records} rejected, with reasons in {where}")
         if self.exported:
             lines.append(f"exported to {self.exported}")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from plmsae.concepts.calling.callers import BY_PROBE, Callers
 from plmsae.core.atomic import write_parquet
 from plmsae.core.errors import TooFewClustersError
+from plmsae.core.words import counted
 from plmsae.tracking.runs import Run
 from plmsae.workflows.evaluating.annotated import Annotated
 from plmsae.workflows.evaluating.class_calls import measure_left_over
@@ -70,12 +71,12 @@ def calling_lines(metrics: dict[str, float]) -> list[str]:
     lines = []
     if metrics.get("n_probes_fitted"):
         lines.append(
-            f"{metrics['n_probes_fitted']:.0f} probes fitted; {metrics['n_concepts_probe']:.0f} "
-            "concepts are called by one, the others by a single latent"
+            f"{counted(metrics['n_probes_fitted'], 'probe')} fitted; probes call "
+            f"{counted(metrics['n_concepts_probe'], 'concept')}, single latents the others"
         )
     if "probe_ap" in metrics and "raw_probe_ap" in metrics:
         lines.append(
-            f"average precision (F1) over {metrics['n_probes_compared']:.0f} concepts: "
+            f"average precision (F1) over {counted(metrics['n_probes_compared'], 'concept')}: "
             f"best latent {_ap_and_f1(metrics, 'latent')}, probe {_ap_and_f1(metrics, 'probe')} of "
             f"{metrics['probe_size']:.0f} latents, the same on raw activations "
             f"{_ap_and_f1(metrics, 'raw_probe')} of {metrics['raw_probe_size']:.0f} units"
@@ -106,7 +107,7 @@ def calling_lines(metrics: dict[str, float]) -> list[str]:
 def _over(metrics: dict[str, float]) -> str:
     """Say of which concepts the accuracy by distance is."""
     n = int(metrics["n_concepts_by_distance"])
-    some = "concept" if n == 1 else f"{n} concepts"
+    some = "concept" if n == 1 else counted(n, "concept")
     if "model_calls_precision" in metrics:
         return f"over the {some} called"
     return f"over the {some} evaluated, because none is called"

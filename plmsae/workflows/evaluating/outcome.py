@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plmsae.bundle.metric_names import HEADLINE, metric_name, metric_value
+from plmsae.core.words import counted
 from plmsae.tracking.runs import Run
 from plmsae.tracking.summary import log_summary
 from plmsae.workflows.evaluating.calling import calling_lines
@@ -70,12 +71,12 @@ class EvaluateOutcome(Outcome):
     def lines(self) -> list[str]:
         """Return it in words."""
         lines = [
-            f"{int(self.summary['n_features_f1_50'])} features and "
-            f"{int(self.summary['n_concepts_f1_50'])} concepts at F1 > 0.5 on both splits "
+            f"{counted(self.summary['n_features_f1_50'], 'feature')} and "
+            f"{counted(self.summary['n_concepts_f1_50'], 'concept')} at F1 > 0.5 on both splits "
             f"({self.how}); beyond chance "
-            f"{int(self.summary['n_features_beyond_chance'])} features and "
-            f"{int(self.summary['n_concepts_beyond_chance'])} concepts",
-            f"  of {int(self.summary['n_concepts']):,} concepts common enough to be chosen and "
+            f"{counted(self.summary['n_features_beyond_chance'], 'feature')} and "
+            f"{counted(self.summary['n_concepts_beyond_chance'], 'concept')}",
+            f"  of {counted(self.summary['n_concepts'], 'concept')} common enough to be chosen and "
             f"judged; {int(self.summary['n_concepts_skipped']):,} are too rare",
         ]
         lines += _headline_lines(self.baselines)
@@ -92,13 +93,13 @@ class EvaluateOutcome(Outcome):
             f"{_calls(row)}"
             for row in self.top_concepts[:10]
         ]
-        return lines + self.closing_lines("concepts")
+        return lines + self.closing_lines("concept")
 
-    def closing_lines(self, things: str) -> list[str]:
-        """Return how well `things` are called, and where the model is."""
+    def closing_lines(self, thing: str) -> list[str]:
+        """Return how many concepts, here named `thing`, are called, and where the model is."""
         lines = [
-            f"{len(self.callable_concepts)} {things} can be called at the precision asked for; "
-            "the others abstain",
+            f"{counted(len(self.callable_concepts), thing)} can be called at the precision "
+            "asked for; the others abstain",
             *calling_lines(self.summary),
             *([self.leak] if self.leak else []),
             f"registered as {self.model}" if self.model else f"bundle in {self.bundle}",

@@ -60,7 +60,7 @@ class EvaluateProteinsOutcome(EvaluateOutcome):
                     f"{row['name'] or row['concept']} {row['share']:.0%}" for row in rows
                 )
                 lines.append(f"{title} of most latents: {shown}")
-        return lines + self.closing_lines("terms")
+        return lines + self.closing_lines("term")
 
     def _depth_lines(self) -> list[str]:
         go = [row for row in self.depths if row["namespace"] == ALL_GO]

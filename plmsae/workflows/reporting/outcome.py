@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plmsae.core.words import counted
+
 if TYPE_CHECKING:
     from plmsae.reports.dry_run import DryRun
 
@@ -56,7 +58,8 @@ class ReportOutcome:
         if self.dry_run is not None:
             return self.dry_run.lines(self.n_features)
         (_, reported), *tested = self.table()
-        lines = [f"{self.n_features} features reported ({reported})", *(text for _, text in tested)]
+        n = counted(self.n_features, "feature")
+        lines = [f"{n} reported ({reported})", *(text for _, text in tested)]
         if self.warning:
             lines.append(f"warning: {self.warning}")
         return [*lines, f"written to {self.pages['html']}"]

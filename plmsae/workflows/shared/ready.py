@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plmsae.core.resources import READY
+from plmsae.core.words import counted
 from plmsae.workflows.shared.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def introduce(reference: str, bundle: Bundle, progress: Progress) -> None:
 
     meta = bundle.meta
     own = bundle.concepts.filter(called(bundle.concepts, meta.min_precision))
-    words = f"{own['concept'].n_unique()} concepts can be called"
+    words = f"{counted(own['concept'].n_unique(), 'concept')} can be called"
     if own.height:
         low, high = own.select(
             pl.col("call_precision").min().alias("low"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plmsae.core.stopping import stop_requests
+from plmsae.core.words import counted
 from plmsae.workflows.shared.outcome import Outcome
 from plmsae.workflows.training.curve import Curve
 
@@ -32,7 +33,7 @@ class PlmOutcome(Outcome):
     def lines(self) -> list[str]:
         """Return it in words."""
         state = "finished" if self.finished else "stopped at its time limit; run again to continue"
-        return [f"{self.steps:,} steps, {state}", f"model in {self.folder}"]
+        return [f"{counted(self.steps, 'step')}, {state}", f"model in {self.folder}"]
 
 
 def train_plm(

@@ -98,7 +98,7 @@ def test_probes_are_chosen_compared_calibrated_and_logged(
     assert "figures/reliability.png" in logged
     assert "evaluation/distance.parquet" in logged
     text = "\n".join(calling.lines())
-    assert "1 concepts are called by one" in text
+    assert "probes call 1 concept, single latents the others" in text
     over = "over the concept called, by identity to the nearest labelled protein"
     assert f"precision of calls, {over}" in text
     assert f"precision of labels of the nearest mean embedding, {over}" in text
