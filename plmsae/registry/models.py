@@ -24,6 +24,7 @@ from plmsae.registry.mlflow_model import fetch_model, read_model_folder, save_mo
 from plmsae.registry.pages import describe_version
 from plmsae.registry.quality_record import quality_tags, quality_verdicts
 from plmsae.registry.versions import (
+    ATTEMPTS,
     DIGEST_TAG,
     HEADLINE_METRICS,
     MAX_TAG,
@@ -60,7 +61,6 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 
 METRICS_TAG = "metrics"
-_ATTEMPTS = 5
 
 
 def register(
@@ -193,7 +193,7 @@ def _create_version(store: MlflowClient, *, name: str, source: str, **what: Any)
     """
     from mlflow.exceptions import MlflowException
 
-    for _ in range(_ATTEMPTS - 1):
+    for _ in range(ATTEMPTS - 1):
         try:
             with few_retries(0), not_waiting():
                 return store.create_model_version(name=name, source=source, **what)

@@ -30,7 +30,8 @@ MAX_TAG = 4900
 DIGEST_TAG = "bundle_sha256"
 """The version's tag that holds the SHA-256 of its ``model.json``."""
 
-_ATTEMPTS = 5
+ATTEMPTS = 5
+"""How often a request is sent that another writer, or a lost answer, may have undone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def set_alias(store: MlflowClient, ref: ModelRef, alias: str) -> None:
     """
     from mlflow.exceptions import MlflowException
 
-    for attempts_left in reversed(range(_ATTEMPTS)):
+    for attempts_left in reversed(range(ATTEMPTS)):
         try:
             store.set_registered_model_alias(ref.name, alias, ref.version)
             return
