@@ -37,6 +37,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--token-dropout", "--workers"},
     "distil": TRACKED
     | {"PROTEINS", "--teacher", "--teacher-revision", "--teacher-licence", "--out", "--held-out"}
+    | {"--init"}
     | {"--clusters", "--n-layers", "--d-model", "--n-heads", "--steps", "--forced-steps"}
     | {"--kl-weight", "--true-weight", "--tokens-per-step", "--row", "--workers", "--matrix-lr"}
     | {"--other-lr", "--optimizer", "--mask-share", "--clean-share", "--warmup-share"}

@@ -74,9 +74,11 @@ class Subject:
         names = ("concept", "f1", "precision_residue", "recall", "f1_select")
         for row in mine.select(names).iter_rows():
             found.setdefault(row[0], row)
+        # Of equal ones, a member of a class is the one to name.
+        members_first = sorted(found.values(), key=lambda row: row[0], reverse=True)
         return sorted(
-            found.values(),
-            key=lambda row: (min(row[1] or 0, row[4] or 0) <= 0.5, -round(row[1] or 0, 4), row[0]),
+            members_first,
+            key=lambda row: (min(row[1] or 0, row[4] or 0) <= 0.5, -round(row[1] or 0, 4)),
         )
 
     @property

@@ -241,7 +241,7 @@ def test_each_headline_quantity_is_one_number_wherever_it_is_shown(place, outcom
             assert card_number(bundle.card, f"n_{what}_{rule}") == number
             low, high = (sae[f"n_{what}{column}_{end}"] for end in ("low", "high"))
             assert f" {number:.0f} [{low:.0f}, {high:.0f}]" in console
-            assert re.search(rf"\b{number:.0f} {what}", lines[0])
+            assert re.search(rf"\b{number:.0f} {what[:-1]}s?\b", lines[0])
     assert sae["n_features"] > 0, "the evaluation is too small to compare anything"
 
 
