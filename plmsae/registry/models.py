@@ -24,7 +24,6 @@ from plmsae.registry.mlflow_model import fetch_model, read_model_folder, save_mo
 from plmsae.registry.pages import describe_version
 from plmsae.registry.quality_record import quality_tags, quality_verdicts
 from plmsae.registry.versions import (
-    ATTEMPTS,
     DIGEST_TAG,
     HEADLINE_METRICS,
     MAX_TAG,
@@ -33,7 +32,6 @@ from plmsae.registry.versions import (
     find_version,
     ref_of,
     search_versions,
-    set_alias,
 )
 from plmsae.tracking.outage import is_unanswered, not_waiting
 from plmsae.tracking.store import (
@@ -61,6 +59,7 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 
 METRICS_TAG = "metrics"
+_ATTEMPTS = 5
 
 
 def register(
@@ -121,7 +120,7 @@ def register(
         link = json.dumps([{"name": ref.name, "version": created.version}])
         store.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
         for alias in aliases:
-            set_alias(store, ref, alias)
+            store.set_registered_model_alias(ref.name, alias, ref.version)
     _LOG.info("registered %s (%s)", ref, redact(store.tracking_uri))
     return ref
 
@@ -193,7 +192,7 @@ def _create_version(store: MlflowClient, *, name: str, source: str, **what: Any)
     """
     from mlflow.exceptions import MlflowException
 
-    for _ in range(ATTEMPTS - 1):
+    for _ in range(_ATTEMPTS - 1):
         try:
             with few_retries(0), not_waiting():
                 return store.create_model_version(name=name, source=source, **what)

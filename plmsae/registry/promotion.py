@@ -25,14 +25,7 @@ from plmsae.registry.comparison import ModelComparison, compare_versions
 from plmsae.registry.gates import Gate, GateResult, check_gates, load_gates
 from plmsae.registry.mlflow_model import fetch_model
 from plmsae.registry.quality_record import QUALITY_FAILED, has_failed, quality_verdicts
-from plmsae.registry.versions import (
-    HEADLINE_METRICS,
-    MAX_TAG,
-    FoundVersion,
-    ModelRef,
-    find_version,
-    set_alias,
-)
+from plmsae.registry.versions import HEADLINE_METRICS, MAX_TAG, FoundVersion, ModelRef, find_version
 from plmsae.tracking.store import client, mlflow_errors
 
 if TYPE_CHECKING:
@@ -176,7 +169,7 @@ def promote(
         key, entry = _entry(candidate, previous, results, forced=failed, reason=reason)
         with mlflow_errors(store.tracking_uri):
             _write_down(store, candidate.name, key, {**entry, _DONE: False})
-            set_alias(store, candidate, DEFAULT_ALIAS)
+            store.set_registered_model_alias(candidate.name, DEFAULT_ALIAS, candidate.version)
             _write_down(store, candidate.name, key, entry)
         _LOG.info("%s is champion now (was %s)", candidate, previous or "none")
     return PromotionResult(

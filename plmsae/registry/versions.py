@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,9 +28,6 @@ MAX_TAG = 4900
 
 DIGEST_TAG = "bundle_sha256"
 """The version's tag that holds the SHA-256 of its ``model.json``."""
-
-ATTEMPTS = 5
-"""How often a request is sent that another writer, or a lost answer, may have undone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,29 +63,6 @@ class FoundVersion:
     tags: Mapping[str, str]
     run_id: str | None = None
     """The run that made it, if it is known."""
-
-
-def set_alias(store: MlflowClient, ref: ModelRef, alias: str) -> None:
-    """Point an alias at a version, also while others set it: the last one stands.
-
-    MLflow looks whether the alias is there, then inserts it; of two that do so at once, its
-    database refuses one. Asked again, MLflow finds the alias and moves it.
-
-    Raises
-    ------
-    MlflowException
-        If MLflow refuses for another reason.
-    """
-    from mlflow.exceptions import MlflowException
-
-    for attempts_left in reversed(range(ATTEMPTS)):
-        try:
-            store.set_registered_model_alias(ref.name, alias, ref.version)
-            return
-        except MlflowException as error:
-            # As the drivers of SQLite and MySQL, and that of PostgreSQL, call it.
-            if not attempts_left or not re.search("IntegrityError|UniqueViolation", str(error)):
-                raise
 
 
 def find_version(store: MlflowClient, wanted: Reference) -> FoundVersion:

@@ -2,7 +2,7 @@
 
 Calls of a run that is going on are made again until the server is back, for a stated time (`WAIT`).
 Measurements, and how a run ended, are kept in a file until MLflow has them: a later command that
-finds the file sends them (`send_kept`).
+finds the file sends them (`send_kept`). An alias or a tag that two writers set at once is set.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -34,6 +35,7 @@ WAIT = "PLMSAE_MLFLOW_WAIT_S"
 """Environment variable: for how many seconds calls of a run are made again; 0 makes them once."""
 _WAIT_S = 1800.0
 _PAUSE_S = 5.0
+_ATTEMPTS = 5  # to set what others set at the same moment
 _BATCH = 1000  # MLflow's limit of metrics for one request.
 
 Point = tuple[str, float, int, int]
@@ -99,7 +101,32 @@ class _Patient:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._client, name)
-        return _again(found, self._uri) if callable(found) else found
+        if not callable(found):
+            return found
+        made = _again(found, self._uri)
+        return _beside_others(made) if name.startswith("set_") else made
+
+
+def _beside_others(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Have an alias or a tag set also while others set it: the last one stands.
+
+    MLflow looks whether it is there, then inserts it; of two that do so at once, its database
+    refuses one. Asked again, MLflow finds it and changes it.
+    """
+
+    def made(*args: Any, **kwargs: Any) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return call(*args, **kwargs)
+            except MlflowException as error:
+                # As the drivers of SQLite and MySQL, and that of PostgreSQL, call it.
+                if not re.search("IntegrityError|UniqueViolation", str(error)):
+                    raise
+        return call(*args, **kwargs)
+
+    return made
 
 
 def _again(call: Callable[..., Any], uri: str) -> Callable[..., Any]:

@@ -24,7 +24,6 @@ from tiny import save_tiny
 from plmsae.core.errors import InputError
 from plmsae.registry.models import list_models, register, resolve
 from plmsae.registry.promotion import promote
-from plmsae.registry.versions import set_alias
 from plmsae.tracking.outage import WAIT, ServerAwayError
 from plmsae.tracking.runs import start_run
 from plmsae.tracking.store import client
@@ -100,7 +99,7 @@ with start_run(experiment="both", run_name=sys.argv[1]) as run:
 """
 
 
-def test_an_alias_that_several_set_at_once_is_set(
+def test_an_alias_or_a_tag_that_several_set_at_once_is_set(
     tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = scorable_bundle(tmp_path / "one").path
@@ -114,11 +113,15 @@ def test_an_alias_that_several_set_at_once_is_set(
             store = client()
             for alias in aliases:
                 together.wait(timeout=60)
-                set_alias(store, ref, alias)
+                store.set_registered_model_alias(ref.name, alias, ref.version)
+                together.wait(timeout=60)
+                store.set_model_version_tag(ref.name, ref.version, alias, "x")
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(write, range(4)))
         assert set(list_models()["aliases"][0]) == {"challenger", *aliases}
+        tags = client().get_model_version(ref.name, ref.version).tags
+        assert all(tags[alias] == "x" for alias in aliases)
 
 
 def test_two_writers_at_once_lose_nothing_and_share_no_version(
